@@ -1,0 +1,30 @@
+/* Failing with a sentence: helpers over nlm_error. */
+#ifndef NLM_BASE_STATUS_H
+#define NLM_BASE_STATUS_H
+
+#include <nlm/status.h>
+
+/* "out of memory" for NLM_OUT_OF_MEMORY; "unknown status" for a number not in the list. */
+const char *nlm_status_text(nlm_status status);
+
+/* Writes code, where and the formatted message into *err (if not NULL) and returns code. Called once,
+ * where the reason is known; `where` is a function, or a file, file:line, file:offset of the input. */
+nlm_status nlm_fail(nlm_error *err, nlm_status code, const char *where, const char *format, ...)
+    __attribute__((format(printf, 4, 5), cold));
+
+/* As nlm_fail, with native_code = errno and strerror appended: "MSG: No such file or directory". */
+nlm_status nlm_fail_errno(nlm_error *err, nlm_status code, const char *where, const char *format, ...)
+    __attribute__((format(printf, 4, 5), cold));
+
+/* The status for an errno: EACCES and EPERM are PERMISSION, ENOENT NOT_FOUND, ENOMEM OUT_OF_MEMORY,
+ * the rest IO. */
+nlm_status nlm_status_from_errno(int errno_value);
+
+/* Returns early with the status of a failed call. */
+#define NLM_TRY(expr)                                          \
+    do {                                                       \
+        const nlm_status nlm_try_status_ = (expr);             \
+        if (nlm_try_status_ != NLM_OK) return nlm_try_status_; \
+    } while (0)
+
+#endif

@@ -1,0 +1,108 @@
+/* GGUF v2 and v3, read through mmap and written.
+ *
+ * Every length, offset, alignment and type is checked against what is left of the file before it is
+ * used; unknown metadata is kept and unknown tensor types are listed but have no data.
+ * Source: the GGUF specification (ggml docs/gguf.md). */
+#ifndef NLM_FORMAT_GGUF_H
+#define NLM_FORMAT_GGUF_H
+
+#include <nlm/status.h>
+#include <nlm/tensor.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef enum nlm_gguf_type {
+    NLM_GGUF_U8 = 0,
+    NLM_GGUF_I8 = 1,
+    NLM_GGUF_U16 = 2,
+    NLM_GGUF_I16 = 3,
+    NLM_GGUF_U32 = 4,
+    NLM_GGUF_I32 = 5,
+    NLM_GGUF_F32 = 6,
+    NLM_GGUF_BOOL = 7,
+    NLM_GGUF_STRING = 8,
+    NLM_GGUF_ARRAY = 9,
+    NLM_GGUF_U64 = 10,
+    NLM_GGUF_I64 = 11,
+    NLM_GGUF_F64 = 12
+} nlm_gguf_type;
+
+/* A byte string inside the mapping: not terminated. */
+typedef struct nlm_gguf_string {
+    const char *data;
+    uint64_t length;
+} nlm_gguf_string;
+
+/* One metadata entry. For an array `element_type` and `count` describe it and `data` points at its
+ * raw elements (unaligned; arrays of strings are read through nlm_gguf_array_string). */
+typedef struct nlm_gguf_entry {
+    nlm_gguf_string key;
+    nlm_gguf_type type;
+    nlm_gguf_type element_type;
+    uint64_t count;
+    const void *data;
+    uint64_t bytes;                 /* of data */
+    const nlm_gguf_string *strings; /* array of strings: count of them; else NULL */
+} nlm_gguf_entry;
+
+typedef struct nlm_gguf_tensor {
+    nlm_gguf_string name;
+    uint32_t type;     /* the file's number, maybe not in NLM_DTYPE_LIST */
+    bool is_supported; /* `tensor` is filled in */
+    uint64_t dims[4];  /* as in the file: dims[0] innermost */
+    uint32_t n_dims;
+    uint64_t offset;   /* of the data in the file, absolute */
+    uint64_t bytes;    /* 0 if not is_supported */
+    nlm_tensor tensor; /* shape outermost first, data in the mapping */
+} nlm_gguf_tensor;
+
+typedef struct nlm_gguf nlm_gguf;
+
+/* Maps and checks the file. Errors NOT_FOUND, PERMISSION, IO, BAD_FORMAT (file:offset, what, what was
+ * expected), OUT_OF_MEMORY. */
+nlm_status nlm_gguf_open(const char *path, nlm_gguf **out, nlm_error *err);
+/* The same over memory, which is borrowed; `name` stands for the path in errors. For tests and fuzzing. */
+nlm_status nlm_gguf_parse(const char *name, const void *data, size_t size, nlm_gguf **out, nlm_error *err);
+void nlm_gguf_close(nlm_gguf *gguf);
+
+const char *nlm_gguf_path(const nlm_gguf *gguf);
+uint32_t nlm_gguf_version(const nlm_gguf *gguf);
+uint64_t nlm_gguf_file_bytes(const nlm_gguf *gguf);
+uint64_t nlm_gguf_alignment(const nlm_gguf *gguf);
+
+size_t nlm_gguf_entry_count(const nlm_gguf *gguf);
+const nlm_gguf_entry *nlm_gguf_entry_at(const nlm_gguf *gguf, size_t index);
+const nlm_gguf_entry *nlm_gguf_find(const nlm_gguf *gguf, const char *key);
+size_t nlm_gguf_tensor_count(const nlm_gguf *gguf);
+const nlm_gguf_tensor *nlm_gguf_tensor_at(const nlm_gguf *gguf, size_t index);
+const nlm_gguf_tensor *nlm_gguf_find_tensor(const nlm_gguf *gguf, const char *name);
+
+/* Typed readers: any integer type that holds the value serves (also bool for u64), f32 or f64 for
+ * floats. NOT_FOUND if the key is absent (out untouched), BAD_FORMAT if it has another type or range. */
+nlm_status nlm_gguf_get_u64(const nlm_gguf *gguf, const char *key, uint64_t *out, nlm_error *err);
+nlm_status nlm_gguf_get_f32(const nlm_gguf *gguf, const char *key, float *out, nlm_error *err);
+nlm_status nlm_gguf_get_bool(const nlm_gguf *gguf, const char *key, bool *out, nlm_error *err);
+nlm_status nlm_gguf_get_string(const nlm_gguf *gguf, const char *key, nlm_gguf_string *out, nlm_error *err);
+/* Element `index` of an array of integers or floats (bounds: the caller's). */
+int64_t nlm_gguf_array_i64(const nlm_gguf_entry *entry, uint64_t index);
+double nlm_gguf_array_f64(const nlm_gguf_entry *entry, uint64_t index);
+
+/* Tells the system that a tensor's pages will not be read again soon (they were packed). */
+void nlm_gguf_drop_pages(const nlm_gguf *gguf, const void *data, uint64_t bytes);
+
+/* Writing: collect metadata and tensors (borrowed until finish), then write to a temporary beside
+ * `path`, fsync and rename. Errors are sticky and returned by finish. */
+typedef struct nlm_gguf_writer nlm_gguf_writer;
+nlm_status nlm_gguf_writer_create(nlm_gguf_writer **out, nlm_error *err);
+void nlm_gguf_writer_u32(nlm_gguf_writer *w, const char *key, uint32_t value);
+void nlm_gguf_writer_f32(nlm_gguf_writer *w, const char *key, float value);
+void nlm_gguf_writer_bool(nlm_gguf_writer *w, const char *key, bool value);
+void nlm_gguf_writer_string(nlm_gguf_writer *w, const char *key, const char *data, size_t length);
+void nlm_gguf_writer_array(nlm_gguf_writer *w, const char *key, nlm_gguf_type element_type, const void *data,
+                           uint64_t count); /* numbers, little-endian */
+void nlm_gguf_writer_strings(nlm_gguf_writer *w, const char *key, const nlm_gguf_string *strings, uint64_t count);
+void nlm_gguf_writer_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor);
+nlm_status nlm_gguf_writer_finish(nlm_gguf_writer *w, const char *path, nlm_error *err);
+void nlm_gguf_writer_destroy(nlm_gguf_writer *w);
+
+#endif

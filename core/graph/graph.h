@@ -1,0 +1,84 @@
+/* The graph builder: one call per op, shapes inferred and checked as it goes.
+ *
+ * A builder call that fails records the first error and returns NLM_NO_VALUE; calls given
+ * NLM_NO_VALUE for a required input return it too. Check once, with nlm_graph_check or by planning. */
+#ifndef NLM_GRAPH_GRAPH_H
+#define NLM_GRAPH_GRAPH_H
+
+#include "exec/program.h"
+#include "exec/state.h"
+#include "exec/weight.h"
+
+typedef struct nlm_graph nlm_graph;
+typedef int32_t nlm_value;
+#define NLM_NO_VALUE (-1)
+
+nlm_status nlm_graph_create(nlm_graph **out, nlm_error *err);
+void nlm_graph_destroy(nlm_graph *graph);
+nlm_status nlm_graph_check(const nlm_graph *graph, nlm_error *err);
+/* Later ops belong to this layer (-1: none): for the profile and for messages. */
+void nlm_graph_set_layer(nlm_graph *graph, int32_t layer);
+
+/* Leaves. Weights and states are borrowed and outlive the programs. */
+nlm_value nlm_graph_input(nlm_graph *graph, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,
+                          uint32_t row_kind);
+nlm_value nlm_graph_weight(nlm_graph *graph, nlm_weight *weight);
+nlm_value nlm_graph_state(nlm_graph *graph, nlm_state *state);
+/* Marks a value to be read on the host after a run. */
+void nlm_graph_output(nlm_graph *graph, nlm_value value);
+
+/* Views; no op. columns: [R, N] -> [R, count] from `from`. reshape: contiguous, dimension 0 and the
+ * product of the others stay. */
+nlm_value nlm_graph_columns(nlm_graph *graph, nlm_value x, int64_t from, int64_t count);
+nlm_value nlm_graph_reshape(nlm_graph *graph, nlm_value x, int rank, const int64_t *shape);
+
+/* The batch a graph is built for: five small i32 inputs, see op_args.h. */
+typedef struct nlm_batch_values {
+    nlm_value pos, seq_start, slot, block_table;
+} nlm_batch_values;
+
+typedef struct nlm_rope_params {
+    float freq_base, freq_scale;
+    int32_t n_rot;
+    uint32_t flags;         /* NLM_ROPE_* */
+    nlm_value freq_factors; /* or NLM_NO_VALUE */
+} nlm_rope_params;
+
+/* Ops: arguments as in nlm/op_args.h; optional ones may be NLM_NO_VALUE. Each returns y. */
+nlm_value nlm_graph_embed(nlm_graph *g, nlm_value ids, nlm_value w);
+nlm_value nlm_graph_matmul(nlm_graph *g, nlm_value x, nlm_value w, nlm_value bias, nlm_value residual);
+nlm_value nlm_graph_rms_norm(nlm_graph *g, nlm_value x, nlm_value w, float eps);
+/* As rms_norm of x + residual; *out_sum receives the sum's value. */
+nlm_value nlm_graph_add_rms_norm(nlm_graph *g, nlm_value x, nlm_value residual, nlm_value w, float eps,
+                                 nlm_value *out_sum);
+nlm_value nlm_graph_rope(nlm_graph *g, nlm_value x, nlm_value pos, const nlm_rope_params *rope);
+void nlm_graph_kv_append(nlm_graph *g, nlm_value k, nlm_value v, nlm_value k_cache, nlm_value v_cache,
+                         const nlm_batch_values *batch);
+nlm_value nlm_graph_attention(nlm_graph *g, nlm_value q, nlm_value k_cache, nlm_value v_cache,
+                              const nlm_batch_values *batch, float scale, int32_t window);
+nlm_value nlm_graph_silu_mul(nlm_graph *g, nlm_value gate, nlm_value up);
+nlm_value nlm_graph_add(nlm_graph *g, nlm_value a, nlm_value b);
+nlm_value nlm_graph_mul(nlm_graph *g, nlm_value a, nlm_value b);
+nlm_value nlm_graph_scale(nlm_graph *g, nlm_value x, float factor, float offset);
+nlm_value nlm_graph_softmax(nlm_graph *g, nlm_value x, float factor);
+nlm_value nlm_graph_conv1d_causal(nlm_graph *g, nlm_value x, nlm_value w, nlm_value bias, nlm_value state,
+                                  const nlm_batch_values *batch, uint32_t flags);
+nlm_value nlm_graph_ssm_scan(nlm_graph *g, nlm_value x, nlm_value dt, nlm_value a, nlm_value b, nlm_value c,
+                             nlm_value d, nlm_value z, nlm_value state, const nlm_batch_values *batch);
+nlm_value nlm_graph_copy(nlm_graph *g, nlm_value x, nlm_dtype dtype);
+nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x);
+
+/* Fuses, assigns each op to a device, places weights and states, packs activations by liveness and
+ * binds. The graph is not needed afterwards; values keep their numbers. Errors UNSUPPORTED (an op no
+ * device has: op, shapes, each device's reason), OUT_OF_MEMORY, and the builder's. */
+nlm_status nlm_graph_plan(const nlm_graph *graph, const nlm_env *env, nlm_program **out, nlm_error *err);
+
+/* Options of planning that tests want; nlm_graph_plan uses all true. */
+typedef struct nlm_plan_options {
+    bool do_fuse; /* else every fused op is decomposed */
+    bool do_pack; /* share activation memory by liveness */
+} nlm_plan_options;
+nlm_status nlm_graph_plan_with(const nlm_graph *graph, const nlm_env *env, const nlm_plan_options *options,
+                               nlm_program **out, nlm_error *err);
+
+#endif

@@ -1,0 +1,42 @@
+/* Which page of the KV cache belongs to which part of which sequence: reference-counted pages, one
+ * block table per slot. Knows numbers of pages only; the memory is nlm_cache's.
+ *
+ * A page is shared by slots (and by the prompt cache) whose prefixes are equal; it is written only
+ * while its count is 1. */
+#ifndef NLM_MODEL_KV_PAGES_H
+#define NLM_MODEL_KV_PAGES_H
+
+#include <nlm/status.h>
+#include <stdbool.h>
+
+typedef struct nlm_kv_pages nlm_kv_pages;
+
+nlm_status nlm_kv_pages_create(int32_t n_pages, int32_t page_tokens, int32_t n_slots, int32_t n_blocks,
+                               nlm_kv_pages **out, nlm_error *err);
+void nlm_kv_pages_destroy(nlm_kv_pages *pages);
+
+int32_t nlm_kv_pages_free(const nlm_kv_pages *pages);
+/* Tokens the slot holds, and its pages. */
+int32_t nlm_kv_pages_length(const nlm_kv_pages *pages, int32_t slot);
+const int32_t *nlm_kv_pages_table(const nlm_kv_pages *pages); /* [n_slots][n_blocks], -1: none */
+
+/* A page whose content must be copied before the next write (it is shared): from, to; -1: none. */
+typedef struct nlm_kv_copy {
+    int32_t from, to;
+} nlm_kv_copy;
+
+/* Makes room for n more tokens at the slot's end. LIMIT (nothing changed) if the context or the pages
+ * do not suffice. When the last page is shared and partly filled it is replaced: *out_copy says what
+ * the caller must copy before it writes. */
+nlm_status nlm_kv_pages_extend(nlm_kv_pages *pages, int32_t slot, int32_t n, nlm_kv_copy *out_copy, nlm_error *err);
+/* Forgets tokens from `length` on, releasing pages. */
+void nlm_kv_pages_truncate(nlm_kv_pages *pages, int32_t slot, int32_t length);
+/* The (empty) slot `to` shares the first `length` tokens of `from`. */
+void nlm_kv_pages_fork(nlm_kv_pages *pages, int32_t from, int32_t to, int32_t length);
+/* The (empty) slot takes these full pages as its beginning. */
+void nlm_kv_pages_adopt(nlm_kv_pages *pages, int32_t slot, const int32_t *page_list, int32_t n);
+/* For holders other than slots (the prompt cache). */
+void nlm_kv_pages_retain(nlm_kv_pages *pages, int32_t page);
+void nlm_kv_pages_release_page(nlm_kv_pages *pages, int32_t page);
+
+#endif

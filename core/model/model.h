@@ -1,0 +1,64 @@
+/* A model: a GGUF's weights, its hyper-parameters, and the builder of its family's graph. */
+#ifndef NLM_MODEL_MODEL_H
+#define NLM_MODEL_MODEL_H
+
+#include "format/gguf.h"
+#include "graph/graph.h"
+#include "model/hparams.h"
+
+typedef struct nlm_model nlm_model;
+
+/* Maps the file, reads hyper-parameters and binds every weight by name, checking each shape and type.
+ * Errors NOT_FOUND, UNSUPPORTED (architecture: named, with those that are known), BAD_FORMAT (a missing
+ * or misshapen weight or key: its name, what was expected, what is there), and GGUF's. */
+nlm_status nlm_model_open(const char *path, nlm_model **out, nlm_error *err);
+void nlm_model_close(nlm_model *model);
+
+const nlm_gguf *nlm_model_gguf(const nlm_model *model);
+const nlm_hparams *nlm_model_hparams(const nlm_model *model);
+const char *nlm_model_family_name(const nlm_model *model); /* "llama", "mamba" */
+
+/* What a model remembers between runs: per layer keys and values in pages (Llama), convolution and
+ * SSM states by slot (Mamba). Sizes are fixed at creation; memory is committed as it is used. */
+typedef struct nlm_cache_options {
+    int32_t n_slots;     /* sequences held at once */
+    int32_t n_pages;     /* KV pages in all */
+    int32_t page_tokens; /* tokens a page, a power of two */
+    int32_t n_blocks;    /* pages a slot may have: the longest context / page_tokens */
+    nlm_dtype kv_dtype;  /* f16, f32 or q8_0 */
+} nlm_cache_options;
+
+/* The states of one cache; for Mamba n_pages is unused. */
+typedef struct nlm_cache {
+    nlm_cache_options options;
+    int32_t n_layer;
+    nlm_state *k, *v;      /* [n_layer], shape [n_pages, n_head_kv, page_tokens, head_dim], or NULL */
+    nlm_state *conv, *ssm; /* [n_layer], slot outermost, or NULL */
+} nlm_cache;
+
+nlm_status nlm_model_cache_create(const nlm_model *model, const nlm_cache_options *options, nlm_cache **out,
+                                  nlm_error *err);
+void nlm_model_cache_destroy(nlm_cache *cache);
+uint64_t nlm_model_cache_bytes(const nlm_cache *cache);      /* when every page is used */
+uint64_t nlm_model_cache_page_bytes(const nlm_cache *cache); /* one page, all layers, k and v */
+
+/* The sizes a graph is built for, and its inputs and outputs. */
+typedef struct nlm_graph_dims {
+    int32_t n_tokens, n_seqs, n_outputs;
+} nlm_graph_dims;
+
+typedef struct nlm_graph_io {
+    nlm_value ids;          /* [n_tokens] i32 */
+    nlm_batch_values batch; /* block_table is NLM_NO_VALUE for Mamba */
+    nlm_value outputs;      /* [n_outputs] i32: the rows whose logits are wanted */
+    nlm_value logits;       /* [n_outputs, n_vocab] f32, row kind OUTPUTS */
+} nlm_graph_io;
+
+/* Builds the graph of one forward pass over `cache`. */
+nlm_status nlm_model_build(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims, nlm_graph *graph,
+                           nlm_graph_io *out_io, nlm_error *err);
+
+/* Bytes of weights that one decoded token reads (the embedding row counts as a row). */
+uint64_t nlm_model_weight_bytes_per_token(const nlm_model *model);
+
+#endif

@@ -1,0 +1,32 @@
+/* A model's weights, bound from a table of names and shapes. */
+#ifndef NLM_MODEL_WEIGHTS_H
+#define NLM_MODEL_WEIGHTS_H
+
+#include "exec/weight.h"
+#include "format/gguf.h"
+#include "model/hparams.h"
+
+/* One line of a family's table. `name` may hold "%d" for the layer. rows and cols give the expected
+ * shape from the hyper-parameters; rows NULL means a vector [cols]. */
+typedef struct nlm_weight_spec {
+    int32_t id;       /* the family's own enum */
+    const char *name; /* "blk.%d.attn_q.weight" */
+    int64_t (*rows)(const nlm_hparams *);
+    int64_t (*cols)(const nlm_hparams *);
+    uint32_t flags; /* NLM_WEIGHT_* */
+} nlm_weight_spec;
+
+enum {
+    NLM_WEIGHT_OPTIONAL = 1, /* absent: NULL */
+    NLM_WEIGHT_F32_ONLY = 2, /* norms, biases, SSM vectors: converted to f32 on load if stored otherwise */
+};
+
+typedef struct nlm_weights nlm_weights;
+
+nlm_status nlm_weights_bind(const nlm_gguf *gguf, const nlm_hparams *hparams, const nlm_weight_spec *specs,
+                            nlm_weights **out, nlm_error *err);
+void nlm_weights_destroy(nlm_weights *weights);
+/* layer is ignored for a name without "%d". NULL if optional and absent. */
+nlm_weight *nlm_weights_get(nlm_weights *weights, int32_t id, int32_t layer);
+
+#endif

@@ -1,0 +1,34 @@
+/* An opened device as the host sees it: the plugin's tables copied into full-size ones. */
+#ifndef NLM_PLUGIN_DEVICE_H
+#define NLM_PLUGIN_DEVICE_H
+
+#include <nlm/plugin.h>
+#include <stdbool.h>
+
+typedef struct nlm_plugin nlm_plugin; /* a loaded plugin, see plugin/plugins.h */
+
+typedef struct nlm_device {
+    nlm_device_v1 api;       /* zero-filled past what the plugin gave; api.ops is &ops */
+    nlm_ops_v1 ops;          /* empty slots hold a stub that returns UNSUPPORTED */
+    nlm_device_info_v1 info; /* at open */
+    const nlm_plugin *plugin;
+    const char *backend; /* the plugin's name */
+    uint32_t device_id;  /* the ordinal chosen, kept everywhere */
+} nlm_device;
+
+static inline bool nlm_device_is_sliced(const nlm_device *device) {
+    return device->info.kind == NLM_DEVICE_SLICED;
+}
+static inline bool nlm_device_has_host_memory(const nlm_device *device) {
+    return (device->info.flags & NLM_DEVICE_HOST_MEMORY) != 0;
+}
+
+/* The op's name, "op 99" style numbers are "unknown op"; NLM_OP_NONE for an unknown name. */
+const char *nlm_op_name(nlm_op op);
+nlm_op nlm_op_from_name(const char *name);
+
+/* query() with the answer checked: op the device lacks, a status that is neither OK nor UNSUPPORTED,
+ * an unterminated reason. Returns OK or UNSUPPORTED with out->reason. */
+nlm_status nlm_device_query(const nlm_device *device, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out);
+
+#endif

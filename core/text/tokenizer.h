@@ -1,0 +1,51 @@
+/* Text to token ids and back, from a GGUF's tokenizer.* metadata. */
+#ifndef NLM_TEXT_TOKENIZER_H
+#define NLM_TEXT_TOKENIZER_H
+
+#include "base/str.h"
+#include "format/gguf.h"
+
+typedef struct nlm_tokenizer nlm_tokenizer;
+
+/* Copies what it needs: the GGUF may be closed afterwards. Errors NOT_FOUND (no tokenizer metadata),
+ * UNSUPPORTED (a model or pre-tokenizer that is not known: named, with those that are), BAD_FORMAT. */
+nlm_status nlm_tokenizer_create(const nlm_gguf *gguf, nlm_tokenizer **out, nlm_error *err);
+void nlm_tokenizer_destroy(nlm_tokenizer *tokenizer);
+
+/* A growing array of ids; zeroed is empty. */
+typedef struct nlm_ids {
+    int32_t *data;
+    size_t count;
+    size_t capacity;
+} nlm_ids;
+nlm_status nlm_ids_append(nlm_ids *ids, int32_t id);
+void nlm_ids_release(nlm_ids *ids);
+
+enum {
+    NLM_ENCODE_BOS = 1,    /* put BOS/EOS where the model's add_bos_token/add_eos_token say */
+    NLM_ENCODE_SPECIAL = 2 /* text that spells a control token becomes that token (templates; not user text) */
+};
+
+/* Appends the ids of text[0..length), which may hold any bytes. Time linear in length (n log n in the
+ * longest word). Thread-safe on one tokenizer. */
+nlm_status nlm_tokenizer_encode(const nlm_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
+                                nlm_ids *out, nlm_error *err);
+
+/* Appends the bytes of one id as they stand in running text (control tokens give nothing unless
+ * `with_special`). Exact for every byte sequence. An id out of range is INVALID_ARGUMENT. */
+nlm_status nlm_tokenizer_decode(const nlm_tokenizer *tokenizer, int32_t id, bool with_special, nlm_str *out,
+                                nlm_error *err);
+/* Whole texts: as the above for each, less the space that the encoder put in front (SentencePiece). */
+nlm_status nlm_tokenizer_decode_all(const nlm_tokenizer *tokenizer, const int32_t *ids, size_t count,
+                                    bool with_special, nlm_str *out, nlm_error *err);
+
+size_t nlm_tokenizer_count(const nlm_tokenizer *tokenizer);
+int32_t nlm_tokenizer_bos(const nlm_tokenizer *tokenizer); /* -1: none */
+int32_t nlm_tokenizer_eos(const nlm_tokenizer *tokenizer);
+bool nlm_tokenizer_adds_bos(const nlm_tokenizer *tokenizer);
+/* Ends a generation: EOS, EOT, <|im_end|>, <|eot_id|> and what the metadata names so. */
+bool nlm_tokenizer_is_end(const nlm_tokenizer *tokenizer, int32_t id);
+/* The id whose vocabulary entry is exactly this text, or -1. */
+int32_t nlm_tokenizer_find(const nlm_tokenizer *tokenizer, const char *piece, size_t length);
+
+#endif
