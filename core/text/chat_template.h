@@ -4,6 +4,7 @@
 
 #include "base/str.h"
 #include "format/gguf.h"
+#include "text/tokenizer.h"
 
 typedef struct nlm_chat_template nlm_chat_template;
 
@@ -22,17 +23,17 @@ const char *const *nlm_chat_template_names(void);
  * one; the message holds the template's text (as far as it fits) and how to name one. */
 nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_template **out, nlm_error *err);
 
-/* Appends the text of messages[0..count), to be encoded with NLM_ENCODE_SPECIAL, as the turn that
- * follows `n_before` earlier messages: BOS or a system preamble come with the first alone.
- * add_generation_prompt opens the assistant's turn. Control tokens spelled inside `content` must not
- * become control tokens: out_spans receives the parts that are user text (pairs from, to in *out). */
-typedef struct nlm_text_span {
-    size_t from, to;
-} nlm_text_span;
-typedef struct nlm_text_spans {
-    nlm_text_span *data;
-    size_t count, capacity;
-} nlm_text_spans;
+/* Appends the text of messages[0..count) as it follows `n_before` earlier messages; out_spans receives
+ * the parts of *out that are the messages' contents. Encode it with nlm_tokenizer_encode_spans and
+ * NLM_ENCODE_SPECIAL, the first turn (n_before 0) with NLM_ENCODE_BOS too: the text itself has no BOS
+ * in front. add_generation_prompt opens the assistant's turn.
+ *
+ * An assistant's turn is left open and closed by what follows it: with n_before > 0 a text that does
+ * not begin with an assistant's message begins with the end of the assistant's turn ("<|im_end|>\n").
+ * So turn 1, the generated answer without its end token, turn 2, ... is exactly the text that
+ * formatting all at once gives.
+ * Errors   INVALID_ARGUMENT (a role the template does not know, a system message where it has none),
+ *          OUT_OF_MEMORY. */
 nlm_status nlm_chat_template_format(const nlm_chat_template *chat, const nlm_chat_message *messages, size_t count,
                                     size_t n_before, bool add_generation_prompt, nlm_str *out,
                                     nlm_text_spans *out_spans, nlm_error *err);

@@ -31,6 +31,22 @@ enum {
 nlm_status nlm_tokenizer_encode(const nlm_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
                                 nlm_ids *out, nlm_error *err);
 
+/* Parts [from, to) of a text that a user wrote: ascending, not overlapping. */
+typedef struct nlm_text_span {
+    size_t from, to;
+} nlm_text_span;
+/* A growing array of spans; zeroed is empty. */
+typedef struct nlm_text_spans {
+    nlm_text_span *data;
+    size_t count, capacity;
+} nlm_text_spans;
+void nlm_text_spans_release(nlm_text_spans *spans);
+
+/* As nlm_tokenizer_encode, but what a user span touches never becomes a control token, as without
+ * NLM_ENCODE_SPECIAL. Not the same as encoding the parts one by one: words may cross their ends. */
+nlm_status nlm_tokenizer_encode_spans(const nlm_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
+                                      const nlm_text_spans *user_spans, nlm_ids *out, nlm_error *err);
+
 /* Appends the bytes of one id as they stand in running text (control tokens give nothing unless
  * `with_special`). Exact for every byte sequence. An id out of range is INVALID_ARGUMENT. */
 nlm_status nlm_tokenizer_decode(const nlm_tokenizer *tokenizer, int32_t id, bool with_special, nlm_str *out,
