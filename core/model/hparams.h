@@ -19,6 +19,7 @@ typedef struct nlm_hparams {
     int32_t sliding_window; /* tokens, 0: none */
     /* state space; 0 in Llama */
     int32_t d_inner, d_state, d_conv, dt_rank;
+    bool ssm_dt_b_c_rms; /* dt, B and C are RMS-normed without weights (Falcon Mamba) */
 } nlm_hparams;
 
 #endif

@@ -29,13 +29,14 @@ typedef struct nlm_kv_copy {
  * do not suffice. When the last page is shared and partly filled it is replaced: *out_copy says what
  * the caller must copy before it writes. */
 nlm_status nlm_kv_pages_extend(nlm_kv_pages *pages, int32_t slot, int32_t n, nlm_kv_copy *out_copy, nlm_error *err);
-/* Forgets tokens from `length` on, releasing pages. */
+/* Forgets tokens from `length` on, releasing pages. A length past the end, here and below, is the end;
+ * a slot or page that does not exist is ignored. */
 void nlm_kv_pages_truncate(nlm_kv_pages *pages, int32_t slot, int32_t length);
-/* The (empty) slot `to` shares the first `length` tokens of `from`. */
+/* The slot `to` forgets what it held and shares the first `length` tokens of `from`. */
 void nlm_kv_pages_fork(nlm_kv_pages *pages, int32_t from, int32_t to, int32_t length);
-/* The (empty) slot takes these full pages as its beginning. */
+/* The slot forgets what it held and takes these full pages, which somebody holds, as its beginning. */
 void nlm_kv_pages_adopt(nlm_kv_pages *pages, int32_t slot, const int32_t *page_list, int32_t n);
-/* For holders other than slots (the prompt cache). */
+/* For holders other than slots (the prompt cache): one more, one fewer, of a page in use. */
 void nlm_kv_pages_retain(nlm_kv_pages *pages, int32_t page);
 void nlm_kv_pages_release_page(nlm_kv_pages *pages, int32_t page);
 

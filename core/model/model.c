@@ -1,0 +1,241 @@
+#include "model/model.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include "base/checked.h"
+#include "base/status.h"
+#include "base/str.h"
+#include "model/family.h"
+#include "model/keys.h"
+
+static const nlm_model_family *const families[] = {&nlm_family_llama, &nlm_family_mamba};
+#define N_FAMILIES (sizeof families / sizeof *families)
+
+struct nlm_model {
+    nlm_gguf *gguf;
+    nlm_hparams hparams;
+    const nlm_model_family *family;
+    nlm_weights *weights;
+};
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static nlm_status unknown_architecture(const nlm_keys *keys, nlm_error *err) {
+    nlm_str known = {0};
+    for (size_t i = 0; i < N_FAMILIES; i++) {
+        for (const char *const *name = families[i]->architectures; *name; name++) {
+            nlm_str_printf(&known, "%s'%s'", known.length ? ", " : "", *name);
+        }
+    }
+    const nlm_status status =
+        nlm_fail(err, NLM_UNSUPPORTED, nlm_gguf_path(keys->gguf), "architecture '%s' is not supported; these are: %s",
+                 keys->architecture, known.data ? known.data : "");
+    nlm_str_release(&known);
+    return status;
+}
+
+static nlm_status find_family(const nlm_gguf *gguf, const nlm_model_family **out, nlm_error *err) {
+    nlm_keys keys;
+    NLM_TRY(nlm_keys_init(&keys, gguf, err));
+    for (size_t i = 0; i < N_FAMILIES; i++) {
+        for (const char *const *name = families[i]->architectures; *name; name++) {
+            if (strcmp(*name, keys.architecture) != 0) continue;
+            *out = families[i];
+            return NLM_OK;
+        }
+    }
+    return unknown_architecture(&keys, err);
+}
+
+/* One file of several would be found out by a missing tensor; this says it better. */
+static nlm_status refuse_split(const nlm_gguf *gguf, nlm_error *err) {
+    uint64_t count;
+    if (nlm_gguf_get_u64(gguf, "split.count", &count, NULL) != NLM_OK || count <= 1) return NLM_OK;
+    return nlm_fail(err, NLM_UNSUPPORTED, nlm_gguf_path(gguf),
+                    "this is one of %" PRIu64 " files of a split model ('split.count'); merge them into one first",
+                    count);
+}
+
+/* The rows of token_embd.weight, with which the tokenizer and the metadata must agree. */
+static nlm_status read_n_vocab(const nlm_gguf *gguf, int32_t *out, nlm_error *err) {
+    const char *path = nlm_gguf_path(gguf);
+    const nlm_gguf_tensor *embd = nlm_gguf_find_tensor(gguf, "token_embd.weight");
+    if (!embd) return nlm_fail(err, NLM_BAD_FORMAT, path, "tensor 'token_embd.weight' is missing");
+    if (embd->n_dims != 2 || embd->dims[1] < 1 || embd->dims[1] > INT32_MAX) {
+        return nlm_fail(err, NLM_BAD_FORMAT, path,
+                        "'token_embd.weight' has %" PRIu32 " dimensions, its vocabulary %" PRIu64
+                        " entries; expected two dimensions and 1 to 2147483647 entries",
+                        embd->n_dims, embd->n_dims == 2 ? embd->dims[1] : 0);
+    }
+    const uint64_t n_vocab = embd->dims[1];
+    const nlm_gguf_entry *tokens = nlm_gguf_find(gguf, "tokenizer.ggml.tokens");
+    if (tokens && tokens->type == NLM_GGUF_ARRAY && tokens->count != n_vocab) {
+        return nlm_fail(err, NLM_BAD_FORMAT, path,
+                        "'tokenizer.ggml.tokens' has %" PRIu64 " entries and 'token_embd.weight' %" PRIu64
+                        " rows; expected as many",
+                        tokens->count, n_vocab);
+    }
+    nlm_keys keys;
+    nlm_hparams declared = {0};
+    const nlm_key_i32 key = {"vocab_size", offsetof(nlm_hparams, n_vocab), 1, INT32_MAX, (int32_t)n_vocab};
+    NLM_TRY(nlm_keys_init(&keys, gguf, err));
+    NLM_TRY(nlm_keys_read_i32(&keys, &key, 1, &declared, err));
+    if ((uint64_t)declared.n_vocab != n_vocab) {
+        return nlm_keys_fail(&keys, err, NLM_BAD_FORMAT, "vocab_size",
+                             "is %d and 'token_embd.weight' has %" PRIu64 " rows; expected as many", declared.n_vocab,
+                             n_vocab);
+    }
+    *out = (int32_t)n_vocab;
+    return NLM_OK;
+}
+
+static nlm_status open_parts(nlm_model *model, const char *path, nlm_error *err) {
+    NLM_TRY(nlm_gguf_open(path, &model->gguf, err));
+    NLM_TRY(find_family(model->gguf, &model->family, err));
+    NLM_TRY(refuse_split(model->gguf, err));
+    NLM_TRY(model->family->read_hparams(model->gguf, &model->hparams, err));
+    NLM_TRY(read_n_vocab(model->gguf, &model->hparams.n_vocab, err));
+    return nlm_weights_bind(model->gguf, &model->hparams, model->family->weights, &model->weights, err);
+}
+
+nlm_status nlm_model_open(const char *path, nlm_model **out, nlm_error *err) {
+    *out = NULL;
+    nlm_model *model = calloc(1, sizeof *model);
+    if (!model) return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "no memory for a model");
+    const nlm_status status = open_parts(model, path, err);
+    if (status != NLM_OK) {
+        nlm_model_close(model);
+        return status;
+    }
+    *out = model;
+    return NLM_OK;
+}
+
+void nlm_model_close(nlm_model *model) {
+    if (!model) return;
+    nlm_weights_destroy(model->weights);
+    if (model->gguf) nlm_gguf_close(model->gguf);
+    free(model);
+}
+
+const nlm_gguf *nlm_model_gguf(const nlm_model *model) {
+    return model->gguf;
+}
+const nlm_hparams *nlm_model_hparams(const nlm_model *model) {
+    return &model->hparams;
+}
+const char *nlm_model_family_name(const nlm_model *model) {
+    return model->family->name;
+}
+nlm_weights *nlm_model_weights(nlm_model *model) {
+    return model->weights;
+}
+
+uint64_t nlm_model_weight_bytes_per_token(const nlm_model *model) {
+    uint64_t bytes = 0;
+    const size_t count = nlm_gguf_tensor_count(model->gguf);
+    for (size_t i = 0; i < count; i++) bytes += nlm_gguf_tensor_at(model->gguf, i)->bytes;
+    if (!nlm_gguf_find_tensor(model->gguf, "output.weight")) return bytes; /* tied: read whole as the head */
+    const uint64_t embd = nlm_gguf_find_tensor(model->gguf, "token_embd.weight")->bytes;
+    return bytes - embd + embd / (uint64_t)model->hparams.n_vocab;
+}
+
+/* ---- cache -------------------------------------------------------------------------------- */
+
+static nlm_status check_cache_options(const nlm_cache_options *options, nlm_error *err) {
+    if (options->n_slots < 1 || options->n_pages < 1 || options->n_blocks < 1 || options->page_tokens < 1 ||
+        !nlm_is_power_of_two((uint64_t)options->page_tokens)) {
+        return nlm_fail(
+            err, NLM_INVALID_ARGUMENT, "nlm_model_cache_create",
+            "slots %d, pages %d, blocks a slot %d, tokens a page %d: each must be positive and the last a "
+            "power of two",
+            options->n_slots, options->n_pages, options->n_blocks, options->page_tokens);
+    }
+    if (options->kv_dtype != NLM_F16 && options->kv_dtype != NLM_F32 && options->kv_dtype != NLM_Q8_0) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_cache_create",
+                        "the type of keys and values is %d; expected f16, f32 or q8_0", options->kv_dtype);
+    }
+    return NLM_OK;
+}
+
+nlm_status nlm_model_cache_create(const nlm_model *model, const nlm_cache_options *options, nlm_cache **out,
+                                  nlm_error *err) {
+    *out = NULL;
+    NLM_TRY(check_cache_options(options, err));
+    nlm_cache *cache = calloc(1, sizeof *cache);
+    if (!cache) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_cache_create", "no memory for a cache");
+    cache->options = *options;
+    cache->n_layer = model->hparams.n_layer;
+    const nlm_status status = model->family->cache_init(&model->hparams, cache, err);
+    if (status != NLM_OK) {
+        nlm_model_cache_destroy(cache);
+        return status;
+    }
+    *out = cache;
+    return NLM_OK;
+}
+
+static void release_states(nlm_state *states, int32_t count) {
+    for (int32_t i = 0; states && i < count; i++) nlm_state_release(&states[i]);
+    free(states);
+}
+
+void nlm_model_cache_destroy(nlm_cache *cache) {
+    if (!cache) return;
+    release_states(cache->k, cache->n_layer);
+    release_states(cache->v, cache->n_layer);
+    release_states(cache->conv, cache->n_layer);
+    release_states(cache->ssm, cache->n_layer);
+    free(cache);
+}
+
+static uint64_t states_bytes(const nlm_state *states, int32_t count) {
+    uint64_t bytes = 0;
+    for (int32_t i = 0; states && i < count; i++) bytes += states[i].bytes;
+    return bytes;
+}
+
+uint64_t nlm_model_cache_bytes(const nlm_cache *cache) {
+    return states_bytes(cache->k, cache->n_layer) + states_bytes(cache->v, cache->n_layer) +
+           states_bytes(cache->conv, cache->n_layer) + states_bytes(cache->ssm, cache->n_layer);
+}
+
+uint64_t nlm_model_cache_page_bytes(const nlm_cache *cache) {
+    const uint64_t pages = states_bytes(cache->k, cache->n_layer) + states_bytes(cache->v, cache->n_layer);
+    return pages / (uint64_t)cache->options.n_pages;
+}
+
+/* ---- graph -------------------------------------------------------------------------------- */
+
+static nlm_value i32_input(nlm_graph *graph, const char *name, int64_t rows, int64_t cols, uint32_t row_kind) {
+    const int64_t shape[2] = {rows, cols};
+    return nlm_graph_input(graph, name, NLM_I32, cols ? 2 : 1, shape, row_kind);
+}
+
+static void build_inputs(const nlm_cache *cache, const nlm_graph_dims *dims, nlm_graph *graph, nlm_graph_io *io) {
+    const nlm_cache_options *options = &cache->options;
+    io->ids = i32_input(graph, "ids", dims->n_tokens, 0, NLM_ROWS_TOKENS);
+    io->batch.pos = i32_input(graph, "pos", dims->n_tokens, 0, NLM_ROWS_TOKENS);
+    io->batch.seq_start = i32_input(graph, "seq_start", (int64_t)dims->n_seqs + 1, 0, NLM_ROWS_FIXED);
+    io->batch.slot = i32_input(graph, "slot", dims->n_seqs, 0, NLM_ROWS_SEQS);
+    io->batch.block_table = cache->k
+                                ? i32_input(graph, "block_table", options->n_slots, options->n_blocks, NLM_ROWS_FIXED)
+                                : NLM_NO_VALUE;
+    io->outputs = i32_input(graph, "outputs", dims->n_outputs, 0, NLM_ROWS_OUTPUTS);
+}
+
+nlm_status nlm_model_build(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims, nlm_graph *graph,
+                           nlm_graph_io *out_io, nlm_error *err) {
+    if (dims->n_tokens < 1 || dims->n_seqs < 1 || dims->n_outputs < 1 || dims->n_seqs > cache->options.n_slots ||
+        cache->n_layer != model->hparams.n_layer) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_build",
+                        "tokens %d, sequences %d, outputs %d: each must be positive and the sequences at most the %d "
+                        "slots of this model's cache",
+                        dims->n_tokens, dims->n_seqs, dims->n_outputs, cache->options.n_slots);
+    }
+    build_inputs(cache, dims, graph, out_io);
+    model->family->build(model, cache, dims, graph, out_io);
+    nlm_graph_output(graph, out_io->logits);
+    return nlm_graph_check(graph, err);
+}
