@@ -34,7 +34,8 @@ typedef struct nlm_gguf_string {
 } nlm_gguf_string;
 
 /* One metadata entry. For an array `element_type` and `count` describe it and `data` points at its
- * raw elements (unaligned; arrays of strings are read through nlm_gguf_array_string). */
+ * raw elements (unaligned; those of an array of strings are also in `strings`). A scalar is one element
+ * of its own type: count 1, element_type as type. */
 typedef struct nlm_gguf_entry {
     nlm_gguf_string key;
     nlm_gguf_type type;
@@ -58,10 +59,14 @@ typedef struct nlm_gguf_tensor {
 
 typedef struct nlm_gguf nlm_gguf;
 
-/* Maps and checks the file. Errors NOT_FOUND, PERMISSION, IO, BAD_FORMAT (file:offset, what, what was
- * expected), OUT_OF_MEMORY. */
+/* Maps and checks the file. What it allocates is bounded by a small multiple of the bytes parsed. The
+ * file must not shrink while it is open: reading pages that are gone raises SIGBUS.
+ * Errors   NOT_FOUND, PERMISSION, IO, BAD_FORMAT (file:offset, what, what was expected), UNSUPPORTED
+ *          (version 1, big-endian), OUT_OF_MEMORY.
+ * Threads  an open file is immutable: any number of threads may read it. */
 nlm_status nlm_gguf_open(const char *path, nlm_gguf **out, nlm_error *err);
-/* The same over memory, which is borrowed; `name` stands for the path in errors. For tests and fuzzing. */
+/* The same over memory, which is borrowed and aligned as malloc aligns; `name` stands for the path in
+ * errors. For tests and fuzzing. */
 nlm_status nlm_gguf_parse(const char *name, const void *data, size_t size, nlm_gguf **out, nlm_error *err);
 void nlm_gguf_close(nlm_gguf *gguf);
 
@@ -78,20 +83,28 @@ const nlm_gguf_tensor *nlm_gguf_tensor_at(const nlm_gguf *gguf, size_t index);
 const nlm_gguf_tensor *nlm_gguf_find_tensor(const nlm_gguf *gguf, const char *name);
 
 /* Typed readers: any integer type that holds the value serves (also bool for u64), f32 or f64 for
- * floats. NOT_FOUND if the key is absent (out untouched), BAD_FORMAT if it has another type or range. */
+ * floats, which must be finite. NOT_FOUND if the key is absent (out untouched), BAD_FORMAT if it has
+ * another type or range. */
 nlm_status nlm_gguf_get_u64(const nlm_gguf *gguf, const char *key, uint64_t *out, nlm_error *err);
 nlm_status nlm_gguf_get_f32(const nlm_gguf *gguf, const char *key, float *out, nlm_error *err);
 nlm_status nlm_gguf_get_bool(const nlm_gguf *gguf, const char *key, bool *out, nlm_error *err);
 nlm_status nlm_gguf_get_string(const nlm_gguf *gguf, const char *key, nlm_gguf_string *out, nlm_error *err);
-/* Element `index` of an array of integers or floats (bounds: the caller's). */
+/* Element `index` of an array of integers, bools or floats, or a scalar as element 0 (bounds: the
+ * caller's). Out of int64's range is its nearest end; strings give 0. */
 int64_t nlm_gguf_array_i64(const nlm_gguf_entry *entry, uint64_t index);
 double nlm_gguf_array_f64(const nlm_gguf_entry *entry, uint64_t index);
 
-/* Tells the system that a tensor's pages will not be read again soon (they were packed). */
+/* The spelling of a metadata type ("u32", "string"); "unknown" if there is none. */
+const char *nlm_gguf_type_name(nlm_gguf_type type);
+
+/* Tells the system that a tensor's pages will not be read again soon (they were packed). The data stays
+ * valid. */
 void nlm_gguf_drop_pages(const nlm_gguf *gguf, const void *data, uint64_t bytes);
 
-/* Writing: collect metadata and tensors (borrowed until finish), then write to a temporary beside
- * `path`, fsync and rename. Errors are sticky and returned by finish. */
+/* Writing: collect metadata (copied) and tensors (their data is borrowed until finish), then write to a
+ * temporary beside `path`, fsync and rename. Errors are sticky and returned by finish: INVALID_ARGUMENT
+ * (an empty or repeated key or name, a tensor that is not contiguous), OUT_OF_MEMORY, IO. The alignment
+ * is 32 unless the key general.alignment is written as a u32. */
 typedef struct nlm_gguf_writer nlm_gguf_writer;
 nlm_status nlm_gguf_writer_create(nlm_gguf_writer **out, nlm_error *err);
 void nlm_gguf_writer_u32(nlm_gguf_writer *w, const char *key, uint32_t value);

@@ -1,0 +1,34 @@
+/* Files: mapped for reading, and written so that they appear whole or not at all. */
+#ifndef NLM_BASE_FILE_H
+#define NLM_BASE_FILE_H
+
+#include <nlm/status.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A whole file, read-only. `data` is page-aligned; NULL for an empty file. */
+typedef struct nlm_file_map {
+    const void *data;
+    size_t size;
+} nlm_file_map;
+
+/* Errors NOT_FOUND, PERMISSION, IO (also: not a regular file), OUT_OF_MEMORY. Never blocks on a pipe. */
+nlm_status nlm_file_map_open(const char *path, nlm_file_map *out, nlm_error *err);
+void nlm_file_map_close(nlm_file_map *map); /* leaves a valid empty map */
+
+/* Writes to a temporary beside `path`; commit makes it durable and gives it its name. Until then `path`
+ * is as it was, and destroy leaves nothing behind. A symbolic link is followed; anything at `path` that
+ * is not a regular file (a device, a pipe) is refused.
+ * Errors   create, write and commit: NOT_FOUND, PERMISSION, IO (a full disk, with errno's sentence),
+ *          OUT_OF_MEMORY. After an error of write or commit only destroy is of use.
+ * Threads  one writer, one thread. */
+typedef struct nlm_file_writer nlm_file_writer;
+nlm_status nlm_file_writer_create(const char *path, nlm_file_writer **out, nlm_error *err);
+nlm_status nlm_file_writer_write(nlm_file_writer *writer, const void *data, size_t bytes, nlm_error *err);
+/* `bytes` zeros. */
+nlm_status nlm_file_writer_pad(nlm_file_writer *writer, uint64_t bytes, nlm_error *err);
+uint64_t nlm_file_writer_position(const nlm_file_writer *writer); /* bytes written so far */
+nlm_status nlm_file_writer_commit(nlm_file_writer *writer, nlm_error *err);
+void nlm_file_writer_destroy(nlm_file_writer *writer); /* NULL is fine */
+
+#endif
