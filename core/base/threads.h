@@ -10,11 +10,14 @@ typedef struct nlm_pool nlm_pool;
 
 typedef struct nlm_pool_options {
     uint32_t threads; /* 0: one per physical core within the process's cpuset and cgroup CPU quota */
-    bool bind_caller; /* also bind the thread that calls nlm_pool_run (a program does, a library not) */
+    bool bind_caller; /* also bind the thread that calls nlm_pool_run (a program does, a library not),
+                       * until nlm_pool_destroy in that thread; a pool created meanwhile sees one core */
     bool is_unbound;  /* bind no thread at all */
 } nlm_pool_options;
 
-/* Starts threads-1 workers, each bound to a core of its own; the caller of nlm_pool_run is worker 0.
+/* Starts threads-1 workers; the caller of nlm_pool_run is worker 0. If the pool takes every core it may
+ * use, each worker is bound to a core of its own; a smaller pool leaves its place to the scheduler, as
+ * another process may have chosen the same cores.
  * Errors   INVALID_ARGUMENT (more than 1024 threads), OUT_OF_MEMORY, INTERNAL (no thread). */
 nlm_status nlm_pool_create(const nlm_pool_options *options, nlm_pool **out_pool, nlm_error *err);
 void nlm_pool_destroy(nlm_pool *pool);
