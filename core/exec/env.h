@@ -3,6 +3,7 @@
 #define NLM_EXEC_ENV_H
 
 #include "base/threads.h"
+#include "exec/activations.h"
 #include "exec/profile.h"
 #include "plugin/device.h"
 
@@ -13,7 +14,9 @@ typedef struct nlm_env {
                                              the order they are asked; borrowed */
     uint32_t n_devices;                   /* 1: fallback is off, an op the device lacks is an error */
     nlm_pool *pool;                       /* borrowed */
-    nlm_profile *profile;                 /* NULL: off */
+    nlm_profile *profile;                 /* NULL: off; borrowed */
+    nlm_activations *activations;         /* shared by the env's programs, which run one at a time; NULL:
+                                             each program has its own; borrowed */
 } nlm_env;
 
 #endif

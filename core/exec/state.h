@@ -16,10 +16,11 @@ typedef struct nlm_state {
 nlm_status nlm_state_init(nlm_state *state, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,
                           nlm_error *err);
 /* Allocates zeroed memory on the device (host memory: lazily committed). Called by the planner; a
- * second call with another device is INTERNAL. */
+ * second call with another device is INTERNAL. `device` outlives the state. */
 nlm_status nlm_state_place(nlm_state *state, const nlm_device *device, nlm_error *err);
 /* Copies bytes in or out, or zeroes them, between runs. Bounds are checked. A state that was never
- * placed reads as zeros, and writing it is INVALID_ARGUMENT. */
+ * placed reads as zeros, and writing it is INVALID_ARGUMENT. The two ranges of a copy are equal or do
+ * not overlap. */
 nlm_status nlm_state_read(const nlm_state *state, uint64_t offset, void *out, uint64_t bytes, nlm_error *err);
 nlm_status nlm_state_write(nlm_state *state, uint64_t offset, const void *data, uint64_t bytes, nlm_error *err);
 nlm_status nlm_state_zero(nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err);

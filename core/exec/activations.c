@@ -1,0 +1,129 @@
+#include "exec/activations.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include "base/checked.h"
+#include "base/status.h"
+
+#define WHERE            "nlm_activations"
+/* Address space is free; commit charge and memory are paid as they are used. */
+#define RESERVE_BYTES    (1ull << 36)
+#define MIN_RESERVE      (1ull << 20)
+#define COMMIT_GRANULE   (1ull << 16)
+#define LIMITED_FRACTION 16 /* of RLIMIT_AS, where there is one */
+
+typedef struct seen_text {
+    struct seen_text *next;
+    char text[];
+} seen_text;
+
+struct nlm_activations {
+    char *base;
+    uint64_t reserved, committed;
+    nlm_device_region region;
+    seen_text *seen;
+};
+
+static uint64_t reservation(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return RESERVE_BYTES;
+    const uint64_t part = (limit.rlim_cur / LIMITED_FRACTION) & ~(COMMIT_GRANULE - 1);
+    return part < RESERVE_BYTES ? part : RESERVE_BYTES;
+}
+
+nlm_status nlm_activations_create(nlm_activations **out, nlm_error *err) {
+    nlm_activations *activations = calloc(1, sizeof *activations);
+    if (!activations) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for activations");
+    for (uint64_t bytes = reservation(); bytes >= MIN_RESERVE; bytes /= 2) {
+        void *base = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (base == MAP_FAILED) continue;
+        activations->base = base;
+        activations->reserved = bytes;
+        *out = activations;
+        return NLM_OK;
+    }
+    free(activations);
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no address space for activations");
+}
+
+static void release_region(nlm_device_region *region) {
+    const nlm_device *device = region->device;
+    if (!device) return;
+    if (region->bytes) device->api.buffer_free(device->api.self, region->buffer);
+    if (region->stream) device->api.stream_destroy(device->api.self, region->stream);
+    *region = (nlm_device_region){0};
+}
+
+void nlm_activations_destroy(nlm_activations *activations) {
+    if (!activations) return;
+    release_region(&activations->region);
+    munmap(activations->base, activations->reserved);
+    while (activations->seen) {
+        seen_text *next = activations->seen->next;
+        free(activations->seen);
+        activations->seen = next;
+    }
+    free(activations);
+}
+
+nlm_status nlm_activations_host(nlm_activations *activations, uint64_t bytes, char **out_base, nlm_error *err) {
+    uint64_t wanted;
+    if (!nlm_align_u64(bytes, COMMIT_GRANULE, &wanted) || wanted > activations->reserved) {
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "activations of %llu bytes, room for %llu",
+                        (unsigned long long)bytes, (unsigned long long)activations->reserved);
+    }
+    if (wanted > activations->committed) {
+        if (mprotect(activations->base, wanted, PROT_READ | PROT_WRITE) != 0) {
+            return nlm_fail_errno(err, NLM_OUT_OF_MEMORY, WHERE, "cannot get %llu bytes for activations",
+                                  (unsigned long long)wanted);
+        }
+        activations->committed = wanted;
+    }
+    *out_base = activations->base;
+    return NLM_OK;
+}
+
+static nlm_status open_region(nlm_device_region *region, const nlm_device *device, nlm_error *err) {
+    if (region->device == device) return NLM_OK;
+    if (region->device) {
+        return nlm_fail(err, NLM_INTERNAL, WHERE, "activations are on %s already, not on %s", region->device->backend,
+                        device->backend);
+    }
+    NLM_TRY(device->api.stream_create(device->api.self, &region->stream, err));
+    region->device = device;
+    return NLM_OK;
+}
+
+nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device *device, uint64_t bytes,
+                                  const nlm_device_region **out, nlm_error *err) {
+    nlm_device_region *region = &activations->region;
+    NLM_TRY(open_region(region, device, err));
+    if (bytes > region->bytes) {
+        uint64_t buffer = 0;
+        void *address = NULL;
+        NLM_TRY(device->api.buffer_alloc(device->api.self, bytes, &buffer, &address, err));
+        if (region->bytes) device->api.buffer_free(device->api.self, region->buffer);
+        region->buffer = buffer;
+        region->address = address;
+        region->bytes = bytes;
+        region->generation++;
+    }
+    *out = region;
+    return NLM_OK;
+}
+
+bool nlm_activations_is_news(nlm_activations *activations, const char *text) {
+    for (const seen_text *seen = activations->seen; seen; seen = seen->next) {
+        if (strcmp(seen->text, text) == 0) return false;
+    }
+    const size_t length = strlen(text) + 1;
+    seen_text *added = malloc(sizeof *added + length);
+    if (!added) return true;
+    memcpy(added->text, text, length);
+    added->next = activations->seen;
+    activations->seen = added;
+    return true;
+}

@@ -1,0 +1,37 @@
+/* Memory that the programs of one environment share, because one runs at a time: activations, workspace
+ * and scratch on the host, and a buffer and a queue on a stream device. Create one per env, destroy it
+ * after the env's programs and before its devices are closed. Not thread-safe. */
+#ifndef NLM_EXEC_ACTIVATIONS_H
+#define NLM_EXEC_ACTIVATIONS_H
+
+#include "plugin/device.h"
+
+typedef struct nlm_activations nlm_activations;
+
+/* What a device has of it. */
+typedef struct nlm_device_region {
+    const nlm_device *device;
+    uint64_t buffer;
+    char *address;
+    uint64_t bytes;
+    uint64_t generation; /* changes when the buffer does */
+    void *stream;
+} nlm_device_region;
+
+/* Reserves address space; memory is committed as programs need it. */
+nlm_status nlm_activations_create(nlm_activations **out, nlm_error *err);
+void nlm_activations_destroy(nlm_activations *activations);
+
+/* At least `bytes` of host memory, aligned to a page, at an address that stays the same whatever is
+ * asked for later. Contents are unspecified. Errors OUT_OF_MEMORY. */
+nlm_status nlm_activations_host(nlm_activations *activations, uint64_t bytes, char **out_base, nlm_error *err);
+
+/* The region of a stream device with at least `bytes` (0 for a device with host memory, which gets the
+ * queue alone). Growing replaces the buffer. INTERNAL for a second stream device. */
+nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device *device, uint64_t bytes,
+                                  const nlm_device_region **out, nlm_error *err);
+
+/* True the first time this text is seen: what is worth a warning once. */
+bool nlm_activations_is_news(nlm_activations *activations, const char *text);
+
+#endif

@@ -1,0 +1,62 @@
+/* What a graph is inside: values, nodes, and what the stages of planning share about them. */
+#ifndef NLM_GRAPH_GRAPH_IMPL_H
+#define NLM_GRAPH_GRAPH_IMPL_H
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "exec/op_spec.h"
+#include "graph/graph.h"
+
+/* In a node's fields: a result that the builder is to create. */
+#define NLM_VALUE_NEW (-2)
+
+typedef enum nlm_value_kind {
+    NLM_VALUE_INPUT,
+    NLM_VALUE_WEIGHT,
+    NLM_VALUE_STATE,
+    NLM_VALUE_RESULT,
+    NLM_VALUE_VIEW
+} nlm_value_kind;
+
+typedef struct nlm_value_info {
+    nlm_value_kind kind;
+    bool is_output;
+    nlm_value base;        /* of a view the value with the memory, else itself */
+    uint64_t offset_bytes; /* of a view, within its base */
+    nlm_tensor tensor;     /* data NULL; of a weight the source, of a state its tensor */
+    const char *name;      /* of leaves, else NULL */
+    nlm_weight *weight;
+    nlm_state *state;
+} nlm_value_info;
+
+typedef struct nlm_node {
+    nlm_op op;
+    int32_t layer;
+    nlm_any_args args;                   /* the numbers; tensor pointers NULL */
+    nlm_value fields[NLM_OP_MAX_FIELDS]; /* as the op's nlm_op_spec lists them */
+} nlm_node;
+
+struct nlm_graph {
+    nlm_arena arena; /* names */
+    nlm_value_info *values;
+    uint32_t n_values, value_capacity;
+    nlm_node *nodes;
+    uint32_t n_nodes, node_capacity;
+    int32_t layer;
+    nlm_error error; /* the first; code NLM_OK while there is none */
+};
+
+/* Checks a node's arguments against the op's spec and its special rules. For fields that are
+ * NLM_VALUE_NEW, results[field] receives the descriptor of the result (dtype f32 or i32; for copy the
+ * caller sets it). Errors INVALID_ARGUMENT: op, layer, field, shapes. */
+nlm_status nlm_shape_check(const nlm_value_info *values, const nlm_node *node, nlm_tensor *results, nlm_error *err);
+
+/* "matmul, layer 3" */
+void nlm_node_title(const nlm_node *node, char *out, size_t capacity);
+/* "[8,64] f32" */
+void nlm_tensor_describe(const nlm_tensor *tensor, char *out, size_t capacity);
+
+/* Is the value all of its base's memory, in order? */
+bool nlm_value_is_whole(const nlm_value_info *values, nlm_value value);
+
+#endif
