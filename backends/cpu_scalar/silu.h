@@ -1,0 +1,11 @@
+#ifndef NLM_SCALAR_SILU_H
+#define NLM_SCALAR_SILU_H
+
+#include <math.h>
+
+/* v / (1 + exp(-v)): exp overflowing to infinity gives the right 0. */
+static inline float nlm_scalar_silu(float v) {
+    return v / (1 + expf(-v));
+}
+
+#endif
