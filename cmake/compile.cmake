@@ -19,3 +19,10 @@ if(sanitize)
     target_compile_options(nlm_compile INTERFACE ${sanitize})
     target_link_options(nlm_compile INTERFACE ${sanitize})
 endif()
+
+# Of shared objects: what they use and do not define is an error, but the sanitizers' own symbols are
+# the program's.
+set(NLM_NO_UNDEFINED "")
+if(NOT sanitize)
+    set(NLM_NO_UNDEFINED -Wl,-z,defs)
+endif()

@@ -62,7 +62,7 @@ static shown show(nlm_gguf_string name) {
         const unsigned char c = (unsigned char)name.data[i];
         out.text[i] = (char)(c >= 0x20 && c < 0x7F ? c : '?');
     }
-    strcpy(out.text + length, name.length > length ? "..." : "");
+    snprintf(out.text + length, sizeof out.text - length, "%s", name.length > length ? "..." : "");
     return out;
 }
 

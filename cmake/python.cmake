@@ -1,0 +1,17 @@
+# NLM_PYTHON: an interpreter that has NumPy, for the tests. The first python3 in PATH often has not, where
+# the distribution's has; without any the tests that need NumPy skip.
+if(NOT NLM_PYTHON)
+    find_program(python_in_path python3 NO_CACHE)
+    foreach(candidate ${python_in_path} /usr/bin/python3)
+        execute_process(COMMAND ${candidate} -c "import numpy" RESULT_VARIABLE result OUTPUT_QUIET ERROR_QUIET)
+        if(result EQUAL 0)
+            set(NLM_PYTHON ${candidate})
+            break()
+        endif()
+    endforeach()
+    if(NOT NLM_PYTHON)
+        message(STATUS "No python3 has NumPy: tests that need it will skip")
+        set(NLM_PYTHON ${python_in_path})
+    endif()
+endif()
+set(NLM_PYTHON "${NLM_PYTHON}" CACHE FILEPATH "Python 3, with NumPy, for the tests")
