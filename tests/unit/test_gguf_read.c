@@ -10,36 +10,6 @@ static nlm_status parse(const bytes *b, nlm_gguf **out, nlm_error *err) {
     return nlm_gguf_parse("memory", b->data, b->size, out, err);
 }
 
-/* A file of every metadata type and three tensors, with the first tensor's data 32 bytes of 1.5f. */
-static void put_complete_file(bytes *b, uint32_t version) {
-    put_header(b, version, 3, 7);
-    put_key(b, "general.architecture", NLM_GGUF_STRING);
-    put_string(b, "llama");
-    put_key(b, "a.u8", NLM_GGUF_U8);
-    put_u8(b, 200);
-    put_key(b, "a.i32", NLM_GGUF_I32);
-    put_u32(b, (uint32_t)-3);
-    put_key(b, "a.f32", NLM_GGUF_F32);
-    put_f32(b, 0.25f);
-    put_key(b, "a.bool", NLM_GGUF_BOOL);
-    put_u8(b, 1);
-    put_key(b, "a.numbers", NLM_GGUF_ARRAY);
-    put_u32(b, NLM_GGUF_I32);
-    put_u64(b, 3);
-    for (uint32_t i = 0; i < 3; i++) put_u32(b, i * 10 - 10);
-    put_key(b, "a.strings", NLM_GGUF_ARRAY);
-    put_u32(b, NLM_GGUF_STRING);
-    put_u64(b, 2);
-    put_string(b, "one");
-    put_string(b, "");
-    put_tensor(b, "w.f32", 2, (const uint64_t[]){4, 2}, NLM_F32, 0);
-    put_tensor(b, "w.q4_0", 2, (const uint64_t[]){64, 3}, NLM_Q4_0, 32);
-    put_tensor(b, "w.future", 1, (const uint64_t[]){7}, 4711, 160);
-    put_padding(b, 32);
-    for (int i = 0; i < 8; i++) put_f32(b, 1.5f);
-    for (int i = 0; i < 128 + 32; i++) put_u8(b, 0);
-}
-
 static void gguf_reads_both_versions(void) {
     for (uint32_t version = 2; version <= 3; version++) {
         bytes b = {.size = 0};
@@ -87,9 +57,163 @@ static void gguf_describes_tensors_outermost_first(void) {
     nlm_gguf_close(g);
 }
 
+static void gguf_getters_convert_and_refuse(void) {
+    bytes b = {.size = 0};
+    put_complete_file(&b, 3);
+    nlm_gguf *g = NULL;
+    nlm_error err = NLM_ERROR_INIT;
+    CU_ASSERT_EQUAL_FATAL(parse(&b, &g, NULL), NLM_OK);
+    uint64_t u = 99;
+    float f = 99;
+    bool flag = false;
+    nlm_gguf_string text;
+    CU_ASSERT_TRUE(nlm_gguf_get_u64(g, "a.u8", &u, NULL) == NLM_OK && u == 200);
+    CU_ASSERT_TRUE(nlm_gguf_get_u64(g, "a.bool", &u, NULL) == NLM_OK && u == 1);
+    CU_ASSERT_TRUE(nlm_gguf_get_f32(g, "a.f32", &f, NULL) == NLM_OK && f == 0.25f);
+    CU_ASSERT_TRUE(nlm_gguf_get_bool(g, "a.bool", &flag, NULL) == NLM_OK && flag);
+    CU_ASSERT_EQUAL(nlm_gguf_get_string(g, "general.architecture", &text, NULL), NLM_OK);
+    CU_ASSERT_TRUE(text.length == 5 && memcmp(text.data, "llama", 5) == 0);
+    u = 99;
+    CU_ASSERT_EQUAL(nlm_gguf_get_u64(g, "absent", &u, &err), NLM_NOT_FOUND);
+    CU_ASSERT_STRING_EQUAL(err.msg, "the key 'absent' is missing");
+    CU_ASSERT_EQUAL(u, 99);
+    CU_ASSERT_EQUAL(nlm_gguf_get_u64(g, "a.i32", &u, &err), NLM_BAD_FORMAT);
+    CU_ASSERT_STRING_EQUAL(err.msg, "the key 'a.i32' is -3, expected 0 or more");
+    CU_ASSERT_EQUAL(nlm_gguf_get_u64(g, "a.f32", &u, NULL), NLM_BAD_FORMAT);
+    CU_ASSERT_EQUAL(nlm_gguf_get_u64(g, "a.numbers", &u, NULL), NLM_BAD_FORMAT);
+    CU_ASSERT_EQUAL(nlm_gguf_get_f32(g, "a.u8", &f, &err), NLM_BAD_FORMAT);
+    CU_ASSERT_STRING_EQUAL(err.msg, "the key 'a.u8' is of type u8, expected f32");
+    CU_ASSERT_EQUAL(nlm_gguf_get_bool(g, "a.u8", &flag, NULL), NLM_BAD_FORMAT);
+    CU_ASSERT_EQUAL(nlm_gguf_get_string(g, "a.strings", &text, NULL), NLM_BAD_FORMAT);
+    nlm_gguf_close(g);
+}
+
+static void gguf_arrays_give_their_elements(void) {
+    bytes b = {.size = 0};
+    put_complete_file(&b, 3);
+    nlm_gguf *g = NULL;
+    CU_ASSERT_EQUAL_FATAL(parse(&b, &g, NULL), NLM_OK);
+    const nlm_gguf_entry *numbers = nlm_gguf_find(g, "a.numbers");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(numbers);
+    CU_ASSERT_EQUAL(numbers->type, NLM_GGUF_ARRAY);
+    CU_ASSERT_EQUAL(numbers->element_type, NLM_GGUF_I32);
+    CU_ASSERT_EQUAL(numbers->count, 3);
+    CU_ASSERT_EQUAL(numbers->bytes, 12);
+    for (uint64_t i = 0; i < 3; i++) CU_ASSERT_EQUAL(nlm_gguf_array_i64(numbers, i), (int64_t)i * 10 - 10);
+    CU_ASSERT_EQUAL(nlm_gguf_array_f64(numbers, 0), -10.0);
+    CU_ASSERT_EQUAL(nlm_gguf_array_f64(nlm_gguf_find(g, "a.f32"), 0), 0.25);
+    const nlm_gguf_entry *strings = nlm_gguf_find(g, "a.strings");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(strings);
+    CU_ASSERT_EQUAL(strings->count, 2);
+    CU_ASSERT_TRUE(strings->strings[0].length == 3 && memcmp(strings->strings[0].data, "one", 3) == 0);
+    CU_ASSERT_EQUAL(strings->strings[1].length, 0);
+    CU_ASSERT_EQUAL(nlm_gguf_array_i64(strings, 0), 0);
+    nlm_gguf_close(g);
+}
+
+/* Each number type at its ends, read as int64 and double. */
+static void gguf_numbers_of_every_type_keep_their_value(void) {
+    static const struct {
+        nlm_gguf_type type;
+        uint64_t bits;
+        size_t size;
+        int64_t as_i64;
+        double as_f64;
+    } numbers[] = {
+        {NLM_GGUF_U8, 255, 1, 255, 255},
+        {NLM_GGUF_I8, 0x80, 1, -128, -128},
+        {NLM_GGUF_U16, 65535, 2, 65535, 65535},
+        {NLM_GGUF_I16, 0x8000, 2, -32768, -32768},
+        {NLM_GGUF_U32, 0xFFFFFFFF, 4, 4294967295, 4294967295.0},
+        {NLM_GGUF_I32, 0x80000000, 4, INT32_MIN, -2147483648.0},
+        {NLM_GGUF_F32, 0xC0200000, 4, -2, -2.5},
+        {NLM_GGUF_BOOL, 1, 1, 1, 1},
+        {NLM_GGUF_U64, UINT64_MAX, 8, INT64_MAX, 18446744073709551615.0},
+        {NLM_GGUF_I64, UINT64_C(1) << 63, 8, INT64_MIN, -0x1p63},
+        {NLM_GGUF_F64, 0x4415AF1D78B58C40, 8, INT64_MAX, 1e20},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        bytes b = {.size = 0};
+        put_header(&b, 3, 0, 1);
+        put_key(&b, "k", numbers[i].type);
+        put(&b, &numbers[i].bits, numbers[i].size);
+        nlm_gguf *g = NULL;
+        CU_ASSERT_EQUAL_FATAL(parse(&b, &g, NULL), NLM_OK);
+        const nlm_gguf_entry *entry = nlm_gguf_find(g, "k");
+        CU_ASSERT_EQUAL(nlm_gguf_array_i64(entry, 0), numbers[i].as_i64);
+        CU_ASSERT_EQUAL(nlm_gguf_array_f64(entry, 0), numbers[i].as_f64);
+        nlm_gguf_close(g);
+    }
+}
+
+static void gguf_get_u64_holds_the_largest(void) {
+    bytes b = {.size = 0};
+    put_header(&b, 3, 0, 2);
+    put_key(&b, "big", NLM_GGUF_U64);
+    put_u64(&b, UINT64_MAX);
+    put_key(&b, "inf", NLM_GGUF_F32);
+    put_f32(&b, INFINITY);
+    nlm_gguf *g = NULL;
+    uint64_t u = 0;
+    float f = 0;
+    CU_ASSERT_EQUAL_FATAL(parse(&b, &g, NULL), NLM_OK);
+    CU_ASSERT_TRUE(nlm_gguf_get_u64(g, "big", &u, NULL) == NLM_OK && u == UINT64_MAX);
+    CU_ASSERT_EQUAL(nlm_gguf_get_f32(g, "inf", &f, NULL), NLM_BAD_FORMAT);
+    nlm_gguf_close(g);
+}
+
+static void gguf_honours_the_files_alignment(void) {
+    bytes b = {.size = 0};
+    put_header(&b, 3, 1, 1);
+    put_key(&b, "general.alignment", NLM_GGUF_U32);
+    put_u32(&b, 128);
+    put_tensor(&b, "w", 1, (const uint64_t[]){1}, NLM_F32, 128);
+    put_padding(&b, 128);
+    for (int i = 0; i < 32; i++) put_u32(&b, 0);
+    put_f32(&b, 42);
+    nlm_gguf *g = NULL;
+    CU_ASSERT_EQUAL_FATAL(parse(&b, &g, NULL), NLM_OK);
+    CU_ASSERT_EQUAL(nlm_gguf_alignment(g), 128);
+    CU_ASSERT_EQUAL(*(const float *)nlm_gguf_find_tensor(g, "w")->tensor.data, 42.0f);
+    nlm_gguf_close(g);
+}
+
+/* 100,000 tensors whose names differ only at their ends are all found. */
+static void gguf_finds_every_tensor_of_a_large_file(void) {
+    enum { COUNT = 100000, INFO = 8 + 20 + 4 + 8 + 4 + 8 };
+    const size_t head = 24 + (size_t)COUNT * INFO, size = head + (size_t)COUNT * 32 + 32;
+    unsigned char *data = calloc(1, size);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(data);
+    bytes b = {.size = 0};
+    put_header(&b, 3, COUNT, 0);
+    memcpy(data, b.data, b.size);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "blk.weight.%09u", (unsigned)(COUNT - i));
+        b.size = 0;
+        put_tensor(&b, name, 1, (const uint64_t[]){8}, NLM_F32, i * 32);
+        memcpy(data + 24 + i * INFO, b.data, INFO);
+    }
+    nlm_gguf *g = NULL;
+    CU_ASSERT_EQUAL_FATAL(nlm_gguf_parse("memory", data, size, &g, NULL), NLM_OK);
+    for (size_t i = 0; i < COUNT; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "blk.weight.%09u", (unsigned)(COUNT - i));
+        CU_ASSERT_PTR_EQUAL_FATAL(nlm_gguf_find_tensor(g, name), nlm_gguf_tensor_at(g, i));
+    }
+    nlm_gguf_close(g);
+    free(data);
+}
+
 static const check_case cases[] = {
     CHECK_CASE(gguf_reads_both_versions),
     CHECK_CASE(gguf_describes_tensors_outermost_first),
+    CHECK_CASE(gguf_getters_convert_and_refuse),
+    CHECK_CASE(gguf_arrays_give_their_elements),
+    CHECK_CASE(gguf_numbers_of_every_type_keep_their_value),
+    CHECK_CASE(gguf_get_u64_holds_the_largest),
+    CHECK_CASE(gguf_honours_the_files_alignment),
+    CHECK_CASE(gguf_finds_every_tensor_of_a_large_file),
 };
 
 CHECK_MAIN("gguf_read", cases)
