@@ -1,0 +1,235 @@
+#include "text/tokenizer.h"
+
+#include "base/log.h"
+#include "base/status.h"
+#include "text/bpe.h"
+#include "text/emit.h"
+#include "text/special.h"
+#include "text/spm.h"
+
+#include <nlm/plugin.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct nlm_tokenizer {
+    nlm_vocab vocab;
+    nlm_specials specials;
+    nlm_spm spm; /* if vocab.is_spm */
+    nlm_bpe bpe; /* if not */
+};
+
+nlm_status nlm_ids_append(nlm_ids *ids, int32_t id) {
+    if (ids->count == ids->capacity) {
+        const size_t capacity = ids->capacity ? ids->capacity * 2 : 64;
+        if (capacity > SIZE_MAX / sizeof *ids->data) return NLM_OUT_OF_MEMORY;
+        int32_t *data = realloc(ids->data, capacity * sizeof *data);
+        if (!data) return NLM_OUT_OF_MEMORY;
+        ids->data = data;
+        ids->capacity = capacity;
+    }
+    ids->data[ids->count++] = id;
+    return NLM_OK;
+}
+
+void nlm_ids_release(nlm_ids *ids) {
+    free(ids->data);
+    *ids = (nlm_ids){0};
+}
+
+void nlm_text_spans_release(nlm_text_spans *spans) {
+    free(spans->data);
+    *spans = (nlm_text_spans){0};
+}
+
+static bool equals(nlm_gguf_string text, const char *expected) {
+    return text.length == strlen(expected) && memcmp(text.data, expected, (size_t)text.length) == 0;
+}
+
+/* The pre-tokenizer that the file names; files older than that key split as GPT-2 does. */
+static nlm_status find_rule(const nlm_gguf *gguf, const nlm_pre_rule **out, nlm_error *err) {
+    nlm_gguf_string name = {"default", strlen("default")};
+    const nlm_status status = nlm_gguf_get_string(gguf, "tokenizer.ggml.pre", &name, err);
+    if (status != NLM_OK && status != NLM_NOT_FOUND) return status;
+    if (status == NLM_NOT_FOUND) {
+        nlm_log(NLM_LOG_INFO, "%s names no pre-tokenizer (tokenizer.ggml.pre): words are split as GPT-2 does",
+                nlm_gguf_path(gguf));
+    }
+    *out = nlm_pre_rule_find(name.data, (size_t)name.length);
+    if (*out) return NLM_OK;
+    char names[512];
+    return nlm_fail(err, NLM_UNSUPPORTED, nlm_gguf_path(gguf),
+                    "the pre-tokenizer '%.*s' (tokenizer.ggml.pre) is not known; known are: %s",
+                    (int)(name.length < 64 ? name.length : 64), name.data, nlm_pre_rule_names(names, sizeof names));
+}
+
+static nlm_status read_all(nlm_tokenizer *tokenizer, const nlm_gguf *gguf, nlm_error *err) {
+    nlm_gguf_string model;
+    const nlm_status status = nlm_gguf_get_string(gguf, "tokenizer.ggml.model", &model, err);
+    if (status == NLM_NOT_FOUND) {
+        return nlm_fail(err, NLM_NOT_FOUND, nlm_gguf_path(gguf),
+                        "the file has no tokenizer (tokenizer.ggml.model is not there)");
+    }
+    NLM_TRY(status);
+    const bool is_spm = equals(model, "llama");
+    if (!is_spm && !equals(model, "gpt2")) {
+        return nlm_fail(err, NLM_UNSUPPORTED, nlm_gguf_path(gguf),
+                        "the tokenizer '%.*s' (tokenizer.ggml.model) is not known; known are: llama gpt2",
+                        (int)(model.length < 64 ? model.length : 64), model.data);
+    }
+    const nlm_pre_rule *rule = NULL;
+    if (!is_spm) NLM_TRY(find_rule(gguf, &rule, err));
+    const bool adds_bos = is_spm || rule->adds_bos;
+    NLM_TRY(nlm_vocab_read(&tokenizer->vocab, gguf, is_spm, adds_bos, err));
+    NLM_TRY(nlm_specials_create(&tokenizer->vocab, &tokenizer->specials, err));
+    return is_spm ? nlm_spm_create(&tokenizer->vocab, gguf, &tokenizer->spm, err)
+                  : nlm_bpe_create(&tokenizer->vocab, rule, gguf, &tokenizer->bpe, err);
+}
+
+nlm_status nlm_tokenizer_create(const nlm_gguf *gguf, nlm_tokenizer **out, nlm_error *err) {
+    nlm_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
+    if (!tokenizer) return nlm_fail(err, NLM_OUT_OF_MEMORY, nlm_gguf_path(gguf), "no memory for a tokenizer");
+    const nlm_status status = read_all(tokenizer, gguf, err);
+    if (status != NLM_OK) {
+        nlm_tokenizer_destroy(tokenizer);
+        return status;
+    }
+    *out = tokenizer;
+    return NLM_OK;
+}
+
+void nlm_tokenizer_destroy(nlm_tokenizer *tokenizer) {
+    if (!tokenizer) return;
+    nlm_spm_release(&tokenizer->spm);
+    nlm_bpe_release(&tokenizer->bpe);
+    nlm_specials_release(&tokenizer->specials);
+    nlm_vocab_release(&tokenizer->vocab);
+    free(tokenizer);
+}
+
+/* Text between special tokens. */
+static nlm_status encode_plain(const nlm_tokenizer *tokenizer, nlm_merger *merger, const char *text, size_t length,
+                               nlm_ids *out, nlm_error *err) {
+    if (length == 0) return NLM_OK;
+    if (!tokenizer->vocab.is_spm) return nlm_bpe_encode(&tokenizer->bpe, merger, text, length, out, err);
+    /* The space goes in front of the text and again after each special token. */
+    return nlm_spm_encode(&tokenizer->spm, merger, text, length, tokenizer->vocab.adds_space_prefix, out, err);
+}
+
+static nlm_status encode_all(const nlm_tokenizer *tokenizer, nlm_special_scan *scan, uint32_t flags, nlm_ids *out,
+                             nlm_merger *merger, nlm_error *err) {
+    const nlm_vocab *vocab = &tokenizer->vocab;
+    const bool with_ends = flags & NLM_ENCODE_BOS;
+    if (with_ends && vocab->adds_bos) NLM_TRY(nlm_emit_id(vocab->bos, out, err));
+    size_t done = 0;
+    nlm_special_match match;
+    while (nlm_specials_next(scan, done, &match)) {
+        NLM_TRY(encode_plain(tokenizer, merger, scan->text + done, match.from - done, out, err));
+        NLM_TRY(nlm_emit_id(match.id, out, err));
+        done = match.to;
+    }
+    NLM_TRY(encode_plain(tokenizer, merger, scan->text + done, scan->length - done, out, err));
+    if (with_ends && vocab->adds_eos) NLM_TRY(nlm_emit_id(vocab->eos, out, err));
+    return NLM_OK;
+}
+
+nlm_status nlm_tokenizer_encode_spans(const nlm_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
+                                      const nlm_text_spans *user_spans, nlm_ids *out, nlm_error *err) {
+    /* Positions in a word are 32 bits wide, and a word may be all of the text. */
+    if (length > UINT32_MAX / 4) {
+        return nlm_fail(err, NLM_LIMIT, "tokenizer", "the text has %zu bytes; at most %u can be encoded at once",
+                        length, UINT32_MAX / 4);
+    }
+    nlm_special_scan scan = {.specials = &tokenizer->specials,
+                             .text = text,
+                             .length = length,
+                             .with_control = flags & NLM_ENCODE_SPECIAL,
+                             .user_spans = user_spans};
+    nlm_merger merger = {0};
+    const size_t before = out->count;
+    const nlm_status status = encode_all(tokenizer, &scan, flags, out, &merger, err);
+    nlm_merger_release(&merger);
+    if (status == NLM_OK) return NLM_OK;
+    out->count = before;
+    return status;
+}
+
+nlm_status nlm_tokenizer_encode(const nlm_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
+                                nlm_ids *out, nlm_error *err) {
+    return nlm_tokenizer_encode_spans(tokenizer, text, length, flags, NULL, out, err);
+}
+
+/* Control tokens and their like, which are no part of running text. */
+static bool is_hidden(const nlm_vocab *vocab, int32_t id) {
+    switch (vocab->types[id]) {
+        case NLM_TOKEN_CONTROL:
+        case NLM_TOKEN_UNKNOWN: return true;
+        case NLM_TOKEN_UNUSED: return !vocab->is_spm; /* padding of the embedding matrix */
+        default: return false;
+    }
+}
+
+static nlm_status check_id(const nlm_tokenizer *tokenizer, int32_t id, nlm_error *err) {
+    if (id >= 0 && (size_t)id < tokenizer->vocab.count) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "tokenizer", "token id %d; expected 0 to %zu", id,
+                    tokenizer->vocab.count - 1);
+}
+
+static nlm_status check_memory(const nlm_str *out, nlm_error *err) {
+    if (!out->has_failed) return NLM_OK;
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, "tokenizer", "no memory for the decoded text");
+}
+
+nlm_status nlm_tokenizer_decode(const nlm_tokenizer *tokenizer, int32_t id, bool with_special, nlm_str *out,
+                                nlm_error *err) {
+    NLM_TRY(check_id(tokenizer, id, err));
+    if (!with_special && is_hidden(&tokenizer->vocab, id)) return NLM_OK;
+    const nlm_bytes bytes = tokenizer->vocab.spelled[id];
+    nlm_str_append(out, bytes.data, bytes.length);
+    return check_memory(out, err);
+}
+
+nlm_status nlm_tokenizer_decode_all(const nlm_tokenizer *tokenizer, const int32_t *ids, size_t count,
+                                    bool with_special, nlm_str *out, nlm_error *err) {
+    const nlm_vocab *vocab = &tokenizer->vocab;
+    bool owes_space = vocab->adds_space_prefix;
+    for (size_t i = 0; i < count; i++) {
+        NLM_TRY(check_id(tokenizer, ids[i], err));
+        const uint8_t type = vocab->types[ids[i]];
+        if (is_hidden(vocab, ids[i]) || type == NLM_TOKEN_USER_DEFINED) {
+            NLM_TRY(nlm_tokenizer_decode(tokenizer, ids[i], with_special, out, err));
+            /* An unknown stands in the middle of a text; the others end one. */
+            if (type != NLM_TOKEN_UNKNOWN) owes_space = vocab->adds_space_prefix;
+            continue;
+        }
+        nlm_bytes bytes = vocab->spelled[ids[i]];
+        if (bytes.length == 0) continue;
+        if (owes_space && bytes.data[0] == ' ') bytes = (nlm_bytes){bytes.data + 1, bytes.length - 1};
+        owes_space = false;
+        nlm_str_append(out, bytes.data, bytes.length);
+    }
+    return check_memory(out, err);
+}
+
+size_t nlm_tokenizer_count(const nlm_tokenizer *tokenizer) {
+    return tokenizer->vocab.count;
+}
+
+int32_t nlm_tokenizer_bos(const nlm_tokenizer *tokenizer) {
+    return tokenizer->vocab.bos;
+}
+
+int32_t nlm_tokenizer_eos(const nlm_tokenizer *tokenizer) {
+    return tokenizer->vocab.eos;
+}
+
+bool nlm_tokenizer_adds_bos(const nlm_tokenizer *tokenizer) {
+    return tokenizer->vocab.adds_bos;
+}
+
+bool nlm_tokenizer_is_end(const nlm_tokenizer *tokenizer, int32_t id) {
+    return id >= 0 && (size_t)id < tokenizer->vocab.count && tokenizer->vocab.is_end[id];
+}
+
+int32_t nlm_tokenizer_find(const nlm_tokenizer *tokenizer, const char *piece, size_t length) {
+    return nlm_piece_map_find(&tokenizer->vocab.by_text, piece, length);
+}

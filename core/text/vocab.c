@@ -1,0 +1,269 @@
+#include "text/vocab.h"
+
+#include "base/status.h"
+#include "text/utf8.h"
+
+#include <string.h>
+
+#define KEY "tokenizer.ggml."
+
+/* Tokens that end a generation wherever they are control tokens; where a file calls them user-defined
+ * they are control tokens all the same, since a chat template is what spells them. */
+static const char *const end_names[] = {
+    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<end_of_turn>",
+};
+
+nlm_status nlm_vocab_array(const nlm_gguf *gguf, const char *key, bool is_strings, const nlm_gguf_entry **out,
+                           nlm_error *err) {
+    const nlm_gguf_entry *entry = nlm_gguf_find(gguf, key);
+    *out = entry;
+    if (!entry) return NLM_OK;
+    const bool has_strings = entry->type == NLM_GGUF_ARRAY && entry->element_type == NLM_GGUF_STRING;
+    const bool has_numbers = entry->type == NLM_GGUF_ARRAY && entry->element_type != NLM_GGUF_STRING &&
+                             entry->element_type != NLM_GGUF_ARRAY && entry->element_type != NLM_GGUF_BOOL;
+    if (is_strings ? has_strings : has_numbers) return NLM_OK;
+    return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf), "%s is not an array of %s", key,
+                    is_strings ? "strings" : "numbers");
+}
+
+/* The bytes that stand for themselves. */
+static bool is_shown_by_latin1(uint32_t byte) {
+    return (byte >= 0x21 && byte <= 0x7E) || (byte >= 0xA1 && byte <= 0xFF && byte != 0xAD);
+}
+
+/* The byte that a code point of byte-level BPE stands for, or -1. */
+static int byte_of_code(uint32_t code) {
+    if (code < 0x100) return is_shown_by_latin1(code) ? (int)code : -1;
+    if (code < 0x121) return (int)(code - 0x100);        /* 0x00 .. 0x20 */
+    if (code < 0x143) return (int)(code - 0x121) + 0x7F; /* 0x7F .. 0xA0 */
+    return code == 0x143 ? 0xAD : -1;
+}
+
+bool nlm_bpe_bytes(nlm_bytes text, char *out, uint32_t *out_length) {
+    uint32_t written = 0;
+    size_t bytes;
+    for (size_t at = 0; at < text.length; at += bytes) {
+        const int byte = byte_of_code(nlm_utf8_next(text.data + at, text.length - at, &bytes));
+        if (byte < 0) return false;
+        out[written++] = (char)byte;
+    }
+    *out_length = written;
+    return true;
+}
+
+static nlm_status out_of_memory(nlm_error *err, const nlm_gguf *gguf) {
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, nlm_gguf_path(gguf), "no memory for the vocabulary");
+}
+
+/* Copies all texts into one block. */
+static nlm_status read_texts(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *err) {
+    const nlm_gguf_entry *tokens;
+    NLM_TRY(nlm_vocab_array(gguf, KEY "tokens", true, &tokens, err));
+    if (!tokens || tokens->count == 0) {
+        return nlm_fail(err, NLM_NOT_FOUND, nlm_gguf_path(gguf), "%s", "the file has no tokens (" KEY "tokens)");
+    }
+    if (tokens->count > INT32_MAX / 4) {
+        return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf), KEY "tokens has %llu entries; expected at most %d",
+                        (unsigned long long)tokens->count, INT32_MAX / 4);
+    }
+    size_t total = 0;
+    for (size_t i = 0; i < tokens->count; i++) {
+        const uint64_t length = tokens->strings[i].length;
+        if (length > INT32_MAX) {
+            return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf), KEY "tokens[%zu] is %llu bytes long", i,
+                            (unsigned long long)length);
+        }
+        total += (size_t)length;
+    }
+    vocab->count = (size_t)tokens->count;
+    vocab->texts = nlm_arena_array(&vocab->arena, vocab->count, sizeof *vocab->texts);
+    char *block = nlm_arena_alloc(&vocab->arena, total);
+    if (!vocab->texts || !block) return out_of_memory(err, gguf);
+    for (size_t i = 0; i < vocab->count; i++) {
+        const nlm_gguf_string text = tokens->strings[i];
+        if (text.length) memcpy(block, text.data, (size_t)text.length);
+        vocab->texts[i] = (nlm_bytes){block, (uint32_t)text.length};
+        block += text.length;
+        if (text.length && !nlm_piece_map_add(&vocab->by_text, vocab->texts[i], (int32_t)i)) {
+            return out_of_memory(err, gguf);
+        }
+    }
+    return NLM_OK;
+}
+
+/* The byte that "<0x0A>" names, or -1. */
+static int byte_of_name(nlm_bytes text) {
+    if (text.length != 6 || memcmp(text.data, "<0x", 3) != 0 || text.data[5] != '>') return -1;
+    int value = 0;
+    for (size_t i = 3; i < 5; i++) {
+        const char *const digits = "0123456789ABCDEF0123456789abcdef";
+        const char *digit = text.data[i] ? strchr(digits, text.data[i]) : NULL;
+        if (!digit) return -1;
+        value = value * 16 + (int)((digit - digits) % 16);
+    }
+    return value;
+}
+
+/* SentencePiece files of old have no types: <0x0A> is then a byte, the rest is text. */
+static void guess_types(nlm_vocab *vocab) {
+    for (size_t i = 0; i < vocab->count; i++) {
+        const bool is_byte = vocab->is_spm && byte_of_name(vocab->texts[i]) >= 0;
+        vocab->types[i] = is_byte ? NLM_TOKEN_BYTE : NLM_TOKEN_NORMAL;
+    }
+}
+
+static nlm_status read_types(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *err) {
+    vocab->types = nlm_arena_alloc(&vocab->arena, vocab->count);
+    if (!vocab->types) return out_of_memory(err, gguf);
+    const nlm_gguf_entry *types;
+    NLM_TRY(nlm_vocab_array(gguf, KEY "token_type", false, &types, err));
+    if (!types) {
+        guess_types(vocab);
+        return NLM_OK;
+    }
+    if (types->count != vocab->count || types->element_type == NLM_GGUF_F32 || types->element_type == NLM_GGUF_F64) {
+        return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf),
+                        KEY "token_type has %llu entries; expected one integer for each of %zu tokens",
+                        (unsigned long long)types->count, vocab->count);
+    }
+    for (size_t i = 0; i < vocab->count; i++) {
+        const int64_t type = nlm_gguf_array_i64(types, i);
+        /* 0 is "undefined" and new numbers may come: such a token is text that nothing spells. */
+        const bool is_known = type >= NLM_TOKEN_NORMAL && type <= NLM_TOKEN_BYTE;
+        vocab->types[i] = is_known ? (uint8_t)type : (uint8_t)NLM_TOKEN_UNUSED;
+    }
+    return NLM_OK;
+}
+
+/* A token id under `key`; *out stays as it is where the file has none. 2^32-1 is how files say none. */
+static nlm_status read_id(const nlm_vocab *vocab, const nlm_gguf *gguf, const char *key, int32_t *out,
+                          nlm_error *err) {
+    uint64_t id;
+    const nlm_status status = nlm_gguf_get_u64(gguf, key, &id, err);
+    if (status == NLM_NOT_FOUND) return NLM_OK;
+    NLM_TRY(status);
+    if (id == UINT32_MAX) {
+        *out = -1;
+        return NLM_OK;
+    }
+    if (id >= vocab->count) {
+        return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf), "%s is %llu; expected less than the %zu tokens",
+                        key, (unsigned long long)id, vocab->count);
+    }
+    *out = (int32_t)id;
+    return NLM_OK;
+}
+
+static nlm_status read_flag(const nlm_gguf *gguf, const char *key, bool *out, nlm_error *err) {
+    const nlm_status status = nlm_gguf_get_bool(gguf, key, out, err);
+    return status == NLM_NOT_FOUND ? NLM_OK : status;
+}
+
+static nlm_status read_flags(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *err) {
+    NLM_TRY(read_flag(gguf, KEY "add_bos_token", &vocab->adds_bos, err));
+    NLM_TRY(read_flag(gguf, KEY "add_eos_token", &vocab->adds_eos, err));
+    if (vocab->is_spm) {
+        vocab->adds_space_prefix = true;
+        NLM_TRY(read_flag(gguf, KEY "add_space_prefix", &vocab->adds_space_prefix, err));
+        NLM_TRY(read_flag(gguf, KEY "remove_extra_whitespaces", &vocab->removes_extra_whitespaces, err));
+    }
+    if ((vocab->adds_bos && vocab->bos < 0) || (vocab->adds_eos && vocab->eos < 0)) {
+        const char *which = vocab->adds_bos && vocab->bos < 0 ? "bos" : "eos";
+        return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf),
+                        KEY "add_%s_token holds, but the file names no such token (" KEY "%s_token_id)", which,
+                        which);
+    }
+    return NLM_OK;
+}
+
+/* SentencePiece's own defaults hold where a "llama" file names no ids. */
+static nlm_status read_special(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *err) {
+    const bool has_defaults = vocab->is_spm && vocab->count > 2;
+    vocab->unknown = has_defaults ? 0 : -1;
+    vocab->bos = has_defaults ? 1 : -1;
+    vocab->eos = has_defaults ? 2 : -1;
+    int32_t ends[2] = {-1, -1};
+    NLM_TRY(read_id(vocab, gguf, KEY "bos_token_id", &vocab->bos, err));
+    NLM_TRY(read_id(vocab, gguf, KEY "eos_token_id", &vocab->eos, err));
+    NLM_TRY(read_id(vocab, gguf, KEY "unknown_token_id", &vocab->unknown, err));
+    NLM_TRY(read_id(vocab, gguf, KEY "eot_token_id", &ends[0], err));
+    NLM_TRY(read_id(vocab, gguf, KEY "eom_token_id", &ends[1], err));
+    NLM_TRY(read_flags(vocab, gguf, err));
+
+    vocab->is_end = nlm_arena_alloc(&vocab->arena, vocab->count);
+    if (!vocab->is_end) return out_of_memory(err, gguf);
+    if (vocab->eos >= 0) vocab->is_end[vocab->eos] = 1;
+    for (size_t i = 0; i < 2; i++) {
+        if (ends[i] >= 0) vocab->is_end[ends[i]] = 1;
+    }
+    for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++) {
+        const int32_t id = nlm_piece_map_find(&vocab->by_text, end_names[i], strlen(end_names[i]));
+        if (id < 0) continue;
+        if (vocab->types[id] == NLM_TOKEN_USER_DEFINED) vocab->types[id] = NLM_TOKEN_CONTROL;
+        if (vocab->types[id] == NLM_TOKEN_CONTROL) vocab->is_end[id] = 1;
+    }
+    return NLM_OK;
+}
+
+/* Writes what one token spells to `out`, which has room for its text, and returns the length. */
+static uint32_t spell(const nlm_vocab *vocab, size_t id, char *out) {
+    const nlm_bytes text = vocab->texts[id];
+    const uint8_t type = vocab->types[id];
+    if (type == NLM_TOKEN_BYTE) {
+        out[0] = (char)byte_of_name(text);
+        return 1;
+    }
+    uint32_t length;
+    if (!vocab->is_spm && type == NLM_TOKEN_NORMAL && nlm_bpe_bytes(text, out, &length)) return length;
+    length = 0;
+    const bool has_marks = vocab->is_spm && type != NLM_TOKEN_CONTROL && type != NLM_TOKEN_UNKNOWN;
+    for (uint32_t at = 0; at < text.length;) {
+        if (has_marks && text.length - at >= NLM_SPACE_MARK_LENGTH &&
+            memcmp(text.data + at, NLM_SPACE_MARK, NLM_SPACE_MARK_LENGTH) == 0) {
+            out[length++] = ' ';
+            at += NLM_SPACE_MARK_LENGTH;
+        } else {
+            out[length++] = text.data[at++];
+        }
+    }
+    return length;
+}
+
+static nlm_status spell_all(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *err) {
+    size_t total = 0;
+    for (size_t i = 0; i < vocab->count; i++) total += vocab->texts[i].length;
+    vocab->spelled = nlm_arena_array(&vocab->arena, vocab->count, sizeof *vocab->spelled);
+    char *block = nlm_arena_alloc(&vocab->arena, total);
+    if (!vocab->spelled || !block) return out_of_memory(err, gguf);
+    for (size_t i = 0; i < 256; i++) vocab->byte_ids[i] = -1;
+    for (size_t i = 0; i < vocab->count; i++) {
+        const uint8_t type = vocab->types[i];
+        if (type == NLM_TOKEN_BYTE && byte_of_name(vocab->texts[i]) < 0) {
+            return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf),
+                            KEY "tokens[%zu] is '%.*s' but of type byte; expected <0x00> to <0xFF>", i,
+                            (int)(vocab->texts[i].length < 64 ? vocab->texts[i].length : 64), vocab->texts[i].data);
+        }
+        vocab->spelled[i] = (nlm_bytes){block, spell(vocab, i, block)};
+        block += vocab->spelled[i].length;
+        const bool spells_byte = vocab->is_spm ? type == NLM_TOKEN_BYTE : type == NLM_TOKEN_NORMAL;
+        if (!spells_byte || vocab->spelled[i].length != 1) continue;
+        int32_t *byte_id = &vocab->byte_ids[(unsigned char)vocab->spelled[i].data[0]];
+        if (*byte_id < 0) *byte_id = (int32_t)i;
+    }
+    return NLM_OK;
+}
+
+nlm_status nlm_vocab_read(nlm_vocab *vocab, const nlm_gguf *gguf, bool is_spm, bool adds_bos, nlm_error *err) {
+    vocab->is_spm = is_spm;
+    vocab->adds_bos = adds_bos;
+    NLM_TRY(read_texts(vocab, gguf, err));
+    NLM_TRY(read_types(vocab, gguf, err));
+    NLM_TRY(read_special(vocab, gguf, err));
+    return spell_all(vocab, gguf, err);
+}
+
+void nlm_vocab_release(nlm_vocab *vocab) {
+    nlm_piece_map_release(&vocab->by_text);
+    nlm_arena_release(&vocab->arena);
+    *vocab = (nlm_vocab){0};
+}

@@ -1,0 +1,57 @@
+/* The vocabulary of a GGUF: what each token is, spells, and is for. */
+#ifndef NLM_TEXT_VOCAB_H
+#define NLM_TEXT_VOCAB_H
+
+#include "base/arena.h"
+#include "format/gguf.h"
+#include "text/piece_map.h"
+
+/* The numbers of tokenizer.ggml.token_type. */
+typedef enum nlm_token_type {
+    NLM_TOKEN_NORMAL = 1,
+    NLM_TOKEN_UNKNOWN = 2,
+    NLM_TOKEN_CONTROL = 3,
+    NLM_TOKEN_USER_DEFINED = 4,
+    NLM_TOKEN_UNUSED = 5,
+    NLM_TOKEN_BYTE = 6
+} nlm_token_type;
+
+/* How the file writes a space in a SentencePiece vocabulary: U+2581. */
+#define NLM_SPACE_MARK        "\xE2\x96\x81"
+#define NLM_SPACE_MARK_LENGTH 3
+#define NLM_SPACE_MARK_CODE   0x2581u
+
+typedef struct nlm_vocab {
+    nlm_arena arena;           /* of the arrays and the text below */
+    bool is_spm;               /* tokenizer.ggml.model is "llama"; else "gpt2", byte-level BPE */
+    size_t count;              /* tokens; ids are 0 .. count-1 */
+    nlm_bytes *texts;          /* as the file writes them */
+    nlm_bytes *spelled;        /* the bytes they stand for in running text */
+    uint8_t *types;            /* nlm_token_type */
+    uint8_t *is_end;           /* ends a generation */
+    nlm_piece_map by_text;     /* texts to ids, the first of equals */
+    int32_t byte_ids[256];     /* the token that spells one byte, or -1 */
+    int32_t bos, eos, unknown; /* -1: none */
+    bool adds_bos, adds_eos;
+    bool adds_space_prefix;         /* SentencePiece: a text is encoded with a space in front */
+    bool removes_extra_whitespaces; /* SentencePiece: runs of spaces become one, none at the ends */
+} nlm_vocab;
+
+/* Reads tokens, types and special ids into a zeroed vocabulary. `adds_bos` is what holds where the file
+ * has no tokenizer.ggml.add_bos_token. Errors NOT_FOUND (no tokens), BAD_FORMAT (key, index, what was
+ * expected), OUT_OF_MEMORY. Release the vocabulary after an error too. */
+nlm_status nlm_vocab_read(nlm_vocab *vocab, const nlm_gguf *gguf, bool is_spm, bool adds_bos, nlm_error *err);
+void nlm_vocab_release(nlm_vocab *vocab);
+
+/* The array of metadata under `key`, NULL when there is none; BAD_FORMAT if it is no array of strings
+ * (is_strings) or of numbers. */
+nlm_status nlm_vocab_array(const nlm_gguf *gguf, const char *key, bool is_strings, const nlm_gguf_entry **out,
+                           nlm_error *err);
+
+/* Byte-level BPE writes each byte as a printable character: the bytes that Latin-1 shows stand for
+ * themselves, the other 68 are U+0100 onwards in order. Turns such text into its bytes; false if it
+ * holds a character that is none of the 256. `out` has room for text.length bytes.
+ * Source: Radford et al. 2019, encoder.py, bytes_to_unicode. */
+bool nlm_bpe_bytes(nlm_bytes text, char *out, uint32_t *out_length);
+
+#endif
