@@ -13,7 +13,8 @@ typedef struct nlm_chat_message {
     const char *content;
 } nlm_chat_message;
 
-/* By name: chatml, llama-2, llama-3, zephyr, mistral. NULL if unknown. */
+/* By name: chatml, llama-2, llama-3, zephyr, mistral, or a variant (smollm2: chatml with that model's own
+ * system message where there is none). NULL if unknown. */
 const nlm_chat_template *nlm_chat_template_from_name(const char *name);
 const char *nlm_chat_template_name(const nlm_chat_template *chat);
 /* The table of names, for help texts; NULL-terminated. */
@@ -32,8 +33,8 @@ nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_templat
  * not begin with an assistant's message begins with the end of the assistant's turn ("<|im_end|>\n").
  * So turn 1, the generated answer without its end token, turn 2, ... is exactly the text that
  * formatting all at once gives.
- * Errors   INVALID_ARGUMENT (a role the template does not know, a system message where it has none),
- *          OUT_OF_MEMORY. */
+ * Errors   INVALID_ARGUMENT (a role that is none of the three; a system message that no user's
+ *          follows, where the template puts it into the user's turn), OUT_OF_MEMORY. */
 nlm_status nlm_chat_template_format(const nlm_chat_template *chat, const nlm_chat_message *messages, size_t count,
                                     size_t n_before, bool add_generation_prompt, nlm_str *out,
                                     nlm_text_spans *out_spans, nlm_error *err);
