@@ -1,0 +1,16 @@
+/* The commands of nlm-model. Each returns what to exit with and has told its errors. */
+#ifndef NLM_MODEL_COMMANDS_H
+#define NLM_MODEL_COMMANDS_H
+
+#include "common/options.h"
+#include "format/gguf.h"
+
+typedef struct inspect_options {
+    bool tensors; /* list them */
+    bool json;
+} inspect_options;
+
+int inspect_model(const nlm_command *command, const nlm_gguf *gguf, const inspect_options *options);
+int verify_model(const nlm_command *command, const nlm_gguf *gguf);
+
+#endif

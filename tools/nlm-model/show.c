@@ -1,0 +1,141 @@
+#include "show.h"
+
+#include "tensor/dtype.h"
+#include "text/utf8.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STRING_COLUMNS 72u
+#define ITEM_COLUMNS   16u
+#define ITEMS_SHOWN    6u
+
+/* What a terminal acts on rather than shows: control characters, and those that reorder a line. */
+static bool is_active(uint32_t code) {
+    return code < 0x20 || (code >= 0x7F && code < 0xA0) || (code >= 0x200B && code <= 0x200F) ||
+           (code >= 0x2028 && code <= 0x202E) || (code >= 0x2060 && code <= 0x206F) || code == 0xFEFF;
+}
+
+/* The text of one character; at most 10 bytes. */
+static size_t escape(char out[12], const char *text, size_t bytes, uint32_t code) {
+    static const char letters[][2] = {{'\n', 'n'}, {'\t', 't'}, {'\r', 'r'}, {'\\', '\\'}, {'"', '"'}};
+    for (size_t i = 0; i < sizeof letters / sizeof *letters; i++) {
+        if (code == (uint32_t)letters[i][0]) return (size_t)snprintf(out, 12, "\\%c", letters[i][1]);
+    }
+    if (code >= NLM_UTF8_INVALID) return (size_t)snprintf(out, 12, "\\x%02x", code - NLM_UTF8_INVALID);
+    if (is_active(code)) return (size_t)snprintf(out, 12, code < 0x80 ? "\\x%02x" : "\\u{%x}", code);
+    memcpy(out, text, bytes);
+    return bytes;
+}
+
+void show_text(nlm_str *out, const char *text, uint64_t length, size_t max_columns) {
+    size_t columns = 0, bytes;
+    for (uint64_t at = 0; at < length; at += bytes) {
+        char shown[12];
+        const uint32_t code = nlm_utf8_next(text + at, (size_t)(length - at), &bytes);
+        const size_t size = escape(shown, text + at, bytes, code);
+        columns += size == bytes ? 1 : size;
+        if (columns > max_columns) {
+            nlm_str_puts(out, "...");
+            return;
+        }
+        nlm_str_append(out, shown, size);
+    }
+}
+
+void show_count(nlm_str *out, uint64_t value) {
+    char digits[24];
+    const int length = snprintf(digits, sizeof digits, "%" PRIu64, value);
+    for (int i = 0; i < length; i++) {
+        if (i > 0 && (length - i) % 3 == 0) nlm_str_puts(out, ",");
+        nlm_str_append(out, digits + i, 1);
+    }
+}
+
+void show_bytes(nlm_str *out, uint64_t bytes) {
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    size_t unit = 0;
+    double value = (double)bytes;
+    while (value >= 999.5 && unit + 1 < sizeof units / sizeof *units) {
+        value /= 1024;
+        unit++;
+    }
+    const int decimals = unit == 0 || value >= 99.95 ? 0 : value >= 9.995 ? 1 : 2;
+    nlm_str_printf(out, "%.*f %s", decimals, value, units[unit]);
+}
+
+void show_f32(nlm_str *out, float value) {
+    char text[32];
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value) break;
+    }
+    nlm_str_puts(out, text);
+}
+
+static void show_item(nlm_str *out, const nlm_gguf_entry *entry, uint64_t index, size_t max_columns) {
+    switch (entry->element_type) {
+        case NLM_GGUF_STRING: {
+            const nlm_gguf_string scalar = {entry->data, entry->bytes};
+            const nlm_gguf_string text = entry->strings ? entry->strings[index] : scalar;
+            nlm_str_puts(out, "\"");
+            show_text(out, text.data, text.length, max_columns);
+            nlm_str_puts(out, "\"");
+            return;
+        }
+        case NLM_GGUF_BOOL: nlm_str_puts(out, nlm_gguf_array_i64(entry, index) ? "true" : "false"); return;
+        case NLM_GGUF_F32: show_f32(out, (float)nlm_gguf_array_f64(entry, index)); return;
+        case NLM_GGUF_F64: nlm_str_printf(out, "%.17g", nlm_gguf_array_f64(entry, index)); return;
+        case NLM_GGUF_U64: {
+            uint64_t value;
+            memcpy(&value, (const char *)entry->data + 8 * index, sizeof value);
+            nlm_str_printf(out, "%" PRIu64, value);
+            return;
+        }
+        default: nlm_str_printf(out, "%" PRId64, nlm_gguf_array_i64(entry, index)); return;
+    }
+}
+
+void show_entry(nlm_str *out, const nlm_gguf_entry *entry) {
+    if (entry->type != NLM_GGUF_ARRAY) {
+        show_item(out, entry, 0, STRING_COLUMNS);
+        return;
+    }
+    nlm_str_puts(out, "[");
+    for (uint64_t i = 0; i < entry->count && i < ITEMS_SHOWN; i++) {
+        if (i > 0) nlm_str_puts(out, ", ");
+        show_item(out, entry, i, ITEM_COLUMNS);
+    }
+    nlm_str_puts(out, entry->count > ITEMS_SHOWN ? ", ...]" : "]");
+}
+
+void show_shape(nlm_str *out, const nlm_gguf_tensor *tensor) {
+    for (uint32_t d = tensor->n_dims; d > 0; d--) {
+        nlm_str_printf(out, "%s%" PRIu64, d == tensor->n_dims ? "[" : ", ", tensor->dims[d - 1]);
+    }
+    nlm_str_puts(out, "]");
+}
+
+void show_tensor_type(nlm_str *out, uint32_t type) {
+    static const struct {
+        uint32_t type;
+        const char *name;
+    } others[] = {{9, "q8_1"},    {10, "q2_k"},    {11, "q3_k"},  {15, "q8_k"},   {16, "iq2_xxs"},
+                  {17, "iq2_xs"}, {18, "iq3_xxs"}, {19, "iq1_s"}, {20, "iq4_nl"}, {21, "iq3_s"},
+                  {22, "iq2_s"},  {23, "iq4_xs"},  {24, "i8"},    {25, "i16"},    {27, "i64"},
+                  {28, "f64"},    {29, "iq1_m"},   {34, "tq1_0"}, {35, "tq2_0"},  {39, "mxfp4"}};
+    const nlm_dtype_info *known = type <= INT32_MAX ? nlm_dtype_find((nlm_dtype)type) : NULL;
+    if (known) {
+        nlm_str_puts(out, known->name);
+        return;
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (others[i].type == type) {
+            nlm_str_puts(out, others[i].name);
+            return;
+        }
+    }
+    nlm_str_printf(out, "type %" PRIu32, type);
+}
