@@ -6,6 +6,7 @@
 #include "show.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 #define LABEL_COLUMNS 16
 #define KEY_COLUMNS   40

@@ -4,6 +4,7 @@
 #include "tensor/dtype.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
