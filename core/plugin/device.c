@@ -1,0 +1,238 @@
+#include "plugin/loaded.h"
+
+#include "base/checked.h"
+#include "base/log.h"
+#include "base/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SIZE_1_0          NLM_SIZE_THROUGH(nlm_device_v1, event_wait)
+#define MAX_SIZE          65536u
+#define MAX_ALIGNMENT     4096u
+#define DEFAULT_ALIGNMENT 64u
+/* More workspace than any machine has: a sum that wrapped. */
+#define MAX_WORKSPACE     (UINT64_C(1) << 46)
+
+struct nlm_opened {
+    nlm_device device; /* first: an nlm_device * is an nlm_opened * */
+    const nlm_device_v1 *raw;
+    nlm_plugin *plugin;
+    nlm_host *host;
+    nlm_opened *next;
+};
+
+static nlm_status fail(const nlm_opened *o, nlm_error *err, nlm_status status, const char *what) {
+    return nlm_fail(err, status, o->plugin->name, "device %u: %s", o->device.device_id, what);
+}
+
+/* A call of the plugin failed: its sentence, under our name for it. */
+static nlm_status fail_call(const nlm_opened *o, nlm_error *err, nlm_status status, const char *call,
+                            nlm_error *fault) {
+    nlm_clean_text(fault->msg, sizeof fault->msg);
+    nlm_fail(err, nlm_clean_status(status), o->plugin->name, "device %u: %s failed: %.700s", o->device.device_id,
+             call, fault->msg[0] ? fault->msg : nlm_status_text(status));
+    if (err) err->native_code = fault->native_code;
+    return nlm_clean_status(status);
+}
+
+static nlm_status copy_tables(nlm_opened *o, nlm_error *err) {
+    nlm_device_v1 *api = &o->device.api;
+    uint32_t size;
+    memcpy(&size, &o->raw->struct_size, sizeof size);
+    if (size < SIZE_1_0 || size > MAX_SIZE) {
+        return nlm_fail(err, NLM_BAD_FORMAT, o->plugin->name,
+                        "device %u: its table says it has %u bytes; expected %zu to %u", o->device.device_id, size,
+                        SIZE_1_0, MAX_SIZE);
+    }
+    memcpy(api, o->raw, size < sizeof *api ? size : sizeof *api);
+    api->struct_size = (uint32_t)sizeof *api;
+    if (!api->ops) return fail(o, err, NLM_BAD_FORMAT, "it has no table of ops");
+    nlm_error fault = NLM_ERROR_INIT;
+    if (nlm_ops_copy(api->ops, &o->device.ops, &fault) != NLM_OK) return fail(o, err, NLM_BAD_FORMAT, fault.msg);
+    api->ops = &o->device.ops;
+    return NLM_OK;
+}
+
+static nlm_status describe(nlm_opened *o, nlm_error *err) {
+    nlm_device_info_v1 *info = &o->device.info;
+    *info = (nlm_device_info_v1){.struct_size = (uint32_t)sizeof *info};
+    if (!o->device.api.describe) return fail(o, err, NLM_BAD_FORMAT, "its table lacks the function describe");
+    nlm_error fault = NLM_ERROR_INIT;
+    const nlm_status status = o->device.api.describe(o->device.api.self, info, &fault);
+    if (status != NLM_OK) return fail_call(o, err, status, "describe", &fault);
+    info->struct_size = (uint32_t)sizeof *info;
+    nlm_clean_text(info->name, sizeof info->name);
+    nlm_clean_text(info->arch, sizeof info->arch);
+    if (!info->name[0]) snprintf(info->name, sizeof info->name, "%s", o->plugin->name);
+    if (info->alignment_bytes == 0) info->alignment_bytes = DEFAULT_ALIGNMENT;
+    if (!nlm_is_power_of_two(info->alignment_bytes) || info->alignment_bytes > MAX_ALIGNMENT) {
+        return fail(o, err, NLM_BAD_FORMAT, "its alignment_bytes is not a power of two up to 4096");
+    }
+    if (info->ordinal != o->device.device_id) {
+        return fail(o, err, NLM_BAD_FORMAT, "it describes itself with another ordinal than the one that was opened");
+    }
+    if (info->kind != NLM_DEVICE_SLICED && info->kind != NLM_DEVICE_STREAM) {
+        return fail(o, err, NLM_BAD_FORMAT, "its kind is neither NLM_DEVICE_SLICED nor NLM_DEVICE_STREAM");
+    }
+    return NLM_OK;
+}
+
+typedef struct requirement {
+    const char *name;
+    bool is_present;
+} requirement;
+
+static nlm_status require(const nlm_opened *o, const requirement *list, size_t count, const char *because,
+                          nlm_error *err) {
+    for (size_t i = 0; i < count; i++) {
+        if (list[i].is_present) continue;
+        return nlm_fail(err, NLM_BAD_FORMAT, o->plugin->name, "device %u: its table lacks the function %s, %s",
+                        o->device.device_id, list[i].name, because);
+    }
+    return NLM_OK;
+}
+
+/* Which slots must be there depends on what describe answered. */
+static nlm_status check_slots(const nlm_opened *o, nlm_error *err) {
+    const nlm_device_v1 *api = &o->device.api;
+    const requirement always[] = {{"query", api->query}};
+    const requirement memory[] = {{"buffer_alloc", api->buffer_alloc},
+                                  {"buffer_free", api->buffer_free},
+                                  {"upload", api->upload},
+                                  {"download", api->download},
+                                  {"copy", api->copy}};
+    const requirement streams[] = {{"stream_create", api->stream_create},
+                                   {"stream_destroy", api->stream_destroy},
+                                   {"sync", api->sync},
+                                   {"event_create", api->event_create},
+                                   {"event_destroy", api->event_destroy},
+                                   {"event_record", api->event_record},
+                                   {"event_wait", api->event_wait}};
+    const requirement packing[] = {{"pack_size", api->pack_size}, {"pack", api->pack}};
+    NLM_TRY(require(o, always, 1, "which every device needs", err));
+    if (!nlm_device_has_host_memory(&o->device)) {
+        if (nlm_device_is_sliced(&o->device)) {
+            return fail(o, err, NLM_BAD_FORMAT, "a sliced device must have NLM_DEVICE_HOST_MEMORY");
+        }
+        NLM_TRY(require(o, memory, 5, "which a device without NLM_DEVICE_HOST_MEMORY needs", err));
+    }
+    if (!nlm_device_is_sliced(&o->device)) NLM_TRY(require(o, streams, 7, "which a stream device needs", err));
+    if (api->pack_size || api->pack)
+        NLM_TRY(require(o, packing, 2, "which goes with the other half of packing", err));
+    return NLM_OK;
+}
+
+static nlm_status open_raw(nlm_opened *o, nlm_error *err) {
+    nlm_error fault = NLM_ERROR_INIT;
+    const nlm_status status = o->plugin->api.open(nlm_host_table(o->host), o->device.device_id, &o->raw, &fault);
+    if (status != NLM_OK) {
+        o->raw = NULL;
+        return fail_call(o, err, status, "open", &fault);
+    }
+    if (!o->raw) return fail(o, err, NLM_BAD_FORMAT, "open succeeded without giving a device");
+    nlm_status checked = copy_tables(o, err);
+    if (checked == NLM_OK) checked = describe(o, err);
+    if (checked == NLM_OK) checked = check_slots(o, err);
+    if (checked != NLM_OK) o->plugin->api.close(o->raw);
+    return checked;
+}
+
+static void free_opened(nlm_opened *o) {
+    nlm_host_destroy(o->host);
+    free(o);
+}
+
+nlm_status nlm_device_open(nlm_plugin *plugin, uint32_t ordinal, const char *const *options, nlm_device **out,
+                           nlm_error *err) {
+    *out = NULL;
+    nlm_opened *o = calloc(1, sizeof *o);
+    if (!o) return nlm_fail(err, NLM_OUT_OF_MEMORY, plugin->name, "no memory to open device %u", ordinal);
+    o->plugin = plugin;
+    o->device.plugin = plugin;
+    o->device.backend = plugin->name;
+    o->device.device_id = ordinal;
+    nlm_status status = nlm_host_create(plugin->name, plugin->options, options, &o->host, err);
+    if (status == NLM_OK) status = open_raw(o, err);
+    if (status != NLM_OK) {
+        free_opened(o);
+        return status;
+    }
+    pthread_mutex_lock(&plugin->mutex);
+    o->next = plugin->opened;
+    plugin->opened = o;
+    plugin->n_open++;
+    pthread_mutex_unlock(&plugin->mutex);
+    *out = &o->device;
+    return NLM_OK;
+}
+
+/* A plugin may use the host table of one device for another, so tables live until the last device of
+ * the plugin is closed. */
+static void release_all(nlm_plugin *plugin) {
+    for (nlm_opened *o = plugin->opened; o;) {
+        nlm_opened *next = o->next;
+        const uint64_t left = nlm_host_outstanding(o->host);
+        if (left)
+            nlm_log(NLM_LOG_WARN, "%s: left %llu allocations after close", plugin->name, (unsigned long long)left);
+        free_opened(o);
+        o = next;
+    }
+    plugin->opened = NULL;
+}
+
+void nlm_device_close(nlm_device *device) {
+    if (!device) return;
+    nlm_opened *o = (nlm_opened *)device;
+    nlm_plugin *plugin = o->plugin;
+    plugin->api.close(o->raw);
+    pthread_mutex_lock(&plugin->mutex);
+    if (--plugin->n_open == 0) release_all(plugin);
+    pthread_mutex_unlock(&plugin->mutex);
+}
+
+/* ---- query -------------------------------------------------------------------------------- */
+
+static nlm_status say_no(nlm_caps_v1 *out, const char *reason) {
+    *out = (nlm_caps_v1){.struct_size = (uint32_t)sizeof *out};
+    snprintf(out->reason, sizeof out->reason, "%s", reason);
+    return NLM_UNSUPPORTED;
+}
+
+static nlm_status check_yes(const nlm_device *device, nlm_caps_v1 *out) {
+    if (out->weight_layout != NLM_LAYOUT_ROW_MAJOR && !device->api.pack) {
+        return say_no(out, "query names a packed layout, but the device has no function pack");
+    }
+    if (out->workspace_bytes > MAX_WORKSPACE || out->scratch_bytes > MAX_WORKSPACE) {
+        return say_no(out, "query asks for more workspace than any machine has");
+    }
+    return NLM_OK;
+}
+
+nlm_status nlm_device_query(const nlm_device *device, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
+    char reason[96];
+    if (!nlm_ops_has(&device->ops, op)) {
+        snprintf(reason, sizeof reason, "the device has no op '%s'", nlm_op_name(op));
+        return say_no(out, reason);
+    }
+    uint32_t size = 0;
+    if (args) memcpy(&size, args, sizeof size); /* every argument struct starts with its size */
+    if (size < nlm_ops_args_size(op)) {
+        snprintf(reason, sizeof reason, "the arguments say they have %u bytes; expected %u", size,
+                 nlm_ops_args_size(op));
+        return say_no(out, reason);
+    }
+    *out = (nlm_caps_v1){.struct_size = (uint32_t)sizeof *out};
+    const nlm_status status = device->api.query(device->api.self, op, args, nth, out);
+    out->struct_size = (uint32_t)sizeof *out;
+    nlm_clean_text(out->reason, sizeof out->reason);
+    if (status == NLM_OK) return check_yes(device, out);
+    if (status != NLM_UNSUPPORTED) {
+        snprintf(reason, sizeof reason, "query answered status %d (%s) in place of yes or no", status,
+                 nlm_status_text(status));
+        return say_no(out, reason);
+    }
+    if (!out->reason[0]) return say_no(out, "the backend gives no reason");
+    return NLM_UNSUPPORTED;
+}

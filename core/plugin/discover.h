@@ -1,0 +1,26 @@
+/* Where the registries are. */
+#ifndef NLM_PLUGIN_DISCOVER_H
+#define NLM_PLUGIN_DISCOVER_H
+
+#include <limits.h>
+#include <nlm/status.h>
+#include <stdbool.h>
+
+#define NLM_DISCOVER_MAX 2
+
+typedef struct nlm_discovery {
+    char paths[NLM_DISCOVER_MAX][PATH_MAX]; /* in the order in which they are read */
+    int count;
+} nlm_discovery;
+
+/* The registries to read, by the rules of plugin/plugins.h: `given` alone, or what the environment
+ * names, or the installation's own. Errors: INVALID_ARGUMENT (a relative path in the environment),
+ * NOT_FOUND (no registry; says where it looked). */
+nlm_status nlm_discover(const char *given, nlm_discovery *out, nlm_error *err);
+
+/* The folder of the installation's own plugins: nlm/ beside the object this code is in, else
+ * ../lib/nlm seen from there, else the one given when nlm was built; the first that holds a
+ * plugins.toml. Never relative to the current directory. false if there is none. */
+bool nlm_discover_folder(char out[PATH_MAX]);
+
+#endif
