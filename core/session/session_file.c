@@ -1,0 +1,167 @@
+#include "session/session_file.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "base/status.h"
+#include "session/hash.h"
+
+#define VERSION      1u
+#define HEADER_BYTES 48u
+#define END_BYTES    8u
+
+static const unsigned char magic[8] = {'n', 'l', 'm', 's', 'e', 's', 's', '\n'};
+
+typedef struct header {
+    uint32_t version, state_kind;
+    uint64_t fingerprint, n_tokens, n_logits, state_bytes;
+} header;
+
+static uint64_t get_le(const unsigned char *at, int bytes) {
+    uint64_t value = 0;
+    for (int i = bytes - 1; i >= 0; i--) value = value << 8 | at[i];
+    return value;
+}
+
+static void put_le(unsigned char *at, uint64_t value, int bytes) {
+    for (int i = 0; i < bytes; i++) at[i] = (unsigned char)(value >> (8 * i));
+}
+
+static header get_header(const unsigned char *at) {
+    return (header){.version = (uint32_t)get_le(at + 8, 4),
+                    .state_kind = (uint32_t)get_le(at + 12, 4),
+                    .fingerprint = get_le(at + 16, 8),
+                    .n_tokens = get_le(at + 24, 8),
+                    .n_logits = get_le(at + 32, 8),
+                    .state_bytes = get_le(at + 40, 8)};
+}
+
+static void put_header(unsigned char *at, const header *h) {
+    memcpy(at, magic, sizeof magic);
+    put_le(at + 8, h->version, 4);
+    put_le(at + 12, h->state_kind, 4);
+    put_le(at + 16, h->fingerprint, 8);
+    put_le(at + 24, h->n_tokens, 8);
+    put_le(at + 32, h->n_logits, 8);
+    put_le(at + 40, h->state_bytes, 8);
+}
+
+/* 0 when it wraps. */
+static uint64_t file_bytes(const header *h) {
+    uint64_t tokens, logits, sum;
+    if (!nlm_mul_u64(h->n_tokens, 4, &tokens) || !nlm_mul_u64(h->n_logits, 4, &logits)) return 0;
+    if (!nlm_add_u64(HEADER_BYTES + END_BYTES, tokens, &sum)) return 0;
+    if (!nlm_add_u64(sum, logits, &sum) || !nlm_add_u64(sum, h->state_bytes, &sum)) return 0;
+    return sum;
+}
+
+static nlm_status check_whole(const char *name, const unsigned char *data, size_t size, const header *h,
+                              nlm_error *err) {
+    const uint64_t expected = file_bytes(h);
+    if (expected != size) {
+        return nlm_fail(err, NLM_BAD_FORMAT, name,
+                        "the header (%" PRIu64 " tokens, %" PRIu64 " logits, %" PRIu64
+                        " bytes of state) asks for a file of %" PRIu64 " bytes, and it has %zu: truncated or changed",
+                        h->n_tokens, h->n_logits, h->state_bytes, expected, size);
+    }
+    const uint64_t stored = get_le(data + size - END_BYTES, 8);
+    if (nlm_hash(NLM_HASH_START, data, size - END_BYTES) == stored) return NLM_OK;
+    return nlm_fail(err, NLM_BAD_FORMAT, name, "the checksum at offset %zu does not match: the file was changed",
+                    size - END_BYTES);
+}
+
+static nlm_status check_fit(const char *name, const header *h, const nlm_session_shape *shape, nlm_error *err) {
+    if (h->fingerprint != shape->fingerprint) {
+        return nlm_fail(err, NLM_UNSUPPORTED, name,
+                        "this session was saved with another model (%016" PRIx64 ", and this one is %016" PRIx64 ")",
+                        h->fingerprint, shape->fingerprint);
+    }
+    if (h->state_kind != shape->state_kind) {
+        return nlm_fail(err, NLM_UNSUPPORTED, name,
+                        "this session was saved with another type of KV cache (%" PRIu32 ", and this one is %" PRIu32
+                        ")",
+                        h->state_kind, shape->state_kind);
+    }
+    if (h->n_tokens > shape->max_tokens) {
+        return nlm_fail(err, NLM_LIMIT, name, "the session has %" PRIu64 " tokens and the context holds %" PRIu64,
+                        h->n_tokens, shape->max_tokens);
+    }
+    uint64_t state_bytes;
+    const int has_size = nlm_mul_u64(h->n_tokens, shape->bytes_per_token, &state_bytes) &&
+                         nlm_add_u64(state_bytes, shape->fixed_bytes, &state_bytes);
+    if (!has_size || h->state_bytes != state_bytes) {
+        return nlm_fail(err, NLM_BAD_FORMAT, name,
+                        "%" PRIu64 " bytes of state for %" PRIu64 " tokens; expected %" PRIu64, h->state_bytes,
+                        h->n_tokens, has_size ? state_bytes : 0);
+    }
+    if (h->n_logits == 0 || h->n_logits == (uint64_t)shape->n_vocab) return NLM_OK;
+    return nlm_fail(err, NLM_BAD_FORMAT, name, "%" PRIu64 " logits; expected none or %" PRId32, h->n_logits,
+                    shape->n_vocab);
+}
+
+static nlm_status check_tokens(const char *name, const nlm_session_view *view, int32_t n_vocab, nlm_error *err) {
+    for (uint64_t i = 0; i < view->n_tokens; i++) {
+        const uint64_t id = get_le(view->tokens + 4 * i, 4);
+        if (id < (uint64_t)n_vocab) continue;
+        return nlm_fail(err, NLM_BAD_FORMAT, name,
+                        "token %" PRIu64 " is %" PRIu64 ", outside the vocabulary of %" PRId32, i, id, n_vocab);
+    }
+    return NLM_OK;
+}
+
+nlm_status nlm_session_file_parse(const char *name, const void *data, size_t size, const nlm_session_shape *shape,
+                                  nlm_session_view *out, nlm_error *err) {
+    const unsigned char *at = data;
+    if (size < sizeof magic || memcmp(at, magic, sizeof magic) != 0) {
+        return nlm_fail(err, NLM_BAD_FORMAT, name, "this is not a session file (it does not begin with 'nlmsess')");
+    }
+    if (size < HEADER_BYTES + END_BYTES) {
+        return nlm_fail(err, NLM_BAD_FORMAT, name, "the file ends inside its header, at %zu of at least %u bytes",
+                        size, HEADER_BYTES + END_BYTES);
+    }
+    const header h = get_header(at);
+    if (h.version != VERSION) {
+        return nlm_fail(err, NLM_UNSUPPORTED, name, "session file version %" PRIu32 "; this program reads version %u",
+                        h.version, VERSION);
+    }
+    NLM_TRY(check_whole(name, at, size, &h, err));
+    NLM_TRY(check_fit(name, &h, shape, err));
+    *out = (nlm_session_view){.n_tokens = h.n_tokens, .state_bytes = h.state_bytes};
+    out->tokens = at + HEADER_BYTES;
+    out->logits = h.n_logits ? out->tokens + 4 * h.n_tokens : NULL;
+    out->state = out->tokens + 4 * (h.n_tokens + h.n_logits);
+    return check_tokens(name, out, shape->n_vocab, err);
+}
+
+nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const char *path, const nlm_session_shape *shape,
+                                    uint64_t n_tokens, uint64_t n_logits, nlm_error *err) {
+    *writer = (nlm_session_writer){.hash = NLM_HASH_START};
+    NLM_TRY(nlm_file_writer_create(path, &writer->file, err));
+    const header h = {.version = VERSION,
+                      .state_kind = shape->state_kind,
+                      .fingerprint = shape->fingerprint,
+                      .n_tokens = n_tokens,
+                      .n_logits = n_logits,
+                      .state_bytes = n_tokens * shape->bytes_per_token + shape->fixed_bytes};
+    unsigned char bytes[HEADER_BYTES];
+    put_header(bytes, &h);
+    return nlm_session_writer_put(writer, bytes, sizeof bytes, err);
+}
+
+nlm_status nlm_session_writer_put(nlm_session_writer *writer, const void *data, size_t bytes, nlm_error *err) {
+    writer->hash = nlm_hash(writer->hash, data, bytes);
+    return nlm_file_writer_write(writer->file, data, bytes, err);
+}
+
+nlm_status nlm_session_writer_commit(nlm_session_writer *writer, nlm_error *err) {
+    unsigned char bytes[END_BYTES];
+    put_le(bytes, writer->hash, 8);
+    NLM_TRY(nlm_file_writer_write(writer->file, bytes, sizeof bytes, err));
+    return nlm_file_writer_commit(writer->file, err);
+}
+
+void nlm_session_writer_release(nlm_session_writer *writer) {
+    nlm_file_writer_destroy(writer->file);
+    writer->file = NULL;
+}
