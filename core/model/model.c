@@ -17,6 +17,7 @@ struct nlm_model {
     nlm_hparams hparams;
     const nlm_model_family *family;
     nlm_weights *weights;
+    struct nlm_runtime *runtime;
 };
 
 /* ---- opening ------------------------------------------------------------------------------ */
@@ -130,6 +131,13 @@ const char *nlm_model_family_name(const nlm_model *model) {
 }
 nlm_weights *nlm_model_weights(nlm_model *model) {
     return model->weights;
+}
+
+void nlm_model_set_runtime(nlm_model *model, struct nlm_runtime *runtime) {
+    model->runtime = runtime;
+}
+struct nlm_runtime *nlm_model_runtime(const nlm_model *model) {
+    return model->runtime;
 }
 
 uint64_t nlm_model_weight_bytes_per_token(const nlm_model *model) {

@@ -7,6 +7,7 @@
 #include "model/hparams.h"
 
 typedef struct nlm_model nlm_model;
+struct nlm_runtime;
 
 /* Maps the file, reads hyper-parameters and binds every weight by name, checking each shape and type.
  * Errors NOT_FOUND, UNSUPPORTED (architecture: named, with those that are known), BAD_FORMAT (a missing
@@ -17,6 +18,10 @@ void nlm_model_close(nlm_model *model);
 const nlm_gguf *nlm_model_gguf(const nlm_model *model);
 const nlm_hparams *nlm_model_hparams(const nlm_model *model);
 const char *nlm_model_family_name(const nlm_model *model); /* "llama", "mamba" */
+
+/* What runs an open model (core/session); kept here so that one handle stands for both. Not owned. */
+void nlm_model_set_runtime(nlm_model *model, struct nlm_runtime *runtime);
+struct nlm_runtime *nlm_model_runtime(const nlm_model *model);
 
 /* What a model remembers between runs: per layer keys and values in pages (Llama), convolution and
  * SSM states by slot (Mamba). Sizes are fixed at creation; memory is committed as it is used. */

@@ -95,9 +95,10 @@ static nlm_status check_fit(const char *name, const header *h, const nlm_session
                         "%" PRIu64 " bytes of state for %" PRIu64 " tokens; expected %" PRIu64, h->state_bytes,
                         h->n_tokens, has_size ? state_bytes : 0);
     }
-    if (h->n_logits == 0 || h->n_logits == (uint64_t)shape->n_vocab) return NLM_OK;
-    return nlm_fail(err, NLM_BAD_FORMAT, name, "%" PRIu64 " logits; expected none or %" PRId32, h->n_logits,
-                    shape->n_vocab);
+    const uint64_t n_logits = h->n_tokens ? (uint64_t)shape->n_vocab : 0;
+    if (h->n_logits == n_logits) return NLM_OK;
+    return nlm_fail(err, NLM_BAD_FORMAT, name, "%" PRIu64 " logits for %" PRIu64 " tokens; expected %" PRIu64,
+                    h->n_logits, h->n_tokens, n_logits);
 }
 
 static nlm_status check_tokens(const char *name, const nlm_session_view *view, int32_t n_vocab, nlm_error *err) {

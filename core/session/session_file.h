@@ -6,7 +6,7 @@
  *   12  u32       what the states are made of: the KV type's number, 0xffffffff without KV
  *   16  u64       the model: nlm_session_shape.fingerprint
  *   24  u64       n_tokens
- *   32  u64       n_logits: 0, or the size of the vocabulary
+ *   32  u64       n_logits: the size of the vocabulary; 0 without tokens
  *   40  u64       state_bytes
  *   48  i32[]     the tokens
  *       f32[]     the logits after the last of them
@@ -34,7 +34,7 @@ typedef struct nlm_session_shape {
 typedef struct nlm_session_view {
     uint64_t n_tokens;
     const unsigned char *tokens; /* i32[n_tokens], each within the vocabulary */
-    const unsigned char *logits; /* f32[n_vocab], or NULL */
+    const unsigned char *logits; /* f32[n_vocab]; NULL without tokens */
     const unsigned char *state;
     uint64_t state_bytes;
 } nlm_session_view;

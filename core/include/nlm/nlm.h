@@ -174,8 +174,9 @@ enum {
 };
 
 /* Token ids of text[0..length), any bytes. At most capacity ids are written; *out_count is how many there
- * are in all. Errors LIMIT (capacity is smaller than *out_count; the first ones are written),
- * INVALID_ARGUMENT, OUT_OF_MEMORY. */
+ * are in all. out_ids NULL: they are only counted.
+ * Errors   LIMIT (capacity is smaller than *out_count; the first ones are written), INVALID_ARGUMENT,
+ *          OUT_OF_MEMORY. */
 NLM_API nlm_status nlm_encode(const nlm_model *model, const char *text, size_t length, uint32_t flags,
                               int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
 
@@ -190,9 +191,11 @@ typedef struct nlm_message {
 } nlm_message;
 
 /* Token ids of messages in the model's chat template, followed by the opening of the assistant's turn.
- * n_before: how many messages of the conversation the session holds already; with 0 the ids begin with
- * BOS where the model wants it. Control tokens spelled in `content` stay text. Errors as nlm_encode, and
- * UNSUPPORTED (no template, or one that is not known: name one in nlm_model_options.chat_template). */
+ * n_before: how many messages of the conversation the session holds already, the answers it generated
+ * included; with 0 the ids begin with BOS where the model wants it, else with the end of the last answer.
+ * Control tokens spelled in `content` stay text.
+ * Errors   as nlm_encode; NOT_FOUND (the model has no template) and UNSUPPORTED (one that is not known): name
+ *          one in nlm_model_options.chat_template; INVALID_ARGUMENT (a role the template does not have). */
 NLM_API nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
                                    int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
 
@@ -236,8 +239,8 @@ NLM_API void nlm_session_set_progress(nlm_session *session, nlm_progress_fn fn, 
  * again; later calls compute the new tokens alone.
  * Errors   INVALID_ARGUMENT (an id outside the vocabulary, count 0), LIMIT (the context would overflow:
  *          nothing is appended), NUMERIC (a logit is not finite: at which position), CANCELLED,
- *          OUT_OF_MEMORY, DEVICE_ERROR. After an error that came while computing, the session holds the
- *          tokens before the failed chunk. */
+ *          OUT_OF_MEMORY, DEVICE_ERROR. After an error that came while computing, a session of
+ *          a Llama holds the tokens before the failed chunk, one of a Mamba is empty. */
 NLM_API nlm_status nlm_session_extend(nlm_session *session, const int32_t *ids, size_t count, nlm_error *error);
 
 /* As nlm_session_extend, and writes the logits after each token: out_logits [count, n_vocab] f32. The
@@ -309,11 +312,11 @@ typedef struct nlm_generate_result {
     uint32_t reserved;
 } nlm_generate_result;
 
-/* Generates from where the session is, appending each token to it (the last one is computed with the next
- * call). sampler NULL: greedy. on_text may be NULL. Allocates nothing per token. Repeated calls with the
- * same number of tokens in all give the same text.
- * Errors   INVALID_ARGUMENT (an empty session, an empty stop string), NUMERIC (a logit is not finite), and
- *          those of nlm_session_extend but LIMIT. Text generated before an error has been passed on. */
+/* Generates from where the session is, appending each token to it but an end token (the last one is
+ * computed with the next call). sampler NULL: greedy. on_text may be NULL. Allocates nothing per token. Repeated
+ * calls with the same number of tokens in all give the same text. Errors   INVALID_ARGUMENT (an empty session, an
+ * empty stop string), NUMERIC (a logit is not finite), and those of nlm_session_extend but LIMIT. Text generated
+ * before an error has been passed on. */
 NLM_API nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler,
                                         const nlm_generate_options *options, nlm_text_fn on_text, void *user,
                                         nlm_generate_result *out_result, nlm_error *error);

@@ -1,0 +1,131 @@
+#include "session/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "base/str.h"
+#include "session/options.h"
+#include "session/text_out.h"
+
+#define KNOWN_FLAGS (NLM_ENGINE_NO_FALLBACK | NLM_ENGINE_PROFILE | NLM_ENGINE_BIND_CALLER | NLM_ENGINE_UNBOUND)
+
+static bool can_step_in(const nlm_device *device) {
+    return nlm_device_is_sliced(device) && nlm_device_has_host_memory(device);
+}
+
+/* Opens the entry's first device as one more that steps in for ops the others lack; one that does not
+ * open or is of another kind is passed over. */
+static void try_fallback(nlm_engine *engine, const nlm_plugin_entry *entry) {
+    nlm_env *env = &engine->env;
+    if (env->n_devices == NLM_ENV_DEVICES || entry->state != NLM_ENTRY_READY) return;
+    if (strcmp(entry->name, env->devices[0]->backend) == 0) return;
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_device *device = NULL;
+    if (nlm_plugins_open(engine->plugins, entry->name, 0, NULL, &device, &err) != NLM_OK) {
+        nlm_log(NLM_LOG_DEBUG, "%s does not step in: %s", entry->name, err.msg);
+        return;
+    }
+    if (can_step_in(device)) {
+        env->devices[env->n_devices++] = device;
+    } else {
+        nlm_device_close(device);
+    }
+}
+
+/* Those less preferred than the chosen backend first: they are CPU backends as a rule. The more preferred
+ * ones, which may be GPUs that take seconds to open, only if that gave none. */
+static void open_fallbacks(nlm_engine *engine) {
+    const size_t count = nlm_plugins_count(engine->plugins);
+    size_t chosen = 0;
+    while (chosen < count &&
+           strcmp(nlm_plugins_at(engine->plugins, chosen)->name, engine->env.devices[0]->backend) != 0) {
+        chosen++;
+    }
+    for (size_t i = chosen + 1; i < count; i++) try_fallback(engine, nlm_plugins_at(engine->plugins, i));
+    if (engine->env.n_devices > 1) return;
+    for (size_t i = 0; i < chosen && i < count; i++) try_fallback(engine, nlm_plugins_at(engine->plugins, i));
+}
+
+static nlm_status open_devices(nlm_engine *engine, const nlm_engine_options *options, nlm_error *err) {
+    const nlm_plugins_options plugins_options = {.registry = options->registry};
+    NLM_TRY(nlm_plugins_create(&plugins_options, &engine->plugins, err));
+    NLM_TRY(nlm_plugins_open(engine->plugins, options->backend, options->device_id, options->backend_options,
+                             &engine->env.devices[0], err));
+    engine->env.n_devices = 1;
+    if (!(options->flags & NLM_ENGINE_NO_FALLBACK)) open_fallbacks(engine);
+    return NLM_OK;
+}
+
+static nlm_status start(nlm_engine *engine, const nlm_engine_options *options, nlm_error *err) {
+    NLM_TRY(open_devices(engine, options, err));
+    const nlm_pool_options pool_options = {.threads = options->threads,
+                                           .bind_caller = (options->flags & NLM_ENGINE_BIND_CALLER) != 0,
+                                           .is_unbound = (options->flags & NLM_ENGINE_UNBOUND) != 0};
+    NLM_TRY(nlm_pool_create(&pool_options, &engine->pool, err));
+    if (options->flags & NLM_ENGINE_PROFILE) NLM_TRY(nlm_profile_create(&engine->profile, err));
+    engine->env.pool = engine->pool;
+    engine->env.profile = engine->profile;
+    const nlm_device *device = nlm_engine_device(engine);
+    nlm_log(NLM_LOG_INFO, "backend %s, device_id %u (%s), %s", device->backend, device->device_id, device->info.name,
+            nlm_pool_reason(engine->pool));
+    return NLM_OK;
+}
+
+nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out_engine, nlm_error *error) {
+    *out_engine = NULL;
+    nlm_engine_options own = {0};
+    NLM_TRY(nlm_take_options(&own, sizeof own, options, "nlm_engine_options", error));
+    if (own.flags & ~(uint32_t)KNOWN_FLAGS) {
+        return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_engine_create", "flags 0x%x are not known",
+                        own.flags & ~(uint32_t)KNOWN_FLAGS);
+    }
+    nlm_engine *engine = calloc(1, sizeof *engine);
+    if (!engine) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_engine_create", "no memory for an engine");
+    const nlm_status status = start(engine, &own, error);
+    if (status != NLM_OK) {
+        nlm_engine_destroy(engine);
+        return status;
+    }
+    *out_engine = engine;
+    return NLM_OK;
+}
+
+void nlm_engine_destroy(nlm_engine *engine) {
+    if (!engine) return;
+    for (uint32_t i = engine->env.n_devices; i > 0; i--) nlm_device_close(engine->env.devices[i - 1]);
+    if (engine->plugins) nlm_plugins_destroy(engine->plugins);
+    if (engine->pool) nlm_pool_destroy(engine->pool);
+    if (engine->profile) nlm_profile_destroy(engine->profile);
+    free(engine);
+}
+
+nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info *out_info, nlm_error *error) {
+    const nlm_device *device = nlm_engine_device(engine);
+    const nlm_engine_info info = {.device_id = (int32_t)device->device_id,
+                                  .threads = nlm_pool_threads(engine->pool),
+                                  .backend = device->backend,
+                                  .device = device->info.name,
+                                  .threads_reason = nlm_pool_reason(engine->pool),
+                                  .device_memory_bytes = device->info.memory_total_bytes,
+                                  .device_memory_free_bytes = device->info.memory_free_bytes};
+    return nlm_give_struct(out_info, &info, sizeof info, "nlm_engine_info", error);
+}
+
+nlm_status nlm_engine_profile(const nlm_engine *engine, uint32_t form, char *out_text, size_t capacity,
+                              size_t *out_length, nlm_error *error) {
+    if (!engine->profile || form > NLM_PROFILE_JSON) {
+        return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_engine_profile", "%s",
+                        engine->profile ? "form is neither text nor JSON" : "the engine was made without a profile");
+    }
+    nlm_str text = {0};
+    if (form == NLM_PROFILE_JSON) {
+        nlm_profile_json(engine->profile, &text);
+    } else {
+        nlm_profile_print(engine->profile, &text);
+    }
+    const nlm_status status = nlm_text_out(&text, true, out_text, capacity, out_length, error);
+    nlm_str_release(&text);
+    return status;
+}

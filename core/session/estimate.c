@@ -1,0 +1,145 @@
+#include "session/estimate.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "session/memory.h"
+#include "session/options.h"
+#include "tensor/dtype.h"
+
+#define DEFAULT_CONTEXT  4096
+#define GREATEST_CONTEXT (1 << 28)
+#define GREATEST_SLOTS   512
+
+#define LEAST_ACTIVATION_BYTES (1ull << 20)
+#define ACTIVATION_SHARE       40 /* a batch's activations are at most this part of the file */
+#define LEAST_ROWS             16
+
+/* For each entry of the vocabulary: its text, ranks and tables. About. */
+#define TOKENIZER_BYTES_PER_ENTRY 120
+
+static nlm_status choose_kv_type(const char *name, nlm_dtype *out, nlm_error *err) {
+    const nlm_dtype_info *info = nlm_dtype_from_name(name ? name : "f16");
+    if (info && (info->dtype == NLM_F16 || info->dtype == NLM_F32 || info->dtype == NLM_Q8_0)) {
+        *out = info->dtype;
+        return NLM_OK;
+    }
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "kv_type",
+                    "'%s' is no type of the KV cache; expected f16, f32 or q8_0", name);
+}
+
+nlm_status nlm_choose_cache(const nlm_model *model, const nlm_model_options *options, nlm_cache_options *out,
+                            int32_t *out_context_length, nlm_error *err) {
+    const nlm_hparams *h = nlm_model_hparams(model);
+    const bool has_kv = h->n_head > 0;
+    const uint32_t n_slots = options->parallel ? options->parallel : 1;
+    uint32_t context = options->context_length;
+    if (context == 0)
+        context = has_kv && h->n_ctx_train > DEFAULT_CONTEXT ? DEFAULT_CONTEXT : (uint32_t)h->n_ctx_train;
+    if (context > GREATEST_CONTEXT || n_slots > GREATEST_SLOTS) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_options",
+                        "a context of %u tokens and %u sessions; at most %d and %d", context, n_slots,
+                        GREATEST_CONTEXT, GREATEST_SLOTS);
+    }
+    if (has_kv && context > (uint32_t)h->n_ctx_train) {
+        nlm_log(NLM_LOG_WARN, "a context of %u tokens; the model was trained for %d", context, h->n_ctx_train);
+    }
+    const uint64_t n_blocks = has_kv ? ((uint64_t)context + NLM_PAGE_TOKENS - 1) / NLM_PAGE_TOKENS : 1;
+    if (n_blocks * n_slots > INT32_MAX) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_options",
+                        "%u sessions of %u tokens need more than 2^31 pages", n_slots, context);
+    }
+    *out_context_length = (int32_t)context;
+    *out = (nlm_cache_options){.n_slots = (int32_t)n_slots,
+                               .n_pages = (int32_t)(n_blocks * n_slots),
+                               .page_tokens = NLM_PAGE_TOKENS,
+                               .n_blocks = (int32_t)n_blocks};
+    return choose_kv_type(options->kv_type, &out->kv_dtype, err);
+}
+
+/* Activations that live at once for one token, f32: about. */
+static uint64_t bytes_per_row(const nlm_hparams *h) {
+    const uint64_t attention = (uint64_t)(h->n_head + 2 * h->n_head_kv) * (uint64_t)h->head_dim;
+    const uint64_t wide = 2 * (uint64_t)h->n_ff + 5 * (uint64_t)h->d_inner;
+    return 4 * (4 * (uint64_t)h->n_embd + attention + wide);
+}
+
+static uint64_t file_bytes(const nlm_model *model) {
+    return nlm_gguf_file_bytes(nlm_model_gguf(model));
+}
+
+int32_t nlm_choose_rows(const nlm_model *model, const nlm_engine *engine) {
+    if (!nlm_device_is_sliced(nlm_engine_device(engine))) return NLM_CONTEXT_MAX_ROWS;
+    uint64_t budget = file_bytes(model) / ACTIVATION_SHARE;
+    if (budget < LEAST_ACTIVATION_BYTES) budget = LEAST_ACTIVATION_BYTES;
+    const uint64_t row = bytes_per_row(nlm_model_hparams(model));
+    int32_t rows = NLM_CONTEXT_MAX_ROWS;
+    while (rows > LEAST_ROWS && (uint64_t)rows * row > budget) rows /= 2;
+    return rows;
+}
+
+static nlm_memory_estimate estimate(const nlm_model *model, const nlm_cache *cache, const nlm_engine *engine) {
+    const nlm_hparams *h = nlm_model_hparams(model);
+    nlm_memory_estimate e = {.cache_bytes = nlm_model_cache_bytes(cache)};
+    const nlm_gguf *gguf = nlm_model_gguf(model);
+    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) e.weight_bytes += nlm_gguf_tensor_at(gguf, i)->bytes;
+    e.working_bytes = (uint64_t)nlm_choose_rows(model, engine) * bytes_per_row(h) +
+                      (uint64_t)h->n_vocab * TOKENIZER_BYTES_PER_ENTRY;
+    const nlm_device *device = nlm_engine_device(engine);
+    e.available_bytes =
+        nlm_device_has_host_memory(device) ? nlm_memory_available("") : device->info.memory_free_bytes;
+    return e;
+}
+
+static double gib(uint64_t bytes) {
+    return (double)bytes / (double)(1ull << 30);
+}
+
+nlm_status nlm_check_memory(const nlm_runtime *runtime, nlm_error *err) {
+    const nlm_device *device = nlm_engine_device(runtime->engine);
+    const nlm_memory_estimate e = estimate(runtime->model, runtime->cache, runtime->engine);
+    const uint64_t need = e.weight_bytes + e.cache_bytes + e.working_bytes;
+    char text[256];
+    snprintf(
+        text, sizeof text,
+        "%.2f GiB of weights, %.2f GiB of cache (%d x %d tokens) and %.2f GiB to work in; %.2f GiB are available",
+        gib(e.weight_bytes), gib(e.cache_bytes), runtime->n_slots, runtime->context_length, gib(e.working_bytes),
+        gib(e.available_bytes));
+    if (e.available_bytes == 0 || need <= e.available_bytes) {
+        nlm_log(NLM_LOG_INFO, "needs %s", text);
+        return NLM_OK;
+    }
+    if (nlm_device_has_host_memory(device)) {
+        nlm_log(NLM_LOG_WARN, "needs %s: it may page or be killed; a shorter context or fewer sessions need less",
+                text);
+        return NLM_OK;
+    }
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, nlm_gguf_path(nlm_model_gguf(runtime->model)),
+                    "the model needs %s on %s device %u", text, device->backend, device->device_id);
+}
+
+static nlm_status estimate_open(const nlm_engine *engine, const nlm_model *model, const nlm_model_options *options,
+                                nlm_memory_estimate *out, nlm_error *err) {
+    nlm_cache_options cache_options;
+    int32_t context_length;
+    NLM_TRY(nlm_choose_cache(model, options, &cache_options, &context_length, err));
+    nlm_cache *cache = NULL;
+    NLM_TRY(nlm_model_cache_create(model, &cache_options, &cache, err));
+    *out = estimate(model, cache, engine);
+    nlm_model_cache_destroy(cache);
+    return NLM_OK;
+}
+
+nlm_status nlm_model_estimate(const nlm_engine *engine, const char *path, const nlm_model_options *options,
+                              nlm_memory_estimate *out_estimate, nlm_error *error) {
+    nlm_model_options own;
+    NLM_TRY(nlm_take_model_options(options, &own, error));
+    nlm_model *model = NULL;
+    NLM_TRY(nlm_model_open(path, &model, error));
+    nlm_memory_estimate e = {0};
+    const nlm_status status = estimate_open(engine, model, &own, &e, error);
+    nlm_model_close(model);
+    if (status != NLM_OK) return status;
+    return nlm_give_struct(out_estimate, &e, sizeof e, "nlm_memory_estimate", error);
+}

@@ -1,0 +1,173 @@
+/* Generation: sample, append, give out text; and what a session has measured. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/rss.h"
+#include "base/status.h"
+#include "session/options.h"
+#include "session/sampler.h"
+#include "session/session.h"
+
+typedef struct generation {
+    nlm_session *session;
+    nlm_sampler *sampler; /* NULL: greedy */
+    nlm_generate_options options;
+    nlm_text_fn on_text;
+    void *user;
+    nlm_generate_result result;
+} generation;
+
+static nlm_status choose(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err) {
+    const float *logits = NULL;
+    NLM_TRY(nlm_session_logits(session, &logits, err));
+    const int32_t n_vocab = session->runtime->hparams->n_vocab;
+    *out_id = sampler ? nlm_sampler_choose(sampler, logits, session->tokens, (size_t)session->n_tokens)
+                      : nlm_sampler_greedy(logits, n_vocab);
+    return NLM_OK;
+}
+
+static nlm_status check_sampler(const nlm_session *session, const nlm_sampler *sampler, nlm_error *err) {
+    if (!sampler || nlm_sampler_n_vocab(sampler) == session->runtime->hparams->n_vocab) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "sampler", "it was made for a vocabulary of %d, and this one has %d",
+                    nlm_sampler_n_vocab(sampler), session->runtime->hparams->n_vocab);
+}
+
+nlm_status nlm_session_sample(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *error) {
+    NLM_TRY(check_sampler(session, sampler, error));
+    return choose(session, sampler, out_id, error);
+}
+
+nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_options *options, nlm_sampler **out_sampler,
+                              nlm_error *error) {
+    return nlm_sampler_new(nlm_model_hparams(model)->n_vocab, options, out_sampler, error);
+}
+
+/* Computes the token chosen before and chooses the next, counting the time. */
+static nlm_status next_token(generation *g, int32_t *out_id, nlm_error *err) {
+    nlm_session *session = g->session;
+    nlm_counters *counters = &session->counters;
+    const int32_t before = session->n_computed;
+    const uint64_t start = nlm_clock_ns();
+    NLM_TRY(choose(session, g->sampler, out_id, err));
+    const uint64_t end = nlm_clock_ns();
+    counters->decode_tokens += (uint64_t)(session->n_computed - before);
+    if (session->n_computed > before) counters->decode_ns += end - start;
+    if (session->extended_at_ns) counters->first_token_ns = end - session->extended_at_ns;
+    session->extended_at_ns = 0;
+    return NLM_OK;
+}
+
+/* Gives out the first n pending bytes. */
+static void emit(generation *g, size_t n) {
+    nlm_text_stream *stream = &g->session->stream;
+    if (n == 0) return;
+    g->result.n_bytes += n;
+    if (g->on_text && g->on_text(g->user, stream->pending.data, n) != 0) g->result.ended_by = NLM_ENDED_BY_CALLBACK;
+    nlm_text_stream_drop(stream, n);
+}
+
+static nlm_status take_token(generation *g, int32_t id, nlm_error *err) {
+    nlm_session *session = g->session;
+    const nlm_tokenizer *tokenizer = session->runtime->tokenizer;
+    g->result.n_tokens++;
+    if (!(g->options.flags & NLM_GENERATE_IGNORE_END) && nlm_tokenizer_is_end(tokenizer, id)) {
+        g->result.ended_by = NLM_ENDED_BY_MODEL;
+        return NLM_OK;
+    }
+    NLM_TRY(nlm_session_append(session, &id, 1, err));
+    NLM_TRY(nlm_tokenizer_decode(tokenizer, id, false, &session->stream.pending, err));
+    if (session->stream.pending.has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, "session", "no memory for text");
+    const size_t ready = nlm_text_stream_ready(&session->stream, &g->result.stop_index);
+    if (g->result.stop_index >= 0) g->result.ended_by = NLM_ENDED_BY_STOP;
+    emit(g, ready);
+    return NLM_OK;
+}
+
+static bool is_at_limit(generation *g) {
+    const nlm_session *session = g->session;
+    if (g->options.max_tokens && g->result.n_tokens >= g->options.max_tokens) {
+        g->result.ended_by = NLM_ENDED_BY_TOKENS;
+    } else if (session->n_tokens == session->runtime->context_length) {
+        g->result.ended_by = NLM_ENDED_BY_CONTEXT;
+    }
+    return g->result.ended_by != 0;
+}
+
+static nlm_status run(generation *g, nlm_error *err) {
+    while (!g->result.ended_by && !is_at_limit(g)) {
+        int32_t id = 0;
+        NLM_TRY(next_token(g, &id, err));
+        NLM_TRY(take_token(g, id, err));
+    }
+    return NLM_OK;
+}
+
+/* What was held back in case a stop string came. */
+static void emit_rest(generation *g) {
+    const int32_t ended_by = g->result.ended_by;
+    if (ended_by == NLM_ENDED_BY_STOP || ended_by == NLM_ENDED_BY_CALLBACK) return;
+    emit(g, nlm_text_stream_rest(&g->session->stream));
+    g->result.ended_by = ended_by;
+}
+
+nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler, const nlm_generate_options *options,
+                                nlm_text_fn on_text, void *user, nlm_generate_result *out_result, nlm_error *error) {
+    generation g = {
+        .session = session, .sampler = sampler, .on_text = on_text, .user = user, .result.stop_index = -1};
+    NLM_TRY(nlm_take_options(&g.options, sizeof g.options, options, "nlm_generate_options", error));
+    NLM_TRY(check_sampler(session, sampler, error));
+    if (session->n_tokens == 0) {
+        return nlm_fail(error, NLM_INVALID_ARGUMENT, "session", "it is empty; extend it with a prompt first");
+    }
+    NLM_TRY(nlm_text_stream_begin(&session->stream, g.options.stops, g.options.n_stops, error));
+    const nlm_status status = run(&g, error);
+    emit_rest(&g);
+    if (status != NLM_OK) return status;
+    return nlm_give_struct(out_result, &g.result, sizeof g.result, "nlm_generate_result", error);
+}
+
+/* ---- metrics ------------------------------------------------------------------------------ */
+
+static double seconds(uint64_t ns) {
+    return (double)ns * 1e-9;
+}
+
+static double per_second(uint64_t count, uint64_t ns) {
+    return ns ? (double)count / seconds(ns) : 0;
+}
+
+static uint64_t cache_in_use(const nlm_runtime *runtime) {
+    if (!runtime->pages) {
+        uint64_t slots = 0;
+        for (int32_t i = 0; i < runtime->n_slots; i++) slots += runtime->is_slot_used[i];
+        return slots * (nlm_model_cache_bytes(runtime->cache) / (uint64_t)runtime->n_slots);
+    }
+    const int32_t used = runtime->cache->options.n_pages - nlm_kv_pages_free(runtime->pages);
+    return (uint64_t)used * nlm_model_cache_page_bytes(runtime->cache);
+}
+
+nlm_status nlm_session_metrics(const nlm_session *session, nlm_metrics *out_metrics, nlm_error *error) {
+    const nlm_runtime *runtime = session->runtime;
+    const nlm_counters *c = &session->counters;
+    const nlm_device *device = nlm_engine_device(runtime->engine);
+    const nlm_metrics metrics = {
+        .device_id = (int32_t)device->device_id,
+        .threads = nlm_pool_threads(runtime->engine->pool),
+        .backend = device->backend,
+        .prompt_tokens = c->prompt_tokens,
+        .cached_tokens = c->cached_tokens,
+        .decode_tokens = c->decode_tokens,
+        .prompt_seconds = seconds(c->prompt_ns),
+        .decode_seconds = seconds(c->decode_ns),
+        .first_token_seconds = seconds(c->first_token_ns),
+        .prompt_tokens_per_second = per_second(c->prompt_tokens, c->prompt_ns),
+        .decode_tokens_per_second = per_second(c->decode_tokens, c->decode_ns),
+        .file_bytes = nlm_gguf_file_bytes(nlm_model_gguf(runtime->model)),
+        .weight_bytes_per_token = nlm_model_weight_bytes_per_token(runtime->model),
+        .cache_bytes = cache_in_use(runtime),
+        .activation_bytes = nlm_context_activation_bytes(runtime->context),
+        .rss_bytes = nlm_rss_bytes(),
+        .rss_peak_bytes = nlm_rss_peak_bytes(),
+    };
+    return nlm_give_struct(out_metrics, &metrics, sizeof metrics, "nlm_metrics", error);
+}

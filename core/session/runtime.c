@@ -1,0 +1,228 @@
+#include "session/runtime.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "session/estimate.h"
+#include "session/hash.h"
+#include "session/options.h"
+#include "session/snapshots.h"
+
+#define KNOWN_FLAGS NLM_MODEL_NO_PROMPT_CACHE
+
+#define DEFAULT_SNAPSHOT_BYTES (64ull << 20)
+#define MAX_BLOCKS             (1 << 20)
+
+static nlm_status report(const nlm_model_options *options, double fraction, nlm_error *err) {
+    if (!options->progress || options->progress(options->progress_user, fraction) == 0) return NLM_OK;
+    return nlm_fail(err, NLM_CANCELLED, "nlm_model_load", "loading was cancelled");
+}
+
+/* ---- parts -------------------------------------------------------------------------------- */
+
+static nlm_status open_text(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
+    const nlm_gguf *gguf = nlm_model_gguf(runtime->model);
+    NLM_TRY(nlm_tokenizer_create(gguf, &runtime->tokenizer, err));
+    if (!options->chat_template) {
+        runtime->chat_error = (nlm_error)NLM_ERROR_INIT;
+        if (nlm_chat_template_detect(gguf, &runtime->chat, &runtime->chat_error) != NLM_OK) runtime->chat = NULL;
+        return NLM_OK;
+    }
+    runtime->chat = nlm_chat_template_from_name(options->chat_template);
+    if (runtime->chat) return NLM_OK;
+    nlm_str names = {0};
+    for (const char *const *name = nlm_chat_template_names(); *name; name++) {
+        nlm_str_printf(&names, "%s%s", names.length ? ", " : "", *name);
+    }
+    const nlm_status status =
+        nlm_fail(err, NLM_INVALID_ARGUMENT, "chat_template", "'%s' is not a known chat template; these are: %s",
+                 options->chat_template, names.data ? names.data : "");
+    nlm_str_release(&names);
+    return status;
+}
+
+static nlm_status create_cache(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
+    nlm_cache_options cache_options;
+    NLM_TRY(nlm_choose_cache(runtime->model, options, &cache_options, &runtime->context_length, err));
+    runtime->n_slots = cache_options.n_slots;
+    runtime->is_slot_used = calloc((size_t)runtime->n_slots, sizeof *runtime->is_slot_used);
+    if (!runtime->is_slot_used) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_load", "no memory for slots");
+    NLM_TRY(nlm_model_cache_create(runtime->model, &cache_options, &runtime->cache, err));
+    if (!runtime->cache->k) return NLM_OK;
+    return nlm_kv_pages_create(cache_options.n_pages, cache_options.page_tokens, cache_options.n_slots,
+                               cache_options.n_blocks, &runtime->pages, err);
+}
+
+static nlm_status plan(nlm_runtime *runtime, nlm_error *err) {
+    const nlm_context_options options = {.model = runtime->model,
+                                         .cache = runtime->cache,
+                                         .pages = runtime->pages,
+                                         .env = &runtime->engine->env,
+                                         .max_rows = nlm_choose_rows(runtime->model, runtime->engine)};
+    return nlm_context_create(&options, &runtime->context, err);
+}
+
+static void release_page(void *user, int32_t page) {
+    const nlm_runtime *runtime = user;
+    nlm_kv_pages_release_page(runtime->pages, page);
+}
+
+static void release_snapshot(void *user, int32_t number) {
+    const nlm_runtime *runtime = user;
+    nlm_snapshots_drop(runtime->snapshots, number);
+}
+
+/* How many payloads of `bytes` each the prompt cache may hold. */
+static int32_t count_blocks(uint64_t max_bytes, uint64_t bytes, uint64_t limit) {
+    uint64_t blocks = bytes ? max_bytes / bytes : 0;
+    if (blocks > limit) blocks = limit;
+    return (int32_t)(blocks < MAX_BLOCKS ? blocks : MAX_BLOCKS);
+}
+
+static nlm_status create_prompt_cache(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
+    if (options->flags & NLM_MODEL_NO_PROMPT_CACHE) return NLM_OK;
+    nlm_prompt_cache_options prompts = {.user = runtime};
+    uint64_t max_bytes = options->prompt_cache_bytes;
+    if (runtime->pages) {
+        if (max_bytes == 0) max_bytes = nlm_model_cache_bytes(runtime->cache) / 4;
+        prompts.block_tokens = prompts.grain = NLM_PAGE_TOKENS;
+        prompts.release = release_page;
+        prompts.max_blocks = count_blocks(max_bytes, nlm_model_cache_page_bytes(runtime->cache),
+                                          (uint64_t)runtime->cache->options.n_pages);
+    } else {
+        if (max_bytes == 0) max_bytes = DEFAULT_SNAPSHOT_BYTES;
+        prompts.block_tokens = NLM_SNAPSHOT_TOKENS;
+        prompts.grain = NLM_SNAPSHOT_GRAIN;
+        prompts.release = release_snapshot;
+        prompts.max_blocks =
+            count_blocks(max_bytes, nlm_model_cache_bytes(runtime->cache) / (uint64_t)runtime->n_slots, UINT64_MAX);
+    }
+    if (prompts.max_blocks == 0) return NLM_OK;
+    if (!runtime->pages) {
+        /* one more than the cache holds: a snapshot is taken before another makes room for it */
+        NLM_TRY(nlm_snapshots_create(runtime->cache, prompts.max_blocks + 1, &runtime->snapshots, err));
+    }
+    runtime->found_capacity = runtime->context_length / prompts.grain + 1;
+    runtime->found = calloc((size_t)runtime->found_capacity, sizeof *runtime->found);
+    if (!runtime->found) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_load", "no memory for the prompt cache");
+    return nlm_prompt_cache_create(&prompts, &runtime->prompts, err);
+}
+
+/* ---- loading ------------------------------------------------------------------------------ */
+
+static nlm_status load_parts(nlm_runtime *runtime, const char *path, const nlm_model_options *options,
+                             nlm_error *err) {
+    NLM_TRY(report(options, 0, err));
+    NLM_TRY(nlm_model_open(path, &runtime->model, err));
+    runtime->hparams = nlm_model_hparams(runtime->model);
+    nlm_model_set_runtime(runtime->model, runtime);
+    NLM_TRY(create_cache(runtime, options, err));
+    NLM_TRY(nlm_check_memory(runtime, err));
+    NLM_TRY(report(options, 0.1, err));
+    NLM_TRY(open_text(runtime, options, err));
+    NLM_TRY(report(options, 0.3, err));
+    NLM_TRY(plan(runtime, err));
+    NLM_TRY(create_prompt_cache(runtime, options, err));
+    return report(options, 1, err);
+}
+
+static void unload(nlm_runtime *runtime) {
+    nlm_prompt_cache_destroy(runtime->prompts);
+    nlm_snapshots_destroy(runtime->snapshots);
+    nlm_context_destroy(runtime->context);
+    if (runtime->pages) nlm_kv_pages_destroy(runtime->pages);
+    if (runtime->cache) nlm_model_cache_destroy(runtime->cache);
+    if (runtime->tokenizer) nlm_tokenizer_destroy(runtime->tokenizer);
+    if (runtime->model) nlm_model_close(runtime->model);
+    free(runtime->found);
+    free(runtime->is_slot_used);
+    free(runtime);
+}
+
+nlm_status nlm_take_model_options(const nlm_model_options *options, nlm_model_options *own, nlm_error *err) {
+    *own = (nlm_model_options){0};
+    NLM_TRY(nlm_take_options(own, sizeof *own, options, "nlm_model_options", err));
+    if ((own->flags & ~(uint32_t)KNOWN_FLAGS) == 0) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_options", "flags 0x%x are not known",
+                    own->flags & ~(uint32_t)KNOWN_FLAGS);
+}
+
+nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_options *options,
+                          nlm_model **out_model, nlm_error *error) {
+    *out_model = NULL;
+    nlm_model_options own;
+    NLM_TRY(nlm_take_model_options(options, &own, error));
+    nlm_runtime *runtime = calloc(1, sizeof *runtime);
+    if (!runtime) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_model_load", "no memory");
+    const uint64_t start = nlm_clock_ns();
+    runtime->engine = engine;
+    const nlm_status status = load_parts(runtime, path, &own, error);
+    if (status != NLM_OK) {
+        unload(runtime);
+        return status;
+    }
+    runtime->load_seconds = (double)(nlm_clock_ns() - start) * 1e-9;
+    *out_model = runtime->model;
+    return NLM_OK;
+}
+
+void nlm_model_unload(nlm_model *model) {
+    if (model) unload(nlm_model_runtime(model));
+}
+
+nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, nlm_error *error) {
+    const nlm_runtime *runtime = nlm_model_runtime(model);
+    const nlm_hparams *h = runtime->hparams;
+    const nlm_model_info info = {.context_length = (uint32_t)runtime->context_length,
+                                 .parallel = (uint32_t)runtime->n_slots,
+                                 .n_vocab = h->n_vocab,
+                                 .n_layer = h->n_layer,
+                                 .n_embd = h->n_embd,
+                                 .n_ctx_train = h->n_ctx_train,
+                                 .bos = nlm_tokenizer_bos(runtime->tokenizer),
+                                 .eos = nlm_tokenizer_eos(runtime->tokenizer),
+                                 .family = nlm_model_family_name(model),
+                                 .chat_template = runtime->chat ? nlm_chat_template_name(runtime->chat) : NULL,
+                                 .file_bytes = nlm_gguf_file_bytes(nlm_model_gguf(model)),
+                                 .cache_bytes = nlm_model_cache_bytes(runtime->cache),
+                                 .weight_bytes_per_token = nlm_model_weight_bytes_per_token(model),
+                                 .load_seconds = runtime->load_seconds};
+    return nlm_give_struct(out_info, &info, sizeof info, "nlm_model_info", error);
+}
+
+/* ---- fingerprint -------------------------------------------------------------------------- */
+
+#define SAMPLE_BYTES 64u
+
+/* A few bytes at the beginning, in the middle and at the end of a tensor. */
+static uint64_t hash_sample(uint64_t hash, const nlm_gguf_tensor *t) {
+    const unsigned char *data = t->tensor.data;
+    if (!t->is_supported || !data || t->bytes < SAMPLE_BYTES) return hash;
+    hash = nlm_hash(hash, data, SAMPLE_BYTES);
+    hash = nlm_hash(hash, data + (t->bytes - SAMPLE_BYTES) / 2, SAMPLE_BYTES);
+    return nlm_hash(hash, data + t->bytes - SAMPLE_BYTES, SAMPLE_BYTES);
+}
+
+uint64_t nlm_runtime_fingerprint(nlm_runtime *runtime) {
+    if (runtime->fingerprint) return runtime->fingerprint;
+    const nlm_gguf *gguf = nlm_model_gguf(runtime->model);
+    uint64_t hash = NLM_HASH_START;
+    for (size_t i = 0; i < nlm_gguf_entry_count(gguf); i++) {
+        const nlm_gguf_entry *entry = nlm_gguf_entry_at(gguf, i);
+        hash = nlm_hash(hash, entry->key.data, entry->key.length);
+        hash = nlm_hash(hash, entry->data, entry->bytes);
+    }
+    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) {
+        const nlm_gguf_tensor *tensor = nlm_gguf_tensor_at(gguf, i);
+        hash = nlm_hash(hash, tensor->name.data, tensor->name.length);
+        hash = nlm_hash(hash, &tensor->type, sizeof tensor->type);
+        hash = nlm_hash(hash, tensor->dims, sizeof tensor->dims);
+        hash = hash_sample(hash, tensor);
+    }
+    runtime->fingerprint = hash ? hash : 1;
+    return runtime->fingerprint;
+}

@@ -1,0 +1,49 @@
+/* A loaded model ready to run: weights placed, tokenizer, cache, and the slots that sessions take. What an
+ * nlm_model of nlm.h has beside the model itself. */
+#ifndef NLM_SESSION_RUNTIME_H
+#define NLM_SESSION_RUNTIME_H
+
+#include <nlm/nlm.h>
+#include "model/kv_pages.h"
+#include "model/model.h"
+#include "session/context.h"
+#include "session/engine.h"
+#include "session/prompt_cache.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+#define NLM_PAGE_TOKENS 32 /* tokens a KV page */
+
+/* Mamba prompts: tokens from one snapshot of the states to the next, and what the place of a prompt's last
+ * one is a multiple of. */
+#define NLM_SNAPSHOT_TOKENS 128
+#define NLM_SNAPSHOT_GRAIN  32
+
+typedef struct nlm_snapshots nlm_snapshots;
+
+typedef struct nlm_runtime {
+    nlm_engine *engine;
+    nlm_model *model;
+    const nlm_hparams *hparams;
+    nlm_tokenizer *tokenizer;
+    const nlm_chat_template *chat; /* or NULL: chat_error says why */
+    nlm_error chat_error;
+    nlm_cache *cache;
+    nlm_kv_pages *pages; /* NULL for Mamba */
+    nlm_context *context;
+    nlm_prompt_cache *prompts; /* or NULL */
+    nlm_snapshots *snapshots;  /* of Mamba's prompts; or NULL */
+    int32_t *found;            /* [found_capacity] payloads of a prompt's prefix */
+    int32_t found_capacity;
+    int32_t context_length;
+    int32_t n_slots;
+    bool *is_slot_used; /* [n_slots] */
+    double load_seconds;
+    uint64_t fingerprint; /* 0: not computed yet */
+} nlm_runtime;
+
+/* Identifies the model in session files: its metadata, the names, types and shapes of its tensors, and a
+ * sample of their data. Computed at the first call; never 0. */
+uint64_t nlm_runtime_fingerprint(nlm_runtime *runtime);
+
+#endif

@@ -1,0 +1,95 @@
+/* A session to a file and back. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "session/session.h"
+#include "session/session_file.h"
+#include "session/states.h"
+
+static nlm_session_shape shape_of(nlm_runtime *runtime) {
+    const nlm_cache *cache = runtime->cache;
+    return (nlm_session_shape){.fingerprint = nlm_runtime_fingerprint(runtime),
+                               .state_kind = cache->k ? (uint32_t)cache->options.kv_dtype : NLM_SESSION_NO_KV,
+                               .n_vocab = runtime->hparams->n_vocab,
+                               .max_tokens = (uint64_t)runtime->context_length,
+                               .bytes_per_token = nlm_states_bytes_per_token(cache),
+                               .fixed_bytes = nlm_states_bytes_per_slot(cache)};
+}
+
+/* ---- saving ------------------------------------------------------------------------------- */
+
+typedef struct piece_writer {
+    nlm_session_writer *writer;
+    void *piece; /* room for the greatest one */
+} piece_writer;
+
+static nlm_status write_piece(void *user, nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err) {
+    const piece_writer *w = user;
+    NLM_TRY(nlm_state_read(state, offset, w->piece, bytes, err));
+    return nlm_session_writer_put(w->writer, w->piece, bytes, err);
+}
+
+static nlm_status write_all(nlm_session *session, nlm_session_writer *writer, const char *path, void *piece,
+                            nlm_error *err) {
+    nlm_runtime *runtime = session->runtime;
+    const nlm_session_shape shape = shape_of(runtime);
+    const size_t n_tokens = (size_t)session->n_tokens, n_logits = n_tokens ? (size_t)shape.n_vocab : 0;
+    NLM_TRY(nlm_session_writer_begin(writer, path, &shape, n_tokens, n_logits, err));
+    NLM_TRY(nlm_session_writer_put(writer, session->tokens, n_tokens * sizeof *session->tokens, err));
+    NLM_TRY(nlm_session_writer_put(writer, session->logits, n_logits * sizeof *session->logits, err));
+    piece_writer pieces = {.writer = writer, .piece = piece};
+    NLM_TRY(nlm_states_each_piece(runtime->cache, runtime->pages, session->slot, session->n_tokens, write_piece,
+                                  &pieces, err));
+    return nlm_session_writer_commit(writer, err);
+}
+
+nlm_status nlm_session_save(nlm_session *session, const char *path, nlm_error *error) {
+    NLM_TRY(nlm_session_compute(session, NULL, error));
+    void *piece = malloc(nlm_states_greatest_piece(session->runtime->cache));
+    if (!piece) return nlm_fail(error, NLM_OUT_OF_MEMORY, path, "no memory to save the session");
+    nlm_session_writer writer = {0};
+    const nlm_status status = write_all(session, &writer, path, piece, error);
+    nlm_session_writer_release(&writer);
+    free(piece);
+    return status;
+}
+
+/* ---- restoring ---------------------------------------------------------------------------- */
+
+static nlm_status read_piece(void *user, nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err) {
+    const unsigned char **at = user;
+    NLM_TRY(nlm_state_write(state, offset, *at, bytes, err));
+    *at += bytes;
+    return NLM_OK;
+}
+
+static nlm_status take_view(nlm_session *session, const nlm_session_view *view, nlm_error *err) {
+    nlm_runtime *runtime = session->runtime;
+    const int32_t n_tokens = (int32_t)view->n_tokens;
+    NLM_TRY(nlm_session_make_room(session, n_tokens, err));
+    const unsigned char *at = view->state;
+    NLM_TRY(nlm_states_each_piece(runtime->cache, runtime->pages, session->slot, n_tokens, read_piece, &at, err));
+    memcpy(session->tokens, view->tokens, view->n_tokens * sizeof *session->tokens);
+    if (view->logits) memcpy(session->logits, view->logits, (size_t)runtime->hparams->n_vocab * sizeof(float));
+    session->n_tokens = session->n_computed = n_tokens;
+    return NLM_OK;
+}
+
+static nlm_status restore_from(nlm_session *session, const char *path, const nlm_file_map *map, nlm_error *err) {
+    const nlm_session_shape shape = shape_of(session->runtime);
+    nlm_session_view view;
+    NLM_TRY(nlm_session_file_parse(path, map->data, map->size, &shape, &view, err));
+    NLM_TRY(nlm_session_reset(session, err));
+    const nlm_status status = take_view(session, &view, err);
+    if (status != NLM_OK) nlm_session_roll_back(session);
+    return status;
+}
+
+nlm_status nlm_session_restore(nlm_session *session, const char *path, nlm_error *error) {
+    nlm_file_map map;
+    NLM_TRY(nlm_file_map_open(path, &map, error));
+    const nlm_status status = restore_from(session, path, &map, error);
+    nlm_file_map_close(&map);
+    return status;
+}

@@ -1,0 +1,224 @@
+#include "session/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "session/states.h"
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+static nlm_status take_slot(nlm_runtime *runtime, int32_t *out, nlm_error *err) {
+    for (int32_t i = 0; i < runtime->n_slots; i++) {
+        if (runtime->is_slot_used[i]) continue;
+        *out = i;
+        return NLM_OK;
+    }
+    return nlm_fail(err, NLM_LIMIT, "nlm_session_create",
+                    "all %d sessions of the model are in use; load it with a greater nlm_model_options.parallel",
+                    runtime->n_slots);
+}
+
+nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_error *error) {
+    *out_session = NULL;
+    nlm_runtime *runtime = nlm_model_runtime(model);
+    int32_t slot = 0;
+    NLM_TRY(take_slot(runtime, &slot, error));
+    NLM_TRY(nlm_states_zero_slot(runtime->cache, slot, error));
+    nlm_session *session = calloc(1, sizeof *session);
+    if (!session) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_session_create", "no memory for a session");
+    session->runtime = runtime;
+    session->slot = slot;
+    session->tokens = calloc((size_t)runtime->context_length, sizeof *session->tokens);
+    session->logits = calloc((size_t)runtime->hparams->n_vocab, sizeof *session->logits);
+    runtime->is_slot_used[slot] = true;
+    if (!session->tokens || !session->logits) {
+        nlm_session_destroy(session);
+        return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_session_create", "no memory for %d tokens",
+                        runtime->context_length);
+    }
+    *out_session = session;
+    return NLM_OK;
+}
+
+static void forget(nlm_session *session) {
+    if (session->runtime->pages) nlm_kv_pages_truncate(session->runtime->pages, session->slot, 0);
+    session->n_tokens = session->n_computed = session->n_offered = 0;
+}
+
+void nlm_session_destroy(nlm_session *session) {
+    if (!session) return;
+    forget(session);
+    session->runtime->is_slot_used[session->slot] = false;
+    nlm_text_stream_release(&session->stream);
+    free(session->tokens);
+    free(session->logits);
+    free(session);
+}
+
+nlm_status nlm_session_reset(nlm_session *session, nlm_error *error) {
+    forget(session);
+    return nlm_states_zero_slot(session->runtime->cache, session->slot, error);
+}
+
+static nlm_status copy_content(nlm_session *to, const nlm_session *from, nlm_error *err) {
+    nlm_runtime *runtime = from->runtime;
+    if (runtime->pages) nlm_kv_pages_fork(runtime->pages, from->slot, to->slot, from->n_computed);
+    NLM_TRY(nlm_states_copy_slot(runtime->cache, from->slot, to->slot, err));
+    memcpy(to->tokens, from->tokens, (size_t)from->n_tokens * sizeof *to->tokens);
+    memcpy(to->logits, from->logits, (size_t)runtime->hparams->n_vocab * sizeof *to->logits);
+    to->n_tokens = from->n_tokens;
+    to->n_computed = from->n_computed;
+    to->n_offered = from->n_offered;
+    return NLM_OK;
+}
+
+nlm_status nlm_session_fork(nlm_session *session, nlm_session **out_session, nlm_error *error) {
+    nlm_session *copy = NULL;
+    *out_session = NULL;
+    NLM_TRY(nlm_session_create(session->runtime->model, &copy, error));
+    const nlm_status status = copy_content(copy, session, error);
+    if (status != NLM_OK) {
+        nlm_session_destroy(copy);
+        return status;
+    }
+    *out_session = copy;
+    return NLM_OK;
+}
+
+void nlm_session_set_progress(nlm_session *session, nlm_progress_fn fn, void *user) {
+    session->progress = fn;
+    session->progress_user = user;
+}
+
+const int32_t *nlm_session_tokens(const nlm_session *session, size_t *out_count) {
+    *out_count = (size_t)session->n_tokens;
+    return session->tokens;
+}
+
+/* ---- tokens in ---------------------------------------------------------------------------- */
+
+static nlm_status check_ids(const nlm_session *session, const int32_t *ids, size_t count, nlm_error *err) {
+    if (count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "session", "no tokens are given");
+    const int32_t n_vocab = session->runtime->hparams->n_vocab;
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] >= 0 && ids[i] < n_vocab) continue;
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "session", "token %zu is %d; the vocabulary has 0 to %d", i,
+                        ids[i], n_vocab - 1);
+    }
+    return NLM_OK;
+}
+
+nlm_status nlm_session_append(nlm_session *session, const int32_t *ids, size_t count, nlm_error *err) {
+    const int32_t limit = session->runtime->context_length;
+    if (count > (size_t)(limit - session->n_tokens)) {
+        return nlm_fail(err, NLM_LIMIT, "session",
+                        "%d tokens and %zu more do not fit the context of %d; load the model with a longer one",
+                        session->n_tokens, count, limit);
+    }
+    memcpy(session->tokens + session->n_tokens, ids, count * sizeof *ids);
+    session->n_tokens += (int32_t)count;
+    return NLM_OK;
+}
+
+/* Runs of whole prompts; the clock for the first token starts here. */
+static nlm_status extend(nlm_session *session, const int32_t *ids, size_t count, float *out_rows, nlm_error *err) {
+    NLM_TRY(check_ids(session, ids, count, err));
+    session->extended_at_ns = nlm_clock_ns();
+    if (out_rows) NLM_TRY(nlm_session_compute(session, NULL, err));
+    NLM_TRY(nlm_session_append(session, ids, count, err));
+    if (!out_rows) NLM_TRY(nlm_session_find_prompt(session, err));
+    const int32_t before = session->n_computed;
+    const nlm_status status = nlm_session_compute(session, out_rows, err);
+    session->counters.prompt_ns += nlm_clock_ns() - session->extended_at_ns;
+    if (session->n_computed > before) session->counters.prompt_tokens += (uint64_t)(session->n_computed - before);
+    return status;
+}
+
+nlm_status nlm_session_extend(nlm_session *session, const int32_t *ids, size_t count, nlm_error *error) {
+    return extend(session, ids, count, NULL, error);
+}
+
+nlm_status nlm_session_extend_logits(nlm_session *session, const int32_t *ids, size_t count, float *out_logits,
+                                     nlm_error *error) {
+    if (!out_logits) return nlm_fail(error, NLM_INVALID_ARGUMENT, "session", "out_logits is NULL");
+    return extend(session, ids, count, out_logits, error);
+}
+
+nlm_status nlm_session_logits(nlm_session *session, const float **out_logits, nlm_error *error) {
+    if (session->n_tokens == 0) {
+        return nlm_fail(error, NLM_INVALID_ARGUMENT, "session", "it is empty; extend it with a prompt first");
+    }
+    NLM_TRY(nlm_session_compute(session, NULL, error));
+    *out_logits = session->logits;
+    return NLM_OK;
+}
+
+/* ---- several at once ---------------------------------------------------------------------- */
+
+static nlm_status check_sessions(nlm_session *const *sessions, const int32_t *ids, size_t count, nlm_error *err) {
+    if (count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "no sessions are given");
+    for (size_t i = 0; i < count; i++) {
+        NLM_TRY(check_ids(sessions[i], &ids[i], 1, err));
+        if (sessions[i]->runtime != sessions[0]->runtime) {
+            return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "session %zu is of another model", i);
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (sessions[j] != sessions[i]) continue;
+            return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "sessions %zu and %zu are the same", j,
+                            i);
+        }
+    }
+    return NLM_OK;
+}
+
+/* One run: the pending token of each, of which there is exactly one. */
+static nlm_status run_batch(nlm_session *const *sessions, int32_t count, nlm_error *err) {
+    nlm_batch_item items[NLM_CONTEXT_MAX_ROWS] = {{0}};
+    for (int32_t i = 0; i < count; i++) {
+        nlm_session *s = sessions[i];
+        NLM_TRY(nlm_session_make_room(s, 1, err));
+        items[i] = (nlm_batch_item){
+            .slot = s->slot, .pos = s->n_computed, .n = 1, .n_outputs = 1, .ids = s->tokens + s->n_computed};
+    }
+    const nlm_runtime *runtime = sessions[0]->runtime;
+    const size_t n_vocab = (size_t)runtime->hparams->n_vocab;
+    const float *logits = NULL;
+    NLM_TRY(nlm_context_run(runtime->context, items, count, &logits, err));
+    for (int32_t i = 0; i < count; i++) {
+        memcpy(sessions[i]->logits, logits + (size_t)i * n_vocab, n_vocab * sizeof *logits);
+        sessions[i]->n_computed++;
+        sessions[i]->counters.decode_tokens++;
+        nlm_session_keep_prompt(sessions[i], 1);
+    }
+    return NLM_OK;
+}
+
+static nlm_status decode_chunk(nlm_session *const *sessions, const int32_t *ids, int32_t count, nlm_error *err) {
+    for (int32_t i = 0; i < count; i++) {
+        NLM_TRY(nlm_session_compute(sessions[i], NULL, err));
+        if (sessions[i]->n_tokens < sessions[i]->runtime->context_length) continue;
+        return nlm_fail(err, NLM_LIMIT, "nlm_sessions_decode", "session %d has filled its context of %d tokens", i,
+                        sessions[i]->n_tokens);
+    }
+    const uint64_t start = nlm_clock_ns();
+    for (int32_t i = 0; i < count; i++) NLM_TRY(nlm_session_append(sessions[i], &ids[i], 1, err));
+    const nlm_status status = run_batch(sessions, count, err);
+    const uint64_t share = (nlm_clock_ns() - start) / (uint64_t)count;
+    for (int32_t i = 0; i < count; i++) {
+        if (status != NLM_OK) nlm_session_roll_back(sessions[i]);
+        sessions[i]->counters.decode_ns += share;
+    }
+    return status;
+}
+
+nlm_status nlm_sessions_decode(nlm_session *const *sessions, const int32_t *ids, size_t count, nlm_error *error) {
+    NLM_TRY(check_sessions(sessions, ids, count, error));
+    const size_t max_rows = (size_t)nlm_context_max_rows(sessions[0]->runtime->context);
+    for (size_t from = 0; from < count; from += max_rows) {
+        const size_t n = count - from < max_rows ? count - from : max_rows;
+        NLM_TRY(decode_chunk(sessions + from, ids + from, (int32_t)n, error));
+    }
+    return NLM_OK;
+}

@@ -1,0 +1,88 @@
+/* nlm.h's text and token calls: the tokenizer and the chat template of a loaded model. */
+#include <string.h>
+
+#include "base/status.h"
+#include "session/runtime.h"
+#include "session/text_out.h"
+
+#define KNOWN_FLAGS (NLM_TEXT_BOS | NLM_TEXT_SPECIAL)
+
+static nlm_status check_flags(uint32_t flags, uint32_t known, const char *where, nlm_error *err) {
+    if ((flags & ~known) == 0) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, where, "flags 0x%x are not known", flags & ~known);
+}
+
+static nlm_status fail_capacity(size_t capacity, size_t count, const char *where, nlm_error *err) {
+    return nlm_fail(err, NLM_LIMIT, where, "there is room for %zu, and %zu are needed", capacity, count);
+}
+
+static nlm_status ids_out(const nlm_ids *ids, int32_t *out_ids, size_t capacity, size_t *out_count, const char *where,
+                          nlm_error *err) {
+    *out_count = ids->count;
+    if (!out_ids) return NLM_OK;
+    const size_t n = ids->count < capacity ? ids->count : capacity;
+    if (n) memcpy(out_ids, ids->data, n * sizeof *out_ids);
+    return n == ids->count ? NLM_OK : fail_capacity(capacity, ids->count, where, err);
+}
+
+static uint32_t encode_flags(uint32_t flags) {
+    return (flags & NLM_TEXT_BOS ? NLM_ENCODE_BOS : 0u) | (flags & NLM_TEXT_SPECIAL ? NLM_ENCODE_SPECIAL : 0u);
+}
+
+nlm_status nlm_encode(const nlm_model *model, const char *text, size_t length, uint32_t flags, int32_t *out_ids,
+                      size_t capacity, size_t *out_count, nlm_error *error) {
+    NLM_TRY(check_flags(flags, KNOWN_FLAGS, "nlm_encode", error));
+    nlm_ids ids = {0};
+    nlm_status status =
+        nlm_tokenizer_encode(nlm_model_runtime(model)->tokenizer, text, length, encode_flags(flags), &ids, error);
+    if (status == NLM_OK) status = ids_out(&ids, out_ids, capacity, out_count, "nlm_encode", error);
+    nlm_ids_release(&ids);
+    return status;
+}
+
+nlm_status nlm_decode(const nlm_model *model, const int32_t *ids, size_t count, uint32_t flags, char *out_text,
+                      size_t capacity, size_t *out_length, nlm_error *error) {
+    NLM_TRY(check_flags(flags, NLM_TEXT_SPECIAL, "nlm_decode", error));
+    nlm_str text = {0};
+    nlm_status status = nlm_tokenizer_decode_all(nlm_model_runtime(model)->tokenizer, ids, count,
+                                                 (flags & NLM_TEXT_SPECIAL) != 0, &text, error);
+    if (status == NLM_OK) status = nlm_text_out(&text, false, out_text, out_text ? capacity : 0, out_length, error);
+    if (status == NLM_OK && out_text && *out_length > capacity) {
+        status = fail_capacity(capacity, *out_length, "nlm_decode", error);
+    }
+    nlm_str_release(&text);
+    return status;
+}
+
+/* nlm_message and nlm_chat_message are the same two strings; one is stable, the other internal. */
+_Static_assert(sizeof(nlm_message) == sizeof(nlm_chat_message) &&
+                   offsetof(nlm_message, content) == offsetof(nlm_chat_message, content),
+               "an nlm_message can be read as an nlm_chat_message");
+
+static nlm_status encode_chat(const nlm_runtime *runtime, const nlm_message *messages, size_t count, size_t n_before,
+                              nlm_str *text, nlm_text_spans *spans, nlm_ids *ids, nlm_error *err) {
+    NLM_TRY(nlm_chat_template_format(runtime->chat, (const nlm_chat_message *)messages, count, n_before, true, text,
+                                     spans, err));
+    if (text->has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_encode_chat", "no memory for the text");
+    const uint32_t flags = NLM_ENCODE_SPECIAL | (n_before == 0 ? NLM_ENCODE_BOS : 0u);
+    return nlm_tokenizer_encode_spans(runtime->tokenizer, text->data ? text->data : "", text->length, flags, spans,
+                                      ids, err);
+}
+
+nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
+                           int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error) {
+    const nlm_runtime *runtime = nlm_model_runtime(model);
+    if (!runtime->chat) {
+        if (error) *error = runtime->chat_error;
+        return runtime->chat_error.code;
+    }
+    nlm_str text = {0};
+    nlm_text_spans spans = {0};
+    nlm_ids ids = {0};
+    nlm_status status = encode_chat(runtime, messages, count, n_before, &text, &spans, &ids, error);
+    if (status == NLM_OK) status = ids_out(&ids, out_ids, capacity, out_count, "nlm_encode_chat", error);
+    nlm_ids_release(&ids);
+    nlm_text_spans_release(&spans);
+    nlm_str_release(&text);
+    return status;
+}

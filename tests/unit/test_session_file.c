@@ -1,0 +1,164 @@
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "session/hash.h"
+#include "session/session_file.h"
+#include "temporary.h"
+
+#define N_VOCAB  7
+#define N_TOKENS 5
+
+static const nlm_session_shape shape = {.fingerprint = 0x1122334455667788u,
+                                        .state_kind = 1,
+                                        .n_vocab = N_VOCAB,
+                                        .max_tokens = 16,
+                                        .bytes_per_token = 6,
+                                        .fixed_bytes = 3};
+static const int32_t tokens[N_TOKENS] = {0, 6, 3, 3, 1};
+static const float logits[N_VOCAB] = {0, 1, 2, 3, 4, 5, -6};
+static const char state[N_TOKENS * 6 + 3 + 1] = "abcdefghijklmnopqrstuvwxyz0123456";
+
+static nlm_status write_file(const char *path) {
+    nlm_session_writer writer = {0};
+    nlm_status status = nlm_session_writer_begin(&writer, path, &shape, N_TOKENS, N_VOCAB, NULL);
+    if (status == NLM_OK) status = nlm_session_writer_put(&writer, tokens, sizeof tokens, NULL);
+    if (status == NLM_OK) status = nlm_session_writer_put(&writer, logits, sizeof logits, NULL);
+    if (status == NLM_OK) status = nlm_session_writer_put(&writer, state, N_TOKENS * 6 + 3, NULL);
+    if (status == NLM_OK) status = nlm_session_writer_commit(&writer, NULL);
+    nlm_session_writer_release(&writer);
+    return status;
+}
+
+/* A copy of a written file in memory of exactly its size; freed by the caller. */
+static unsigned char *written(size_t *out_size) {
+    temporary t;
+    nlm_file_map map = {0};
+    unsigned char *copy = NULL;
+    CU_ASSERT_FATAL(temporary_make(&t));
+    CU_ASSERT_EQUAL(write_file(temporary_path(&t, "s")), NLM_OK);
+    CU_ASSERT_EQUAL(temporary_count(&t), 1);
+    if (nlm_file_map_open(temporary_path(&t, "s"), &map, NULL) == NLM_OK && (copy = malloc(map.size))) {
+        memcpy(copy, map.data, map.size);
+    }
+    *out_size = map.size;
+    nlm_file_map_close(&map);
+    temporary_remove(&t);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(copy);
+    return copy;
+}
+
+static void put_u64(unsigned char *at, uint64_t value) {
+    for (int i = 0; i < 8; i++) at[i] = (unsigned char)(value >> (8 * i));
+}
+
+static void reseal(unsigned char *data, size_t size) {
+    put_u64(data + size - 8, nlm_hash(NLM_HASH_START, data, size - 8));
+}
+
+static void file_gives_back_what_was_written(void) {
+    size_t size;
+    unsigned char *data = written(&size);
+    CU_ASSERT_EQUAL(size, 48 + sizeof tokens + sizeof logits + N_TOKENS * 6 + 3 + 8);
+    nlm_session_view view;
+    CU_ASSERT_EQUAL_FATAL(nlm_session_file_parse("s", data, size, &shape, &view, NULL), NLM_OK);
+    CU_ASSERT_EQUAL(view.n_tokens, N_TOKENS);
+    CU_ASSERT_EQUAL(memcmp(view.tokens, tokens, sizeof tokens), 0);
+    CU_ASSERT_EQUAL(memcmp(view.logits, logits, sizeof logits), 0);
+    CU_ASSERT_EQUAL(view.state_bytes, N_TOKENS * 6 + 3);
+    CU_ASSERT_EQUAL(memcmp(view.state, state, view.state_bytes), 0);
+    free(data);
+}
+
+/* Published vectors of FNV-1a, 64 bits. */
+static void hash_is_fnv_1a(void) {
+    CU_ASSERT_EQUAL(nlm_hash(NLM_HASH_START, "", 0), 0xcbf29ce484222325u);
+    CU_ASSERT_EQUAL(nlm_hash(NLM_HASH_START, "a", 1), 0xaf63dc4c8601ec8cu);
+    CU_ASSERT_EQUAL(nlm_hash(NLM_HASH_START, "foobar", 6), 0x85944171f73967e8u);
+}
+
+static void file_rejects_a_change_of_any_byte(void) {
+    size_t size;
+    unsigned char *data = written(&size);
+    static const unsigned char masks[] = {0x01, 0x80, 0xff};
+    for (size_t i = 0; i < size; i++) {
+        for (size_t m = 0; m < sizeof masks; m++) {
+            nlm_session_view view;
+            nlm_error err = NLM_ERROR_INIT;
+            data[i] ^= masks[m];
+            CU_ASSERT_NOT_EQUAL(nlm_session_file_parse("s", data, size, &shape, &view, &err), NLM_OK);
+            CU_ASSERT(err.msg[0] != '\0');
+            data[i] ^= masks[m];
+        }
+    }
+    free(data);
+}
+
+static void file_rejects_truncation_at_any_byte(void) {
+    size_t size;
+    unsigned char *data = written(&size);
+    for (size_t n = 0; n < size; n++) {
+        unsigned char *part = malloc(n ? n : 1);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(part);
+        memcpy(part, data, n);
+        nlm_session_view view;
+        CU_ASSERT_EQUAL(nlm_session_file_parse("s", part, n, &shape, &view, NULL), NLM_BAD_FORMAT);
+        free(part);
+    }
+    free(data);
+}
+
+/* Files whose checksum is right and whose content does not fit. */
+static void file_rejects_what_does_not_fit(void) {
+    static const struct {
+        size_t offset;
+        uint64_t value; /* over 8 bytes */
+        nlm_status status;
+        const char *told;
+    } wrong[] = {
+        {8, 0x100000002u, NLM_UNSUPPORTED, "version 2"},
+        {8, 0x200000001u, NLM_UNSUPPORTED, "another type of KV cache"},
+        {16, 0, NLM_UNSUPPORTED, "another model"},
+        {24, 1ull << 62, NLM_BAD_FORMAT, "truncated or changed"},
+        {24, ~0ull, NLM_BAD_FORMAT, "truncated or changed"},
+        {40, ~0ull, NLM_BAD_FORMAT, "truncated or changed"},
+        {48, 7, NLM_BAD_FORMAT, "token 0 is 7"},
+        {48, 0x80000000u, NLM_BAD_FORMAT, "outside the vocabulary"},
+    };
+    size_t size;
+    unsigned char *data = written(&size), saved[8];
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        nlm_session_view view;
+        nlm_error err = NLM_ERROR_INIT;
+        memcpy(saved, data + wrong[i].offset, 8);
+        put_u64(data + wrong[i].offset, wrong[i].value);
+        reseal(data, size);
+        CU_ASSERT_EQUAL(nlm_session_file_parse("s", data, size, &shape, &view, &err), wrong[i].status);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, wrong[i].told));
+        memcpy(data + wrong[i].offset, saved, 8);
+    }
+    reseal(data, size);
+    nlm_session_view view;
+    nlm_session_shape other = shape;
+    other.max_tokens = N_TOKENS - 1;
+    CU_ASSERT_EQUAL(nlm_session_file_parse("s", data, size, &other, &view, NULL), NLM_LIMIT);
+    other = shape;
+    other.fixed_bytes++;
+    CU_ASSERT_EQUAL(nlm_session_file_parse("s", data, size, &other, &view, NULL), NLM_BAD_FORMAT);
+    other.fixed_bytes = ~0ull;
+    CU_ASSERT_EQUAL(nlm_session_file_parse("s", data, size, &other, &view, NULL), NLM_BAD_FORMAT);
+    other = shape;
+    other.n_vocab++;
+    CU_ASSERT_EQUAL(nlm_session_file_parse("s", data, size, &other, &view, NULL), NLM_BAD_FORMAT);
+    CU_ASSERT_EQUAL(nlm_session_file_parse("s", "GGUF....", 8, &shape, &view, NULL), NLM_BAD_FORMAT);
+    CU_ASSERT_EQUAL(nlm_session_file_parse("s", NULL, 0, &shape, &view, NULL), NLM_BAD_FORMAT);
+    free(data);
+}
+
+static const check_case cases[] = {
+    CHECK_CASE(file_gives_back_what_was_written),  CHECK_CASE(hash_is_fnv_1a),
+    CHECK_CASE(file_rejects_a_change_of_any_byte), CHECK_CASE(file_rejects_truncation_at_any_byte),
+    CHECK_CASE(file_rejects_what_does_not_fit),
+};
+CHECK_MAIN("session_file", cases)
