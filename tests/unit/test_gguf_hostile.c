@@ -13,11 +13,14 @@
 #include <unistd.h>
 
 #if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IS_SANITIZED 1
+#define HAS_FEATURE(name) __has_feature(name)
+#else
+#define HAS_FEATURE(name) 0
 #endif
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IS_SANITIZED 1
+#if defined(__SANITIZE_THREAD__) || HAS_FEATURE(thread_sanitizer)
+#define HAS_NO_LIMIT 1
+#elif !defined(__SANITIZE_ADDRESS__) && !HAS_FEATURE(address_sanitizer)
+#define HAS_ADDRESS_SPACE_LIMIT 1
 #endif
 
 const char *__asan_default_options(void);
@@ -28,7 +31,7 @@ __attribute__((visibility("default"))) const char *__asan_default_options(void) 
 #define EXTRA_ADDRESS_SPACE (UINT64_C(64) << 20)
 
 static void limit_memory(void) {
-#ifndef IS_SANITIZED
+#ifdef HAS_ADDRESS_SPACE_LIMIT
     FILE *file = fopen("/proc/self/statm", "r");
     uint64_t pages = 0;
     if (!file || fscanf(file, "%" SCNu64, &pages) != 1) pages = UINT64_C(1) << 18;
@@ -37,6 +40,16 @@ static void limit_memory(void) {
     const struct rlimit address_space = {limit, limit};
     setrlimit(RLIMIT_AS, &address_space);
 #endif
+}
+
+/* Without it the other cases could not tell a bounded allocation from one that follows the file. */
+static void memory_limit_is_in_force(void) {
+#ifdef HAS_NO_LIMIT
+    CHECK_SKIP("ThreadSanitizer has no limit on memory");
+#endif
+    void *volatile memory = malloc((size_t)2 * EXTRA_ADDRESS_SPACE);
+    CU_ASSERT_PTR_NULL(memory);
+    free(memory);
 }
 
 static uint64_t sum_bytes(const void *data, uint64_t size) {
@@ -388,6 +401,7 @@ static void gguf_error_shows_the_end_of_a_long_path(void) {
 }
 
 static const check_case cases[] = {
+    CHECK_CASE(memory_limit_is_in_force),
     CHECK_CASE(gguf_truncated_at_any_byte_is_refused),
     CHECK_CASE(gguf_with_any_byte_changed_is_refused_or_loads),
     CHECK_CASE(gguf_real_file_truncated_or_changed_is_refused),
