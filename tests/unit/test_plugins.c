@@ -27,7 +27,7 @@ static void plugins_refuse_each_wrong_plugin_and_keep_the_good_one(void) {
         {"wrong_major", NLM_ENTRY_REFUSED, "exports nlm_plugin_query_v2 and not nlm_plugin_query_v1"},
         {"no_export", NLM_ENTRY_REFUSED, "does not export nlm_plugin_query_v1"},
         {"extra_export", NLM_ENTRY_REFUSED, "exports more than nlm_plugin_query_v1: nlm_fixture_stray;"},
-        {"undefined_symbol", NLM_ENTRY_REFUSED, "nlm_fixture_defined_nowhere"},
+        {"unresolved_symbol", NLM_ENTRY_REFUSED, "nlm_fixture_defined_nowhere"},
         {"missing_dependency", NLM_ENTRY_REFUSED, "libnlm_fixture_dependency.so"},
         {"relative_search_path", NLM_ENTRY_REFUSED, "has the relative entry 'elsewhere'"},
         {"symbol_in_dependency", NLM_ENTRY_REFUSED, "does not export nlm_plugin_query_v1"},
