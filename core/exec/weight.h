@@ -21,13 +21,17 @@ typedef struct nlm_weight {
     uint32_t roles;    /* NLM_ROLE_* seen so far */
     int32_t n_places;
     nlm_weight_place places[NLM_WEIGHT_PLACES];
-    /* Called once the source pages are not needed any more; may be NULL. */
+    /* Called for parts of the source, and at last for all of it, when they were packed or uploaded:
+     * their pages are not needed soon, yet the source must stay readable. From any thread; may be NULL. */
     void (*drop_source)(void *user, const void *data, uint64_t bytes);
     void *drop_user;
 } nlm_weight;
 
 /* The weight as `device` wants it in `layout`, packed (in parallel over `pool`, slice by slice, source
- * pages dropped behind) or uploaded at the first call. Not thread-safe: plan from one thread. */
+ * pages dropped behind) or uploaded at the first call; row-major in host memory it is the source
+ * itself. *out stays valid until release. Not thread-safe: plan from one thread.
+ * Errors   OUT_OF_MEMORY, LIMIT (more than NLM_WEIGHT_PLACES), INTERNAL (a layout that its device
+ *          cannot pack), and what pack and upload return. */
 nlm_status nlm_weight_place_on(nlm_weight *weight, const nlm_device *device, uint32_t layout, uint32_t role,
                                nlm_pool *pool, const nlm_tensor **out, nlm_error *err);
 /* Frees all places. */

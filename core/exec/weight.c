@@ -1,0 +1,208 @@
+#include "exec/weight.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "base/checked.h"
+#include "base/status.h"
+#include "tensor/dtype.h"
+
+#define WHERE          "nlm_weight"
+#define CHUNK_BYTES    (1ull << 20) /* of source, between two drops */
+#define UPLOAD_BYTES   (1ull << 24)
+#define DROP_ALIGNMENT (1ull << 16) /* a multiple of every page size in use */
+#define HOST_ALIGNMENT 64u
+
+static uintptr_t align_up(uintptr_t value, uint64_t alignment) {
+    return (value + alignment - 1) & ~(uintptr_t)(alignment - 1);
+}
+
+/* Drops what was read since *cursor, whole pages only: a page at an edge has another reader. */
+static void drop_behind(const nlm_weight *weight, uintptr_t *cursor, uintptr_t end) {
+    end &= ~(uintptr_t)(DROP_ALIGNMENT - 1);
+    if (!weight->drop_source || end <= *cursor) return;
+    weight->drop_source(weight->drop_user, (const void *)*cursor, end - *cursor);
+    *cursor = end;
+}
+
+static void drop_all(const nlm_weight *weight) {
+    if (!weight->drop_source) return;
+    weight->drop_source(weight->drop_user, weight->source.data, nlm_tensor_bytes(&weight->source));
+}
+
+/* ---- packing -------------------------------------------------------------------------------- */
+
+typedef struct pack_job {
+    const nlm_weight *weight;
+    const nlm_device *device;
+    uint32_t layout;
+    int64_t row_multiple;
+    int64_t chunk_rows; /* a multiple of row_multiple */
+    void *packed;
+    nlm_error *error;
+    atomic_int status; /* the first failure's; its worker alone writes *error */
+} pack_job;
+
+static void record_failure(pack_job *job, nlm_status status, const nlm_error *error) {
+    int expected = NLM_OK;
+    if (!atomic_compare_exchange_strong(&job->status, &expected, status)) return;
+    if (job->error) *job->error = *error;
+}
+
+/* One worker's share: an unbroken range of rows, so that it first touches what it writes. */
+static void pack_rows(void *user, uint32_t ith, uint32_t nth) {
+    pack_job *job = user;
+    const nlm_tensor *source = &job->weight->source;
+    const nlm_device_v1 *api = &job->device->api;
+    const int64_t units = (source->shape[0] + job->row_multiple - 1) / job->row_multiple;
+    int64_t row = units * ith / nth * job->row_multiple;
+    int64_t end = units * (ith + 1) / nth * job->row_multiple;
+    if (end > source->shape[0]) end = source->shape[0];
+    const uintptr_t base = (uintptr_t)source->data;
+    const uint64_t row_bytes = (uint64_t)source->stride_bytes[0];
+    uintptr_t cursor = align_up(base + (uint64_t)row * row_bytes, DROP_ALIGNMENT);
+    while (row < end && atomic_load_explicit(&job->status, memory_order_relaxed) == NLM_OK) {
+        const int64_t to = end - row < job->chunk_rows ? end : row + job->chunk_rows;
+        nlm_error error = NLM_ERROR_INIT;
+        const nlm_status status =
+            api->pack(api->self, source, job->layout, job->weight->roles, row, to, job->packed, &error);
+        if (status != NLM_OK) {
+            record_failure(job, status, &error);
+            return;
+        }
+        drop_behind(job->weight, &cursor, base + (uint64_t)to * row_bytes);
+        row = to;
+    }
+}
+
+static uint64_t alignment_of(const nlm_device *device) {
+    return device->info.alignment_bytes > HOST_ALIGNMENT ? device->info.alignment_bytes : HOST_ALIGNMENT;
+}
+
+static nlm_status ask_pack_size(const nlm_weight *weight, const nlm_device *device, uint32_t layout,
+                                nlm_pack_info_v1 *out, nlm_error *err) {
+    const nlm_device_v1 *api = &device->api;
+    if (!api->pack || !api->pack_size) {
+        return nlm_fail(err, NLM_INTERNAL, WHERE, "%s: %s wants layout %u but cannot pack", weight->name,
+                        device->backend, layout);
+    }
+    *out = (nlm_pack_info_v1){.struct_size = sizeof *out};
+    NLM_TRY(api->pack_size(api->self, &weight->source, layout, weight->roles, out, err));
+    if (out->bytes == 0 || out->row_multiple < 1) {
+        return nlm_fail(err, NLM_INTERNAL, WHERE, "%s: %s packs to %" PRIu64 " bytes, %" PRId64 " rows at a time",
+                        weight->name, device->backend, out->bytes, out->row_multiple);
+    }
+    return NLM_OK;
+}
+
+/* Packs into fresh host memory, given to the caller. */
+static nlm_status pack(const nlm_weight *weight, const nlm_device *device, uint32_t layout, nlm_pool *pool,
+                       void **out_packed, uint64_t *out_bytes, nlm_error *err) {
+    nlm_pack_info_v1 info;
+    NLM_TRY(ask_pack_size(weight, device, layout, &info, err));
+    const uint64_t alignment = alignment_of(device);
+    uint64_t bytes;
+    void *packed = nlm_align_u64(info.bytes, alignment, &bytes) ? aligned_alloc(alignment, bytes) : NULL;
+    if (!packed) {
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %" PRIu64 " bytes of packed %s", info.bytes,
+                        weight->name);
+    }
+    const uint64_t unit_bytes = (uint64_t)weight->source.stride_bytes[0] * (uint64_t)info.row_multiple;
+    const int64_t units = unit_bytes && unit_bytes < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / unit_bytes) : 1;
+    pack_job job = {.weight = weight,
+                    .device = device,
+                    .layout = layout,
+                    .row_multiple = info.row_multiple,
+                    .chunk_rows = units * info.row_multiple,
+                    .packed = packed,
+                    .error = err};
+    nlm_pool_run(pool, pack_rows, &job);
+    const nlm_status status = atomic_load(&job.status);
+    if (status != NLM_OK) {
+        free(packed);
+        return status;
+    }
+    drop_all(weight);
+    *out_packed = packed;
+    *out_bytes = info.bytes;
+    return NLM_OK;
+}
+
+/* ---- placing --------------------------------------------------------------------------------- */
+
+static nlm_status upload(const nlm_weight *weight, nlm_weight_place *place, const void *data, uint64_t bytes,
+                         nlm_error *err) {
+    const nlm_device_v1 *api = &place->device->api;
+    NLM_TRY(api->buffer_alloc(api->self, bytes, &place->buffer, &place->tensor.data, err));
+    place->tensor.buffer = place->buffer;
+    const bool is_source = data == weight->source.data;
+    uintptr_t cursor = align_up((uintptr_t)data, DROP_ALIGNMENT);
+    for (uint64_t offset = 0; offset < bytes;) {
+        const uint64_t part = bytes - offset < UPLOAD_BYTES ? bytes - offset : UPLOAD_BYTES;
+        const void *from = (const char *)data + offset;
+        const nlm_status status = api->upload(api->self, NULL, place->buffer, offset, from, part, err);
+        if (status != NLM_OK) {
+            api->buffer_free(api->self, place->buffer);
+            return status;
+        }
+        offset += part;
+        if (is_source) drop_behind(weight, &cursor, (uintptr_t)data + offset);
+    }
+    if (is_source) drop_all(weight);
+    return NLM_OK;
+}
+
+static nlm_status fill_place(const nlm_weight *weight, nlm_weight_place *place, nlm_pool *pool, nlm_error *err) {
+    const bool is_host = nlm_device_has_host_memory(place->device);
+    place->tensor = weight->source;
+    place->tensor.layout = place->layout;
+    if (place->layout == NLM_LAYOUT_ROW_MAJOR) {
+        if (is_host) return NLM_OK;
+        return upload(weight, place, weight->source.data, nlm_tensor_bytes(&weight->source), err);
+    }
+    void *packed = NULL;
+    uint64_t bytes = 0;
+    NLM_TRY(pack(weight, place->device, place->layout, pool, &packed, &bytes, err));
+    if (is_host) {
+        place->host = packed;
+        place->tensor.data = packed;
+        return NLM_OK;
+    }
+    const nlm_status status = upload(weight, place, packed, bytes, err);
+    free(packed);
+    return status;
+}
+
+nlm_status nlm_weight_place_on(nlm_weight *weight, const nlm_device *device, uint32_t layout, uint32_t role,
+                               nlm_pool *pool, const nlm_tensor **out, nlm_error *err) {
+    weight->roles |= role;
+    for (int32_t i = 0; i < weight->n_places; i++) {
+        const nlm_weight_place *place = &weight->places[i];
+        if (place->device != device || place->layout != layout) continue;
+        *out = &place->tensor;
+        return NLM_OK;
+    }
+    if (weight->n_places == NLM_WEIGHT_PLACES) {
+        return nlm_fail(err, NLM_LIMIT, WHERE, "%s is wanted in more than %d places", weight->name,
+                        NLM_WEIGHT_PLACES);
+    }
+    if (!nlm_tensor_is_contiguous(&weight->source)) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "%s is not contiguous", weight->name);
+    }
+    nlm_weight_place *place = &weight->places[weight->n_places];
+    *place = (nlm_weight_place){.device = device, .layout = layout};
+    NLM_TRY(fill_place(weight, place, pool, err));
+    weight->n_places++;
+    *out = &place->tensor;
+    return NLM_OK;
+}
+
+void nlm_weight_release(nlm_weight *weight) {
+    for (int32_t i = 0; i < weight->n_places; i++) {
+        const nlm_weight_place *place = &weight->places[i];
+        if (place->buffer) place->device->api.buffer_free(place->device->api.self, place->buffer);
+        free(place->host);
+    }
+    weight->n_places = 0;
+}

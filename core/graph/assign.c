@@ -1,0 +1,232 @@
+/* Which device runs each node: the first of env's that says yes, and one device for all the nodes that
+ * touch a state. */
+#include <string.h>
+
+#include "base/str.h"
+#include "graph/plan_impl.h"
+
+#define WHERE "nlm_graph_plan"
+
+/* ---- asking ---------------------------------------------------------------------------------- */
+
+static uint32_t existing_layout(const nlm_weight *weight, const nlm_device *device) {
+    for (int32_t i = 0; i < weight->n_places; i++) {
+        if (weight->places[i].device == device && weight->places[i].layout) return weight->places[i].layout;
+    }
+    return NLM_LAYOUT_ROW_MAJOR;
+}
+
+static nlm_status ask(const nlm_plan *plan, const nlm_node *node, const nlm_device *device, bool use_existing,
+                      bool *out_has_packed, nlm_caps_v1 *out) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    nlm_any_args args = node->args;
+    nlm_tensor tensors[NLM_OP_MAX_FIELDS];
+    *out_has_packed = false;
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if (node->fields[i] < 0) continue;
+        const nlm_value_info *info = &plan->values[node->fields[i]];
+        tensors[i] = info->tensor;
+        nlm_args_set_tensor(&args, &spec->fields[i], &tensors[i]);
+        if (!(spec->fields[i].use & NLM_FIELD_WEIGHT) || info->kind != NLM_VALUE_WEIGHT || !use_existing) continue;
+        tensors[i].layout = existing_layout(info->weight, device);
+        if (tensors[i].layout) *out_has_packed = true;
+    }
+    const uint32_t nth = nlm_device_is_sliced(device) ? nlm_pool_threads(plan->env->pool) : 1;
+    *out = (nlm_caps_v1){.struct_size = sizeof *out};
+    return nlm_device_query(device, node->op, &args, nth, out);
+}
+
+nlm_status nlm_plan_query(const nlm_plan *plan, const nlm_node *node, uint32_t device, nlm_caps_v1 *out) {
+    bool has_packed;
+    const nlm_status status = ask(plan, node, plan->env->devices[device], true, &has_packed, out);
+    if (status == NLM_OK || !has_packed) return status;
+    return ask(plan, node, plan->env->devices[device], false, &has_packed, out);
+}
+
+/* ---- refusing ---------------------------------------------------------------------------------- */
+
+static void describe_arguments(const nlm_plan *plan, const nlm_node *node, nlm_str *out) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    const char *join = "";
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if (node->fields[i] < 0) continue;
+        char shape[96];
+        nlm_tensor_describe(&plan->values[node->fields[i]].tensor, shape, sizeof shape);
+        nlm_str_printf(out, "%s%s %s", join, spec->fields[i].name, shape);
+        join = ", ";
+    }
+}
+
+/* "attention, layer 0, runs on no device: cuda: ...; cpu_scalar: ... (q [8,4,16] f32, ...)" */
+static nlm_status fail_node(const nlm_plan *plan, const nlm_node *node, nlm_error *err) {
+    char title[64];
+    nlm_node_title(node, title, sizeof title);
+    nlm_str text = {0};
+    nlm_str_printf(&text, "%s, runs on no device", title);
+    for (uint32_t d = 0; d < plan->env->n_devices; d++) {
+        nlm_caps_v1 caps;
+        const nlm_status status = nlm_plan_query(plan, node, d, &caps);
+        nlm_str_printf(&text, "%s%s: %s", d ? "; " : ": ", plan->env->devices[d]->backend,
+                       status == NLM_OK ? "has it, but not all ops of its state" : caps.reason);
+    }
+    if (plan->env->n_devices == 1) nlm_str_puts(&text, "; no other may step in");
+    nlm_str_puts(&text, " (");
+    describe_arguments(plan, node, &text);
+    nlm_str_puts(&text, ")");
+    nlm_fail(err, NLM_UNSUPPORTED, WHERE, "%s", text.data ? text.data : title);
+    nlm_str_release(&text);
+    return NLM_UNSUPPORTED;
+}
+
+/* ---- groups of nodes that share states ----------------------------------------------------------- */
+
+#define NO_GROUP (-1)
+
+/* parent[value]: a union-find over state values. */
+static int32_t root_of(int32_t *parent, int32_t value) {
+    while (parent[value] != value) {
+        parent[value] = parent[parent[value]];
+        value = parent[value];
+    }
+    return value;
+}
+
+static int32_t first_state(const nlm_node *node) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if ((spec->fields[i].use & NLM_FIELD_STATE) && node->fields[i] >= 0) return node->fields[i];
+    }
+    return NO_GROUP;
+}
+
+static void unite_states(const nlm_plan *plan, int32_t *parent) {
+    for (uint32_t v = 0; v < plan->n_values; v++) parent[v] = (int32_t)v;
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        const nlm_node *node = &plan->nodes[n].node;
+        const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+        const int32_t first = first_state(node);
+        for (uint32_t i = 0; i < spec->n_fields && first != NO_GROUP; i++) {
+            if (!(spec->fields[i].use & NLM_FIELD_STATE) || node->fields[i] < 0) continue;
+            parent[root_of(parent, node->fields[i])] = root_of(parent, first);
+        }
+    }
+}
+
+typedef struct group {
+    nlm_plan *plan;
+    int32_t *parent;
+    int32_t root;
+    uint32_t from; /* its first node */
+} group;
+
+static bool is_in(const group *g, const nlm_plan_node *node) {
+    const int32_t state = first_state(&node->node);
+    return state != NO_GROUP && root_of(g->parent, state) == g->root;
+}
+
+/* The first of the group's nodes that the device refuses, with its answer; NULL if it takes all. */
+static const nlm_plan_node *first_refused(const group *g, uint32_t device, nlm_caps_v1 *caps) {
+    for (uint32_t n = g->from; n < g->plan->n_nodes; n++) {
+        const nlm_plan_node *node = &g->plan->nodes[n];
+        if (is_in(g, node) && nlm_plan_query(g->plan, &node->node, device, caps) != NLM_OK) return node;
+    }
+    return NULL;
+}
+
+/* A state of the group that an earlier program has placed, or NULL. */
+static const nlm_value_info *find_held(const group *g) {
+    for (uint32_t v = 0; v < g->plan->n_values; v++) {
+        const nlm_value_info *info = &g->plan->values[v];
+        if (info->kind != NLM_VALUE_STATE || !info->state->device) continue;
+        if (root_of(g->parent, (int32_t)v) == g->root) return info;
+    }
+    return NULL;
+}
+
+static void give_group(const group *g, uint32_t device, const char *reason) {
+    for (uint32_t n = g->from; n < g->plan->n_nodes; n++) {
+        if (!is_in(g, &g->plan->nodes[n])) continue;
+        g->plan->nodes[n].device = device;
+        g->plan->nodes[n].reason = reason;
+    }
+}
+
+/* "attention shares its state: ..." for the others of a group that one op has moved. */
+static const char *group_reason(nlm_plan *plan, const nlm_plan_node *refused, const char *reason) {
+    return nlm_arena_printf(&plan->arena, "%s: %s", nlm_op_spec_of(refused->node.op)->name, reason);
+}
+
+/* An earlier program has placed a state of the group: nothing else will do. */
+static nlm_status fail_held(const nlm_value_info *state, const nlm_plan_node *refused, const char *reason,
+                            nlm_error *err) {
+    const char *holder_name = state->state->device->backend;
+    if (!refused) {
+        return nlm_fail(err, NLM_UNSUPPORTED, WHERE, "state %s is on %s, which is no device of this environment",
+                        state->name, holder_name);
+    }
+    return nlm_fail(err, NLM_UNSUPPORTED, WHERE, "state %s is on %s, which refuses %s", state->name, holder_name,
+                    reason);
+}
+
+static nlm_status assign_group(const group *g, nlm_error *err) {
+    nlm_plan *plan = g->plan;
+    const nlm_value_info *held = find_held(g);
+    const nlm_plan_node *first_refusal = NULL;
+    const char *reason = NULL;
+    for (uint32_t d = 0; d < plan->env->n_devices; d++) {
+        if (held && held->state->device != plan->env->devices[d]) {
+            if (d == 0) reason = "its state is on another device since an earlier program";
+            continue;
+        }
+        nlm_caps_v1 caps;
+        const nlm_plan_node *refused = first_refused(g, d, &caps);
+        if (!refused) {
+            give_group(g, d, d > 0 ? reason : NULL);
+            return NLM_OK;
+        }
+        if (!first_refusal) {
+            first_refusal = refused;
+            reason = group_reason(plan, refused, caps.reason);
+            if (!reason) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a plan");
+        }
+    }
+    if (held) return fail_held(held, first_refusal, reason, err);
+    return fail_node(plan, &first_refusal->node, err);
+}
+
+/* ---- all nodes ----------------------------------------------------------------------------------- */
+
+static nlm_status assign_alone(nlm_plan *plan, nlm_plan_node *node, nlm_error *err) {
+    for (uint32_t d = 0; d < plan->env->n_devices; d++) {
+        nlm_caps_v1 caps;
+        if (nlm_plan_query(plan, &node->node, d, &caps) == NLM_OK) {
+            node->device = d;
+            return NLM_OK;
+        }
+        if (d > 0) continue;
+        node->reason = nlm_arena_strndup(&plan->arena, caps.reason, strlen(caps.reason));
+        if (!node->reason) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a plan");
+    }
+    return fail_node(plan, &node->node, err);
+}
+
+nlm_status nlm_plan_assign(nlm_plan *plan, nlm_error *err) {
+    int32_t *parent;
+    bool *is_done;
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *parent, &parent, err));
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *is_done, &is_done, err));
+    unite_states(plan, parent);
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        nlm_plan_node *node = &plan->nodes[n];
+        const int32_t state = first_state(&node->node);
+        if (state == NO_GROUP) {
+            NLM_TRY(assign_alone(plan, node, err));
+            continue;
+        }
+        const group g = {plan, parent, root_of(parent, state), n};
+        if (is_done[g.root]) continue;
+        is_done[g.root] = true;
+        NLM_TRY(assign_group(&g, err));
+    }
+    return NLM_OK;
+}

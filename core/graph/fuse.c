@@ -1,0 +1,337 @@
+/* Fused ops. Each equals a sequence of primitive ones, spelled out in one table here: builders emit the
+ * primitives, and where the device takes the fused op for them the planner puts it in their place. A
+ * device without it runs the primitives, so that each fused op is its own decomposition. */
+#include <string.h>
+
+#include "graph/plan_impl.h"
+
+#define WHERE "nlm_graph_plan"
+
+#define MAX_PARTS   6
+#define MAX_LINKS   8
+#define MAX_NUMBERS 4
+#define MAX_TEMPS   4
+#define WINDOW      64 /* nodes before the last part in which the others are looked for */
+
+/* A part's tensor is the fused op's, or a value between parts that nothing else uses. */
+typedef struct link {
+    uint32_t from; /* offset of the tensor pointer in the part's arguments */
+    uint32_t to;   /* in the fused op's, or the number of a temporary */
+    bool is_temp;
+} link;
+
+/* A part's number is the fused op's, and equal in all parts that have it. */
+typedef struct number {
+    uint32_t from, to; /* offsets; 4 bytes each */
+} number;
+
+typedef struct part {
+    nlm_op op;
+    link links[MAX_LINKS]; /* other tensors must be absent; ends with a zeroed one */
+    number numbers[MAX_NUMBERS];
+} part;
+
+typedef struct pattern {
+    nlm_op op;
+    uint32_t n_parts;
+    part parts[MAX_PARTS]; /* in an order in which they can run */
+} pattern;
+
+/* No tensor pointer and no number has offset 0: a zeroed entry ends a list. */
+#define LINK(op, field, to_op, to_field) \
+    { offsetof(nlm_##op##_args, field), offsetof(nlm_##to_op##_args, to_field), false }
+#define TEMP(op, field, number) \
+    { offsetof(nlm_##op##_args, field), number, true }
+#define NUMBER(op, field, to_op, to_field) \
+    { offsetof(nlm_##op##_args, field), offsetof(nlm_##to_op##_args, to_field) }
+
+#define QKV(op, field)        LINK(op, field, qkv_rope_append, field)
+#define QKV_AS(op, field, to) LINK(op, field, qkv_rope_append, to)
+#define QKV_NUMBER(field)     NUMBER(rope, field, qkv_rope_append, field)
+#define QKV_ROPE_NUMBERS \
+    { QKV_NUMBER(flags), QKV_NUMBER(freq_base), QKV_NUMBER(freq_scale), QKV_NUMBER(n_rot) }
+
+static const pattern patterns[] = {
+    {NLM_OP_qkv_rope_append,
+     6,
+     {{NLM_OP_matmul, {QKV(matmul, x), QKV_AS(matmul, w, w_q), QKV_AS(matmul, bias, b_q), TEMP(matmul, y, 0)}, {{0}}},
+      {NLM_OP_matmul, {QKV(matmul, x), QKV_AS(matmul, w, w_k), QKV_AS(matmul, bias, b_k), TEMP(matmul, y, 1)}, {{0}}},
+      {NLM_OP_matmul, {QKV(matmul, x), QKV_AS(matmul, w, w_v), QKV_AS(matmul, bias, b_v), TEMP(matmul, y, 2)}, {{0}}},
+      {NLM_OP_rope,
+       {TEMP(rope, x, 0), QKV(rope, pos), QKV(rope, freq_factors), QKV_AS(rope, y, q)},
+       QKV_ROPE_NUMBERS},
+      {NLM_OP_rope, {TEMP(rope, x, 1), QKV(rope, pos), QKV(rope, freq_factors), TEMP(rope, y, 3)}, QKV_ROPE_NUMBERS},
+      {NLM_OP_kv_append,
+       {TEMP(kv_append, k, 3), TEMP(kv_append, v, 2), QKV(kv_append, k_cache), QKV(kv_append, v_cache),
+        QKV(kv_append, pos), QKV(kv_append, seq_start), QKV(kv_append, slot), QKV(kv_append, block_table)},
+       {{0}}}}},
+    {NLM_OP_gate_up_silu_mul,
+     3,
+     {{NLM_OP_matmul,
+       {LINK(matmul, x, gate_up_silu_mul, x), LINK(matmul, w, gate_up_silu_mul, w_gate), TEMP(matmul, y, 0)},
+       {{0}}},
+      {NLM_OP_matmul,
+       {LINK(matmul, x, gate_up_silu_mul, x), LINK(matmul, w, gate_up_silu_mul, w_up), TEMP(matmul, y, 1)},
+       {{0}}},
+      {NLM_OP_silu_mul,
+       {TEMP(silu_mul, gate, 0), TEMP(silu_mul, up, 1), LINK(silu_mul, y, gate_up_silu_mul, y)},
+       {{0}}}}},
+    {NLM_OP_norm_matmul,
+     2,
+     {{NLM_OP_rms_norm,
+       {LINK(rms_norm, x, norm_matmul, x), LINK(rms_norm, w, norm_matmul, norm_w), TEMP(rms_norm, y, 0)},
+       {NUMBER(rms_norm, eps, norm_matmul, eps)}},
+      {NLM_OP_matmul,
+       {TEMP(matmul, x, 0), LINK(matmul, w, norm_matmul, w), LINK(matmul, bias, norm_matmul, bias),
+        LINK(matmul, y, norm_matmul, y)},
+       {{0}}}}},
+};
+
+/* ---- matching ---------------------------------------------------------------------------------- */
+
+#define UNBOUND (-3)
+
+typedef struct match {
+    const nlm_plan *plan;
+    const pattern *pattern;
+    const uint32_t *uses; /* [n_values] references by nodes, by base */
+    nlm_node fused;
+    bool has_number[sizeof(nlm_any_args)]; /* by offset */
+    nlm_value temps[MAX_TEMPS];            /* bases */
+    uint32_t nodes[MAX_PARTS];             /* where each part is */
+} match;
+
+static nlm_value base_of(const match *m, nlm_value value) {
+    return value < 0 ? value : m->plan->values[value].base;
+}
+
+/* Reshapes of one value are the same tensor to a fused op; a part of a value is not. */
+static bool is_same(const match *m, nlm_value a, nlm_value b) {
+    if (a == b) return true;
+    if (a < 0 || b < 0 || base_of(m, a) != base_of(m, b)) return false;
+    return nlm_value_is_whole(m->plan->values, a) && nlm_value_is_whole(m->plan->values, b);
+}
+
+static nlm_value *fused_field(match *m, uint32_t offset) {
+    const nlm_op_spec *spec = nlm_op_spec_of(m->fused.op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if (spec->fields[i].offset == offset) return &m->fused.fields[i];
+    }
+    return NULL;
+}
+
+static bool bind_value(match *m, nlm_value *bound, nlm_value value) {
+    if (*bound == UNBOUND) *bound = value;
+    return is_same(m, *bound, value);
+}
+
+static const link *find_link(const part *p, uint32_t offset) {
+    for (uint32_t i = 0; i < MAX_LINKS && p->links[i].from; i++) {
+        if (p->links[i].from == offset) return &p->links[i];
+    }
+    return NULL;
+}
+
+static bool bind_tensors(match *m, const part *p, const nlm_node *node) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const link *l = find_link(p, spec->fields[i].offset);
+        const nlm_value value = node->fields[i];
+        if (!l) {
+            if (value >= 0) return false;
+            continue;
+        }
+        if (l->is_temp && value < 0) return false;
+        if (l->is_temp && !nlm_value_is_whole(m->plan->values, value)) return false;
+        nlm_value *bound = l->is_temp ? &m->temps[l->to] : fused_field(m, l->to);
+        if (!bound || !bind_value(m, bound, value)) return false;
+    }
+    return true;
+}
+
+static bool bind_numbers(match *m, const part *p, const nlm_node *node) {
+    for (uint32_t i = 0; i < MAX_NUMBERS && p->numbers[i].from; i++) {
+        const char *from = (const char *)&node->args + p->numbers[i].from;
+        char *to = (char *)&m->fused.args + p->numbers[i].to;
+        if (!m->has_number[p->numbers[i].to]) memcpy(to, from, 4);
+        m->has_number[p->numbers[i].to] = true;
+        if (memcmp(to, from, 4) != 0) return false;
+    }
+    /* A part whose flags mean nothing to the fused op must have none. */
+    return p->numbers[0].from == offsetof(nlm_rope_args, flags) || node->args.head.flags == 0;
+}
+
+static bool is_taken(const match *m, uint32_t from_part, uint32_t node) {
+    for (uint32_t i = from_part; i < m->pattern->n_parts; i++) {
+        if (m->nodes[i] == node) return true;
+    }
+    return false;
+}
+
+/* Finds parts n_left-1 .. 0 among the nodes before the last part, trying the nearest first. */
+static bool match_rest(match *m, uint32_t n_left, uint32_t last) {
+    if (n_left == 0) return true;
+    const part *p = &m->pattern->parts[n_left - 1];
+    const uint32_t from = last > WINDOW ? last - WINDOW : 0;
+    for (uint32_t n = last; n-- > from;) {
+        const nlm_node *node = &m->plan->nodes[n].node;
+        if (node->op != p->op || is_taken(m, n_left, n)) continue;
+        const match saved = *m;
+        m->nodes[n_left - 1] = n;
+        if (bind_tensors(m, p, node) && bind_numbers(m, p, node) && match_rest(m, n_left - 1, last)) return true;
+        *m = saved;
+    }
+    return false;
+}
+
+static bool match_at(match *m, uint32_t last) {
+    const part *p = &m->pattern->parts[m->pattern->n_parts - 1];
+    const nlm_node *node = &m->plan->nodes[last].node;
+    if (node->op != p->op) return false;
+    m->fused = (nlm_node){.op = m->pattern->op, .layer = node->layer};
+    m->fused.args.head.struct_size = nlm_op_spec_of(m->pattern->op)->args_bytes;
+    memset(m->has_number, 0, sizeof m->has_number);
+    for (uint32_t i = 0; i < NLM_OP_MAX_FIELDS; i++) m->fused.fields[i] = UNBOUND;
+    for (uint32_t i = 0; i < MAX_TEMPS; i++) m->temps[i] = UNBOUND;
+    m->nodes[m->pattern->n_parts - 1] = last;
+    return bind_tensors(m, p, node) && bind_numbers(m, p, node) && match_rest(m, m->pattern->n_parts - 1, last);
+}
+
+/* ---- is the match safe? ------------------------------------------------------------------------ */
+
+static bool is_output_base(const match *m, nlm_value base) {
+    for (uint32_t v = 0; v < m->plan->n_values; v++) {
+        if (m->plan->values[v].is_output && m->plan->values[v].base == base) return true;
+    }
+    return false;
+}
+
+static uint32_t count_fields(const match *m, const nlm_node *node, nlm_value base, uint32_t use) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if ((spec->fields[i].use & use) && node->fields[i] >= 0 && base_of(m, node->fields[i]) == base) count++;
+    }
+    return count;
+}
+
+/* The temporaries vanish: only parts may use them. */
+static bool are_temps_private(const match *m) {
+    for (uint32_t t = 0; t < MAX_TEMPS; t++) {
+        if (m->temps[t] == UNBOUND) continue;
+        const nlm_value base = base_of(m, m->temps[t]);
+        uint32_t inside = 0;
+        for (uint32_t i = 0; i < m->pattern->n_parts; i++) {
+            inside += count_fields(m, &m->plan->nodes[m->nodes[i]].node, base, NLM_FIELD_IN);
+        }
+        if (inside != m->uses[base] || is_output_base(m, base)) return false;
+    }
+    return true;
+}
+
+/* The fused op stands where its last part stood. A node in between may neither use what now comes later
+ * nor touch its states. */
+static bool can_move_down(const match *m) {
+    const uint32_t last = m->nodes[m->pattern->n_parts - 1];
+    uint32_t first = last;
+    for (uint32_t i = 0; i < m->pattern->n_parts; i++) {
+        if (m->nodes[i] < first) first = m->nodes[i];
+    }
+    const nlm_op_spec *spec = nlm_op_spec_of(m->fused.op);
+    for (uint32_t n = first; n < last; n++) {
+        if (is_taken(m, 0, n)) continue;
+        for (uint32_t i = 0; i < spec->n_fields; i++) {
+            if (!(spec->fields[i].use & (NLM_FIELD_OUT | NLM_FIELD_STATE)) || m->fused.fields[i] < 0) continue;
+            const nlm_value base = base_of(m, m->fused.fields[i]);
+            if (count_fields(m, &m->plan->nodes[n].node, base, NLM_FIELD_IN | NLM_FIELD_STATE)) return false;
+        }
+    }
+    return true;
+}
+
+static bool has_states(const nlm_node *node) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if ((spec->fields[i].use & NLM_FIELD_STATE) && node->fields[i] >= 0) return true;
+    }
+    return false;
+}
+
+/* The device for the fused op: the parts' best; one that touches states must be where they are. */
+static uint32_t device_for(const match *m) {
+    uint32_t device = UINT32_MAX;
+    for (uint32_t i = 0; i < m->pattern->n_parts; i++) {
+        const nlm_plan_node *node = &m->plan->nodes[m->nodes[i]];
+        if (has_states(&node->node)) return node->device;
+        if (node->device < device) device = node->device;
+    }
+    return device;
+}
+
+static bool has_all_fields(const nlm_node *node) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if (node->fields[i] < 0 && !(spec->fields[i].use & NLM_FIELD_OPTIONAL)) return false;
+    }
+    return true;
+}
+
+static bool is_wanted(match *m, uint32_t *out_device) {
+    for (uint32_t i = 0; i < NLM_OP_MAX_FIELDS; i++) {
+        if (m->fused.fields[i] == UNBOUND) m->fused.fields[i] = NLM_NO_VALUE;
+    }
+    if (!has_all_fields(&m->fused)) return false;
+    if (!are_temps_private(m) || !can_move_down(m)) return false;
+    nlm_tensor results[NLM_OP_MAX_FIELDS];
+    if (nlm_shape_check(m->plan->values, &m->fused, results, NULL) != NLM_OK) return false;
+    nlm_caps_v1 caps;
+    *out_device = device_for(m);
+    return nlm_plan_query(m->plan, &m->fused, *out_device, &caps) == NLM_OK;
+}
+
+/* ---- rewriting --------------------------------------------------------------------------------- */
+
+static void count_uses(const nlm_plan *plan, uint32_t *uses) {
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        const nlm_node *node = &plan->nodes[n].node;
+        const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+        for (uint32_t i = 0; i < spec->n_fields; i++) {
+            if ((spec->fields[i].use & NLM_FIELD_IN) && node->fields[i] >= 0) {
+                uses[plan->values[node->fields[i]].base]++;
+            }
+        }
+    }
+}
+
+/* The parts become gaps (op 0) but for the last, which becomes the fused op. */
+static void rewrite(nlm_plan *plan, const match *m, uint32_t device) {
+    const uint32_t last = m->nodes[m->pattern->n_parts - 1];
+    for (uint32_t i = 0; i < m->pattern->n_parts; i++) plan->nodes[m->nodes[i]].node.op = NLM_OP_NONE;
+    nlm_plan_node *node = &plan->nodes[last];
+    node->node = m->fused;
+    node->device = device;
+    if (device == 0) node->reason = NULL;
+}
+
+static void close_gaps(nlm_plan *plan) {
+    uint32_t kept = 0;
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        if (plan->nodes[n].node.op != NLM_OP_NONE) plan->nodes[kept++] = plan->nodes[n];
+    }
+    plan->n_nodes = kept;
+}
+
+nlm_status nlm_plan_fuse(nlm_plan *plan, nlm_error *err) {
+    uint32_t *uses;
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *uses, &uses, err));
+    count_uses(plan, uses);
+    for (size_t p = 0; p < sizeof patterns / sizeof *patterns; p++) {
+        for (uint32_t n = 0; n < plan->n_nodes; n++) {
+            match m = {.plan = plan, .pattern = &patterns[p], .uses = uses};
+            uint32_t device;
+            if (match_at(&m, n) && is_wanted(&m, &device)) rewrite(plan, &m, device);
+        }
+        close_gaps(plan);
+    }
+    return NLM_OK;
+}

@@ -1,0 +1,281 @@
+/* Where values live and for how long: transfers between host and device, lifetimes, ops that work in
+ * place, and offsets by best fit. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "graph/plan_impl.h"
+#include "tensor/dtype.h"
+
+#define WHERE     "nlm_graph_plan"
+#define ALIGNMENT 64u
+
+/* ---- order of a run: steps, transfers, waits ----------------------------------------------------- */
+
+typedef struct walk {
+    nlm_plan *plan;
+    uint8_t *spaces;   /* [n_values] mask of the spaces that have the value, by base */
+    bool has_pending;  /* something is enqueued and not waited for */
+    uint32_t capacity; /* of plan->items */
+    nlm_error *err;
+} walk;
+
+static nlm_status add_item(walk *w, const nlm_plan_item *item) {
+    nlm_plan *plan = w->plan;
+    if (plan->n_items == w->capacity) {
+        const uint32_t larger = w->capacity ? w->capacity * 2 : 64;
+        nlm_plan_item *items;
+        NLM_TRY(nlm_plan_array(plan, larger, sizeof *items, &items, w->err));
+        if (plan->n_items) memcpy(items, plan->items, plan->n_items * sizeof *items);
+        plan->items = items;
+        w->capacity = larger;
+    }
+    plan->items[plan->n_items++] = *item;
+    return NLM_OK;
+}
+
+static void touch(nlm_plan *plan, nlm_space space, nlm_value base, uint32_t time) {
+    nlm_block *block = &plan->blocks[space][base];
+    if (block->bytes == 0) {
+        const uint64_t bytes = nlm_tensor_bytes(&plan->values[base].tensor);
+        *block = (nlm_block){.bytes = bytes, .first = time, .last = time, .merged_into = -1};
+        return;
+    }
+    if (time > block->last) block->last = time;
+}
+
+static bool is_in_space(const walk *w, nlm_value base, nlm_space space) {
+    return (w->spaces[base] >> space) & 1;
+}
+
+/* The program's input memory is no block: it outlives runs. */
+static bool is_host_input(const nlm_plan *plan, nlm_value base, nlm_space space) {
+    return space == NLM_SPACE_HOST && plan->values[base].kind == NLM_VALUE_INPUT;
+}
+
+/* Makes the value present in the space at `time`, which a step (or the end) needs it. */
+static nlm_status need(walk *w, nlm_value base, nlm_space space, uint32_t time) {
+    if (!is_in_space(w, base, space)) {
+        const nlm_space source = space == NLM_SPACE_HOST ? NLM_SPACE_DEVICE : NLM_SPACE_HOST;
+        const nlm_item_kind kind = space == NLM_SPACE_HOST ? NLM_ITEM_DOWNLOAD : NLM_ITEM_UPLOAD;
+        NLM_TRY(add_item(w, &(nlm_plan_item){.kind = kind, .value = base, .consumer = time}));
+        if (!is_host_input(w->plan, base, source)) touch(w->plan, source, base, time);
+        w->spaces[base] |= (uint8_t)(1u << space);
+        w->has_pending = true;
+    }
+    if (!is_host_input(w->plan, base, space)) touch(w->plan, space, base, time);
+    return NLM_OK;
+}
+
+/* Weights and states are where they are. */
+static bool is_activation(const nlm_plan *plan, nlm_value value) {
+    if (value < 0) return false;
+    const nlm_value_kind kind = plan->values[plan->values[value].base].kind;
+    return kind == NLM_VALUE_RESULT || kind == NLM_VALUE_INPUT;
+}
+
+static nlm_status wait_for_stream(walk *w) {
+    if (!w->has_pending) return NLM_OK;
+    w->has_pending = false;
+    return add_item(w, &(nlm_plan_item){.kind = NLM_ITEM_SYNC});
+}
+
+static nlm_status add_step(walk *w, uint32_t n, nlm_item_kind kind) {
+    nlm_plan *plan = w->plan;
+    if (plan->n_items && plan->items[plan->n_items - 1].kind == kind) {
+        plan->items[plan->n_items - 1].count++;
+        return NLM_OK;
+    }
+    return add_item(w, &(nlm_plan_item){.kind = kind, .first = n, .count = 1});
+}
+
+static nlm_status walk_node(walk *w, uint32_t n) {
+    nlm_plan *plan = w->plan;
+    const nlm_plan_node *node = &plan->nodes[n];
+    const nlm_op_spec *spec = nlm_op_spec_of(node->node.op);
+    const nlm_device *device = plan->env->devices[node->device];
+    const nlm_space space = nlm_space_of(device);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const nlm_value value = node->node.fields[i];
+        if (!(spec->fields[i].use & NLM_FIELD_IN) || !is_activation(plan, value)) continue;
+        NLM_TRY(need(w, plan->values[value].base, space, n));
+    }
+    if (nlm_device_is_sliced(device)) {
+        NLM_TRY(wait_for_stream(w));
+        NLM_TRY(add_step(w, n, NLM_ITEM_SLICED));
+    } else {
+        NLM_TRY(add_step(w, n, NLM_ITEM_STREAM));
+        w->has_pending = true;
+    }
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const nlm_value value = node->node.fields[i];
+        if (!(spec->fields[i].use & NLM_FIELD_OUT) || value < 0) continue;
+        w->spaces[value] = (uint8_t)(1u << space);
+        touch(plan, space, value, n);
+    }
+    return NLM_OK;
+}
+
+static nlm_status walk_nodes(nlm_plan *plan, nlm_error *err) {
+    walk w = {.plan = plan, .err = err};
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *w.spaces, &w.spaces, err));
+    for (uint32_t v = 0; v < plan->n_values; v++) {
+        if (plan->values[v].kind == NLM_VALUE_INPUT) w.spaces[v] = 1u << NLM_SPACE_HOST;
+    }
+    for (uint32_t n = 0; n < plan->n_nodes; n++) NLM_TRY(walk_node(&w, n));
+    for (uint32_t v = 0; v < plan->n_values; v++) {
+        if (plan->values[v].is_output) NLM_TRY(need(&w, plan->values[v].base, NLM_SPACE_HOST, plan->n_nodes));
+    }
+    return wait_for_stream(&w);
+}
+
+/* ---- in place ------------------------------------------------------------------------------------ */
+
+static nlm_value root_of(const nlm_plan *plan, nlm_space space, nlm_value base) {
+    while (plan->blocks[space][base].merged_into >= 0) base = plan->blocks[space][base].merged_into;
+    return base;
+}
+
+/* Does a field of the node, other than those that the output may take, read the block? */
+static bool is_read_otherwise(const nlm_plan *plan, nlm_space space, const nlm_node *node, uint32_t output,
+                              nlm_value root) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const nlm_value value = node->fields[i];
+        if (i == output || !is_activation(plan, value)) continue;
+        const nlm_value base = plan->values[value].base;
+        if (plan->blocks[space][base].bytes == 0 || root_of(plan, space, base) != root) continue;
+        if (!nlm_op_field_may_take(spec, output, i) || !nlm_value_is_whole(plan->values, value)) return true;
+    }
+    return false;
+}
+
+/* Gives the output the memory of an input that ends at this node, if the op allows it. */
+static void merge_output(nlm_plan *plan, uint32_t n, uint32_t output) {
+    const nlm_node *node = &plan->nodes[n].node;
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    const nlm_space space = nlm_space_of(plan->env->devices[plan->nodes[n].device]);
+    nlm_block *result = &plan->blocks[space][node->fields[output]];
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const nlm_value value = node->fields[i];
+        if (!is_activation(plan, value) || !nlm_op_field_may_take(spec, output, i)) continue;
+        const nlm_value base = plan->values[value].base;
+        if (is_host_input(plan, base, space) || !nlm_value_is_whole(plan->values, value)) continue;
+        const nlm_value root = root_of(plan, space, base);
+        nlm_block *taken = &plan->blocks[space][root];
+        if (taken->last != n || taken->bytes != result->bytes) continue;
+        if (is_read_otherwise(plan, space, node, output, root)) continue;
+        result->merged_into = root;
+        taken->last = result->last;
+        return;
+    }
+}
+
+static void merge_in_place(nlm_plan *plan) {
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        const nlm_node *node = &plan->nodes[n].node;
+        const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+        for (uint32_t i = 0; i < spec->n_fields; i++) {
+            if ((spec->fields[i].use & NLM_FIELD_OUT) && node->fields[i] >= 0) merge_output(plan, n, i);
+        }
+    }
+}
+
+/* ---- offsets ------------------------------------------------------------------------------------- */
+
+static uint64_t alignment_in(const nlm_plan *plan, nlm_space space) {
+    uint64_t alignment = ALIGNMENT;
+    for (uint32_t d = 0; d < plan->env->n_devices; d++) {
+        const nlm_device *device = plan->env->devices[d];
+        if (nlm_space_of(device) == space && device->info.alignment_bytes > alignment) {
+            alignment = device->info.alignment_bytes;
+        }
+    }
+    return alignment;
+}
+
+/* Larger blocks first; then the order of the program, so that a plan is always the same. */
+static int compare_blocks(const void *a, const void *b) {
+    const nlm_block *x = *(nlm_block *const *)a, *y = *(nlm_block *const *)b;
+    if (x->bytes != y->bytes) return x->bytes > y->bytes ? -1 : 1;
+    if (x->first != y->first) return x->first < y->first ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+static bool is_alive_together(const nlm_block *a, const nlm_block *b) {
+    return a->first <= b->last && b->first <= a->last;
+}
+
+/* The smallest gap between placed blocks (in order of offset) that are alive with this one. */
+static uint64_t best_fit(nlm_block *const *placed, uint32_t n_placed, const nlm_block *block) {
+    uint64_t end = 0, best_offset = UINT64_MAX, best_gap = UINT64_MAX;
+    for (uint32_t i = 0; i < n_placed; i++) {
+        if (!is_alive_together(placed[i], block)) continue;
+        if (placed[i]->offset > end) {
+            const uint64_t gap = placed[i]->offset - end;
+            if (gap >= block->bytes && gap < best_gap) {
+                best_gap = gap;
+                best_offset = end;
+            }
+        }
+        const uint64_t placed_end = placed[i]->offset + placed[i]->bytes;
+        if (placed_end > end) end = placed_end;
+    }
+    return best_offset != UINT64_MAX ? best_offset : end;
+}
+
+static void insert_by_offset(nlm_block **placed, uint32_t n_placed, nlm_block *block) {
+    uint32_t at = n_placed;
+    while (at > 0 && placed[at - 1]->offset > block->offset) {
+        placed[at] = placed[at - 1];
+        at--;
+    }
+    placed[at] = block;
+}
+
+static nlm_status collect_blocks(nlm_plan *plan, nlm_space space, nlm_block **list, uint32_t *out_count,
+                                 nlm_error *err) {
+    const uint64_t alignment = alignment_in(plan, space);
+    *out_count = 0;
+    for (uint32_t v = 0; v < plan->n_values; v++) {
+        nlm_block *block = &plan->blocks[space][v];
+        if (block->bytes == 0) continue;
+        if (!nlm_align_u64(block->bytes, alignment, &block->bytes) ||
+            !nlm_add_u64(plan->unpacked_bytes, block->bytes, &plan->unpacked_bytes)) {
+            return nlm_fail(err, NLM_LIMIT, WHERE, "the graph's values are larger than can be addressed");
+        }
+        if (block->merged_into < 0) list[(*out_count)++] = block;
+    }
+    return NLM_OK;
+}
+
+static nlm_status pack_space(nlm_plan *plan, nlm_space space, nlm_error *err) {
+    nlm_block **list, **placed;
+    uint32_t count;
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *list, &list, err));
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *placed, &placed, err));
+    NLM_TRY(collect_blocks(plan, space, list, &count, err));
+    qsort(list, count, sizeof *list, compare_blocks);
+    for (uint32_t i = 0; i < count; i++) {
+        list[i]->offset = plan->options.do_pack ? best_fit(placed, i, list[i]) : plan->extent[space];
+        insert_by_offset(placed, i, list[i]);
+        const uint64_t end = list[i]->offset + list[i]->bytes;
+        if (end > plan->extent[space]) plan->extent[space] = end;
+    }
+    for (uint32_t v = 0; v < plan->n_values; v++) {
+        nlm_block *block = &plan->blocks[space][v];
+        if (block->bytes && block->merged_into >= 0)
+            block->offset = plan->blocks[space][root_of(plan, space, (nlm_value)v)].offset;
+    }
+    return NLM_OK;
+}
+
+nlm_status nlm_plan_memory(nlm_plan *plan, nlm_error *err) {
+    for (int space = 0; space < NLM_SPACES; space++) {
+        NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof(nlm_block), &plan->blocks[space], err));
+    }
+    NLM_TRY(walk_nodes(plan, err));
+    if (plan->options.do_pack) merge_in_place(plan);
+    for (int space = 0; space < NLM_SPACES; space++) NLM_TRY(pack_space(plan, (nlm_space)space, err));
+    return NLM_OK;
+}

@@ -1,0 +1,63 @@
+/* Weights and states go where their nodes run; each node's needs are settled. */
+#include "graph/plan_impl.h"
+
+#define WHERE "nlm_graph_plan"
+
+/* Before the first weight is packed: a weight is packed once for all its roles. */
+static void collect_roles(const nlm_plan *plan) {
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        const nlm_node *node = &plan->nodes[n].node;
+        const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+        for (uint32_t i = 0; i < spec->n_fields; i++) {
+            if (node->fields[i] < 0 || plan->values[node->fields[i]].kind != NLM_VALUE_WEIGHT) continue;
+            nlm_weight *weight = plan->values[node->fields[i]].weight;
+            if (spec->fields[i].use & NLM_FIELD_MATMUL) weight->roles |= NLM_ROLE_MATMUL;
+            if (spec->fields[i].use & NLM_FIELD_EMBED) weight->roles |= NLM_ROLE_EMBED;
+        }
+    }
+}
+
+static nlm_status place_field(nlm_plan *plan, nlm_plan_node *node, uint32_t index, nlm_error *err) {
+    const nlm_op_field *field = &nlm_op_spec_of(node->node.op)->fields[index];
+    const nlm_value_info *info = &plan->values[node->node.fields[index]];
+    nlm_device *device = plan->env->devices[node->device];
+    if (info->kind == NLM_VALUE_STATE) return nlm_state_place(info->state, device, err);
+    const nlm_value_info *base = &plan->values[info->base];
+    if (base->kind != NLM_VALUE_WEIGHT) return NLM_OK;
+    /* A view shows the weight as the file has it. */
+    const bool may_pack = (field->use & NLM_FIELD_WEIGHT) && info == base;
+    const uint32_t layout = may_pack ? node->caps.weight_layout : NLM_LAYOUT_ROW_MAJOR;
+    return nlm_weight_place_on(base->weight, device, layout, base->weight->roles, plan->env->pool,
+                               &node->weights[index], err);
+}
+
+static void raise(uint64_t *greatest, uint64_t value) {
+    if (value > *greatest) *greatest = value;
+}
+
+static nlm_status place_node(nlm_plan *plan, nlm_plan_node *node, nlm_error *err) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->node.op);
+    if (nlm_plan_query(plan, &node->node, node->device, &node->caps) != NLM_OK) {
+        return nlm_fail(err, NLM_INTERNAL, WHERE, "%s said yes to %s and then no: %s",
+                        plan->env->devices[node->device]->backend, spec->name, node->caps.reason);
+    }
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if (node->node.fields[i] >= 0) NLM_TRY(place_field(plan, node, i, err));
+    }
+    const nlm_space space = nlm_space_of(plan->env->devices[node->device]);
+    raise(&plan->workspace_bytes[space], node->caps.workspace_bytes);
+    raise(&plan->scratch_bytes[space], node->caps.scratch_bytes);
+    return NLM_OK;
+}
+
+/* Matmuls first: they want packed weights, and an embedding may read what they packed. */
+nlm_status nlm_plan_place(nlm_plan *plan, nlm_error *err) {
+    collect_roles(plan);
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        if (plan->nodes[n].node.op != NLM_OP_embed) NLM_TRY(place_node(plan, &plan->nodes[n], err));
+    }
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        if (plan->nodes[n].node.op == NLM_OP_embed) NLM_TRY(place_node(plan, &plan->nodes[n], err));
+    }
+    return NLM_OK;
+}

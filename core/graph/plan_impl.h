@@ -1,0 +1,71 @@
+/* The stages of planning and what they hand on:
+ *   assign   which device runs each node
+ *   fuse     nodes that a device takes as one
+ *   place    weights and states where their nodes run, and each node's needs
+ *   memory   transfers, lifetimes, offsets
+ *   bind     the program */
+#ifndef NLM_GRAPH_PLAN_IMPL_H
+#define NLM_GRAPH_PLAN_IMPL_H
+
+#include "exec/program_impl.h"
+#include "graph/graph_impl.h"
+
+typedef struct nlm_plan_node {
+    nlm_node node;
+    uint32_t device;    /* index into env->devices */
+    const char *reason; /* why not devices[0], or NULL */
+    nlm_caps_v1 caps;
+    const nlm_tensor *weights[NLM_OP_MAX_FIELDS]; /* fields that are weights, where they were placed */
+} nlm_plan_node;
+
+/* The memory of one value in one space. Two blocks share memory when one's op works in place. */
+typedef struct nlm_block {
+    uint64_t bytes;       /* 0: the value is not in this space */
+    uint32_t first, last; /* node indices, both inclusive; n_nodes: after the run */
+    int32_t merged_into;  /* the value whose block this is part of, or -1 */
+    uint64_t offset;
+} nlm_block;
+
+/* An item of the program before values have addresses. */
+typedef struct nlm_plan_item {
+    nlm_item_kind kind;
+    uint32_t first, count; /* nodes */
+    nlm_value value;       /* of a transfer: a base */
+    uint32_t consumer;
+} nlm_plan_item;
+
+typedef struct nlm_plan {
+    const nlm_env *env;
+    nlm_plan_options options;
+    nlm_arena arena; /* gone when planned */
+    const nlm_value_info *values;
+    uint32_t n_values;
+    nlm_plan_node *nodes;
+    uint32_t n_nodes;
+
+    nlm_plan_item *items;
+    uint32_t n_items;
+    nlm_block *blocks[NLM_SPACES]; /* [n_values], by base */
+    uint64_t extent[NLM_SPACES];   /* of packed blocks */
+    uint64_t unpacked_bytes;
+    uint64_t workspace_bytes[NLM_SPACES]; /* the greatest need */
+    uint64_t scratch_bytes[NLM_SPACES];   /* a worker's */
+} nlm_plan;
+
+/* Memory of the plan's arena, zeroed; sets err. */
+nlm_status nlm_plan_array(nlm_plan *plan, size_t count, size_t item_bytes, void *out_pointer, nlm_error *err);
+
+/* The device's answer for a node, its weights in the layout the device holds them in already or, if
+ * that will not do, row-major. OK or UNSUPPORTED with the reason in *out. */
+nlm_status nlm_plan_query(const nlm_plan *plan, const nlm_node *node, uint32_t device, nlm_caps_v1 *out);
+
+nlm_status nlm_plan_assign(nlm_plan *plan, nlm_error *err);
+nlm_status nlm_plan_fuse(nlm_plan *plan, nlm_error *err);
+nlm_status nlm_plan_place(nlm_plan *plan, nlm_error *err);
+nlm_status nlm_plan_memory(nlm_plan *plan, nlm_error *err);
+nlm_status nlm_plan_bind(nlm_plan *plan, nlm_program *program, nlm_error *err);
+
+/* For each node: must all workers be done with it before the next begins? */
+void nlm_plan_barriers(const nlm_plan *plan, bool *out_needed);
+
+#endif
