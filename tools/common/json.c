@@ -65,21 +65,21 @@ void nlm_json_text(nlm_json *json, const char *key, const char *data, size_t len
     nlm_str_release(&clean);
 }
 
-/* cJSON's own numbers are doubles, which do not hold every 64-bit integer. */
-static void add_raw(nlm_json *json, const char *key, const char *text) {
+/* Also for integers: cJSON's own numbers are doubles, which do not hold every 64-bit one. */
+void nlm_json_raw(nlm_json *json, const char *key, const char *text) {
     if (!json->has_failed) add(json, key, cJSON_CreateRaw(text));
 }
 
 void nlm_json_u64(nlm_json *json, const char *key, uint64_t value) {
     char text[32];
     snprintf(text, sizeof text, "%" PRIu64, value);
-    add_raw(json, key, text);
+    nlm_json_raw(json, key, text);
 }
 
 void nlm_json_i64(nlm_json *json, const char *key, int64_t value) {
     char text[32];
     snprintf(text, sizeof text, "%" PRId64, value);
-    add_raw(json, key, text);
+    nlm_json_raw(json, key, text);
 }
 
 void nlm_json_f64(nlm_json *json, const char *key, double value) {
@@ -96,7 +96,7 @@ void nlm_json_f32(nlm_json *json, const char *key, float value) {
         snprintf(text, sizeof text, "%.*g", digits, (double)value);
         if (strtof(text, NULL) == value) break;
     }
-    add_raw(json, key, text);
+    nlm_json_raw(json, key, text);
 }
 
 void nlm_json_bool(nlm_json *json, const char *key, bool value) {

@@ -34,6 +34,8 @@ void nlm_json_f64(nlm_json *json, const char *key, double value); /* not finite:
 /* With as few digits as give the same f32. */
 void nlm_json_f32(nlm_json *json, const char *key, float value);
 void nlm_json_bool(nlm_json *json, const char *key, bool value);
+/* A value that is JSON already. */
+void nlm_json_raw(nlm_json *json, const char *key, const char *text);
 
 /* Writes the root and a newline. Errors OUT_OF_MEMORY; a failed write shows in ferror(file). */
 nlm_status nlm_json_print(const nlm_json *json, FILE *file, nlm_error *err);

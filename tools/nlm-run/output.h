@@ -1,0 +1,37 @@
+/* The text on its way to stdout, and Ctrl-C. */
+#ifndef NLM_RUN_OUTPUT_H
+#define NLM_RUN_OUTPUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "base/str.h"
+
+typedef struct output {
+    bool collects;   /* keep the text (for --json) instead of writing it */
+    nlm_str text;    /* what was collected */
+    bool ends_line;  /* the last byte written was a newline, or none was written */
+    int write_errno; /* why stdout failed; 0: it has not */
+} output;
+
+/* An nlm_text_fn over an output: writes at once, and ends the generation after Ctrl-C or a failed write. */
+int32_t output_text(void *user, const char *text, size_t length);
+/* Ends a line that the text has not ended. */
+void output_newline(output *out);
+
+/* From now on Ctrl-C (SIGINT, SIGTERM) sets a flag, the second time it kills; a reader of stdout that is
+ * gone is an error of the write, not a signal. */
+void interrupt_catch(void);
+bool interrupt_came(void);
+
+/* An nlm_progress_fn that shows "LABEL 42%" on stderr if that is a terminal and it takes a while; cancels
+ * after Ctrl-C. */
+typedef struct progress {
+    const char *label;
+    unsigned long long start_ns; /* 0: begins with the next call */
+    bool is_shown;
+} progress;
+int progress_show(void *user, double fraction);
+/* Erases it. */
+void progress_end(progress *p);
+
+#endif

@@ -1,0 +1,173 @@
+#include "nlm-run/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/status.h"
+#include "nlm-run/statistics.h"
+
+#define DEFAULT_MAX_TOKENS 256
+
+static nlm_status open_engine(run *r, nlm_error *err) {
+    const settings *set = r->set;
+    const nlm_engine_options options = {.struct_size = sizeof options,
+                                        .flags = (set->has_fallback ? 0u : NLM_ENGINE_NO_FALLBACK) |
+                                                 (set->has_profile ? NLM_ENGINE_PROFILE : 0u) |
+                                                 NLM_ENGINE_BIND_CALLER,
+                                        .backend = set->backend,
+                                        .device_id = (int32_t)set->device_id,
+                                        .threads = (uint32_t)set->threads,
+                                        .registry = set->registry,
+                                        .backend_options = set->backend_options};
+    return nlm_engine_create(&options, &r->engine, err);
+}
+
+static nlm_status open_model(run *r, nlm_error *err) {
+    const settings *set = r->set;
+    r->progress.label = "loading";
+    const nlm_model_options options = {.struct_size = sizeof options,
+                                       .flags = NLM_MODEL_NO_PROMPT_CACHE,
+                                       .context_length = (uint32_t)set->context,
+                                       .kv_type = set->kv_type,
+                                       .chat_template = set->chat_template,
+                                       .progress = progress_show,
+                                       .progress_user = &r->progress};
+    const nlm_status status = nlm_model_load(r->engine, set->model, &options, &r->model, err);
+    progress_end(&r->progress);
+    return status;
+}
+
+static uint64_t choose_seed(const settings *set) {
+    if (set->seed != NLM_RUN_NOT_SET) return (uint64_t)set->seed;
+    struct timespec now = {0};
+    clock_gettime(CLOCK_REALTIME, &now);
+    return ((uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec * 2654435761u ^ (uint64_t)getpid() << 16) & INT32_MAX;
+}
+
+static nlm_status open_sampler(run *r, nlm_error *err) {
+    const settings *set = r->set;
+    r->seed = choose_seed(set);
+    const nlm_sampler_options options = {.struct_size = sizeof options,
+                                         .repeat_last_n = (uint32_t)set->repeat_last_n,
+                                         .seed = r->seed,
+                                         .temperature = (float)set->temperature,
+                                         .top_p = (float)set->top_p,
+                                         .min_p = (float)set->min_p,
+                                         .repeat_penalty = (float)set->repeat_penalty,
+                                         .top_k = (int32_t)set->top_k};
+    return nlm_sampler_create(r->model, &options, &r->sampler, err);
+}
+
+nlm_status run_open(run *r, const settings *set, nlm_error *err) {
+    *r = (run){.set = set, .out.ends_line = true, .out.collects = set->is_json};
+    NLM_TRY(open_engine(r, err));
+    NLM_TRY(open_model(r, err));
+    NLM_TRY(open_sampler(r, err));
+    NLM_TRY(nlm_session_create(r->model, &r->session, err));
+    nlm_session_set_progress(r->session, progress_show, &r->progress);
+    if (set->is_json) nlm_json_begin_object(&r->json, NULL);
+    return NLM_OK;
+}
+
+void run_close(run *r) {
+    nlm_json_release(&r->json);
+    nlm_str_release(&r->out.text);
+    nlm_session_destroy(r->session);
+    nlm_sampler_destroy(r->sampler);
+    nlm_model_unload(r->model);
+    nlm_engine_destroy(r->engine);
+}
+
+static uint64_t max_tokens(const settings *set) {
+    if (set->max_tokens == NLM_RUN_NOT_SET) return set->is_chat ? 0 : DEFAULT_MAX_TOKENS;
+    return set->max_tokens < 0 ? 0 : (uint64_t)set->max_tokens;
+}
+
+static nlm_status check_output(const run *r, nlm_error *err) {
+    if (r->out.text.has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory for the text");
+    if (!r->out.write_errno) return NLM_OK;
+    return nlm_fail(err, NLM_IO, "stdout", "%s", strerror(r->out.write_errno));
+}
+
+nlm_status run_answer(run *r, const int32_t *ids, size_t count, nlm_error *err) {
+    r->progress.label = "reading the prompt";
+    const nlm_status status = nlm_session_extend(r->session, ids, count, err);
+    progress_end(&r->progress);
+    NLM_TRY(status);
+    if (r->set->max_tokens == 0) {
+        r->ended_by = NLM_ENDED_BY_TOKENS;
+        return NLM_OK;
+    }
+    const nlm_generate_options options = {.struct_size = sizeof options,
+                                          .flags = r->set->ignores_end ? NLM_GENERATE_IGNORE_END : 0u,
+                                          .max_tokens = max_tokens(r->set),
+                                          .stops = r->set->stops.items,
+                                          .n_stops = r->set->stops.count};
+    nlm_generate_result result = {.struct_size = sizeof result};
+    NLM_TRY(nlm_session_generate(r->session, r->sampler, &options, output_text, &r->out, &result, err));
+    r->n_generated += result.n_tokens;
+    r->ended_by = result.ended_by;
+    return check_output(r, err);
+}
+
+nlm_status run_text(run *r, const char *prompt, size_t length, nlm_error *err) {
+    size_t count = 0;
+    NLM_TRY(nlm_encode(r->model, prompt, length, NLM_TEXT_BOS, NULL, 0, &count, err));
+    if (count == 0)
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "prompt", "it is empty, and the model has no BOS token");
+    int32_t *ids = calloc(count, sizeof *ids);
+    if (!ids) return nlm_fail(err, NLM_OUT_OF_MEMORY, "prompt", "no memory for %zu tokens", count);
+    nlm_status status = nlm_encode(r->model, prompt, length, NLM_TEXT_BOS, ids, count, &count, err);
+    if (status == NLM_OK) status = run_answer(r, ids, count, err);
+    free(ids);
+    if (r->set->is_json)
+        nlm_json_text(&r->json, "text", r->out.text.data ? r->out.text.data : "", r->out.text.length);
+    if (isatty(STDOUT_FILENO)) output_newline(&r->out);
+    return status;
+}
+
+/* ---- reports ------------------------------------------------------------------------------ */
+
+static nlm_status read_profile(const run *r, uint32_t form, char **out_text, nlm_error *err) {
+    size_t length = 0;
+    NLM_TRY(nlm_engine_profile(r->engine, form, NULL, 0, &length, err));
+    *out_text = malloc(length + 1);
+    if (!*out_text) return nlm_fail(err, NLM_OUT_OF_MEMORY, "profile", "no memory for %zu bytes", length);
+    const nlm_status status = nlm_engine_profile(r->engine, form, *out_text, length + 1, &length, err);
+    if (status != NLM_OK) free(*out_text);
+    return status;
+}
+
+static nlm_status report_profile(run *r, nlm_error *err) {
+    if (!r->set->has_profile) return NLM_OK;
+    char *text = NULL;
+    NLM_TRY(read_profile(r, r->set->is_json ? NLM_PROFILE_JSON : NLM_PROFILE_TEXT, &text, err));
+    if (r->set->is_json) {
+        nlm_json_raw(&r->json, "profile", text);
+    } else {
+        fprintf(stderr, "%s", text);
+    }
+    free(text);
+    return NLM_OK;
+}
+
+nlm_status run_report(run *r, nlm_error *err) {
+    statistics s = {.set = r->set,
+                    .engine.struct_size = sizeof s.engine,
+                    .model.struct_size = sizeof s.model,
+                    .metrics.struct_size = sizeof s.metrics,
+                    .seed = r->seed,
+                    .n_generated = r->n_generated,
+                    .ended_by = statistics_ended_by(r->ended_by, interrupt_came())};
+    NLM_TRY(nlm_engine_describe(r->engine, &s.engine, err));
+    NLM_TRY(nlm_model_describe(r->model, &s.model, err));
+    NLM_TRY(nlm_session_metrics(r->session, &s.metrics, err));
+    if (r->set->is_json) statistics_json(&s, &r->json);
+    NLM_TRY(report_profile(r, err));
+    if (r->set->is_json) return nlm_json_print(&r->json, stdout, err);
+    if (!r->set->is_quiet) statistics_print(&s);
+    return NLM_OK;
+}

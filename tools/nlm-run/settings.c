@@ -1,0 +1,181 @@
+#include "nlm-run/settings.h"
+
+#include <string.h>
+
+#include "base/status.h"
+
+static const char *const kv_types[] = {"f16", "f32", "q8_0", NULL};
+
+#define AT(field) offsetof(settings, field)
+
+static const nlm_config_key keys[] = {
+    {"model.path", NLM_CONFIG_STRING, AT(model), 0, 0, NULL},
+    {"model.context", NLM_CONFIG_INT, AT(context), 0, 1 << 28, NULL},
+    {"model.kv_type", NLM_CONFIG_STRING, AT(kv_type), 0, 0, kv_types},
+    {"sampler.temperature", NLM_CONFIG_FLOAT, AT(temperature), 0, 1000, NULL},
+    {"sampler.top_k", NLM_CONFIG_INT, AT(top_k), 0, INT32_MAX, NULL},
+    {"sampler.top_p", NLM_CONFIG_FLOAT, AT(top_p), 0, 1, NULL},
+    {"sampler.min_p", NLM_CONFIG_FLOAT, AT(min_p), 0, 1, NULL},
+    {"sampler.repeat_penalty", NLM_CONFIG_FLOAT, AT(repeat_penalty), 0, 1000, NULL},
+    {"sampler.repeat_last_n", NLM_CONFIG_INT, AT(repeat_last_n), 0, INT32_MAX, NULL},
+    {"sampler.seed", NLM_CONFIG_INT, AT(seed), 0, 0, NULL},
+    {"backend.name", NLM_CONFIG_STRING, AT(backend), 0, 0, NULL},
+    {"backend.device_id", NLM_CONFIG_INT, AT(device_id), 0, 1023, NULL},
+    {"backend.threads", NLM_CONFIG_INT, AT(threads), 0, 1024, NULL},
+    {"backend.fallback", NLM_CONFIG_BOOL, AT(has_fallback), 0, 0, NULL},
+    {"backend.registry", NLM_CONFIG_STRING, AT(registry), 0, 0, NULL},
+    {"backend.options", NLM_CONFIG_OPTIONS, AT(backend_options), 0, 0, NULL},
+    {"chat.enabled", NLM_CONFIG_BOOL, AT(is_chat), 0, 0, NULL},
+    {"chat.system", NLM_CONFIG_STRING, AT(system), 0, 0, NULL},
+    {"chat.template", NLM_CONFIG_STRING, AT(chat_template), 0, 0, NULL},
+    {"run.prompt", NLM_CONFIG_STRING, AT(prompt), 0, 0, NULL},
+    {"run.prompt_file", NLM_CONFIG_STRING, AT(prompt_file), 0, 0, NULL},
+    {"run.max_tokens", NLM_CONFIG_INT, AT(max_tokens), -1, INT32_MAX, NULL},
+    {"run.stop", NLM_CONFIG_STRINGS, AT(stops), 0, 0, NULL},
+    {"run.ignore_end", NLM_CONFIG_BOOL, AT(ignores_end), 0, 0, NULL},
+    {"run.json", NLM_CONFIG_BOOL, AT(is_json), 0, 0, NULL},
+    {"run.profile", NLM_CONFIG_BOOL, AT(has_profile), 0, 0, NULL},
+};
+
+/* Where the command line is parsed to, over whatever `values` holds. */
+static struct {
+    settings values;
+    nlm_option_texts sets, stops;
+    bool has_no_fallback;
+} given;
+
+#define TO(field) &given.values.field
+
+static const nlm_option options[] = {
+    {"model", 'm', NLM_OPTION_TEXT, "FILE", "the GGUF file to run", TO(model), 0, 0},
+    {"prompt", 'p', NLM_OPTION_TEXT, "TEXT", "the text to continue, or the first question of a chat", TO(prompt), 0,
+     0},
+    {"prompt-file", 'f', NLM_OPTION_TEXT, "FILE", "as --prompt, from a file, less one newline at its end",
+     TO(prompt_file), 0, 0},
+    {"max-tokens", 'n', NLM_OPTION_INT, "N", "tokens to generate, -1 for no limit (256; in a chat -1)",
+     TO(max_tokens), -1, INT32_MAX},
+    {"temperature", 't', NLM_OPTION_NUMBER, "X", "0 takes the likeliest token, 1 the model's own spread (0)",
+     TO(temperature), 0, 1000},
+    {"top-k", 0, NLM_OPTION_INT, "N", "draw from the N likeliest tokens (0: all)", TO(top_k), 0, INT32_MAX},
+    {"top-p", 0, NLM_OPTION_NUMBER, "P", "draw from the likeliest tokens that make up P (0: all)", TO(top_p), 0, 1},
+    {"min-p", 0, NLM_OPTION_NUMBER, "P", "draw from tokens at least P times as likely as\nthe likeliest (0: all)",
+     TO(min_p), 0, 1},
+    {"repeat-penalty", 0, NLM_OPTION_NUMBER, "X", "divide the logits of recent tokens by X (1)", TO(repeat_penalty),
+     0, 1000},
+    {"repeat-last-n", 0, NLM_OPTION_INT, "N", "how many tokens are recent (64)", TO(repeat_last_n), 0, INT32_MAX},
+    {"seed", 's', NLM_OPTION_INT, "N", "of the draws; without it another one each time, printed", TO(seed), 0, 0},
+    {"stop", 0, NLM_OPTION_TEXTS, "TEXT", "end where this would appear; may be repeated", &given.stops, 0, 0},
+    {"ignore-end", 0, NLM_OPTION_FLAG, NULL, "go on after the model's end-of-text token", TO(ignores_end), 0, 0},
+    {"chat", 'c', NLM_OPTION_FLAG, NULL, "converse: a line in, an answer out; Ctrl-D ends", TO(is_chat), 0, 0},
+    {"system", 0, NLM_OPTION_TEXT, "TEXT", "the system message of a chat", TO(system), 0, 0},
+    {"chat-template", 0, NLM_OPTION_TEXT, "NAME",
+     "chatml, llama-2, llama-3, zephyr or mistral\n(the one the model names)", TO(chat_template), 0, 0},
+    {"context", 0, NLM_OPTION_INT, "N", "tokens the session may hold (the model's, up to 4096)", TO(context), 0,
+     1 << 28},
+    {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", TO(kv_type), 0, 0},
+    {"backend", 'b', NLM_OPTION_TEXT, "NAME", "the backend to run on (the best one here; see nlm-plugins)",
+     TO(backend), 0, 0},
+    {"device-id", 0, NLM_OPTION_INT, "N", "which device of the backend (0)", TO(device_id), 0, 1023},
+    {"threads", 'j', NLM_OPTION_INT, "N", "threads (0: one per physical core)", TO(threads), 0, 1024},
+    {"registry", 0, NLM_OPTION_TEXT, "FILE", "the plugins.toml to find backends in", TO(registry), 0, 0},
+    {"no-fallback", 0, NLM_OPTION_FLAG, NULL, "an op the backend lacks is an error", &given.has_no_fallback, 0, 0},
+    {"set", 0, NLM_OPTION_TEXTS, "KEY=VALUE", "set any key of the configuration; may be repeated", &given.sets, 0, 0},
+    {"json", 0, NLM_OPTION_FLAG, NULL, "write one JSON object to stdout: the text and the statistics", TO(is_json), 0,
+     0},
+    {"profile", 0, NLM_OPTION_FLAG, NULL, "time, bytes and FLOP per op and layer, on stderr", TO(has_profile), 0, 0},
+    {"quiet", 'q', NLM_OPTION_FLAG, NULL, "no statistics", TO(is_quiet), 0, 0},
+    {"verbose", 'v', NLM_OPTION_FLAG, NULL, "say what is chosen and why", TO(is_verbose), 0, 0},
+};
+
+static const char details[] =
+    "Configuration (TOML); the command line wins over it. A relative path in it starts at its folder.\n"
+    "  [model]    path, context, kv_type\n"
+    "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed\n"
+    "  [backend]  name, device_id, threads, fallback, registry, options (a table, passed to the backend)\n"
+    "  [chat]     enabled, system, template\n"
+    "  [run]      prompt, prompt_file, max_tokens, stop, ignore_end, json, profile\n"
+    "\n"
+    "The text goes to stdout and nothing else does; the statistics go to stderr. Without --prompt and\n"
+    "--prompt-file the prompt is read from stdin, less one newline at its end. Ctrl-C ends the text.\n";
+
+const nlm_command nlm_run_command = {
+    .name = "nlm-run",
+    .usage = "[CONFIG.toml] [options]",
+    .summary = "Continues a text or holds a conversation with a language model in a GGUF file.",
+    .details = details,
+    .examples =
+        "  nlm-run --model model.gguf --prompt 'Once upon a time' -n 64\n"
+        "  nlm-run --model chat.gguf --chat --system 'Answer in one sentence.'\n"
+        "  echo 'What is the capital of France?' | nlm-run -m chat.gguf --chat --json\n"
+        "  nlm-run run.toml --temperature 0.8 --top-p 0.9 --seed 7\n"
+        "  nlm-run run.toml --set backend.options.verbose=true --prompt-file notes.txt > more.txt\n",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .max_operands = 1,
+};
+
+static settings defaults(void) {
+    return (settings){.seed = NLM_RUN_NOT_SET, .max_tokens = NLM_RUN_NOT_SET, .has_fallback = true};
+}
+
+/* A path of the configuration, as seen from here. */
+static nlm_status from_folder_of(const char *config, nlm_arena *arena, const char **path, nlm_error *err) {
+    const char *slash = strrchr(config, '/');
+    if (!*path || (*path)[0] == '/' || !slash) return NLM_OK;
+    *path = nlm_arena_printf(arena, "%.*s/%s", (int)(slash - config), config, *path);
+    return *path ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, config, "no memory");
+}
+
+static nlm_status read_config(const nlm_config *config, const char *path, nlm_error *err) {
+    settings *values = config->values;
+    NLM_TRY(nlm_config_read_file(config, path, err));
+    NLM_TRY(from_folder_of(path, config->arena, &values->model, err));
+    NLM_TRY(from_folder_of(path, config->arena, &values->prompt_file, err));
+    return from_folder_of(path, config->arena, &values->registry, err);
+}
+
+static nlm_status apply_sets(const nlm_config *config, nlm_error *err) {
+    for (size_t i = 0; i < given.sets.count; i++) NLM_TRY(nlm_config_set(config, given.sets.items[i], err));
+    return NLM_OK;
+}
+
+static int check(const settings *line, const settings *all) {
+    if (line->prompt && line->prompt_file) {
+        return nlm_tell_usage(&nlm_run_command, "--prompt and --prompt-file: give one of them");
+    }
+    if (line->system && !all->is_chat) return nlm_tell_usage(&nlm_run_command, "--system is for --chat");
+    if (!all->model) return nlm_tell_usage(&nlm_run_command, "no model: give --model FILE");
+    return NLM_OPTIONS_GO_ON;
+}
+
+/* The prompt of the command line replaces one of the configuration, however that was given. */
+static void replace_prompt(const settings *line, settings *all) {
+    if (line->prompt) all->prompt_file = NULL;
+    if (line->prompt_file) all->prompt = NULL;
+}
+
+int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
+    given.values = defaults();
+    int first = argc;
+    int result = nlm_options_parse(&nlm_run_command, argc, argv, &first);
+    if (result != NLM_OPTIONS_GO_ON) return result;
+    const settings line = given.values;
+    /* Once more, over what the configuration says. */
+    given.values = defaults();
+    const nlm_config config = {
+        .keys = keys, .count = sizeof keys / sizeof *keys, .values = &given.values, .arena = arena};
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_status status = first < argc ? read_config(&config, argv[first], &err) : NLM_OK;
+    if (status == NLM_OK) status = apply_sets(&config, &err);
+    if (status != NLM_OK) {
+        nlm_tell(&nlm_run_command, &err);
+        return NLM_EXIT_USAGE;
+    }
+    result = nlm_options_parse(&nlm_run_command, argc, argv, &first);
+    if (result != NLM_OPTIONS_GO_ON) return result;
+    *out = given.values;
+    if (given.has_no_fallback) out->has_fallback = false;
+    if (given.stops.count) out->stops = (nlm_config_strings){given.stops.items, given.stops.count};
+    replace_prompt(&line, out);
+    return check(&line, out);
+}

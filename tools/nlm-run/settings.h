@@ -1,0 +1,44 @@
+/* What nlm-run is asked to do: defaults, then the configuration file, then the command line. */
+#ifndef NLM_RUN_SETTINGS_H
+#define NLM_RUN_SETTINGS_H
+
+#include <nlm/nlm.h>
+#include <stdbool.h>
+#include "base/arena.h"
+#include "common/options.h"
+#include "config/config.h"
+
+/* A number that was not given, where no number of its range says so. */
+#define NLM_RUN_NOT_SET INT64_MIN
+
+typedef struct settings {
+    /* [model] */
+    const char *model;
+    int64_t context;
+    const char *kv_type;
+    /* [sampler] */
+    double temperature, top_p, min_p, repeat_penalty;
+    int64_t top_k, repeat_last_n;
+    int64_t seed; /* NLM_RUN_NOT_SET: one is chosen and printed */
+    /* [backend] */
+    const char *backend, *registry;
+    int64_t device_id, threads;
+    bool has_fallback;
+    const char *const *backend_options;
+    /* [chat] */
+    bool is_chat;
+    const char *system, *chat_template;
+    /* [run] */
+    const char *prompt, *prompt_file;
+    int64_t max_tokens; /* -1: no limit; NLM_RUN_NOT_SET: 256, in a chat no limit */
+    nlm_config_strings stops;
+    bool ignores_end, is_json, has_profile, is_quiet, is_verbose;
+} settings;
+
+/* NLM_OPTIONS_GO_ON, or the exit code after something was told. Texts live in argv and the arena. */
+int settings_read(int argc, char **argv, nlm_arena *arena, settings *out);
+
+/* For messages: its name and help. */
+extern const nlm_command nlm_run_command;
+
+#endif
