@@ -168,8 +168,9 @@ static nlm_status add_registry(nlm_plugins *plugins, const char *path, nlm_error
 
 nlm_status nlm_plugins_create(const nlm_plugins_options *options, nlm_plugins **out, nlm_error *err) {
     *out = NULL;
-    nlm_discovery discovery;
-    NLM_TRY(nlm_discover(options ? options->registry : NULL, &discovery, err));
+    nlm_discovery discovery = {.count = 0};
+    const char *registry = options ? options->registry : NULL;
+    if (!registry || *registry) NLM_TRY(nlm_discover(registry, &discovery, err));
     nlm_plugins *plugins = calloc(1, sizeof *plugins);
     if (!plugins) return nlm_fail(err, NLM_OUT_OF_MEMORY, "plugins", "no memory for the list of plugins");
     for (int i = 0; i < discovery.count; i++) {

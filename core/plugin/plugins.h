@@ -40,7 +40,7 @@ typedef struct nlm_plugin_entry {
 typedef struct nlm_plugins nlm_plugins;
 
 typedef struct nlm_plugins_options {
-    const char *registry; /* a plugins.toml, or NULL for the discovery above */
+    const char *registry; /* a plugins.toml, "" for none, or NULL for the discovery above */
 } nlm_plugins_options;
 
 /* Reads the registries and loads what can be loaded, best first (priority, then score, then name).
