@@ -1,0 +1,120 @@
+/* embed, matmul, rms_norm and the fused ops made of them. */
+#include "oracle_impl.h"
+
+ORACLE_OP(embed) {
+    oracle_result *y = oracle_output(run, a->y);
+    const int is_exact = a->w->dtype == NLM_F32 || a->w->dtype == NLM_F16 || a->w->dtype == NLM_BF16;
+    const int64_t n = a->y->shape[1];
+    for (int64_t r = 0; r < run->live_rows; r++) {
+        const int64_t id = (int64_t)oracle_at(a->ids, r, 0, 0, 0);
+        /* Decoding rounds once, relative to the terms of a block, which are of the row's magnitude. */
+        double magnitude = 0;
+        for (int64_t c = 0; c < n; c++) magnitude = fmax(magnitude, fabs(oracle_at(a->w, id, c, 0, 0)));
+        for (int64_t c = 0; c < n; c++)
+            oracle_set(y, r * n + c, oracle_at(a->w, id, c, 0, 0), is_exact ? 0 : magnitude);
+    }
+}
+
+/* sum_k x[m,k] w[n,k], and the scale of its error. */
+typedef struct product {
+    double value, scale;
+} product;
+
+static product multiply(const nlm_tensor *x, const nlm_tensor *w, int64_t m, int64_t n) {
+    product sum = {0, 0};
+    for (int64_t k = 0; k < w->shape[1]; k++) {
+        const double weight = oracle_at(w, n, k, 0, 0);
+        sum.value += oracle_at(x, m, k, 0, 0) * weight;
+        sum.scale += oracle_activation_scale(x, w->dtype, m, k) * fabs(weight);
+    }
+    return sum;
+}
+
+static void set_precision(const oracle_run *run, oracle_result *y, const nlm_tensor *w) {
+    y->rounding = oracle_rounding(run, w->dtype);
+    y->terms = w->shape[1];
+}
+
+ORACLE_OP(matmul) {
+    oracle_result *y = oracle_output(run, a->y);
+    const int64_t columns = a->y->shape[1];
+    set_precision(run, y, a->w);
+    for (int64_t m = 0; m < run->live_rows; m++) {
+        for (int64_t n = 0; n < columns; n++) {
+            product sum = multiply(a->x, a->w, m, n);
+            const double bias = a->bias ? oracle_at(a->bias, n, 0, 0, 0) : 0;
+            const double residual = a->residual ? oracle_at(a->residual, m, n, 0, 0) : 0;
+            sum.scale += fabs(bias) + fabs(residual);
+            oracle_set(y, m * columns + n, sum.value + bias + residual, sum.scale + 1e-30);
+        }
+    }
+}
+
+ORACLE_OP(rms_norm) {
+    oracle_result *y = oracle_output(run, a->y), *sum = oracle_output(run, a->sum);
+    const int64_t n = a->x->shape[1];
+    y->terms = n;
+    for (int64_t r = 0; r < run->live_rows; r++) {
+        double squares = 0;
+        for (int64_t c = 0; c < n; c++) {
+            const double x = oracle_at(a->x, r, c, 0, 0),
+                         residual = a->residual ? oracle_at(a->residual, r, c, 0, 0) : 0;
+            oracle_set(sum, r * n + c, x + residual, fabs(x) + fabs(residual));
+            squares += (x + residual) * (x + residual);
+        }
+        const double factor = 1 / sqrt(squares / (double)n + (double)a->eps);
+        for (int64_t c = 0; c < n; c++) {
+            const double x = oracle_at(a->x, r, c, 0, 0),
+                         residual = a->residual ? oracle_at(a->residual, r, c, 0, 0) : 0;
+            const double w = a->w ? oracle_at(a->w, c, 0, 0, 0) : 1;
+            oracle_set(y, r * n + c, (x + residual) * w * factor, (fabs(x) + fabs(residual)) * fabs(w) * factor);
+        }
+    }
+}
+
+ORACLE_OP(gate_up_silu_mul) {
+    oracle_result *y = oracle_output(run, a->y);
+    const int64_t columns = a->y->shape[1];
+    set_precision(run, y, a->w_gate);
+    for (int64_t m = 0; m < run->live_rows; m++) {
+        for (int64_t n = 0; n < columns; n++) {
+            const product gate = multiply(a->x, a->w_gate, m, n), up = multiply(a->x, a->w_up, m, n);
+            const double silu = oracle_silu(gate.value);
+            /* silu's slope is below 1.1 everywhere. */
+            const double scale = 1.1 * gate.scale * fabs(up.value) + fabs(silu) * up.scale;
+            oracle_set(y, m * columns + n, silu * up.value, scale + 1e-30);
+        }
+    }
+}
+
+ORACLE_OP(norm_matmul) {
+    oracle_result *y = oracle_output(run, a->y);
+    const int64_t rows = run->live_rows, k_count = a->x->shape[1], columns = a->y->shape[1];
+    set_precision(run, y, a->w);
+    float *normed = calloc((size_t)(a->x->shape[0] * k_count) + 1, sizeof *normed);
+    if (!normed) {
+        run->has_failed = true;
+        return;
+    }
+    /* Rounded to f32 as any implementation rounds them; the error of that is within the bound of the sum. */
+    for (int64_t m = 0; m < rows; m++) {
+        double squares = 0;
+        for (int64_t k = 0; k < k_count; k++) squares += pow(oracle_at(a->x, m, k, 0, 0), 2);
+        const double factor = 1 / sqrt(squares / (double)k_count + (double)a->eps);
+        for (int64_t k = 0; k < k_count; k++) {
+            normed[m * k_count + k] =
+                (float)(oracle_at(a->x, m, k, 0, 0) * oracle_at(a->norm_w, k, 0, 0, 0) * factor);
+        }
+    }
+    nlm_tensor view = *a->x;
+    view.data = normed;
+    view.stride_bytes[0] = k_count * (int64_t)sizeof *normed;
+    for (int64_t m = 0; m < rows; m++) {
+        for (int64_t n = 0; n < columns; n++) {
+            const product sum = multiply(&view, a->w, m, n);
+            const double bias = a->bias ? oracle_at(a->bias, n, 0, 0, 0) : 0;
+            oracle_set(y, m * columns + n, sum.value + bias, sum.scale + fabs(bias) + 1e-30);
+        }
+    }
+    free(normed);
+}
