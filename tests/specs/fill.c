@@ -1,0 +1,92 @@
+/* What tensors hold before an op. */
+#include <math.h>
+#include <string.h>
+
+#include "spec.h"
+#include "tensor/dtype.h"
+
+/* An activation as the case's data= wants it; row r. */
+static double activation(spec_instance *in, int64_t row) {
+    static const double edges[] = {
+        0,          -0.0,       1,        0x1p-24,  -0x1p-25,       0x1.8p-24,     0x1p-14,
+        65504,      65519.99,   65520,    -65536,   1.00048828125,  1.00146484375, 1.0009765625,
+        1.00390625, 1.01171875, 0x1p-126, 0x1p-149, 0x1.fffffep127, INFINITY,      -INFINITY,
+        NAN};
+    const double normal = spec_normal(in);
+    const bool is_special = spec_uniform(in) < 1.0 / 3 || row == 1;
+    switch (in->c.data) {
+        case SPEC_DATA_tiny: return normal * 1e-6;
+        case SPEC_DATA_huge: return normal * 1e4;
+        case SPEC_DATA_mixed: return normal * pow(10, 6 * spec_uniform(in) - 3);
+        case SPEC_DATA_wide: return 200 * spec_uniform(in) - 100;
+        case SPEC_DATA_masked: return is_special ? -INFINITY : 4 * normal;
+        case SPEC_DATA_nan: return is_special ? NAN : normal;
+        case SPEC_DATA_ties: return (double)spec_random_below(in, 4);
+        case SPEC_DATA_edges: return edges[spec_random_below(in, (int64_t)(sizeof edges / sizeof *edges))];
+        default: return normal;
+    }
+}
+
+/* What one element of a tensor holds, by the tensor's part in its op; `row` and `column` are its first and
+ * last index. */
+static double content(spec_instance *in, const spec_tensor *t, int64_t row, int64_t column) {
+    const char *name = t->field->name;
+    const int64_t k = in->c.dims['K' - 'A'];
+    if (t->field->types == NLM_TYPES_WEIGHT) return spec_normal(in) / sqrt((double)(k > 0 ? k : 1));
+    if (strcmp(name, "norm_w") == 0 || (in->c.op == NLM_OP_rms_norm && strcmp(name, "w") == 0)) {
+        return 1 + 0.2 * spec_normal(in);
+    }
+    if (strcmp(name, "freq_factors") == 0) return 1 + 7 * spec_uniform(in);
+    if (in->c.op == NLM_OP_ssm_scan) {
+        if (strcmp(name, "a") == 0) return -(double)(column + 1) * exp(0.3 * spec_normal(in));
+        if (strcmp(name, "dt") == 0)
+            return in->c.data == SPEC_DATA_wide ? activation(in, row) : 1.5 * spec_normal(in) - 3;
+        return spec_normal(in);
+    }
+    return t->is_state || t->rows != SPEC_ROWS_TOKENS ? spec_normal(in) : activation(in, row);
+}
+
+static void fill_plain(spec_instance *in, spec_tensor *t) {
+    const nlm_tensor *d = &t->desc;
+    const int64_t rows = t->rows == SPEC_ROWS_TOKENS || in->c.rank ? in->live_rows : d->shape[0];
+    int64_t i[NLM_MAX_RANK];
+    for (i[0] = 0; i[0] < rows; i[0]++) {
+        for (i[1] = 0; i[1] < d->shape[1]; i[1]++) {
+            for (i[2] = 0; i[2] < d->shape[2]; i[2]++) {
+                for (i[3] = 0; i[3] < d->shape[3]; i[3]++) {
+                    uint8_t *at = d->data;
+                    for (int j = 0; j < d->rank; j++) at += i[j] * d->stride_bytes[j];
+                    spec_store(d->dtype, at, content(in, t, i[0], i[d->rank - 1]));
+                }
+            }
+        }
+    }
+}
+
+/* The lanes of the last channel tile that stand for no channel are zero. */
+static void clear_spare_lanes(spec_instance *in, spec_tensor *t) {
+    const nlm_tensor *d = &t->desc;
+    const int64_t used = in->c.dims['C' - 'A'] % NLM_SSM_TILE;
+    if (used == 0) return;
+    for (int64_t slot = 0; slot < d->shape[0]; slot++) {
+        for (int64_t n = 0; n < d->shape[2]; n++) {
+            char *lanes = (char *)d->data + slot * d->stride_bytes[0] + (d->shape[1] - 1) * d->stride_bytes[1] +
+                          n * d->stride_bytes[2];
+            memset(lanes + used * (int64_t)sizeof(float), 0, (size_t)(NLM_SSM_TILE - used) * sizeof(float));
+        }
+    }
+}
+
+void spec_fill_tensors(spec_instance *in) {
+    for (int i = 0; i < in->n_tensors; i++) {
+        spec_tensor *t = &in->tensors[i];
+        if ((t->is_written && !t->is_state) || (t->desc.dtype == NLM_I32 && in->c.op != NLM_OP_copy)) continue;
+        if (nlm_dtype_find(t->desc.dtype)->block_elements > 1) {
+            const int64_t k = in->c.dims['K' - 'A'];
+            spec_fill_blocks(in, &t->desc, t->is_state || k < 1 ? 1 : 1 / sqrt((double)k));
+        } else {
+            fill_plain(in, t);
+        }
+        if (in->c.op == NLM_OP_ssm_scan && t->is_state) clear_spare_lanes(in, t);
+    }
+}

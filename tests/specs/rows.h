@@ -1,0 +1,12 @@
+/* What the tables of rows share. */
+#ifndef NLM_TESTS_ROWS_H
+#define NLM_TESTS_ROWS_H
+
+#include "spec.h"
+
+/* One row for each way in which query() must turn the arguments of a good row down. */
+#define REFUSALS(row)                                                                                       \
+    row ",refuse=flags", row ",refuse=size", row ",refuse=missing", row ",refuse=type", row ",refuse=rank", \
+        row ",refuse=layout", row ",refuse=shape", row ",refuse=overlap"
+
+#endif

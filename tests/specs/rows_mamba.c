@@ -1,0 +1,47 @@
+/* conv1d_causal and ssm_scan: states carried over, sequences shorter than the kernel, spare lanes. */
+#include "rows.h"
+
+const char *const spec_conv1d_causal_rows[] = {
+    "seqs=1,past=0,C=1,K=2",
+    "seqs=1,past=0,C=96,K=4,bias,silu",
+    "seqs=7,past=0,C=48,K=4,bias,silu",
+    "seqs=7,past=0,C=48,K=4",
+    "seqs=7,past=0,C=33,K=4,silu",
+    "seqs=2,past=0,C=40,K=8,bias",
+    "seqs=12,past=0,C=20,K=8,bias,silu",
+    "seqs=5,past=0,C=17,K=2,bias",
+    "seqs=5,past=0,C=17,K=3,bias,silu",
+    "seqs=3+0+5+1,past=0+0+0+0,C=40,K=4,bias,silu,pad=3,spare=2",
+    "seqs=1+1+1+2,past=0+0+0+0,C=24,K=4,bias,silu",
+    "seqs=2+3,past=0+0,C=32,K=4,bias,silu,pad=2,fixed",
+    "seqs=6,past=0,C=31,K=4,bias,x+31,y+3,w+1",
+    "seqs=0,past=0,C=16,K=4,pad=2",
+    "seqs=4,past=0,C=16,K=4,silu,data=wide",
+    "seqs=3+2,past=0+0,C=16,K=4,bad=slot",
+    "seqs=3+2,past=0+0,C=16,K=4,bad=seq_start",
+    REFUSALS("seqs=2,past=0,C=16,K=4"),
+    NULL,
+};
+
+const char *const spec_ssm_scan_rows[] = {
+    "seqs=1,past=0,C=1,N=1",
+    "seqs=1,past=0,C=96,N=16,d,z",
+    "seqs=7,past=0,C=48,N=16,d,z",
+    "seqs=7,past=0,C=48,N=16",
+    "seqs=7,past=0,C=33,N=16,d",
+    "seqs=7,past=0,C=20,N=16,z",
+    "seqs=4,past=0,C=17,N=3,d,z",
+    "seqs=3,past=0,C=5,N=256,d,z",
+    "seqs=3+0+5+1,past=0+0+0+0,C=40,N=16,d,z,pad=3,spare=2",
+    "seqs=1+1+1+2,past=0+0+0+0,C=24,N=8,d,z",
+    "seqs=2+3,past=0+0,C=32,N=16,d,z,pad=2,fixed",
+    "seqs=5,past=0,C=40,N=16,d,z,y=x",
+    "seqs=6,past=0,C=31,N=16,d,z,x+31,dt+1,b+17,c+17,z+31,y+3,a+1",
+    "seqs=700,past=0,C=4,N=16,d,z",
+    "seqs=5,past=0,C=16,N=16,d,z,data=wide",
+    "seqs=0,past=0,C=16,N=16,pad=2",
+    "seqs=3+2,past=0+0,C=16,N=16,bad=slot",
+    "seqs=3+2,past=0+0,C=16,N=16,bad=seq_start",
+    REFUSALS("seqs=2,past=0,C=16,N=4"),
+    NULL,
+};
