@@ -1,0 +1,299 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "conform.h"
+#include "plugin/loaded.h"
+#include "tensor/dtype.h"
+
+/* What an element's bytes are to a comparison. */
+enum { BYTE_GAP = 0, BYTE_LIVE = 1, BYTE_PADDING = 2 };
+
+/* A case under way. */
+typedef struct trial {
+    conform_pools *pools;
+    const nlm_device *device;
+    spec_instance in;
+    uint32_t layout;
+    uint8_t *kinds[NLM_OP_MAX_FIELDS]; /* BYTE_* of every byte of a written tensor's memory */
+    conform_images first;              /* after the first run */
+    conform_images again;
+    conform_result *result;
+} trial;
+
+/* ---- memory of written tensors ---- */
+
+static void mark_elements(const spec_tensor *t, int64_t live_rows, uint8_t *kinds) {
+    const nlm_tensor *d = &t->desc;
+    const nlm_dtype_info *type = nlm_dtype_find(d->dtype);
+    int64_t units[NLM_MAX_RANK] = {1, 1, 1, 1}, i[NLM_MAX_RANK];
+    for (int j = 0; j < d->rank; j++) units[j] = d->shape[j];
+    units[d->rank - 1] /= type->block_elements;
+    for (i[0] = 0; i[0] < units[0]; i[0]++) {
+        const uint8_t kind = t->rows == SPEC_ROWS_TOKENS && i[0] >= live_rows ? BYTE_PADDING : BYTE_LIVE;
+        for (i[1] = 0; i[1] < units[1]; i[1]++) {
+            for (i[2] = 0; i[2] < units[2]; i[2]++) {
+                for (i[3] = 0; i[3] < units[3]; i[3]++) {
+                    int64_t at = 0;
+                    for (int j = 0; j < d->rank; j++) at += i[j] * d->stride_bytes[j];
+                    memset(kinds + at, kind, type->block_bytes);
+                }
+            }
+        }
+    }
+}
+
+static bool prepare_images(trial *t) {
+    for (int i = 0; i < t->in.n_tensors; i++) {
+        const spec_tensor *tensor = &t->in.tensors[i];
+        const int owner = tensor->shares >= 0 ? tensor->shares : i;
+        if (!tensor->is_written) continue;
+        const size_t bytes = t->in.tensors[owner].bytes + 1;
+        t->kinds[owner] = calloc(bytes, 1);
+        t->first.data[owner] = malloc(bytes);
+        t->again.data[owner] = malloc(bytes);
+        if (!t->kinds[owner] || !t->first.data[owner] || !t->again.data[owner]) {
+            return conform_fail(t->result, "no memory for a case");
+        }
+        mark_elements(tensor, t->in.live_rows, t->kinds[owner]);
+    }
+    return true;
+}
+
+static void release(trial *t) {
+    for (int i = 0; i < NLM_OP_MAX_FIELDS; i++) {
+        free(t->kinds[i]);
+        free(t->first.data[i]);
+        free(t->again.data[i]);
+    }
+    spec_release(&t->in);
+}
+
+/* All as before the op. */
+static void reset(trial *t, conform_images *images) {
+    for (int i = 0; i < t->in.n_tensors; i++) {
+        if (images->data[i]) memcpy(images->data[i], t->in.tensors[i].image, t->in.tensors[i].bytes);
+    }
+}
+
+static bool check_gaps(trial *t) {
+    for (int i = 0; i < t->in.n_tensors; i++) {
+        const spec_tensor *tensor = &t->in.tensors[i];
+        for (uint64_t j = 0; t->first.data[i] && j < tensor->bytes; j++) {
+            if (t->kinds[i][j] != BYTE_GAP || t->first.data[i][j] == tensor->image[j]) continue;
+            return conform_fail(t->result, "writes between the rows of %s", tensor->field->name);
+        }
+    }
+    return true;
+}
+
+static bool compare(trial *t, const char *what) {
+    for (int i = 0; i < t->in.n_tensors; i++) {
+        const spec_tensor *tensor = &t->in.tensors[i];
+        for (uint64_t j = 0; t->first.data[i] && j < tensor->bytes; j++) {
+            if (t->kinds[i][j] != BYTE_LIVE || t->first.data[i][j] == t->again.data[i][j]) continue;
+            return conform_fail(t->result, "%s: other bits %s", tensor->field->name, what);
+        }
+    }
+    return true;
+}
+
+/* ---- runs ---- */
+
+static bool run_ok(trial *t, const conform_plan *plan, conform_images *images, bool *out_is_refused) {
+    conform_outcome outcome;
+    if (!conform_place_and_run(t->pools, t->device, &t->in, plan, images, &outcome, t->result)) return false;
+    *out_is_refused = outcome.is_refused;
+    if (outcome.status == NLM_OK) return true;
+    char told[256];
+    snprintf(told, sizeof told, "%.255s", t->result->message);
+    return conform_fail(t->result, "claimed as supported, but with %u threads fails: %s: %s", plan->nth,
+                        nlm_status_text(outcome.status), told);
+}
+
+static const conform_plan whole_plans[] = {
+    {.nth = 1, .at_start = false, .sequence = -1},
+    {.nth = 2, .at_start = true, .sequence = -1},
+    {.nth = 3, .at_start = false, .sequence = -1},
+    {.nth = 8, .at_start = true, .sequence = -1},
+};
+#define N_WHOLE_PLANS (sizeof whole_plans / sizeof *whole_plans)
+
+static bool run_whole(trial *t, bool is_strict) {
+    bool is_refused;
+    for (size_t i = 0; i < N_WHOLE_PLANS; i++) {
+        conform_plan plan = whole_plans[i];
+        conform_images *images = i == 0 ? &t->first : &t->again;
+        plan.layout = t->layout;
+        reset(t, images);
+        if (!run_ok(t, &plan, images, &is_refused)) return false;
+        if (i == 0 && (!check_gaps(t) || !conform_judge(&t->in, images, is_strict, t->result))) return false;
+        if (i > 0 && !compare(t, plan.nth == 2   ? "with 2 threads"
+                                 : plan.nth == 3 ? "with 3 threads"
+                                                 : "with 8 threads")) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Rows [from, to) of sequence s (or of no sequence) alone. */
+static bool run_part(trial *t, int64_t sequence, int64_t from, int64_t to, bool *out_is_refused) {
+    const conform_plan plan = {.nth = 2, .layout = t->layout, .row_from = from, .row_to = to, .sequence = sequence};
+    return run_ok(t, &plan, &t->again, out_is_refused);
+}
+
+/* Each sequence by itself, and in three steps: its first token, some, the rest. */
+static bool run_sequences(trial *t, bool *out_is_refused) {
+    int64_t row = 0;
+    reset(t, &t->again);
+    for (int s = 0; s < t->in.c.n_seqs; s++) {
+        const int64_t end = row + t->in.c.seqs[s];
+        const int64_t cuts[4] = {row, row + 1, (row + 1 + end) / 2, end};
+        for (int i = 0; i < 3; i++) {
+            if (cuts[i] >= cuts[i + 1] || cuts[i + 1] > end) continue;
+            if (!run_part(t, s, cuts[i], cuts[i + 1], out_is_refused)) return false;
+            if (*out_is_refused) return true;
+        }
+        row = end;
+    }
+    return true;
+}
+
+/* Some rows, each by itself; the others stay as the first run left them. */
+static bool run_rows(trial *t, bool *out_is_refused) {
+    const int64_t rows = t->in.live_rows, picks = rows < 6 ? rows : 6;
+    for (int i = 0; i < t->in.n_tensors; i++) {
+        if (t->again.data[i]) memcpy(t->again.data[i], t->first.data[i], t->in.tensors[i].bytes);
+    }
+    for (int64_t pick = 0; pick < picks; pick++) {
+        const int64_t row = pick * (rows - 1) / (picks > 1 ? picks - 1 : 1);
+        for (int i = 0; i < t->in.n_tensors; i++) {
+            const spec_tensor *tensor = &t->in.tensors[i];
+            if (!t->again.data[i] || tensor->rows != SPEC_ROWS_TOKENS) continue;
+            const int64_t offset = row * tensor->desc.stride_bytes[0], next = offset + tensor->desc.stride_bytes[0];
+            const int64_t end = next < (int64_t)tensor->bytes ? next : (int64_t)tensor->bytes;
+            memcpy(t->again.data[i] + offset, tensor->image + offset, (size_t)(end - offset));
+        }
+        if (!run_part(t, -1, row, row + 1, out_is_refused)) return false;
+        if (*out_is_refused) return true;
+    }
+    return true;
+}
+
+static bool run_parts(trial *t) {
+    bool is_refused = false;
+    if (t->in.has_sequences) {
+        if (!run_sequences(t, &is_refused)) return false;
+    } else {
+        if (t->in.live_rows < 2 || t->in.c.has_odd_strides) return true;
+        if (!run_rows(t, &is_refused)) return false;
+    }
+    return is_refused || compare(t, t->in.has_sequences ? "for a sequence alone or in steps" : "for a row alone");
+}
+
+/* A run that must end in INVALID_ARGUMENT with a sentence, and touch nothing beside its buffers. */
+static bool run_bad(trial *t) {
+    for (size_t i = 0; i < N_WHOLE_PLANS; i++) {
+        conform_outcome outcome;
+        conform_plan plan = whole_plans[i];
+        plan.layout = t->layout;
+        reset(t, &t->first);
+        t->result->message[0] = 0;
+        if (!conform_place_and_run(t->pools, t->device, &t->in, &plan, &t->first, &outcome, t->result)) return false;
+        if (outcome.status != NLM_INVALID_ARGUMENT) {
+            return conform_fail(t->result, "expected an invalid argument, got: %s", nlm_status_text(outcome.status));
+        }
+        if (!t->result->message[0])
+            return conform_fail(t->result, "an invalid argument, but no sentence that says which");
+    }
+    return true;
+}
+
+/* ---- planning ---- */
+
+/* What the op could never be run with. */
+static void spoil(spec_instance *in) {
+    nlm_tensor *first = &in->tensors[0].desc;
+    nlm_tensor *last = NULL; /* the first output with several rows */
+    for (int i = in->n_tensors - 1; i >= 0; i--) {
+        if (in->tensors[i].is_written && in->tensors[i].desc.rank > 1) last = &in->tensors[i].desc;
+    }
+    switch (in->c.refuse) {
+        case SPEC_REFUSE_flags: in->args.head.flags |= 1u << 30; break;
+        case SPEC_REFUSE_size: in->args.head.struct_size = in->c.spec->args_bytes - 8; break;
+        case SPEC_REFUSE_missing: nlm_args_set_tensor(&in->args, in->tensors[0].field, NULL); break;
+        case SPEC_REFUSE_type: first->dtype = 99; break;
+        case SPEC_REFUSE_rank: first->rank = 0; break;
+        case SPEC_REFUSE_layout: first->layout = 0x7A7A7A7A; break;
+        case SPEC_REFUSE_shape: first->shape[0]++; break;
+        case SPEC_REFUSE_overlap: last->stride_bytes[0] = 0; break;
+        default: break;
+    }
+}
+
+/* The device's own answer, as it gives it. */
+static bool ask(trial *t, nlm_caps_v1 *caps) {
+    *caps = (nlm_caps_v1){.struct_size = sizeof *caps};
+    if (!nlm_ops_has(&t->device->ops, t->in.c.op)) {
+        t->result->verdict = CONFORM_UNSUPPORTED;
+        snprintf(t->result->message, sizeof t->result->message, "the device has no such op");
+        return false;
+    }
+    const nlm_status status = t->device->api.query(t->device->api.self, t->in.c.op, &t->in.args, 1, caps);
+    if (status == NLM_OK) return true;
+    if (status != NLM_UNSUPPORTED) return conform_fail(t->result, "query answers %s", nlm_status_text(status));
+    if (!memchr(caps->reason, 0, sizeof caps->reason)) return conform_fail(t->result, "query's reason has no end");
+    if (!caps->reason[0]) return conform_fail(t->result, "not supported, but no reason is given");
+    t->result->verdict = CONFORM_UNSUPPORTED;
+    snprintf(t->result->message, sizeof t->result->message, "%s", caps->reason);
+    return false;
+}
+
+/* Whether the device takes the case; data is not there yet, as when a graph is planned. */
+static bool plan_case(trial *t) {
+    nlm_caps_v1 caps;
+    for (int i = 0; i < t->in.n_tensors; i++) t->in.tensors[i].desc.data = NULL;
+    const bool is_taken = ask(t, &caps);
+    for (int i = 0; i < t->in.n_tensors; i++) {
+        const spec_tensor *tensor = &t->in.tensors[i];
+        t->in.tensors[i].desc.data = tensor->shares >= 0 ? t->in.tensors[tensor->shares].image : tensor->image;
+    }
+    t->layout = caps.weight_layout;
+    return is_taken;
+}
+
+static bool check_refusal(trial *t) {
+    spoil(&t->in);
+    if (!plan_case(t)) {
+        if (t->result->verdict == CONFORM_UNSUPPORTED) t->result->verdict = CONFORM_PASSED;
+        return t->result->verdict == CONFORM_PASSED;
+    }
+    return conform_fail(t->result, "query accepts arguments that cannot run");
+}
+
+static bool run_trial(trial *t, const conform_options *options) {
+    if (!plan_case(t)) return false;
+    if (t->in.c.refuse != SPEC_REFUSE_nothing) return check_refusal(t);
+    if (!prepare_images(t)) return false;
+    if (t->in.c.bad != SPEC_BAD_none) return run_bad(t);
+    return run_whole(t, options->is_strict) && run_parts(t);
+}
+
+void conform_run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                      const char *name, conform_result *result) {
+    nlm_error err = NLM_ERROR_INIT;
+    spec_case c;
+    trial t = {.pools = pools, .device = device, .result = result};
+    result->verdict = CONFORM_NOT_RUN;
+    if (spec_parse(name, &c, &err) != NLM_OK || spec_build(&c, (uint64_t)options->seed, &t.in, &err) != NLM_OK) {
+        conform_fail(result, "%s", err.msg);
+        return;
+    }
+    if (run_trial(&t, options)) {
+        result->verdict = CONFORM_PASSED;
+        result->message[0] = 0;
+    }
+    release(&t);
+}

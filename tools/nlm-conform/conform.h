@@ -1,0 +1,121 @@
+/* nlm-conform: certifies a backend. What its parts share. */
+#ifndef NLM_CONFORM_H
+#define NLM_CONFORM_H
+
+#include "base/threads.h"
+#include "plugin/plugins.h"
+#include "specs/spec.h"
+
+typedef struct conform_options {
+    const char *backend; /* or NULL */
+    const char *library; /* or NULL */
+    const char *filter;  /* an op, or a case's name; NULL: all */
+    int64_t seed;
+    int64_t timeout_s; /* a case */
+    bool is_strict;    /* bounds of f32 activations for every weight type */
+    bool is_complete;  /* a case the device does not support fails */
+    bool is_json;
+} conform_options;
+
+typedef enum conform_verdict {
+    CONFORM_NOT_RUN,
+    CONFORM_PASSED,
+    CONFORM_FAILED,
+    CONFORM_UNSUPPORTED,
+    CONFORM_VERDICTS
+} conform_verdict;
+
+typedef struct conform_result {
+    conform_verdict verdict;
+    double error;       /* the greatest error, as a part of what is allowed */
+    double nmse;        /* squared error over squared expected magnitude */
+    char message[1024]; /* why it failed, or is not supported */
+} conform_result;
+
+/* A case of the run, and in the shared memory of parent and child what became of it. */
+typedef struct conform_case {
+    char name[SPEC_NAME_BYTES];
+    nlm_op op;
+    int level;
+    conform_result result;
+} conform_case;
+
+/* Sets verdict FAILED and the sentence; returns false. */
+bool conform_fail(conform_result *result, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- open.c: the device under test ---- */
+
+/* Both are set even on failure, to be given to conform_close. Errors: as nlm_plugins_create, _add_library
+ * and _open; UNSUPPORTED (refused, or not a sliced device in host memory). */
+nlm_status conform_open(const conform_options *options, nlm_plugins **out_plugins, nlm_device **out, nlm_error *err);
+void conform_close(nlm_plugins *plugins, nlm_device *device);
+
+/* ---- drive.c: one op on nth workers ---- */
+
+#define CONFORM_THREADS 8
+
+typedef struct conform_pools {
+    nlm_pool *pools[CONFORM_THREADS + 1]; /* by number of threads, made when first wanted */
+} conform_pools;
+
+typedef struct conform_call {
+    const nlm_device *device;
+    nlm_op op;
+    const void *args;
+    const int32_t *live_rows;
+    void *workspace;
+    uint64_t workspace_bytes;
+    void *scratch[CONFORM_THREADS];
+    uint64_t scratch_bytes;
+} conform_call;
+
+/* The status of the op: that of the first worker to fail, with its sentence. */
+nlm_status conform_drive(conform_pools *pools, const conform_call *call, uint32_t nth, nlm_error *err);
+
+/* ---- place.c: a case's tensors in guarded memory, run once ---- */
+
+/* What to run of a case, and how. */
+typedef struct conform_plan {
+    uint32_t nth;
+    uint32_t layout;          /* of the weights, as query asked */
+    bool at_start;            /* buffers begin right after a guard page; else they end right before one */
+    int64_t row_from, row_to; /* rows of the batch; all if both are 0 */
+    int64_t sequence;         /* a sequence of the batch; -1: all */
+} conform_plan;
+
+/* Memory of the tensors, by index; those that share another's memory, or are only read, may be NULL. */
+typedef struct conform_images {
+    uint8_t *data[NLM_OP_MAX_FIELDS];
+} conform_images;
+
+typedef struct conform_outcome {
+    nlm_status status; /* the op's */
+    bool is_refused;   /* query turned this part of the rows down: nothing ran */
+} conform_outcome;
+
+/* Reads states and outputs from *images, runs, and writes what the op wrote back there. Fails the result
+ * when memory was touched that should not be, or when query turns down what it took before. */
+bool conform_place_and_run(conform_pools *pools, const nlm_device *device, spec_instance *in,
+                           const conform_plan *plan, conform_images *images, conform_outcome *outcome,
+                           conform_result *result);
+
+/* ---- judge.c: is it right ---- */
+
+bool conform_judge(spec_instance *in, const conform_images *images, bool is_strict, conform_result *result);
+
+/* ---- case.c: everything about one case ---- */
+
+void conform_run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                      const char *name, conform_result *result);
+
+/* ---- supervise.c: cases in child processes ---- */
+
+/* Runs all cases; a crash or a hang is that case's failure. Errors: the device cannot be opened. */
+nlm_status conform_supervise(const conform_options *options, conform_case *cases, size_t count, nlm_error *err);
+
+/* ---- report.c ---- */
+
+/* Prints failures, a table a level and the verdict; returns whether the backend passed. */
+bool conform_report(const conform_options *options, const conform_case *cases, size_t count);
+
+#endif

@@ -1,0 +1,78 @@
+#include <stdatomic.h>
+
+#include "base/status.h"
+#include "conform.h"
+
+typedef struct drive {
+    const conform_call *call;
+    nlm_pool *pool;
+    atomic_int first_failure; /* worker + 1 of the first that failed for a reason of its own */
+    nlm_status statuses[CONFORM_THREADS];
+    nlm_error errors[CONFORM_THREADS];
+} drive;
+
+typedef struct worker {
+    drive *drive;
+    uint32_t ith;
+} worker;
+
+static nlm_status wait_for_all(const nlm_exec_v1 *x) {
+    const worker *w = x->host;
+    return nlm_pool_barrier(w->drive->pool, w->ith);
+}
+
+/* The typed slot of an op, called with its untyped arguments. */
+static nlm_status call_slot(const nlm_ops_v1 *ops, nlm_op op, const nlm_exec_v1 *x, const void *args) {
+    switch (op) {
+#define NLM_OP(number, name) \
+    case number:             \
+        return ops->name(x, args);
+#include <nlm/ops.def>
+#undef NLM_OP
+        default: return NLM_UNSUPPORTED;
+    }
+}
+
+static void work(void *user, uint32_t ith, uint32_t nth) {
+    drive *d = user;
+    const conform_call *call = d->call;
+    worker self = {d, ith};
+    nlm_exec_v1 x = {
+        .struct_size = sizeof x,
+        .ith = ith,
+        .nth = nth,
+        .device = call->device->api.self,
+        .workspace = call->workspace,
+        .workspace_bytes = call->workspace_bytes,
+        .scratch = call->scratch[ith],
+        .scratch_bytes = call->scratch_bytes,
+        .live_rows = call->live_rows,
+        .barrier = wait_for_all,
+        .host = &self,
+        .error = &d->errors[ith],
+    };
+    d->statuses[ith] = call_slot(&call->device->ops, call->op, &x, call->args);
+    if (d->statuses[ith] == NLM_OK) return;
+    int none = 0;
+    if (d->statuses[ith] != NLM_CANCELLED) atomic_compare_exchange_strong(&d->first_failure, &none, (int)ith + 1);
+    nlm_pool_break(d->pool);
+}
+
+nlm_status conform_drive(conform_pools *pools, const conform_call *call, uint32_t nth, nlm_error *err) {
+    if (!pools->pools[nth]) {
+        const nlm_pool_options options = {.threads = nth, .is_unbound = true};
+        NLM_TRY(nlm_pool_create(&options, &pools->pools[nth], err));
+    }
+    drive d = {.call = call, .pool = pools->pools[nth]};
+    for (uint32_t i = 0; i < nth; i++) d.errors[i] = (nlm_error)NLM_ERROR_INIT;
+    nlm_pool_run(d.pool, work, &d);
+    const int failed = atomic_load(&d.first_failure);
+    if (failed) {
+        *err = d.errors[failed - 1];
+        return d.statuses[failed - 1];
+    }
+    for (uint32_t i = 0; i < nth; i++) {
+        if (d.statuses[i] != NLM_OK) return nlm_fail(err, d.statuses[i], "", "a worker was cancelled by none");
+    }
+    return NLM_OK;
+}

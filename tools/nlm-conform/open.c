@@ -1,0 +1,33 @@
+#include "base/status.h"
+#include "conform.h"
+
+/* The name under which the plugin is opened; with a library, no registry is read. */
+static nlm_status add_library(nlm_plugins *plugins, const char *library, const char **out_name, nlm_error *err) {
+    const nlm_plugin_entry *entry;
+    NLM_TRY(nlm_plugins_add_library(plugins, library, &entry, err));
+    *out_name = entry->name;
+    if (entry->state == NLM_ENTRY_READY) return NLM_OK;
+    return nlm_fail(err, NLM_UNSUPPORTED, library, "%s", entry->reason);
+}
+
+static nlm_status check_kind(const nlm_device *device, nlm_error *err) {
+    if (nlm_device_is_sliced(device) && nlm_device_has_host_memory(device)) return NLM_OK;
+    return nlm_fail(err, NLM_UNSUPPORTED, device->backend,
+                    "only sliced devices whose tensors live in host memory can be certified");
+}
+
+nlm_status conform_open(const conform_options *options, nlm_plugins **out_plugins, nlm_device **out, nlm_error *err) {
+    const nlm_plugins_options discovery = {.registry = options->library ? "" : NULL};
+    const char *name = options->backend;
+    *out_plugins = NULL;
+    *out = NULL;
+    NLM_TRY(nlm_plugins_create(&discovery, out_plugins, err));
+    if (options->library) NLM_TRY(add_library(*out_plugins, options->library, &name, err));
+    NLM_TRY(nlm_plugins_open(*out_plugins, name, -1, NULL, out, err));
+    return check_kind(*out, err);
+}
+
+void conform_close(nlm_plugins *plugins, nlm_device *device) {
+    if (device) nlm_device_close(device);
+    nlm_plugins_destroy(plugins);
+}

@@ -1,0 +1,186 @@
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/status.h"
+#include "conform.h"
+#include "guard.h"
+#include "tensor/dtype.h"
+
+#define BLOCKS (NLM_OP_MAX_FIELDS + CONFORM_THREADS + 1)
+
+/* A case laid out in guarded memory for one run. */
+typedef struct stage {
+    spec_instance *in;
+    const conform_plan *plan;
+    const nlm_device *device;
+    nlm_any_args args;
+    nlm_tensor descs[NLM_OP_MAX_FIELDS];
+    int64_t first[NLM_OP_MAX_FIELDS]; /* offset in the image of where descs begin, bytes */
+    guard_block blocks[BLOCKS];       /* of the tensors by index, then workspace, then scratch */
+    int32_t live[NLM_ROWS_KINDS];
+    int32_t starts[2];
+} stage;
+
+bool conform_fail(conform_result *result, const char *format, ...) {
+    va_list args;
+    result->verdict = CONFORM_FAILED;
+    va_start(args, format);
+    vsnprintf(result->message, sizeof result->message, format, args);
+    va_end(args);
+    return false;
+}
+
+static bool is_whole(const conform_plan *plan) {
+    return plan->sequence < 0 && plan->row_from == plan->row_to;
+}
+
+/* The part of a tensor that belongs to the plan's rows or sequence. */
+static void cut(stage *s, int index) {
+    const spec_tensor *t = &s->in->tensors[index];
+    nlm_tensor *d = &s->descs[index];
+    *d = t->desc;
+    s->first[index] = 0;
+    if (is_whole(s->plan)) return;
+    int64_t from = 0, count = d->shape[0];
+    if (t->rows == SPEC_ROWS_TOKENS) {
+        from = s->plan->row_from;
+        count = s->plan->row_to - from;
+    } else if (t->rows == SPEC_ROWS_SEQS) {
+        from = s->plan->sequence;
+        count = 1;
+    } else if (t->rows == SPEC_ROWS_STARTS) {
+        count = 2;
+    }
+    d->shape[0] = count;
+    s->first[index] = from * d->stride_bytes[0];
+}
+
+/* Bytes from the first to the last element of a tensor. */
+static uint64_t span(const nlm_tensor *d) {
+    const nlm_dtype_info *type = nlm_dtype_find(d->dtype);
+    uint64_t bytes = type->block_bytes;
+    for (int i = 0; i < d->rank; i++) {
+        const int64_t steps = i == d->rank - 1 ? d->shape[i] / type->block_elements : d->shape[i];
+        if (steps == 0) return 0;
+        bytes += (uint64_t)((steps - 1) * d->stride_bytes[i]);
+    }
+    return bytes;
+}
+
+static bool is_written(const spec_instance *in, int index) {
+    for (int i = 0; i < in->n_tensors; i++) {
+        if ((i == index || in->tensors[i].shares == index) && in->tensors[i].is_written) return true;
+    }
+    return false;
+}
+
+/* A weight as the device wants it, packed in two parts as two threads would. */
+static bool place_packed(stage *s, int index) {
+    const nlm_device_v1 *api = &s->device->api;
+    const spec_tensor *t = &s->in->tensors[index];
+    const uint32_t role = t->field->use & NLM_FIELD_EMBED ? NLM_ROLE_EMBED : NLM_ROLE_MATMUL;
+    guard_block *block = &s->blocks[index];
+    nlm_pack_info_v1 info = {.struct_size = sizeof info};
+    if (!api->pack_size || !api->pack) return false;
+    if (api->pack_size(api->self, &t->desc, s->plan->layout, role, &info, NULL) != NLM_OK) return false;
+    if (!guard_alloc(block, t->field->name, info.bytes, 64, s->plan->at_start)) return false;
+    const int64_t rows = t->desc.shape[0], step = info.row_multiple > 0 ? info.row_multiple : 1;
+    const int64_t middle = rows / 2 / step * step;
+    if (api->pack(api->self, &t->desc, s->plan->layout, role, middle, rows, block->data, NULL) != NLM_OK)
+        return false;
+    if (api->pack(api->self, &t->desc, s->plan->layout, role, 0, middle, block->data, NULL) != NLM_OK) return false;
+    s->descs[index].data = block->data;
+    s->descs[index].layout = s->plan->layout;
+    guard_protect(block);
+    return true;
+}
+
+static bool place_tensor(stage *s, int index, const conform_images *images) {
+    spec_tensor *t = &s->in->tensors[index];
+    const uint64_t alignment = s->device->info.alignment_bytes ? s->device->info.alignment_bytes : 64;
+    guard_block *block = &s->blocks[index];
+    cut(s, index);
+    if (s->plan->layout != NLM_LAYOUT_ROW_MAJOR && (t->field->use & NLM_FIELD_WEIGHT)) return place_packed(s, index);
+    if (t->shares >= 0) {
+        s->descs[index].data = s->blocks[t->shares].data;
+        return true;
+    }
+    if (!guard_alloc(block, t->field->name, span(&s->descs[index]), alignment, s->plan->at_start)) return false;
+    const uint8_t *from = images->data[index] ? images->data[index] : t->image;
+    if (block->bytes) memcpy(block->data, from + s->first[index], block->bytes);
+    if (t->rows == SPEC_ROWS_STARTS && !is_whole(s->plan)) memcpy(block->data, s->starts, sizeof s->starts);
+    s->descs[index].data = block->data;
+    if (!is_written(s->in, index)) guard_protect(block);
+    return true;
+}
+
+static bool place_all(stage *s, const conform_images *images) {
+    memcpy(s->live, s->in->live, sizeof s->live);
+    s->args = s->in->args;
+    if (!is_whole(s->plan)) {
+        const int64_t rows = s->plan->row_to - s->plan->row_from;
+        s->live[NLM_ROWS_TOKENS] = (int32_t)rows;
+        s->live[NLM_ROWS_SEQS] = 1;
+        s->starts[1] = (int32_t)rows;
+    }
+    for (int i = 0; i < s->in->n_tensors; i++) {
+        if (!place_tensor(s, i, images)) return false;
+        nlm_args_set_tensor(&s->args, s->in->tensors[i].field, &s->descs[i]);
+    }
+    return true;
+}
+
+/* Asks for what is really going to run, and gives exactly the memory that is asked for. */
+static bool prepare_call(stage *s, conform_call *call, conform_outcome *outcome, conform_result *result) {
+    const nlm_device *device = s->device;
+    nlm_caps_v1 caps;
+    if (nlm_device_query(device, s->in->c.op, &s->args, s->plan->nth, &caps) != NLM_OK) {
+        outcome->is_refused = true;
+        if (!is_whole(s->plan)) return true;
+        return conform_fail(result, "supported when planned, but not with %u threads: %s", s->plan->nth, caps.reason);
+    }
+    *call = (conform_call){.device = device, .op = s->in->c.op, .args = &s->args, .live_rows = s->live};
+    guard_block *block = &s->blocks[NLM_OP_MAX_FIELDS];
+    if (caps.workspace_bytes) {
+        if (!guard_alloc(block, "the workspace", caps.workspace_bytes, 64, s->plan->at_start)) return false;
+        call->workspace = block->data;
+        call->workspace_bytes = caps.workspace_bytes;
+    }
+    for (uint32_t i = 0; caps.scratch_bytes && i < s->plan->nth; i++) {
+        if (!guard_alloc(++block, "a worker's scratch", caps.scratch_bytes, 64, s->plan->at_start)) return false;
+        call->scratch[i] = block->data;
+        call->scratch_bytes = caps.scratch_bytes;
+    }
+    return true;
+}
+
+static bool collect(stage *s, conform_images *images, conform_result *result) {
+    for (int i = 0; i < BLOCKS; i++) {
+        if (!s->blocks[i].map || guard_is_intact(&s->blocks[i])) continue;
+        return conform_fail(result, "writes beside %s", s->blocks[i].name);
+    }
+    for (int i = 0; i < s->in->n_tensors; i++) {
+        const guard_block *block = &s->blocks[i];
+        if (block->bytes && images->data[i]) memcpy(images->data[i] + s->first[i], block->data, block->bytes);
+    }
+    return true;
+}
+
+bool conform_place_and_run(conform_pools *pools, const nlm_device *device, spec_instance *in,
+                           const conform_plan *plan, conform_images *images, conform_outcome *outcome,
+                           conform_result *result) {
+    *outcome = (conform_outcome){NLM_OK, false};
+    stage s = {.in = in, .plan = plan, .device = device};
+    conform_call call;
+    nlm_error err = NLM_ERROR_INIT;
+    bool is_sound = place_all(&s, images) || conform_fail(result, "a tensor could not be placed or packed");
+    is_sound = is_sound && prepare_call(&s, &call, outcome, result);
+    if (is_sound && !outcome->is_refused) {
+        outcome->status = conform_drive(pools, &call, plan->nth, &err);
+        snprintf(result->message, sizeof result->message, "%s", err.msg);
+        is_sound = collect(&s, images, result);
+    }
+    for (int i = 0; i < BLOCKS; i++) guard_free(&s.blocks[i]);
+    return is_sound;
+}

@@ -1,0 +1,131 @@
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "conform.h"
+#include "guard.h"
+
+/* What parent and child share. A child works through the cases from `next`; a parent starts another one
+ * behind the case that ended the last. */
+typedef struct board {
+    atomic_size_t next;
+    nlm_status open_status;
+    nlm_error open_error;
+    char *message; /* of the case under way, for the fault handler */
+    conform_case cases[];
+} board;
+
+enum { CHILD_DONE = 0, CHILD_CANNOT_OPEN = 3, CHILD_FAULT = 4 };
+
+static void leave_after_fault(void) {
+    _exit(CHILD_FAULT);
+}
+
+static int work(const conform_options *options, board *b, size_t count) {
+    nlm_plugins *plugins;
+    nlm_device *device;
+    conform_pools pools = {{NULL}};
+    guard_on_fault(&b->message, sizeof b->cases[0].result.message, leave_after_fault);
+    b->open_error = (nlm_error)NLM_ERROR_INIT;
+    b->open_status = conform_open(options, &plugins, &device, &b->open_error);
+    if (b->open_status != NLM_OK) {
+        conform_close(plugins, device);
+        return CHILD_CANNOT_OPEN;
+    }
+    for (size_t i = atomic_load(&b->next); i < count; i++) {
+        b->message = b->cases[i].result.message;
+        conform_run_case(&pools, device, options, b->cases[i].name, &b->cases[i].result);
+        atomic_store(&b->next, i + 1);
+    }
+    for (uint32_t i = 1; i <= CONFORM_THREADS; i++) {
+        if (pools.pools[i]) nlm_pool_destroy(pools.pools[i]);
+    }
+    conform_close(plugins, device);
+    return CHILD_DONE;
+}
+
+/* Waits for the child to end, or for a case to take longer than timeout_s: then kills it. */
+static int wait_for(pid_t child, const board *b, int64_t timeout_s, bool *out_is_late) {
+    const struct timespec poll = {.tv_sec = 1};
+    const uint64_t limit_ns = (uint64_t)timeout_s * UINT64_C(1000000000);
+    size_t seen = atomic_load(&b->next);
+    uint64_t since = nlm_clock_ns();
+    sigset_t ended;
+    int status = 0;
+    sigemptyset(&ended);
+    sigaddset(&ended, SIGCHLD);
+    *out_is_late = false;
+    while (waitpid(child, &status, WNOHANG) == 0) {
+        sigtimedwait(&ended, NULL, &poll);
+        const size_t now = atomic_load(&b->next);
+        if (now != seen) since = nlm_clock_ns();
+        seen = now;
+        if (nlm_clock_ns() - since < limit_ns) continue;
+        *out_is_late = true;
+        kill(child, SIGKILL);
+        waitpid(child, &status, 0);
+        break;
+    }
+    return status;
+}
+
+/* The case under way when the child ended is the one that ended it. */
+static void blame(board *b, size_t index, int status, bool is_late, int64_t timeout_s) {
+    conform_result *result = &b->cases[index].result;
+    if (is_late) {
+        conform_fail(result, "not done after %lld s", (long long)timeout_s);
+    } else if (WIFSIGNALED(status)) {
+        conform_fail(result, "the process died of signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    } else if (WEXITSTATUS(status) == CHILD_FAULT) {
+        result->verdict = CONFORM_FAILED; /* the handler has said why */
+    } else {
+        conform_fail(result, "the process exited with status %d", WEXITSTATUS(status));
+    }
+}
+
+static nlm_status run_children(const conform_options *options, board *b, size_t count, nlm_error *err) {
+    size_t at;
+    while ((at = atomic_load(&b->next)) < count) {
+        bool is_late;
+        fflush(NULL);
+        const pid_t child = fork();
+        if (child < 0) return nlm_fail_errno(err, NLM_INTERNAL, "fork", "cannot start a child process");
+        if (child == 0) _exit(work(options, b, count));
+        const int status = wait_for(child, b, options->timeout_s, &is_late);
+        const bool is_exit = !is_late && WIFEXITED(status);
+        if (is_exit && WEXITSTATUS(status) == CHILD_CANNOT_OPEN) {
+            if (err) *err = b->open_error;
+            return b->open_status;
+        }
+        at = atomic_load(&b->next);
+        if (at == count) break; /* a child that fails after its last case has nothing to answer for here */
+        blame(b, at, status, is_late, options->timeout_s);
+        atomic_store(&b->next, at + 1);
+    }
+    return NLM_OK;
+}
+
+nlm_status conform_supervise(const conform_options *options, conform_case *cases, size_t count, nlm_error *err) {
+    const size_t bytes = sizeof(board) + count * sizeof *cases;
+    board *b = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (b == MAP_FAILED) return nlm_fail_errno(err, NLM_OUT_OF_MEMORY, "mmap", "no memory for %zu cases", count);
+    sigset_t ended, before;
+    sigemptyset(&ended);
+    sigaddset(&ended, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &ended, &before);
+    memcpy(b->cases, cases, count * sizeof *cases);
+    const nlm_status status = run_children(options, b, count, err);
+    memcpy(cases, b->cases, count * sizeof *cases);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    munmap(b, bytes);
+    return status;
+}
