@@ -19,7 +19,8 @@ static bool special_token(const nlm_vocab *vocab, size_t id, nlm_special_token *
     const uint8_t type = vocab->types[id];
     const bool is_control = type == NLM_TOKEN_CONTROL || type == NLM_TOKEN_UNKNOWN;
     if (!is_control && type != NLM_TOKEN_USER_DEFINED) return false;
-    *out = (nlm_special_token){vocab->spelled[id], (int32_t)id, is_control};
+    const uint32_t kind = is_control ? NLM_SPECIAL_CONTROL : NLM_SPECIAL_USER_DEFINED;
+    *out = (nlm_special_token){vocab->spelled[id], (int32_t)id, kind};
     return out->text.length > 0;
 }
 
@@ -36,7 +37,7 @@ nlm_status nlm_specials_create(const nlm_vocab *vocab, nlm_specials *out, nlm_er
         out->tokens[out->count++] = token;
         const unsigned char first = (unsigned char)token.text.data[0];
         out->first[first + 1]++;
-        if (!token.is_control) out->starts_user_defined[first] = true;
+        out->kinds_of_first[first] |= (uint8_t)token.kind;
     }
     qsort(out->tokens, out->count, sizeof *out->tokens, compare_tokens);
     for (size_t i = 0; i < 256; i++) out->first[i + 1] += out->first[i];
@@ -82,8 +83,8 @@ static bool match_at(nlm_special_scan *scan, size_t from, nlm_special_match *out
     for (uint32_t depth = 1; low < high; depth++) {
         for (bool is_taken = false; low < high && tokens[low].text.length == depth; low++) {
             const size_t to = from + depth;
-            const bool may_stand =
-                !tokens[low].is_control || (scan->with_control && !touches_user_span(scan, from, to));
+            const bool may_stand = (tokens[low].kind & scan->kinds) &&
+                                   !(tokens[low].kind == NLM_SPECIAL_CONTROL && touches_user_span(scan, from, to));
             if (!may_stand || is_taken) continue;
             *out = (nlm_special_match){from, to, tokens[low].id};
             is_taken = found = true;
@@ -100,10 +101,8 @@ bool nlm_specials_next(nlm_special_scan *scan, size_t from, nlm_special_match *o
     const nlm_specials *specials = scan->specials;
     if (specials->count == 0) return false;
     for (size_t at = from; at < scan->length; at++) {
-        const unsigned byte = (unsigned char)scan->text[at];
-        const bool may_start = scan->with_control ? specials->first[byte] != specials->first[byte + 1]
-                                                  : specials->starts_user_defined[byte];
-        if (may_start && match_at(scan, at, out)) return true;
+        const unsigned char first = (unsigned char)scan->text[at];
+        if ((specials->kinds_of_first[first] & scan->kinds) && match_at(scan, at, out)) return true;
     }
     return false;
 }

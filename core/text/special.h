@@ -7,17 +7,22 @@
 #include "text/tokenizer.h"
 #include "text/vocab.h"
 
+typedef enum nlm_special_kinds {
+    NLM_SPECIAL_USER_DEFINED = 1,
+    NLM_SPECIAL_CONTROL = 2 /* and unknown */
+} nlm_special_kinds;
+
 typedef struct nlm_special_token {
     nlm_bytes text;
     int32_t id;
-    bool is_control;
+    uint32_t kind; /* one of nlm_special_kinds */
 } nlm_special_token;
 
 typedef struct nlm_specials {
     nlm_special_token *tokens; /* sorted by bytes, a prefix before what it begins */
     size_t count;
-    uint32_t first[257]; /* tokens[first[b] .. first[b+1]) begin with byte b */
-    bool starts_user_defined[256];
+    uint32_t first[257];         /* tokens[first[b] .. first[b+1]) begin with byte b */
+    uint8_t kinds_of_first[256]; /* of those that begin with a byte: nlm_special_kinds */
 } nlm_specials;
 
 /* Looks the tokens up in the vocabulary, whose text it borrows. */
@@ -29,7 +34,7 @@ typedef struct nlm_special_scan {
     const nlm_specials *specials;
     const char *text;
     size_t length;
-    bool with_control;
+    uint32_t kinds;                   /* to find: nlm_special_kinds */
     const nlm_text_spans *user_spans; /* control tokens do not touch these; or NULL */
     size_t next_span;                 /* of user_spans: those before have been passed */
 } nlm_special_scan;

@@ -182,9 +182,8 @@ void nlm_spm_release(nlm_spm *spm) {
 typedef struct encoding {
     const nlm_spm *spm;
     nlm_merger *merger; /* the stretch since the last cut */
-    const char *text;
+    const char *text;   /* as normalise leaves it: a space stands for U+2581 */
     size_t length;
-    uint32_t last_code; /* of the stretch */
     nlm_ids *out;
     nlm_error *err;
 } encoding;
@@ -236,44 +235,72 @@ static nlm_status flush(encoding *e) {
     return NLM_OK;
 }
 
-static nlm_status push(encoding *e, uint32_t code, int32_t symbol, size_t offset) {
-    if (e->merger->count > 0 && !may_join(e->spm, e->last_code, code)) NLM_TRY(flush(e));
-    e->last_code = code;
-    return nlm_merger_push(e->merger, symbol, (uint32_t)offset) ? NLM_OK : out_of_memory(e->err);
-}
-
-static nlm_status push_space(encoding *e, size_t offset) {
-    return push(e, NLM_SPACE_MARK_CODE, e->spm->space_symbol, offset);
-}
-
-static nlm_status push_all(encoding *e, bool with_prefix) {
+/* Text without special tokens. */
+static nlm_status encode_plain(encoding *e, size_t from, size_t to) {
     const nlm_spm *spm = e->spm;
-    const bool collapses = spm->vocab->removes_extra_whitespaces;
-    bool owes_space = with_prefix, has_begun = false;
+    uint32_t before = 0;
     size_t bytes;
-    for (size_t at = 0; at < e->length; at += bytes) {
-        const uint32_t code = nlm_utf8_next(e->text + at, e->length - at, &bytes);
-        if (code == ' ' && collapses) {
-            owes_space = has_begun || with_prefix;
-            continue;
-        }
-        if (owes_space) NLM_TRY(push_space(e, at));
-        owes_space = false;
-        has_begun = true;
-        if (code_of(code) == NLM_SPACE_MARK_CODE) {
-            NLM_TRY(push_space(e, at));
-            continue;
-        }
-        const int32_t symbol =
-            code < 128 ? spm->ascii_symbols[code] : nlm_piece_map_find(&spm->symbols, e->text + at, bytes);
-        NLM_TRY(push(e, code, symbol, at));
+    for (size_t at = from; at < to; at += bytes) {
+        const uint32_t code = code_of(nlm_utf8_next(e->text + at, to - at, &bytes));
+        const int32_t symbol = code == NLM_SPACE_MARK_CODE ? spm->space_symbol
+                               : code < 128                ? spm->ascii_symbols[code]
+                                                           : nlm_piece_map_find(&spm->symbols, e->text + at, bytes);
+        if (e->merger->count > 0 && !may_join(spm, before, code)) NLM_TRY(flush(e));
+        if (!nlm_merger_push(e->merger, symbol, (uint32_t)at)) return out_of_memory(e->err);
+        before = code;
     }
     return flush(e);
 }
 
-nlm_status nlm_spm_encode(const nlm_spm *spm, nlm_merger *merger, const char *text, size_t length, bool with_prefix,
-                          nlm_ids *out, nlm_error *err) {
-    encoding e = {.spm = spm, .merger = merger, .text = text, .length = length, .out = out, .err = err};
+static nlm_status encode_all(encoding *e, const nlm_specials *specials) {
+    nlm_special_scan scan = {
+        .specials = specials, .text = e->text, .length = e->length, .kinds = NLM_SPECIAL_USER_DEFINED};
+    nlm_special_match match;
+    size_t done = 0;
+    for (; nlm_specials_next(&scan, done, &match); done = match.to) {
+        NLM_TRY(encode_plain(e, done, match.from));
+        NLM_TRY(nlm_emit_id(match.id, e->out, e->err));
+    }
+    return encode_plain(e, done, e->length);
+}
+
+/* Runs of spaces become one; those at the ends go. */
+static void append_collapsed(const char *text, size_t length, nlm_str *out) {
+    const size_t start = out->length;
+    for (size_t at = 0; at < length;) {
+        const char *space = memchr(text + at, ' ', length - at);
+        const size_t end = space ? (size_t)(space - text) : length;
+        if (end > at && out->length > start) nlm_str_append(out, " ", 1);
+        nlm_str_append(out, text + at, end - at);
+        at = end + 1;
+    }
+}
+
+/* The text as it is merged: the space of the space-prefix rule in front, and U+2581 a space, since the
+ * vocabulary cannot tell the two apart. */
+static void normalise(const nlm_vocab *vocab, const char *text, size_t length, nlm_str *out) {
+    nlm_str collapsed = {0};
+    if (vocab->removes_extra_whitespaces) {
+        append_collapsed(text, length, &collapsed);
+        text = collapsed.length ? collapsed.data : "";
+        length = collapsed.length;
+    }
+    if (vocab->adds_space_prefix && length > 0) nlm_str_append(out, " ", 1);
+    while (length > 0) {
+        const char *mark = memmem(text, length, NLM_SPACE_MARK, NLM_SPACE_MARK_LENGTH);
+        const size_t plain = mark ? (size_t)(mark - text) : length;
+        nlm_str_append(out, text, plain);
+        if (!mark) break;
+        nlm_str_append(out, " ", 1);
+        text += plain + NLM_SPACE_MARK_LENGTH;
+        length -= plain + NLM_SPACE_MARK_LENGTH;
+    }
+    if (collapsed.has_failed) out->has_failed = true;
+    nlm_str_release(&collapsed);
+}
+
+nlm_status nlm_spm_encode(const nlm_spm *spm, const nlm_specials *specials, nlm_merger *merger, const char *text,
+                          size_t length, nlm_ids *out, nlm_error *err) {
     nlm_merge_parts *parts = NULL;
     if (spm->has_unused) {
         const size_t bytes = (spm->vocab->count + spm->extra_count) * sizeof *parts;
@@ -281,10 +308,14 @@ nlm_status nlm_spm_encode(const nlm_spm *spm, nlm_merger *merger, const char *te
         if (!parts) return out_of_memory(err);
         memset(parts, 0xFF, bytes); /* all -1: merged from nothing */
     }
+    nlm_str normal = {0};
+    normalise(spm->vocab, text, length, &normal);
     merger->parts = parts;
     merger->count = 0;
-    const nlm_status status = push_all(&e, with_prefix);
+    encoding e = {.spm = spm, .merger = merger, .text = normal.data, .length = normal.length, .out = out, .err = err};
+    const nlm_status status = normal.has_failed ? out_of_memory(err) : encode_all(&e, specials);
     merger->parts = NULL;
+    nlm_str_release(&normal);
     free(parts);
     return status;
 }

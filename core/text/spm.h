@@ -4,6 +4,7 @@
 #define NLM_TEXT_SPM_H
 
 #include "text/merge.h"
+#include "text/special.h"
 #include "text/tokenizer.h"
 #include "text/vocab.h"
 
@@ -25,9 +26,10 @@ typedef struct nlm_spm {
 nlm_status nlm_spm_create(const nlm_vocab *vocab, const nlm_gguf *gguf, nlm_spm *out, nlm_error *err);
 void nlm_spm_release(nlm_spm *spm);
 
-/* Appends the ids of text[0..length), length > 0, which holds no special token. with_prefix: put the
- * space of the space-prefix rule in front. `merger` is scratch. */
-nlm_status nlm_spm_encode(const nlm_spm *spm, nlm_merger *merger, const char *text, size_t length, bool with_prefix,
-                          nlm_ids *out, nlm_error *err);
+/* Appends the ids of text[0..length), which holds no control token; the space of the space-prefix rule is
+ * put in front. User-defined tokens are cut out of what results, as the sentencepiece library does.
+ * `merger` is scratch. */
+nlm_status nlm_spm_encode(const nlm_spm *spm, const nlm_specials *specials, nlm_merger *merger, const char *text,
+                          size_t length, nlm_ids *out, nlm_error *err);
 
 #endif

@@ -107,12 +107,17 @@ void nlm_tokenizer_destroy(nlm_tokenizer *tokenizer) {
 }
 
 /* Text between special tokens. */
-static nlm_status encode_plain(const nlm_tokenizer *tokenizer, nlm_merger *merger, const char *text, size_t length,
+static nlm_status encode_plain(const nlm_tokenizer *t, nlm_merger *merger, const char *text, size_t length,
                                nlm_ids *out, nlm_error *err) {
     if (length == 0) return NLM_OK;
-    if (!tokenizer->vocab.is_spm) return nlm_bpe_encode(&tokenizer->bpe, merger, text, length, out, err);
-    /* The space goes in front of the text and again after each special token. */
-    return nlm_spm_encode(&tokenizer->spm, merger, text, length, tokenizer->vocab.adds_space_prefix, out, err);
+    return t->vocab.is_spm ? nlm_spm_encode(&t->spm, &t->specials, merger, text, length, out, err)
+                           : nlm_bpe_encode(&t->bpe, merger, text, length, out, err);
+}
+
+/* What is cut out of the text as it stands. SentencePiece finds user-defined tokens later. */
+static uint32_t special_kinds(const nlm_tokenizer *tokenizer, uint32_t flags) {
+    return (tokenizer->vocab.is_spm ? 0u : (uint32_t)NLM_SPECIAL_USER_DEFINED) |
+           (flags & NLM_ENCODE_SPECIAL ? (uint32_t)NLM_SPECIAL_CONTROL : 0u);
 }
 
 static nlm_status encode_all(const nlm_tokenizer *tokenizer, nlm_special_scan *scan, uint32_t flags, nlm_ids *out,
@@ -142,7 +147,7 @@ nlm_status nlm_tokenizer_encode_spans(const nlm_tokenizer *tokenizer, const char
     nlm_special_scan scan = {.specials = &tokenizer->specials,
                              .text = text,
                              .length = length,
-                             .with_control = flags & NLM_ENCODE_SPECIAL,
+                             .kinds = special_kinds(tokenizer, flags),
                              .user_spans = user_spans};
     nlm_merger merger = {0};
     const size_t before = out->count;
@@ -194,11 +199,10 @@ nlm_status nlm_tokenizer_decode_all(const nlm_tokenizer *tokenizer, const int32_
     bool owes_space = vocab->adds_space_prefix;
     for (size_t i = 0; i < count; i++) {
         NLM_TRY(check_id(tokenizer, ids[i], err));
-        const uint8_t type = vocab->types[ids[i]];
-        if (is_hidden(vocab, ids[i]) || type == NLM_TOKEN_USER_DEFINED) {
+        if (is_hidden(vocab, ids[i])) {
             NLM_TRY(nlm_tokenizer_decode(tokenizer, ids[i], with_special, out, err));
-            /* An unknown stands in the middle of a text; the others end one. */
-            if (type != NLM_TOKEN_UNKNOWN) owes_space = vocab->adds_space_prefix;
+            /* After a control token the encoder begins anew; an unknown stands in the middle of a text. */
+            owes_space = vocab->adds_space_prefix && vocab->types[ids[i]] == NLM_TOKEN_CONTROL;
             continue;
         }
         nlm_bytes bytes = vocab->spelled[ids[i]];

@@ -26,8 +26,12 @@ enum {
     NLM_ENCODE_SPECIAL = 2 /* text that spells a control token becomes that token (templates; not user text) */
 };
 
-/* Appends the ids of text[0..length), which may hold any bytes. Time linear in length (n log n in the
- * longest word). Thread-safe on one tokenizer. */
+/* Appends the ids of text[0..length), which may hold any bytes. User-defined tokens are found in it
+ * always. What the vocabulary cannot spell becomes its unknown token, or U+FFFD; a SentencePiece
+ * vocabulary takes U+2581 for a space. Time linear in length (n log n in the longest word).
+ * Errors   LIMIT (over 1 GiB), UNSUPPORTED (the vocabulary can spell neither a byte nor U+FFFD),
+ *          OUT_OF_MEMORY; *out is then as it was.
+ * Threads  safe on one tokenizer. */
 nlm_status nlm_tokenizer_encode(const nlm_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
                                 nlm_ids *out, nlm_error *err);
 
@@ -51,7 +55,8 @@ nlm_status nlm_tokenizer_encode_spans(const nlm_tokenizer *tokenizer, const char
  * `with_special`). Exact for every byte sequence. An id out of range is INVALID_ARGUMENT. */
 nlm_status nlm_tokenizer_decode(const nlm_tokenizer *tokenizer, int32_t id, bool with_special, nlm_str *out,
                                 nlm_error *err);
-/* Whole texts: as the above for each, less the space that the encoder put in front (SentencePiece). */
+/* Whole texts: as the above for each, less the spaces that the encoder put in front of the text and after
+ * control tokens (SentencePiece). */
 nlm_status nlm_tokenizer_decode_all(const nlm_tokenizer *tokenizer, const int32_t *ids, size_t count,
                                     bool with_special, nlm_str *out, nlm_error *err);
 

@@ -7,10 +7,24 @@
 
 #define KEY "tokenizer.ggml."
 
-/* Tokens that end a generation wherever they are control tokens; where a file calls them user-defined
- * they are control tokens all the same, since a chat template is what spells them. */
-static const char *const end_names[] = {
-    "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|endoftext|>", "<|end_of_text|>", "</s>", "<end_of_turn>",
+/* The tokens that chat templates are made of. Where a file calls them user-defined they are control tokens
+ * all the same: what a user writes must not spell them. */
+static const struct {
+    const char *text;
+    bool is_end; /* a control token that ends a generation */
+} template_tokens[] = {
+    {"<|im_start|>", false},
+    {"<|im_end|>", true},
+    {"<|start_header_id|>", false},
+    {"<|end_header_id|>", false},
+    {"<|eot_id|>", true},
+    {"<|eom_id|>", true},
+    {"<|end|>", true},
+    {"<|endoftext|>", true},
+    {"<|end_of_text|>", true},
+    {"</s>", true},
+    {"<start_of_turn>", false},
+    {"<end_of_turn>", true},
 };
 
 nlm_status nlm_vocab_array(const nlm_gguf *gguf, const char *key, bool is_strings, const nlm_gguf_entry **out,
@@ -104,12 +118,19 @@ static int byte_of_name(nlm_bytes text) {
     return value;
 }
 
-/* SentencePiece files of old have no types: <0x0A> is then a byte, the rest is text. */
+/* Files of old have no types: in SentencePiece's <0x0A> is then a byte. The rest is text, until the
+ * special ids are known. */
 static void guess_types(nlm_vocab *vocab) {
     for (size_t i = 0; i < vocab->count; i++) {
         const bool is_byte = vocab->is_spm && byte_of_name(vocab->texts[i]) >= 0;
         vocab->types[i] = is_byte ? NLM_TOKEN_BYTE : NLM_TOKEN_NORMAL;
     }
+}
+
+static void guess_special_types(nlm_vocab *vocab) {
+    if (vocab->unknown >= 0) vocab->types[vocab->unknown] = NLM_TOKEN_UNKNOWN;
+    if (vocab->bos >= 0) vocab->types[vocab->bos] = NLM_TOKEN_CONTROL;
+    if (vocab->eos >= 0) vocab->types[vocab->eos] = NLM_TOKEN_CONTROL;
 }
 
 static nlm_status read_types(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *err) {
@@ -176,6 +197,16 @@ static nlm_status read_flags(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *
     return NLM_OK;
 }
 
+static void mark_template_tokens(nlm_vocab *vocab) {
+    for (size_t i = 0; i < sizeof template_tokens / sizeof *template_tokens; i++) {
+        const char *text = template_tokens[i].text;
+        const int32_t id = nlm_piece_map_find(&vocab->by_text, text, strlen(text));
+        if (id < 0) continue;
+        if (vocab->types[id] == NLM_TOKEN_USER_DEFINED) vocab->types[id] = NLM_TOKEN_CONTROL;
+        if (vocab->types[id] == NLM_TOKEN_CONTROL && template_tokens[i].is_end) vocab->is_end[id] = 1;
+    }
+}
+
 /* SentencePiece's own defaults hold where a "llama" file names no ids. */
 static nlm_status read_special(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *err) {
     const bool has_defaults = vocab->is_spm && vocab->count > 2;
@@ -189,6 +220,7 @@ static nlm_status read_special(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error
     NLM_TRY(read_id(vocab, gguf, KEY "eot_token_id", &ends[0], err));
     NLM_TRY(read_id(vocab, gguf, KEY "eom_token_id", &ends[1], err));
     NLM_TRY(read_flags(vocab, gguf, err));
+    if (!nlm_gguf_find(gguf, KEY "token_type")) guess_special_types(vocab);
 
     vocab->is_end = nlm_arena_alloc(&vocab->arena, vocab->count);
     if (!vocab->is_end) return out_of_memory(err, gguf);
@@ -196,12 +228,7 @@ static nlm_status read_special(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error
     for (size_t i = 0; i < 2; i++) {
         if (ends[i] >= 0) vocab->is_end[ends[i]] = 1;
     }
-    for (size_t i = 0; i < sizeof end_names / sizeof *end_names; i++) {
-        const int32_t id = nlm_piece_map_find(&vocab->by_text, end_names[i], strlen(end_names[i]));
-        if (id < 0) continue;
-        if (vocab->types[id] == NLM_TOKEN_USER_DEFINED) vocab->types[id] = NLM_TOKEN_CONTROL;
-        if (vocab->types[id] == NLM_TOKEN_CONTROL) vocab->is_end[id] = 1;
-    }
+    mark_template_tokens(vocab);
     return NLM_OK;
 }
 

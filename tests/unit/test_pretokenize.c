@@ -1,0 +1,199 @@
+#include "base/str.h"
+#include "text/nfc.h"
+#include "text/pretokenize.h"
+#include "unit/check.h"
+
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static nlm_status add_word(void *user, const char *word, size_t length, nlm_error *err) {
+    (void)err;
+    nlm_str *out = user;
+    if (out->length > 0) nlm_str_puts(out, "|");
+    nlm_str_append(out, word, length);
+    return NLM_OK;
+}
+
+/* The words of a text with bars between them. */
+static nlm_str split(const char *name, const char *text, size_t length) {
+    nlm_str out = {0};
+    nlm_pre_tokenizer *pre = NULL;
+    nlm_error err = NLM_ERROR_INIT;
+    const nlm_pre_rule *rule = nlm_pre_rule_find(name, strlen(name));
+    nlm_str_puts(&out, "");
+    if (!rule || nlm_pre_tokenizer_create(rule, &pre, &err) != NLM_OK) {
+        nlm_str_printf(&out, "%s: %s", name, err.msg);
+        return out;
+    }
+    if (nlm_pre_tokenizer_split(pre, text, length, add_word, &out, &err) != NLM_OK) nlm_str_puts(&out, err.msg);
+    nlm_pre_tokenizer_destroy(pre);
+    return out;
+}
+
+/* What each rule makes of a text, worked out by hand from the published patterns. */
+static const struct {
+    const char *names; /* each of these gives: */
+    const char *text;
+    const char *words;
+} table[] = {
+    /* GPT-2: contractions in lower case, words with the space before them, the last space of a run goes
+     * with what follows. */
+    {"gpt-2 default olmo mpt gpt-neox", "Hello world", "Hello| world"},
+    {"gpt-2 default olmo mpt gpt-neox", "don't DON'T we'll've", "don|'t| DON|'|T| we|'ll|'ve"},
+    {"gpt-2 default olmo mpt gpt-neox", "a   b  \n c", "a|  | b|  \n| c"},
+    {"gpt-2 default olmo mpt gpt-neox", "x  ", "x|  "},
+    {"gpt-2 default olmo mpt gpt-neox", "12345 a1b2", "12345| a|1|b|2"},
+    {"gpt-2 default olmo mpt gpt-neox", "foo_bar(); ...", "foo|_|bar|();| ..."},
+    {"gpt-2 default olmo mpt gpt-neox", "\n\nx", "\n|\n|x"},
+    {"gpt-2 default olmo mpt gpt-neox", "caf\xC3\xA9 \xC2\xBD\xE2\x85\xA7", "caf\xC3\xA9| \xC2\xBD\xE2\x85\xA7"},
+    /* U+00A0 is a space but not the one that words take; U+180E has not been one since Unicode 6.3. */
+    {"gpt-2 default olmo mpt gpt-neox",
+     "a\xC2\xA0"
+     "b\xE1\xA0\x8E"
+     "c",
+     "a|\xC2\xA0|b|\xE1\xA0\x8E|c"},
+    /* smollm, starcoder, refact, command-r: the same with each digit alone. */
+    {"smollm starcoder refact command-r", "in 1984 a1b2", "in| |1|9|8|4| a|1|b|2"},
+    {"smollm starcoder refact command-r", "a  12", "a|  |1|2"},
+    {"smollm starcoder refact command-r", "don't  stop", "don|'t| | stop"},
+    /* Llama 3: any character but a newline, letter or number may lead a word; numbers in threes; newlines
+     * end punctuation and spaces. */
+    {"llama-bpe llama3 llama-v3", "Hello world", "Hello| world"},
+    {"llama-bpe llama3 llama-v3", "DON'T don't", "DON|'T| don|'t"},
+    {"llama-bpe llama3 llama-v3", "1234567 89", "123|456|7| |89"},
+    {"llama-bpe llama3 llama-v3", "(foo)_bar", "(foo|)_|bar"},
+    {"llama-bpe llama3 llama-v3", "x; \n\n  y", "x|;| \n\n| | y"},
+    {"llama-bpe llama3 llama-v3", "x;\n\ny", "x|;\n\n|y"},
+    {"llama-bpe llama3 llama-v3", "a  \r\n b", "a|  \r\n| b"},
+    {"llama-bpe llama3 llama-v3", "  !!", " | !!"},
+    {"llama-bpe llama3 llama-v3", "\tint x", "\tint| x"},
+    {"llama-bpe llama3 llama-v3", "x'\xC5\xBF", "x|'\xC5\xBF"}, /* the long s folds to s */
+    /* Qwen2: Llama 3's with numbers one by one. */
+    {"qwen2 deepseek-r1-qwen", "1234567 89", "1|2|3|4|5|6|7| |8|9"},
+    {"qwen2 deepseek-r1-qwen", "(foo)_bar'S", "(foo|)_|bar|'S"},
+    /* Falcon: punctuation apart first, then GPT-2, then numbers of three ASCII digits. */
+    {"falcon", "Hello, world!", "Hello|,| world|!"},
+    {"falcon", "don't", "don|'|t"},
+    {"falcon", "a ... b", "a| |...| b"},
+    {"falcon", "1234567", "123|456|7"},
+    {"falcon", "f(x)=\"$1\"", "f|(|x|)=\"$|1|\""},
+    /* deepseek-llm: newlines, then words and punctuation each with one space of any kind before them. */
+    {"deepseek-llm", "Hello, world!", "Hello|,| world|!"},
+    {"deepseek-llm", "a\n\nb", "a|\n|\n|b"},
+    {"deepseek-llm", "a   b  ", "a|  | b|  "},
+    {"deepseek-llm", "a (b) 12", "a| (|b|)| |1|2"},
+    {"deepseek-llm", "\xE4\xBD\xA0\xE5\xA5\xBD\xEF\xBC\x8C\xE4\xB8\x96",
+     "\xE4\xBD\xA0\xE5\xA5\xBD|\xEF\xBC\x8C|\xE4\xB8\x96"},
+    {"deepseek-llm", "\xD0\xBC\xD0\xB8\xD1\x80", "\xD0\xBC\xD0\xB8\xD1\x80"},
+    /* deepseek-coder: letters and punctuation as Unicode has them, digits alone. */
+    {"deepseek-coder", "int x=1234;", "int| x|=|1|2|3|4|;"},
+    {"deepseek-coder", "a\n  b", "a|\n| | b"},
+    {"deepseek-coder", "don't", "don|'|t"},
+    {"deepseek-coder", "\xE4\xBD\xA0\xE5\xA5\xBD", "\xE4\xBD\xA0\xE5\xA5\xBD"},
+};
+
+static void rules_split_as_their_patterns_say(void) {
+    for (size_t i = 0; i < COUNT(table); i++) {
+        for (const char *at = table[i].names; *at;) {
+            char name[32];
+            const size_t length = strcspn(at, " ");
+            snprintf(name, sizeof name, "%.*s", (int)length, at);
+            nlm_str words = split(name, table[i].text, strlen(table[i].text));
+            const bool is_equal = strcmp(words.data, table[i].words) == 0;
+            if (!is_equal) printf(" [%s: '%s', not '%s'] ", name, words.data, table[i].words);
+            CU_ASSERT_TRUE(is_equal);
+            nlm_str_release(&words);
+            at += length + (at[length] == ' ');
+        }
+    }
+}
+
+static void invalid_bytes_are_words_of_their_own(void) {
+    static const struct {
+        const char *text, *words;
+    } texts[] = {
+        {"a\xFF"
+         "b",
+         "a|\xFF|b"},
+        {"\xC3\xA9\xC3", "\xC3\xA9|\xC3"},
+        {"\xE2\x82"
+         "a\xF0\x9F\x99",
+         "\xE2\x82|a|\xF0\x9F\x99"},
+        {"\xED\xA0\x80", "\xED\xA0\x80"},                            /* a surrogate */
+        {"x\xC0\x80\xF4\x90\x80\x80", "x|\xC0\x80\xF4\x90\x80\x80"}, /* overlong; above U+10FFFF */
+        {"a \xFF b", "a| |\xFF| b"},
+    };
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        nlm_str words = split("gpt-2", texts[i].text, strlen(texts[i].text));
+        CU_ASSERT_STRING_EQUAL(words.data, texts[i].words);
+        nlm_str_release(&words);
+    }
+}
+
+static void unknown_rules_are_not_found(void) {
+    CU_ASSERT_PTR_NULL(nlm_pre_rule_find("gpt", 3));
+    CU_ASSERT_PTR_NULL(nlm_pre_rule_find("", 0));
+    CU_ASSERT_PTR_NULL(nlm_pre_rule_find("gpt-2 default", 13));
+    CU_ASSERT_PTR_NOT_NULL(nlm_pre_rule_find("default", 7));
+    char names[16];
+    CU_ASSERT_STRING_EQUAL(nlm_pre_rule_names(names, sizeof names), "gpt-2 default p");
+}
+
+/* From the Unicode Character Database's NormalizationTest.txt, and its invalid neighbours. */
+static void form_c_is_that_of_unicode(void) {
+    static const struct {
+        const char *text, *normal;
+    } texts[] = {
+        {"plain", "plain"},
+        {"e\xCC\x81", "\xC3\xA9"},
+        {"\xE2\x84\xAB", "\xC3\x85"},                             /* U+212B, a singleton */
+        {"\xE1\x84\x92\xE1\x85\xA1\xE1\x86\xAB", "\xED\x95\x9C"}, /* Hangul jamo */
+        {"\xEA\xB0\x80\xE1\x86\xA8", "\xEA\xB0\x81"},             /* LV + T */
+        {"\xE0\xA5\x98", "\xE0\xA4\x95\xE0\xA4\xBC"},             /* U+0958 is excluded from composition */
+        {"\xE1\xB8\x8A\xCC\xA3", "\xE1\xB8\x8C\xCC\x87"},         /* 1E0A 0323 -> 1E0C 0307 */
+        {"a\xCC\x95\xCC\x80\xD6\xAE\xCC\x80"
+         "b",
+         "\xC3\xA0\xD6\xAE\xCC\x80\xCC\x95"
+         "b"},
+        {"\xCC\x81"
+         "e",
+         "\xCC\x81"
+         "e"},
+        {"e\xFF\xCC\x81", "e\xFF\xCC\x81"}, /* not across an invalid byte */
+        {"e\xCC\x81\xCC", "\xC3\xA9\xCC"},
+    };
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        nlm_str normal = {0};
+        CU_ASSERT_EQUAL(nlm_nfc_append(texts[i].text, strlen(texts[i].text), &normal, NULL), NLM_OK);
+        CU_ASSERT_STRING_EQUAL(normal.data, texts[i].normal);
+        nlm_str_release(&normal);
+    }
+}
+
+/* Alternating classes, which an insertion sort would take minutes for. */
+static void form_c_of_a_long_run_of_marks_is_sorted_by_class(void) {
+    nlm_str text = {0}, normal = {0};
+    const size_t pairs = 500000;
+    nlm_str_puts(&text, "x");
+    for (size_t i = 0; i < pairs; i++) nlm_str_puts(&text, "\xCC\x95\xCC\x96"); /* U+0315: 232, U+0316: 220 */
+    CU_ASSERT_EQUAL_FATAL(nlm_nfc_append(text.data, text.length, &normal, NULL), NLM_OK);
+    CU_ASSERT_EQUAL_FATAL(normal.length, text.length);
+    bool is_sorted = true;
+    for (size_t i = 0; i < 2 * pairs; i++) {
+        is_sorted = is_sorted && memcmp(normal.data + 1 + 2 * i, i < pairs ? "\xCC\x96" : "\xCC\x95", 2) == 0;
+    }
+    CU_ASSERT_TRUE(is_sorted);
+    nlm_str_release(&text);
+    nlm_str_release(&normal);
+}
+
+static const check_case cases[] = {
+    CHECK_CASE(rules_split_as_their_patterns_say),
+    CHECK_CASE(invalid_bytes_are_words_of_their_own),
+    CHECK_CASE(unknown_rules_are_not_found),
+    CHECK_CASE(form_c_is_that_of_unicode),
+    CHECK_CASE(form_c_of_a_long_run_of_marks_is_sorted_by_class),
+};
+
+CHECK_MAIN("pretokenize", cases)

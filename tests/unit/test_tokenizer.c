@@ -1,0 +1,457 @@
+#include "text/nfc.h"
+#include "text/tokenizer.h"
+#include "unit/check.h"
+#include "unit/vocab_bytes.h"
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static nlm_tokenizer *open_file(const char *path) {
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_gguf *gguf = NULL;
+    nlm_tokenizer *tokenizer = NULL;
+    nlm_status status = nlm_gguf_open(path, &gguf, &err);
+    if (status == NLM_NOT_FOUND) return NULL;
+    if (status == NLM_OK) status = nlm_tokenizer_create(gguf, &tokenizer, &err);
+    if (gguf) nlm_gguf_close(gguf);
+    if (status != NLM_OK) printf(" [%s: %s] ", err.where, err.msg);
+    CU_ASSERT_EQUAL_FATAL(status, NLM_OK);
+    return tokenizer;
+}
+
+/* A line of ids as nlm-tokenize writes it. */
+static nlm_str encode_line(const nlm_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,
+                           const nlm_text_spans *spans) {
+    nlm_ids ids = {0};
+    nlm_str line = {0};
+    nlm_error err = NLM_ERROR_INIT;
+    const nlm_status status = nlm_tokenizer_encode_spans(tokenizer, text, length, flags, spans, &ids, &err);
+    nlm_str_puts(&line, status == NLM_OK ? "" : err.msg);
+    for (size_t i = 0; i < ids.count; i++) nlm_str_printf(&line, "%s%d", i ? " " : "", ids.data[i]);
+    nlm_ids_release(&ids);
+    return line;
+}
+
+static void check_ids(const nlm_tokenizer *tokenizer, const char *text, uint32_t flags, const char *expected) {
+    nlm_str line = encode_line(tokenizer, text, strlen(text), flags, NULL);
+    if (strcmp(line.data, expected) != 0) printf(" ['%s': %s, not %s] ", text, line.data, expected);
+    CU_ASSERT_STRING_EQUAL(line.data, expected);
+    nlm_str_release(&line);
+}
+
+/* decode_all(encode(text)) */
+static nlm_str round_trip(const nlm_tokenizer *tokenizer, const char *text, size_t length) {
+    nlm_ids ids = {0};
+    nlm_str out = {0};
+    CU_ASSERT_EQUAL(nlm_tokenizer_encode(tokenizer, text, length, NLM_ENCODE_BOS, &ids, NULL), NLM_OK);
+    CU_ASSERT_EQUAL(nlm_tokenizer_decode_all(tokenizer, ids.data, ids.count, false, &out, NULL), NLM_OK);
+    nlm_ids_release(&ids);
+    return out;
+}
+
+#define SEPARATOR "\n__ggml_vocab_test__\n"
+
+/* Every text of NAME.inp gives the ids of its line in NAME.out. Returns how many there were. */
+static size_t check_texts(const nlm_tokenizer *tokenizer, const char *inp_path, const char *out_path) {
+    nlm_str inp = read_file(inp_path), out = read_file(out_path);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(inp.data);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(out.data);
+    const char *text = inp.data, *line = out.data, *const end = inp.data + inp.length;
+    size_t count = 0;
+    for (; text; count++) {
+        const char *stop = memmem(text, (size_t)(end - text), SEPARATOR, strlen(SEPARATOR));
+        line += strspn(line, " ");
+        const size_t line_length = strcspn(line, "\n");
+        nlm_str got = encode_line(tokenizer, text, (size_t)((stop ? stop : end) - text), 0, NULL);
+        size_t got_length = got.length, wanted = line_length;
+        while (wanted > 0 && line[wanted - 1] == ' ') wanted--;
+        const bool is_equal = got_length == wanted && memcmp(got.data, line, wanted) == 0;
+        if (!is_equal) printf(" [%s: text %zu: %s, not %.*s] ", inp_path, count, got.data, (int)wanted, line);
+        CU_ASSERT_TRUE(is_equal);
+        nlm_str_release(&got);
+        line += line_length + (line[line_length] == '\n');
+        text = stop ? stop + strlen(SEPARATOR) : NULL;
+    }
+    nlm_str_release(&inp);
+    nlm_str_release(&out);
+    return count;
+}
+
+static void fixtures_give_the_ids_of_the_naive_encoders(void) {
+    static const char *const names[] = {"spm",         "spm-bare",  "spm-unknown", "bpe-gpt-2",
+                                        "bpe-llama-3", "bpe-qwen2", "bpe-smollm"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        char gguf[256], inp[256], out[256];
+        snprintf(gguf, sizeof gguf, NLM_TEST_DATA "/tokenizer/%s.gguf", names[i]);
+        snprintf(inp, sizeof inp, NLM_TEST_DATA "/tokenizer/%s.inp", names[i]);
+        snprintf(out, sizeof out, NLM_TEST_DATA "/tokenizer/%s.out", names[i]);
+        nlm_tokenizer *tokenizer = open_file(gguf);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(tokenizer);
+        CU_ASSERT_TRUE(check_texts(tokenizer, inp, out) > 90);
+        nlm_tokenizer_destroy(tokenizer);
+    }
+}
+
+static void real_vocabularies_give_the_ids_expected(void) {
+    static const char *const names[] = {"llama-spm", "gpt-2"};
+    for (size_t i = 0; i < COUNT(names); i++) {
+        char gguf[256], inp[256], out[256];
+        snprintf(gguf, sizeof gguf, NLM_SHARED_DATA "/vocab-%s.gguf", names[i]);
+        snprintf(inp, sizeof inp, NLM_SHARED_DATA "/vocab-%s.gguf.inp", names[i]);
+        snprintf(out, sizeof out, NLM_SHARED_DATA "/vocab-%s.gguf.out", names[i]);
+        nlm_tokenizer *tokenizer = open_file(gguf);
+        if (!tokenizer) CHECK_SKIP("no ../shared/data");
+        CU_ASSERT_TRUE(check_texts(tokenizer, inp, out) > 40);
+        nlm_tokenizer_destroy(tokenizer);
+    }
+}
+
+/* xorshift64 */
+static uint64_t next_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    return *state ^= *state << 17;
+}
+
+/* Bytes of all values; every other stretch is letters, spaces and digits, so that merges happen. */
+static nlm_str random_bytes(uint64_t seed, size_t length) {
+    nlm_str out = {0};
+    for (size_t i = 0; i < length; i++) {
+        const uint64_t number = next_random(&seed);
+        const char byte = i / 64 % 2 ? "the model reads 1984 \n"[number % 22] : (char)number;
+        nlm_str_append(&out, &byte, 1);
+    }
+    return out;
+}
+
+typedef enum text_change { UNCHANGED, IN_FORM_C, WITHOUT_IMPOSSIBLE_BYTES } text_change;
+
+/* What decode(encode(text)) should be. */
+static nlm_str changed(const nlm_str *text, text_change change) {
+    nlm_str out = {0};
+    if (change == IN_FORM_C) {
+        CU_ASSERT_EQUAL(nlm_nfc_append(text->data, text->length, &out, NULL), NLM_OK);
+        return out;
+    }
+    for (size_t i = 0; i < text->length; i++) {
+        const unsigned char byte = (unsigned char)text->data[i];
+        const bool is_impossible = byte == 0xC0 || byte == 0xC1 || byte > 0xF4; /* in UTF-8 */
+        if (is_impossible && change == WITHOUT_IMPOSSIBLE_BYTES) {
+            nlm_str_puts(&out, "\xEF\xBF\xBD");
+        } else {
+            nlm_str_append(&out, &text->data[i], 1);
+        }
+    }
+    return out;
+}
+
+static void check_round_trip(const char *path, text_change change) {
+    nlm_tokenizer *tokenizer = open_file(path);
+    if (!tokenizer) CHECK_SKIP(path);
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        nlm_str text = random_bytes(seed, 20000), expected = changed(&text, change);
+        nlm_str back = round_trip(tokenizer, text.data, text.length);
+        const bool is_same = back.length == expected.length && memcmp(back.data, expected.data, back.length) == 0;
+        if (!is_same) printf(" [%s, seed %d] ", path, (int)seed);
+        CU_ASSERT_TRUE(is_same);
+        nlm_str_release(&text);
+        nlm_str_release(&expected);
+        nlm_str_release(&back);
+    }
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static void any_bytes_survive_encoding_and_decoding(void) {
+    check_round_trip(NLM_TEST_DATA "/tokenizer/spm.gguf", UNCHANGED);
+    check_round_trip(NLM_TEST_DATA "/tokenizer/spm-bare.gguf", UNCHANGED);
+    check_round_trip(NLM_TEST_DATA "/tokenizer/bpe-gpt-2.gguf", UNCHANGED);
+    check_round_trip(NLM_TEST_DATA "/tokenizer/bpe-llama-3.gguf", UNCHANGED);
+    check_round_trip(NLM_TEST_DATA "/tokenizer/bpe-smollm.gguf", UNCHANGED);
+    check_round_trip(NLM_TEST_DATA "/tokenizer/bpe-qwen2.gguf", IN_FORM_C);
+}
+
+static void any_bytes_survive_real_vocabularies(void) {
+    check_round_trip(NLM_SHARED_DATA "/vocab-llama-spm.gguf", UNCHANGED);
+    check_round_trip(NLM_SHARED_DATA "/vocab-gpt-2.gguf", UNCHANGED);
+    check_round_trip(NLM_SHARED_DATA "/vocab-gpt-neox.gguf", WITHOUT_IMPOSSIBLE_BYTES);
+    check_round_trip(NLM_SHARED_DATA "/stories260K-f32.gguf", UNCHANGED);
+}
+
+/* Ids 0 to 9; "ab" before "abc", "▁ab" best. */
+static const vocab_token spm_tokens[] = {
+    {"<unk>", 2, 0},
+    {"<s>", 3, 0},
+    {"</s>", 3, 0},
+    {"\xE2\x96\x81", 1, -9},
+    {"a", 1, -9},
+    {"b", 1, -9},
+    {"ab", 1, -2},
+    {"abc", 1, -1},
+    {"c", 1, -9},
+    {"\xE2\x96\x81"
+     "ab",
+     1, -1.5f},
+    {"<|im_end|>", 4, 0},
+    {"<tool>", 4, 0},
+};
+
+static nlm_tokenizer *open_spm(bool has_bytes, bool adds_prefix) {
+    vocab_bytes v = {0};
+    nlm_tokenizer *tokenizer = NULL;
+    nlm_error err = NLM_ERROR_INIT;
+    vocab_string(&v, "tokenizer.ggml.model", "llama");
+    vocab_tokens(&v, true, has_bytes, spm_tokens, COUNT(spm_tokens));
+    vocab_flag(&v, "tokenizer.ggml.add_space_prefix", adds_prefix);
+    const uint32_t first = has_bytes ? 256 : 0;
+    vocab_number(&v, "tokenizer.ggml.unknown_token_id", first);
+    vocab_number(&v, "tokenizer.ggml.bos_token_id", first + 1);
+    vocab_number(&v, "tokenizer.ggml.eos_token_id", first + 2);
+    CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, &err), NLM_OK);
+    return tokenizer;
+}
+
+static void spm_merges_the_best_score_first(void) {
+    nlm_tokenizer *tokenizer = open_spm(false, true);
+    /* "▁abc": of ab (-2) only; then ▁ab (-1.5) and abc (-1): abc */
+    check_ids(tokenizer, "abc", 0, "3 7");
+    check_ids(tokenizer, "abab", 0, "9 6");
+    check_ids(tokenizer, "ba", 0, "3 5 4");
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static void spm_spells_the_unknown_in_bytes_or_as_one_unknown(void) {
+    nlm_tokenizer *tokenizer = open_spm(false, false);
+    check_ids(tokenizer, "axyzb", 0, "4 0 5");
+    check_ids(tokenizer, "\xC3\xA9 \xFF", 0, "0 3 0");
+    nlm_tokenizer_destroy(tokenizer);
+    tokenizer = open_spm(true, false);
+    check_ids(tokenizer, "ax\xC3\xA9", 0, "260 120 195 169");
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static void control_tokens_are_spelled_by_templates_alone(void) {
+    nlm_tokenizer *tokenizer = open_spm(true, true);
+    check_ids(tokenizer, "a</s>b", NLM_ENCODE_SPECIAL, "259 260 258 259 261");
+    check_ids(tokenizer, "</s>", 0, "259 60 47 115 62");
+    check_ids(tokenizer, "a<tool>b", 0, "259 260 267 261");
+    /* A file may call it user-defined: a user's text must still not end the turn. */
+    check_ids(tokenizer, "<|im_end|>", NLM_ENCODE_SPECIAL, "266");
+    check_ids(tokenizer, "<|im_end|>", 0, "259 60 124 105 109 95 101 110 100 124 62");
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static void user_spans_never_become_control_tokens(void) {
+    nlm_tokenizer *tokenizer = open_spm(false, false);
+    const char *text = "</s>ab</s>ab</s>";
+    static const struct {
+        nlm_text_span spans[2];
+        size_t count;
+        const char *ids;
+    } cases[] = {
+        {{{0, 0}}, 0, "2 6 2 6 2"},  {{{4, 12}}, 1, "2 6 0 6 2"},          {{{6, 7}}, 1, "2 6 0 6 2"},
+        {{{9, 10}}, 1, "2 6 0 6 2"}, {{{4, 6}}, 1, "2 6 2 6 2"},           {{{0, 4}, {12, 16}}, 2, "0 6 2 6 0"},
+        {{{3, 3}}, 1, "2 6 2 6 2"},  {{{0, 1}, {15, 16}}, 2, "0 6 2 6 0"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        nlm_text_span data[2] = {cases[i].spans[0], cases[i].spans[1]};
+        const nlm_text_spans spans = {data, cases[i].count, 2};
+        nlm_str line = encode_line(tokenizer, text, strlen(text), NLM_ENCODE_SPECIAL, &spans);
+        CU_ASSERT_STRING_EQUAL(line.data, cases[i].ids);
+        nlm_str_release(&line);
+    }
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static void words_may_cross_the_ends_of_user_spans(void) {
+    nlm_tokenizer *tokenizer = open_spm(false, false);
+    nlm_text_span span = {1, 2};
+    const nlm_text_spans spans = {&span, 1, 1};
+    nlm_str line = encode_line(tokenizer, "abc", 3, NLM_ENCODE_SPECIAL, &spans);
+    CU_ASSERT_STRING_EQUAL(line.data, "7");
+    nlm_str_release(&line);
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static void bos_and_eos_stand_where_the_file_says(void) {
+    static const struct {
+        int bos, eos; /* -1: the file says nothing */
+        const char *ids;
+    } cases[] = {{-1, -1, "1 4"}, {0, -1, "4"}, {1, 1, "1 4 2"}, {0, 1, "4 2"}};
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        vocab_bytes v = {0};
+        nlm_tokenizer *tokenizer = NULL;
+        vocab_string(&v, "tokenizer.ggml.model", "llama");
+        vocab_tokens(&v, true, false, spm_tokens, COUNT(spm_tokens));
+        vocab_flag(&v, "tokenizer.ggml.add_space_prefix", false);
+        if (cases[i].bos >= 0) vocab_flag(&v, "tokenizer.ggml.add_bos_token", cases[i].bos);
+        if (cases[i].eos >= 0) vocab_flag(&v, "tokenizer.ggml.add_eos_token", cases[i].eos);
+        CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
+        check_ids(tokenizer, "a", NLM_ENCODE_BOS, cases[i].ids);
+        check_ids(tokenizer, "a", 0, "4");
+        CU_ASSERT_EQUAL(nlm_tokenizer_adds_bos(tokenizer), cases[i].bos != 0);
+        CU_ASSERT_EQUAL(nlm_tokenizer_bos(tokenizer), 1);
+        CU_ASSERT_EQUAL(nlm_tokenizer_eos(tokenizer), 2);
+        nlm_tokenizer_destroy(tokenizer);
+    }
+}
+
+static void decoding_drops_the_space_that_encoding_added(void) {
+    nlm_tokenizer *tokenizer = open_spm(true, true);
+    static const char *const texts[] = {"a", " a", "  a ", "", " ", "<tool>", " <tool> a", "a<tool>b", "\xE2\x82"};
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        nlm_str back = round_trip(tokenizer, texts[i], strlen(texts[i]));
+        CU_ASSERT_STRING_EQUAL(back.data ? back.data : "", texts[i]);
+        nlm_str_release(&back);
+    }
+    const int32_t turns[] = {257, 259, 260, 258, 265, 256, 265}; /* <s>▁a</s>▁ab<unk>▁ab */
+    nlm_str plain = {0}, special = {0}, one = {0};
+    CU_ASSERT_EQUAL(nlm_tokenizer_decode_all(tokenizer, turns, COUNT(turns), false, &plain, NULL), NLM_OK);
+    CU_ASSERT_STRING_EQUAL(plain.data, "aab ab");
+    CU_ASSERT_EQUAL(nlm_tokenizer_decode_all(tokenizer, turns, COUNT(turns), true, &special, NULL), NLM_OK);
+    CU_ASSERT_STRING_EQUAL(special.data, "<s>a</s>ab<unk> ab");
+    CU_ASSERT_EQUAL(nlm_tokenizer_decode(tokenizer, 265, false, &one, NULL), NLM_OK);
+    CU_ASSERT_STRING_EQUAL(one.data, " ab"); /* as it stands in running text */
+    nlm_str_release(&plain);
+    nlm_str_release(&special);
+    nlm_str_release(&one);
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static void decoding_refuses_ids_out_of_range(void) {
+    nlm_tokenizer *tokenizer = open_spm(false, true);
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_str out = {0};
+    const int32_t ids[] = {4, 12};
+    CU_ASSERT_EQUAL(nlm_tokenizer_decode(tokenizer, -1, true, &out, &err), NLM_INVALID_ARGUMENT);
+    CU_ASSERT_EQUAL(nlm_tokenizer_decode_all(tokenizer, ids, 2, true, &out, &err), NLM_INVALID_ARGUMENT);
+    CU_ASSERT_STRING_EQUAL(err.msg, "token id 12; expected 0 to 11");
+    nlm_str_release(&out);
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static const vocab_token bpe_tokens[] = {
+    {"ab", 1, 0},
+    {"\xC4\xA0"
+     "ab",
+     1, 0},
+    {"<|eot_id|>", 3, 0},
+    {"</s>", 1, 0},
+    {"[PAD]", 5, 0},
+    {"  ", 4, 0},
+    {"   ", 4, 0},
+};
+static const char *const bpe_merges[] = {"a b", "\xC4\xA0 ab", "b c", "ab cd"};
+
+static nlm_tokenizer *open_bpe(void) {
+    vocab_bytes v = {0};
+    nlm_tokenizer *tokenizer = NULL;
+    nlm_error err = NLM_ERROR_INIT;
+    vocab_string(&v, "tokenizer.ggml.model", "gpt2");
+    vocab_string(&v, "tokenizer.ggml.pre", "gpt-2");
+    vocab_tokens(&v, false, true, bpe_tokens, COUNT(bpe_tokens));
+    vocab_strings(&v, "tokenizer.ggml.merges", bpe_merges, COUNT(bpe_merges));
+    CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, &err), NLM_OK);
+    return tokenizer;
+}
+
+static void bpe_merges_in_the_order_of_the_list(void) {
+    nlm_tokenizer *tokenizer = open_bpe();
+    check_ids(tokenizer, "ab ab", 0, "256 257");
+    check_ids(tokenizer, "bc", 0, "98 99"); /* a merge whose result is no token falls apart into bytes */
+    check_ids(tokenizer, "abcd", 0, "256 99 100");
+    check_ids(tokenizer, "\xFF\xC3", 0, "255 195");
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static void an_unspellable_byte_never_becomes_a_control_token(void) {
+    vocab_bytes v = {0};
+    nlm_tokenizer *tokenizer = NULL;
+    static const vocab_token tokens[] = {
+        {"<|endoftext|>", 3, 0}, {"a", 1, 0}, {"\xC3\xAF", 1, 0}, {"\xC2\xBF", 1, 0}, {"\xC2\xBD", 1, 0}};
+    vocab_string(&v, "tokenizer.ggml.model", "gpt2");
+    vocab_tokens(&v, false, false, tokens, COUNT(tokens));
+    vocab_strings(&v, "tokenizer.ggml.merges", NULL, 0);
+    vocab_number(&v, "tokenizer.ggml.unknown_token_id", 0);
+    CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
+    check_ids(tokenizer, "a\x04", 0, "1 2 3 4");
+    nlm_tokenizer_destroy(tokenizer);
+
+    vocab_string(&v, "tokenizer.ggml.model", "gpt2");
+    vocab_tokens(&v, false, false, tokens, 2);
+    vocab_strings(&v, "tokenizer.ggml.merges", NULL, 0);
+    CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
+    check_ids(tokenizer, "a\x04", 0, "the vocabulary has no token for byte 0x04 and none for the unknown");
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static void user_defined_tokens_are_found_leftmost_and_longest(void) {
+    nlm_tokenizer *tokenizer = open_bpe();
+    check_ids(tokenizer, "ab  ab", 0, "256 261 256");
+    check_ids(tokenizer, "     ", 0, "262 261");
+    check_ids(tokenizer, "<|eot_id|>", NLM_ENCODE_SPECIAL, "258");
+    check_ids(tokenizer, "[PAD]", NLM_ENCODE_SPECIAL, "91 80 65 68 93"); /* unused: nothing spells it */
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static void ends_are_known_by_id_and_by_name(void) {
+    nlm_tokenizer *tokenizer = open_bpe();
+    CU_ASSERT_TRUE(nlm_tokenizer_is_end(tokenizer, 258));
+    CU_ASSERT_FALSE(nlm_tokenizer_is_end(tokenizer, 259)); /* "</s>", but text in this vocabulary */
+    CU_ASSERT_FALSE(nlm_tokenizer_is_end(tokenizer, -1));
+    CU_ASSERT_FALSE(nlm_tokenizer_is_end(tokenizer, 1000000));
+    nlm_tokenizer_destroy(tokenizer);
+    tokenizer = open_spm(false, true);
+    CU_ASSERT_TRUE(nlm_tokenizer_is_end(tokenizer, 2));
+    CU_ASSERT_TRUE(nlm_tokenizer_is_end(tokenizer, 10)); /* "<|im_end|>" though user-defined */
+    CU_ASSERT_FALSE(nlm_tokenizer_is_end(tokenizer, 1));
+    nlm_tokenizer_destroy(tokenizer);
+
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        vocab_bytes v = {0};
+        vocab_string(&v, "tokenizer.ggml.model", "gpt2");
+        vocab_tokens(&v, false, true, NULL, 0);
+        vocab_strings(&v, "tokenizer.ggml.merges", NULL, 0);
+        vocab_number(&v, keys[i], 65);
+        CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
+        CU_ASSERT_TRUE(nlm_tokenizer_is_end(tokenizer, 65));
+        CU_ASSERT_FALSE(nlm_tokenizer_is_end(tokenizer, 66));
+        nlm_tokenizer_destroy(tokenizer);
+    }
+}
+
+static void pieces_are_found_by_their_text_in_the_file(void) {
+    nlm_tokenizer *tokenizer = open_bpe();
+    CU_ASSERT_EQUAL(nlm_tokenizer_count(tokenizer), 263);
+    CU_ASSERT_EQUAL(nlm_tokenizer_find(tokenizer,
+                                       "\xC4\xA0"
+                                       "ab",
+                                       4),
+                    257);
+    CU_ASSERT_EQUAL(nlm_tokenizer_find(tokenizer, "<|eot_id|>", 10), 258);
+    CU_ASSERT_EQUAL(nlm_tokenizer_find(tokenizer, " ab", 3), -1);
+    CU_ASSERT_EQUAL(nlm_tokenizer_find(tokenizer, "", 0), -1);
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+static const check_case cases[] = {
+    CHECK_CASE(fixtures_give_the_ids_of_the_naive_encoders),
+    CHECK_CASE(real_vocabularies_give_the_ids_expected),
+    CHECK_CASE(any_bytes_survive_encoding_and_decoding),
+    CHECK_CASE(any_bytes_survive_real_vocabularies),
+    CHECK_CASE(spm_merges_the_best_score_first),
+    CHECK_CASE(spm_spells_the_unknown_in_bytes_or_as_one_unknown),
+    CHECK_CASE(control_tokens_are_spelled_by_templates_alone),
+    CHECK_CASE(user_spans_never_become_control_tokens),
+    CHECK_CASE(words_may_cross_the_ends_of_user_spans),
+    CHECK_CASE(bos_and_eos_stand_where_the_file_says),
+    CHECK_CASE(decoding_drops_the_space_that_encoding_added),
+    CHECK_CASE(decoding_refuses_ids_out_of_range),
+    CHECK_CASE(bpe_merges_in_the_order_of_the_list),
+    CHECK_CASE(an_unspellable_byte_never_becomes_a_control_token),
+    CHECK_CASE(user_defined_tokens_are_found_leftmost_and_longest),
+    CHECK_CASE(ends_are_known_by_id_and_by_name),
+    CHECK_CASE(pieces_are_found_by_their_text_in_the_file),
+};
+
+CHECK_MAIN("tokenizer", cases)
