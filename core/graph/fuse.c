@@ -257,15 +257,20 @@ static bool has_states(const nlm_node *node) {
     return false;
 }
 
-/* The device for the fused op: the parts' best; one that touches states must be where they are. */
-static uint32_t device_for(const match *m) {
+/* The device for the fused op: the best that runs a part. One that would draw a part to a worse device,
+ * or a state away from where it is, is not wanted. */
+static bool find_device(const match *m, uint32_t *out_device) {
     uint32_t device = UINT32_MAX;
     for (uint32_t i = 0; i < m->pattern->n_parts; i++) {
-        const nlm_plan_node *node = &m->plan->nodes[m->nodes[i]];
-        if (has_states(&node->node)) return node->device;
-        if (node->device < device) device = node->device;
+        const uint32_t part_device = m->plan->nodes[m->nodes[i]].device;
+        if (part_device < device) device = part_device;
     }
-    return device;
+    for (uint32_t i = 0; i < m->pattern->n_parts; i++) {
+        const nlm_plan_node *node = &m->plan->nodes[m->nodes[i]];
+        if (has_states(&node->node) && node->device != device) return false;
+    }
+    *out_device = device;
+    return true;
 }
 
 static bool has_all_fields(const nlm_node *node) {
@@ -281,11 +286,10 @@ static bool is_wanted(match *m, uint32_t *out_device) {
         if (m->fused.fields[i] == UNBOUND) m->fused.fields[i] = NLM_NO_VALUE;
     }
     if (!has_all_fields(&m->fused)) return false;
-    if (!are_temps_private(m) || !can_move_down(m)) return false;
+    if (!are_temps_private(m) || !can_move_down(m) || !find_device(m, out_device)) return false;
     nlm_tensor results[NLM_OP_MAX_FIELDS];
     if (nlm_shape_check(m->plan->values, &m->fused, results, NULL) != NLM_OK) return false;
     nlm_caps_v1 caps;
-    *out_device = device_for(m);
     return nlm_plan_query(m->plan, &m->fused, *out_device, &caps) == NLM_OK;
 }
 

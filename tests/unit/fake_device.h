@@ -1,0 +1,348 @@
+/* Devices for tests: each wraps the reference backend, opened through the registry, and adds what a
+ * case needs: ops it refuses, failures, packed weights, or the manners of a GPU. */
+#ifndef NLM_TESTS_FAKE_DEVICE_H
+#define NLM_TESTS_FAKE_DEVICE_H
+
+#include "base/status.h"
+#include "exec/dispatch.h"
+#include "exec/op_spec.h"
+#include "plugin/plugins.h"
+#include "tensor/dtype.h"
+#include "unit/check.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OP_BIT(name) (1u << NLM_OP_##name)
+
+/* Rows in reverse order: a layout that is easy to read with a negative stride, and wrong if read as
+ * anything else. */
+#define REVERSED_LAYOUT 7u
+
+/* Added to every address of the fake stream device: what the host must never follow. */
+#define FAR_AWAY ((uintptr_t)1 << 60)
+
+/* Work that a stream was given and has not done yet. */
+typedef struct fake_work {
+    nlm_op op; /* NLM_OP_NONE: a transfer */
+    nlm_any_args args;
+    nlm_tensor tensors[NLM_OP_MAX_FIELDS];
+    nlm_exec_v1 x;
+    int32_t live_rows[NLM_ROWS_KINDS];
+    void *to;
+    const void *from;
+    uint64_t bytes;
+} fake_work;
+
+typedef struct fake_device {
+    nlm_device device;
+    nlm_device *inner;
+    uint32_t refused;        /* OP_BITs that query says no to */
+    uint32_t reversing;      /* OP_BITs whose weights it wants in REVERSED_LAYOUT */
+    uint32_t reads_reversed; /* OP_BITs that take weights in it if they are so already */
+    nlm_op failing_op;       /* fails in worker failing_worker */
+    uint32_t failing_worker;
+    nlm_op waiting_op; /* its other workers wait at the slot's barrier */
+    atomic_uint calls[NLM_OP_END];
+    atomic_uint pack_calls;
+    bool pack_fails;
+    /* stream devices */
+    fake_work *work;
+    size_t n_work, work_capacity;
+    nlm_status stuck; /* an error of enqueued work */
+    uint64_t memory_left;
+    uint32_t n_buffers, n_streams;
+} fake_device;
+
+/* ---- the registry's reference backend ------------------------------------------------------------ */
+
+static nlm_plugins *fake_plugins;
+
+static inline nlm_device *open_reference(void) {
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_device *device = NULL;
+    if (!fake_plugins) {
+        const nlm_plugins_options options = {.registry = NLM_PLUGIN_DIRECTORY "/plugins.toml"};
+        nlm_plugins_create(&options, &fake_plugins, &err);
+    }
+    if (fake_plugins) nlm_plugins_open(fake_plugins, "cpu_scalar", 0, NULL, &device, &err);
+    if (!device) printf("\n%s: %s\n", err.where, err.msg);
+    return device;
+}
+
+static inline void close_reference(nlm_device *device) {
+    nlm_device_close(device);
+    nlm_plugins_destroy(fake_plugins);
+    fake_plugins = NULL;
+}
+
+/* ---- ops ------------------------------------------------------------------------------------------ */
+
+static inline nlm_tensor unreversed(const nlm_tensor *tensor) {
+    nlm_tensor plain = *tensor;
+    if (tensor->layout != REVERSED_LAYOUT) return plain;
+    plain.layout = NLM_LAYOUT_ROW_MAJOR;
+    const int64_t row_bytes = (int64_t)nlm_dtype_row_bytes(tensor->dtype, (uint64_t)tensor->shape[1]);
+    plain.stride_bytes[0] = -row_bytes;
+    if (plain.data) plain.data = (char *)plain.data + (tensor->shape[0] - 1) * row_bytes;
+    return plain;
+}
+
+/* A copy of the arguments whose tensors are row-major ones in `tensors`. */
+static inline void copy_args(nlm_op op, const void *args, nlm_any_args *out, nlm_tensor *tensors, uintptr_t bias) {
+    const nlm_op_spec *spec = nlm_op_spec_of(op);
+    memcpy(out, args, spec->args_bytes);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const nlm_tensor *tensor = nlm_args_tensor(out, &spec->fields[i]);
+        if (!tensor) continue;
+        tensors[i] = *tensor;
+        if (tensors[i].data) tensors[i].data = (void *)((uintptr_t)tensors[i].data - bias);
+        tensors[i] = unreversed(&tensors[i]);
+        nlm_args_set_tensor(out, &spec->fields[i], &tensors[i]);
+    }
+}
+
+static inline nlm_status run_now(fake_device *fake, const nlm_exec_v1 *x, nlm_op op, const void *args) {
+    if (op == fake->failing_op && x->ith == fake->failing_worker) {
+        return nlm_fail(x->error, NLM_DEVICE_ERROR, "fake", "worker %u was told to fail", x->ith);
+    }
+    if (op == fake->waiting_op) {
+        const nlm_status status = x->barrier(x);
+        if (status != NLM_OK) return status;
+    }
+    nlm_any_args plain;
+    nlm_tensor tensors[NLM_OP_MAX_FIELDS];
+    copy_args(op, args, &plain, tensors, 0);
+    nlm_exec_v1 inner = *x;
+    inner.device = fake->inner->api.self;
+    return nlm_dispatch(fake->inner, op, &inner, &plain);
+}
+
+static inline fake_work *add_work(fake_device *fake) {
+    if (fake->n_work == fake->work_capacity) {
+        fake->work_capacity = fake->work_capacity ? fake->work_capacity * 2 : 16;
+        fake->work = realloc(fake->work, fake->work_capacity * sizeof *fake->work);
+    }
+    fake_work *work = &fake->work[fake->n_work++];
+    memset(work, 0, sizeof *work);
+    return work;
+}
+
+/* Keeps all that the call's pointers lead to: they are valid for the call only. */
+static inline nlm_status run_later(fake_device *fake, const nlm_exec_v1 *x, nlm_op op, const void *args) {
+    fake_work *work = add_work(fake);
+    work->op = op;
+    memcpy(&work->args, args, nlm_op_spec_of(op)->args_bytes);
+    copy_args(op, args, &work->args, work->tensors, FAR_AWAY);
+    work->x = *x;
+    if (x->live_rows) memcpy(work->live_rows, x->live_rows, sizeof work->live_rows);
+    return NLM_OK;
+}
+
+static inline nlm_status fake_run(const nlm_exec_v1 *x, nlm_op op, const void *args) {
+    fake_device *fake = x->device;
+    atomic_fetch_add(&fake->calls[op], 1);
+    if (nlm_device_is_sliced(&fake->device)) return run_now(fake, x, op, args);
+    return run_later(fake, x, op, args);
+}
+
+#define NLM_OP(number, name)                                                                    \
+    static inline nlm_status slot_##name(const nlm_exec_v1 *x, const nlm_##name##_args *args) { \
+        return fake_run(x, number, args);                                                       \
+    }
+#include <nlm/ops.def>
+#undef NLM_OP
+
+static inline nlm_status fake_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
+    const fake_device *fake = self;
+    if (fake->refused & (1u << op)) {
+        snprintf(out->reason, sizeof out->reason, "told to refuse %s", nlm_op_name(op));
+        return NLM_UNSUPPORTED;
+    }
+    bool has_reversed = false;
+    const nlm_op_spec *spec = nlm_op_spec_of(op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const nlm_tensor *tensor = nlm_args_tensor(args, &spec->fields[i]);
+        if (tensor && tensor->layout == REVERSED_LAYOUT) has_reversed = true;
+    }
+    if (has_reversed && !((fake->reversing | fake->reads_reversed) & (1u << op))) {
+        snprintf(out->reason, sizeof out->reason, "reads row-major weights alone");
+        return NLM_UNSUPPORTED;
+    }
+    nlm_any_args plain;
+    nlm_tensor tensors[NLM_OP_MAX_FIELDS];
+    copy_args(op, args, &plain, tensors, 0);
+    const nlm_status status = fake->inner->api.query(fake->inner->api.self, op, &plain, nth, out);
+    if ((fake->reversing & (1u << op)) || has_reversed) out->weight_layout = REVERSED_LAYOUT;
+    return status;
+}
+
+/* ---- packing -------------------------------------------------------------------------------------- */
+
+static inline nlm_status fake_pack_size(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles,
+                                        nlm_pack_info_v1 *out, nlm_error *err) {
+    (void)self;
+    (void)layout;
+    (void)roles;
+    (void)err;
+    out->bytes = nlm_tensor_bytes(w);
+    out->row_multiple = 2;
+    return NLM_OK;
+}
+
+static inline nlm_status fake_pack(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, int64_t row_from,
+                                   int64_t row_to, void *packed, nlm_error *err) {
+    fake_device *fake = self;
+    atomic_fetch_add(&fake->pack_calls, 1);
+    if (fake->pack_fails || layout != REVERSED_LAYOUT || row_from % 2 != 0) {
+        return nlm_fail(err, NLM_NUMERIC, "fake", "told not to pack (roles %u)", roles);
+    }
+    const size_t row_bytes = (size_t)w->stride_bytes[0];
+    for (int64_t row = row_from; row < row_to; row++) {
+        memcpy((char *)packed + (size_t)(w->shape[0] - 1 - row) * row_bytes,
+               (char *)w->data + (size_t)row * row_bytes, row_bytes);
+    }
+    return NLM_OK;
+}
+
+/* ---- the stream device's memory and queue ------------------------------------------------------------ */
+
+static inline nlm_status fake_alloc(void *self, uint64_t bytes, uint64_t *out_buffer, void **out_address,
+                                    nlm_error *err) {
+    fake_device *fake = self;
+    if (bytes > fake->memory_left)
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, "fake", "no %llu bytes", (unsigned long long)bytes);
+    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    memset(memory, 0xff, bytes); /* f32 NaN: what is read before it is written shows */
+    fake->memory_left -= bytes;
+    fake->n_buffers++;
+    *out_buffer = (uint64_t)(uintptr_t)memory;
+    *out_address = (void *)((uintptr_t)memory + FAR_AWAY);
+    return NLM_OK;
+}
+
+static inline void fake_free(void *self, uint64_t buffer) {
+    fake_device *fake = self;
+    fake->n_buffers--;
+    free((void *)(uintptr_t)buffer);
+}
+
+static inline nlm_status move_bytes(fake_device *fake, void *stream, void *to, const void *from, uint64_t bytes) {
+    if (!stream) {
+        memmove(to, from, bytes);
+        return NLM_OK;
+    }
+    fake_work *work = add_work(fake);
+    work->to = to;
+    work->from = from;
+    work->bytes = bytes;
+    return NLM_OK;
+}
+
+static inline nlm_status fake_upload(void *self, void *stream, uint64_t buffer, uint64_t offset, const void *host,
+                                     uint64_t bytes, nlm_error *err) {
+    (void)err;
+    return move_bytes(self, stream, (char *)(uintptr_t)buffer + offset, host, bytes);
+}
+
+static inline nlm_status fake_download(void *self, void *stream, uint64_t buffer, uint64_t offset, void *host,
+                                       uint64_t bytes, nlm_error *err) {
+    (void)err;
+    return move_bytes(self, stream, host, (char *)(uintptr_t)buffer + offset, bytes);
+}
+
+static inline nlm_status fake_copy(void *self, void *stream, uint64_t to_buffer, uint64_t to_offset,
+                                   uint64_t from_buffer, uint64_t from_offset, uint64_t bytes, nlm_error *err) {
+    (void)err;
+    return move_bytes(self, stream, (char *)(uintptr_t)to_buffer + to_offset,
+                      (char *)(uintptr_t)from_buffer + from_offset, bytes);
+}
+
+static inline nlm_status fake_stream_create(void *self, void **out_stream, nlm_error *err) {
+    (void)err;
+    fake_device *fake = self;
+    fake->n_streams++;
+    *out_stream = fake;
+    return NLM_OK;
+}
+
+static inline void fake_stream_destroy(void *self, void *stream) {
+    (void)stream;
+    ((fake_device *)self)->n_streams--;
+}
+
+static inline void do_work(fake_device *fake, fake_work *work, nlm_error *err) {
+    if (work->op == NLM_OP_NONE) {
+        memmove(work->to, work->from, work->bytes);
+        return;
+    }
+    const nlm_op_spec *spec = nlm_op_spec_of(work->op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if (nlm_args_tensor(&work->args, &spec->fields[i])) {
+            nlm_args_set_tensor(&work->args, &spec->fields[i], &work->tensors[i]);
+        }
+    }
+    work->x.workspace = (void *)((uintptr_t)work->x.workspace - FAR_AWAY);
+    work->x.scratch = (void *)((uintptr_t)work->x.scratch - FAR_AWAY);
+    work->x.live_rows = work->live_rows;
+    work->x.error = err;
+    fake->stuck = run_now(fake, &work->x, work->op, &work->args);
+}
+
+/* All that was enqueued happens here, not before. */
+static inline nlm_status fake_sync(void *self, void *stream, nlm_error *err) {
+    (void)stream;
+    fake_device *fake = self;
+    for (size_t i = 0; i < fake->n_work && fake->stuck == NLM_OK; i++) do_work(fake, &fake->work[i], err);
+    fake->n_work = 0;
+    const nlm_status status = fake->stuck;
+    fake->stuck = NLM_OK;
+    return status;
+}
+
+/* ---- making them ------------------------------------------------------------------------------------- */
+
+static inline void fake_init(fake_device *fake, nlm_device *inner, const char *name, uint32_t kind) {
+    memset(fake, 0, sizeof *fake);
+    fake->inner = inner;
+    fake->memory_left = UINT64_MAX;
+    nlm_device *device = &fake->device;
+    device->backend = name;
+    device->info = (nlm_device_info_v1){.struct_size = sizeof device->info, .kind = kind};
+    device->ops.struct_size = sizeof device->ops;
+#define NLM_OP(number, op) device->ops.op = slot_##op;
+#include <nlm/ops.def>
+#undef NLM_OP
+    device->api = (nlm_device_v1){.struct_size = sizeof device->api,
+                                  .self = fake,
+                                  .ops = &device->ops,
+                                  .query = fake_query,
+                                  .pack_size = fake_pack_size,
+                                  .pack = fake_pack};
+}
+
+static inline void fake_sliced(fake_device *fake, nlm_device *inner, const char *name) {
+    fake_init(fake, inner, name, NLM_DEVICE_SLICED);
+    fake->device.info.flags = NLM_DEVICE_HOST_MEMORY;
+}
+
+static inline void fake_stream(fake_device *fake, nlm_device *inner, const char *name) {
+    fake_init(fake, inner, name, NLM_DEVICE_STREAM);
+    nlm_device_v1 *api = &fake->device.api;
+    api->buffer_alloc = fake_alloc;
+    api->buffer_free = fake_free;
+    api->upload = fake_upload;
+    api->download = fake_download;
+    api->copy = fake_copy;
+    api->stream_create = fake_stream_create;
+    api->stream_destroy = fake_stream_destroy;
+    api->sync = fake_sync;
+}
+
+static inline void fake_release(fake_device *fake) {
+    free(fake->work);
+    fake->work = NULL;
+}
+
+#endif
