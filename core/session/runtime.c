@@ -112,6 +112,15 @@ static nlm_status create_prompt_cache(nlm_runtime *runtime, const nlm_model_opti
     return nlm_prompt_cache_create(&prompts, &runtime->prompts, err);
 }
 
+/* The metadata was copied where it is needed; a vocabulary's pages need not stay in memory. */
+static void drop_metadata(const nlm_runtime *runtime) {
+    const nlm_gguf *gguf = nlm_model_gguf(runtime->model);
+    if (nlm_gguf_entry_count(gguf) == 0 || nlm_gguf_tensor_count(gguf) == 0) return;
+    const char *first = nlm_gguf_entry_at(gguf, 0)->key.data;
+    const char *name = nlm_gguf_tensor_at(gguf, 0)->name.data;
+    if (name > first) nlm_gguf_drop_pages(gguf, first, (uint64_t)(name - first));
+}
+
 /* ---- loading ------------------------------------------------------------------------------ */
 
 static nlm_status load_parts(nlm_runtime *runtime, const char *path, const nlm_model_options *options,
@@ -127,6 +136,7 @@ static nlm_status load_parts(nlm_runtime *runtime, const char *path, const nlm_m
     NLM_TRY(report(options, 0.3, err));
     NLM_TRY(plan(runtime, err));
     NLM_TRY(create_prompt_cache(runtime, options, err));
+    drop_metadata(runtime);
     return report(options, 1, err);
 }
 

@@ -56,6 +56,7 @@ static nlm_status add_merges(nlm_bpe *bpe, const nlm_gguf *gguf, nlm_error *err)
         return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf), MERGES " has %llu entries; expected at most %d",
                         (unsigned long long)merges->count, INT32_MAX / 4);
     }
+    if (!nlm_pair_table_reserve(&bpe->merges, (size_t)merges->count)) return out_of_memory(err);
     nlm_str scratch = {0};
     nlm_status status = NLM_OK;
     for (size_t i = 0; i < merges->count && status == NLM_OK; i++) {
@@ -79,6 +80,7 @@ static nlm_status add_merges(nlm_bpe *bpe, const nlm_gguf *gguf, nlm_error *err)
 nlm_status nlm_bpe_create(const nlm_vocab *vocab, const nlm_pre_rule *rule, const nlm_gguf *gguf, nlm_bpe *out,
                           nlm_error *err) {
     *out = (nlm_bpe){.vocab = vocab, .rule = rule, .symbol_count = vocab->count};
+    if (!nlm_piece_map_reserve(&out->symbols, vocab->count)) return out_of_memory(err);
     for (size_t i = 0; i < vocab->count; i++) {
         if (vocab->types[i] != NLM_TOKEN_NORMAL || vocab->spelled[i].length == 0) continue;
         if (!nlm_piece_map_add(&out->symbols, vocab->spelled[i], (int32_t)i)) return out_of_memory(err);

@@ -12,8 +12,7 @@ static nlm_pair *probe(nlm_pair *slots, size_t capacity, uint32_t left, uint32_t
     }
 }
 
-static bool grow(nlm_pair_table *table) {
-    const size_t capacity = table->capacity ? table->capacity * 2 : 64;
+static bool resize(nlm_pair_table *table, size_t capacity) {
     nlm_pair *slots = calloc(capacity, sizeof *slots);
     if (!slots) return false;
     for (size_t i = 0; i < capacity; i++) slots[i].result = -1;
@@ -27,8 +26,17 @@ static bool grow(nlm_pair_table *table) {
     return true;
 }
 
+bool nlm_pair_table_reserve(nlm_pair_table *table, size_t count) {
+    size_t capacity = table->capacity ? table->capacity : 64;
+    while (capacity / 4 * 3 < count) {
+        if (capacity > SIZE_MAX / 4) return false;
+        capacity *= 2;
+    }
+    return capacity == table->capacity || resize(table, capacity);
+}
+
 bool nlm_pair_table_add(nlm_pair_table *table, nlm_pair pair) {
-    if (table->count * 2 >= table->capacity && !grow(table)) return false;
+    if (!nlm_pair_table_reserve(table, table->count + 1)) return false;
     nlm_pair *slot = probe(table->slots, table->capacity, pair.left, pair.right);
     if (slot->result >= 0) return true;
     *slot = pair;

@@ -14,11 +14,13 @@ typedef struct nlm_pair {
 
 /* Zeroed is empty. */
 typedef struct nlm_pair_table {
-    nlm_pair *slots; /* linear probing, at most half full */
+    nlm_pair *slots; /* linear probing, at most three quarters full */
     size_t capacity; /* 0 or a power of two */
     size_t count;
 } nlm_pair_table;
 
+/* Makes room for `count` pairs in all. False when memory runs out. */
+bool nlm_pair_table_reserve(nlm_pair_table *table, size_t count);
 /* Adds a pair unless it is there already; result >= 0. False when memory runs out. */
 bool nlm_pair_table_add(nlm_pair_table *table, nlm_pair pair);
 /* NULL if the pair is not there. */

@@ -25,20 +25,18 @@ static nlm_piece_slot *probe(nlm_piece_slot *slots, size_t capacity, uint64_t ha
     for (;; at = (at + 1) & (capacity - 1)) {
         nlm_piece_slot *slot = &slots[at];
         if (slot->value < 0) return slot;
-        if (slot->hash == hash && slot->key.length == length && memcmp(slot->key.data, data, length) == 0)
-            return slot;
+        if (slot->length == length && memcmp(slot->data, data, length) == 0) return slot;
     }
 }
 
-static bool grow(nlm_piece_map *map) {
-    const size_t capacity = map->capacity ? map->capacity * 2 : 64;
+static bool resize(nlm_piece_map *map, size_t capacity) {
     nlm_piece_slot *slots = calloc(capacity, sizeof *slots);
     if (!slots) return false;
     for (size_t i = 0; i < capacity; i++) slots[i].value = -1;
     for (size_t i = 0; i < map->capacity; i++) {
         const nlm_piece_slot *old = &map->slots[i];
         if (old->value < 0) continue;
-        *probe(slots, capacity, old->hash, old->key.data, old->key.length) = *old;
+        *probe(slots, capacity, nlm_piece_hash(old->data, old->length), old->data, old->length) = *old;
     }
     free(map->slots);
     map->slots = slots;
@@ -46,12 +44,21 @@ static bool grow(nlm_piece_map *map) {
     return true;
 }
 
+bool nlm_piece_map_reserve(nlm_piece_map *map, size_t count) {
+    size_t capacity = map->capacity ? map->capacity : 64;
+    while (capacity / 4 * 3 < count) {
+        if (capacity > SIZE_MAX / 4) return false;
+        capacity *= 2;
+    }
+    return capacity == map->capacity || resize(map, capacity);
+}
+
 bool nlm_piece_map_add(nlm_piece_map *map, nlm_bytes key, int32_t value) {
-    if (map->count * 2 >= map->capacity && !grow(map)) return false;
+    if (!nlm_piece_map_reserve(map, map->count + 1)) return false;
     const uint64_t hash = nlm_piece_hash(key.data, key.length);
     nlm_piece_slot *slot = probe(map->slots, map->capacity, hash, key.data, key.length);
     if (slot->value >= 0) return true;
-    *slot = (nlm_piece_slot){hash, key, value};
+    *slot = (nlm_piece_slot){key.data, key.length, value};
     map->count++;
     return true;
 }

@@ -12,15 +12,16 @@ typedef struct nlm_bytes {
     uint32_t length;
 } nlm_bytes;
 
+/* A slot is small, as there are two for every entry of a vocabulary: the hash is not kept. */
 typedef struct nlm_piece_slot {
-    uint64_t hash;
-    nlm_bytes key;
+    const char *data;
+    uint32_t length;
     int32_t value; /* -1: the slot is free */
 } nlm_piece_slot;
 
 /* Zeroed is empty. Keys are borrowed and must outlive the map. */
 typedef struct nlm_piece_map {
-    nlm_piece_slot *slots; /* linear probing, at most half full */
+    nlm_piece_slot *slots; /* linear probing, at most three quarters full */
     size_t capacity;       /* 0 or a power of two */
     size_t count;
 } nlm_piece_map;
@@ -34,6 +35,8 @@ static inline uint64_t nlm_hash_term(char byte, uint64_t power) {
 }
 uint64_t nlm_piece_hash(const char *data, size_t length);
 
+/* Makes room for `count` keys in all. False when memory runs out. */
+bool nlm_piece_map_reserve(nlm_piece_map *map, size_t count);
 /* Adds a key unless it is there already; value >= 0. False when memory runs out. */
 bool nlm_piece_map_add(nlm_piece_map *map, nlm_bytes key, int32_t value);
 /* The key's value, or -1. */

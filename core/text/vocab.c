@@ -92,7 +92,9 @@ static nlm_status read_texts(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *
     vocab->count = (size_t)tokens->count;
     vocab->texts = nlm_arena_array(&vocab->arena, vocab->count, sizeof *vocab->texts);
     char *block = nlm_arena_alloc(&vocab->arena, total);
-    if (!vocab->texts || !block) return out_of_memory(err, gguf);
+    if (!vocab->texts || !block || !nlm_piece_map_reserve(&vocab->by_text, vocab->count)) {
+        return out_of_memory(err, gguf);
+    }
     for (size_t i = 0; i < vocab->count; i++) {
         const nlm_gguf_string text = tokens->strings[i];
         if (text.length) memcpy(block, text.data, (size_t)text.length);
