@@ -84,9 +84,9 @@ static void skip_comment(cursor *c) {
     while (c->at < c->length && c->text[c->at] != '\n') c->at++;
 }
 
-/* Every part of a dotted key is a table within a table, which the parser bounds for values but not
+/* Every part of a dotted key is a table within a table, which tomlplusplus bounds for values but not
  * for keys: its destructor would recurse as deeply as the text says. Returns false with the cursor
- * where the key gets too long. */
+ * where a key gets too long. */
 static bool keys_are_shallow(cursor *c) {
     unsigned dots = 0;
     while (c->at < c->length) {

@@ -77,6 +77,20 @@ static void config_reads_every_type(void) {
     nlm_arena_release(&f.arena);
 }
 
+static void config_reads_any_utf8_in_quotes_and_comments(void) {
+    fixture f;
+    start(&f);
+    CU_ASSERT_EQUAL(read_text(&f,
+                              "\xEF\xBB\xBF# \xC6\x82\nmodel.path = 'gr\xC3\xB6\xC3\x9F"
+                              "e' # \xE2\x80\xA8 x\n"),
+                    NLM_OK);
+    expect_text(f.err.msg, "");
+    expect_text(f.values.model,
+                "gr\xC3\xB6\xC3\x9F"
+                "e");
+    nlm_arena_release(&f.arena);
+}
+
 static void config_leaves_absent_keys_alone(void) {
     fixture f;
     start(&f);
@@ -116,6 +130,9 @@ static void config_errors_name_place_key_and_remedy(void) {
          "backend.options: expected a table of plain values, got an integer"},
         {"[backend.options]\na = [1]\n", "run.toml:2:1",
          "backend.options.a: expected a string, a number or a boolean, got an array"},
+        {"# \xC3\xB6\n[model]\ngr\xC3\xB6\xC3\x9F"
+         "e = 1\n",
+         "run.toml:3:3", "Error while parsing key-value pair: expected '=', saw '\xC3\xB6'"},
         {"model.path = \"a\\u0000b\"\n", "run.toml:1:14", "a string may not hold U+0000"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -303,6 +320,7 @@ static void where_keeps_the_end_of_a_long_path(void) {
 
 static const check_case cases[] = {
     CHECK_CASE(config_reads_every_type),
+    CHECK_CASE(config_reads_any_utf8_in_quotes_and_comments),
     CHECK_CASE(config_leaves_absent_keys_alone),
     CHECK_CASE(config_errors_name_place_key_and_remedy),
     CHECK_CASE(config_reports_syntax_by_line_and_column),

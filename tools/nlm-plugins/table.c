@@ -37,11 +37,22 @@ static void put_line(nlm_str *out, const char *label, const char *text) {
     nlm_str_puts(out, "\n");
 }
 
+static void put_bytes(nlm_str *out, uint64_t bytes) {
+    const double mib = (double)bytes / (1024.0 * 1024.0);
+    if (mib < 1024)
+        nlm_str_printf(out, "%.0f MiB", mib);
+    else
+        nlm_str_printf(out, "%.1f GiB", mib / 1024);
+}
+
 static void put_memory(nlm_str *out, const nlm_device_info_v1 *info) {
-    const double gib = 1024.0 * 1024.0 * 1024.0;
     if (info->memory_total_bytes == 0) return;
-    nlm_str_printf(out, ", %.1f GiB", (double)info->memory_total_bytes / gib);
-    if (info->memory_free_bytes) nlm_str_printf(out, " (%.1f free)", (double)info->memory_free_bytes / gib);
+    nlm_str_puts(out, ", ");
+    put_bytes(out, info->memory_total_bytes);
+    if (info->memory_free_bytes == 0) return;
+    nlm_str_puts(out, " of memory, ");
+    put_bytes(out, info->memory_free_bytes);
+    nlm_str_puts(out, " free");
 }
 
 static void put_device(nlm_plugins *plugins, const nlm_plugin_entry *entry, uint32_t ordinal, nlm_str *out) {
