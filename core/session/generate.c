@@ -115,6 +115,7 @@ nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler, cons
     generation g = {
         .session = session, .sampler = sampler, .on_text = on_text, .user = user, .result.stop_index = -1};
     NLM_TRY(nlm_take_options(&g.options, sizeof g.options, options, "nlm_generate_options", error));
+    NLM_TRY(nlm_runtime_check_text(session->runtime, error));
     NLM_TRY(check_sampler(session, sampler, error));
     if (session->n_tokens == 0) {
         return nlm_fail(error, NLM_INVALID_ARGUMENT, "session", "it is empty; extend it with a prompt first");

@@ -24,9 +24,25 @@ static nlm_status report(const nlm_model_options *options, double fraction, nlm_
 
 /* ---- parts -------------------------------------------------------------------------------- */
 
+/* Tokens alone can be run without a tokenizer. */
+static nlm_status open_tokenizer(nlm_runtime *runtime, nlm_error *err) {
+    runtime->text_error = (nlm_error)NLM_ERROR_INIT;
+    const nlm_status status =
+        nlm_tokenizer_create(nlm_model_gguf(runtime->model), &runtime->tokenizer, &runtime->text_error);
+    if (status == NLM_OK || status == NLM_NOT_FOUND) return NLM_OK;
+    if (err) *err = runtime->text_error;
+    return status;
+}
+
+nlm_status nlm_runtime_check_text(const nlm_runtime *runtime, nlm_error *err) {
+    if (runtime->tokenizer) return NLM_OK;
+    if (err) *err = runtime->text_error;
+    return runtime->text_error.code;
+}
+
 static nlm_status open_text(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
     const nlm_gguf *gguf = nlm_model_gguf(runtime->model);
-    NLM_TRY(nlm_tokenizer_create(gguf, &runtime->tokenizer, err));
+    NLM_TRY(open_tokenizer(runtime, err));
     if (!options->chat_template) {
         runtime->chat_error = (nlm_error)NLM_ERROR_INIT;
         if (nlm_chat_template_detect(gguf, &runtime->chat, &runtime->chat_error) != NLM_OK) runtime->chat = NULL;
@@ -193,8 +209,8 @@ nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, 
                                  .n_layer = h->n_layer,
                                  .n_embd = h->n_embd,
                                  .n_ctx_train = h->n_ctx_train,
-                                 .bos = nlm_tokenizer_bos(runtime->tokenizer),
-                                 .eos = nlm_tokenizer_eos(runtime->tokenizer),
+                                 .bos = runtime->tokenizer ? nlm_tokenizer_bos(runtime->tokenizer) : -1,
+                                 .eos = runtime->tokenizer ? nlm_tokenizer_eos(runtime->tokenizer) : -1,
                                  .family = nlm_model_family_name(model),
                                  .chat_template = runtime->chat ? nlm_chat_template_name(runtime->chat) : NULL,
                                  .file_bytes = nlm_gguf_file_bytes(nlm_model_gguf(model)),

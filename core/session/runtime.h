@@ -25,7 +25,8 @@ typedef struct nlm_runtime {
     nlm_engine *engine;
     nlm_model *model;
     const nlm_hparams *hparams;
-    nlm_tokenizer *tokenizer;
+    nlm_tokenizer *tokenizer; /* NULL if the file has none: text_error says so */
+    nlm_error text_error;
     const nlm_chat_template *chat; /* or NULL: chat_error says why */
     nlm_error chat_error;
     nlm_cache *cache;
@@ -41,6 +42,9 @@ typedef struct nlm_runtime {
     double load_seconds;
     uint64_t fingerprint; /* 0: not computed yet */
 } nlm_runtime;
+
+/* Fails with text_error if there is no tokenizer. */
+nlm_status nlm_runtime_check_text(const nlm_runtime *runtime, nlm_error *err);
 
 /* Identifies the model in session files: its metadata, the names, types and shapes of its tensors, and a
  * sample of their data. Computed at the first call; never 0. */

@@ -32,6 +32,7 @@ static uint32_t encode_flags(uint32_t flags) {
 nlm_status nlm_encode(const nlm_model *model, const char *text, size_t length, uint32_t flags, int32_t *out_ids,
                       size_t capacity, size_t *out_count, nlm_error *error) {
     NLM_TRY(check_flags(flags, KNOWN_FLAGS, "nlm_encode", error));
+    NLM_TRY(nlm_runtime_check_text(nlm_model_runtime(model), error));
     nlm_ids ids = {0};
     nlm_status status =
         nlm_tokenizer_encode(nlm_model_runtime(model)->tokenizer, text, length, encode_flags(flags), &ids, error);
@@ -43,6 +44,7 @@ nlm_status nlm_encode(const nlm_model *model, const char *text, size_t length, u
 nlm_status nlm_decode(const nlm_model *model, const int32_t *ids, size_t count, uint32_t flags, char *out_text,
                       size_t capacity, size_t *out_length, nlm_error *error) {
     NLM_TRY(check_flags(flags, NLM_TEXT_SPECIAL, "nlm_decode", error));
+    NLM_TRY(nlm_runtime_check_text(nlm_model_runtime(model), error));
     nlm_str text = {0};
     nlm_status status = nlm_tokenizer_decode_all(nlm_model_runtime(model)->tokenizer, ids, count,
                                                  (flags & NLM_TEXT_SPECIAL) != 0, &text, error);
@@ -72,6 +74,7 @@ static nlm_status encode_chat(const nlm_runtime *runtime, const nlm_message *mes
 nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
                            int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error) {
     const nlm_runtime *runtime = nlm_model_runtime(model);
+    NLM_TRY(nlm_runtime_check_text(runtime, error));
     if (!runtime->chat) {
         if (error) *error = runtime->chat_error;
         return runtime->chat_error.code;

@@ -1,10 +1,10 @@
 /* nlm-run: continue a text, or hold a conversation. */
 #include <nlm/nlm.h>
 #include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "base/status.h"
+#include "common/input.h"
 #include "nlm-run/run.h"
 
 #define LOG_WARNING     1
@@ -18,23 +18,9 @@ static void log_line(void *user, int32_t level, const char *message) {
 
 /* ---- the prompt --------------------------------------------------------------------------- */
 
-static nlm_status read_stream(FILE *file, const char *name, nlm_str *out, nlm_error *err) {
-    char chunk[1 << 14];
-    size_t count;
-    while ((count = fread(chunk, 1, sizeof chunk, file)) > 0) nlm_str_append(out, chunk, count);
-    if (ferror(file)) return nlm_fail_errno(err, NLM_IO, name, "cannot be read");
-    if (out->has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, name, "no memory for the prompt");
-    if (out->length && out->data[out->length - 1] == '\n') out->data[--out->length] = '\0';
-    return NLM_OK;
-}
-
-static nlm_status read_prompt_file(const char *path, nlm_str *out, nlm_error *err) {
-    if (strcmp(path, "-") == 0) return read_stream(stdin, "stdin", out, err);
-    FILE *file = fopen(path, "re");
-    if (!file) return nlm_fail_errno(err, NLM_NOT_FOUND, path, "cannot be opened");
-    const nlm_status status = read_stream(file, path, out, err);
-    fclose(file);
-    return status;
+/* A text that ends in a newline as files and lines do: the prompt does not. */
+static void drop_newline(nlm_str *text) {
+    if (text->length && text->data[text->length - 1] == '\n') text->data[--text->length] = '\0';
 }
 
 static nlm_status read_prompt(const settings *set, nlm_str *out, nlm_error *err) {
@@ -42,7 +28,9 @@ static nlm_status read_prompt(const settings *set, nlm_str *out, nlm_error *err)
         nlm_str_puts(out, set->prompt);
         return out->has_failed ? nlm_fail(err, NLM_OUT_OF_MEMORY, "prompt", "no memory for it") : NLM_OK;
     }
-    return read_prompt_file(set->prompt_file ? set->prompt_file : "-", out, err);
+    NLM_TRY(nlm_read_input(set->prompt_file ? set->prompt_file : "-", out, err));
+    drop_newline(out);
+    return NLM_OK;
 }
 
 /* ---- the run ------------------------------------------------------------------------------ */

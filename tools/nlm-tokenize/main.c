@@ -1,5 +1,6 @@
 /* nlm-tokenize: text to token ids and back. */
 #include "base/status.h"
+#include "common/input.h"
 #include "common/options.h"
 #include "format/gguf.h"
 #include "text/tokenizer.h"
@@ -12,15 +13,6 @@ typedef struct arguments {
     const char *model;
     bool adds_bos, decodes, has_special;
 } arguments;
-
-static nlm_status read_stdin(nlm_str *out, nlm_error *err) {
-    char chunk[1 << 16];
-    size_t count;
-    while ((count = fread(chunk, 1, sizeof chunk, stdin)) > 0) nlm_str_append(out, chunk, count);
-    if (ferror(stdin)) return nlm_fail_errno(err, NLM_IO, "stdin", "cannot read the input");
-    if (out->has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, "stdin", "no memory for the input");
-    return NLM_OK;
-}
 
 static nlm_status encode(const nlm_tokenizer *tokenizer, const arguments *a, const nlm_str *text, nlm_error *err) {
     const uint32_t flags = (a->adds_bos ? NLM_ENCODE_BOS : 0u) | (a->has_special ? NLM_ENCODE_SPECIAL : 0u);
@@ -35,45 +27,10 @@ static nlm_status encode(const nlm_tokenizer *tokenizer, const arguments *a, con
     return status;
 }
 
-#define BLANKS " \t\r\n"
-
-/* One id at text[0..length), which nothing follows. */
-static bool parse_id(const char *text, size_t length, int32_t *out) {
-    int64_t value = 0;
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] < '0' || text[i] > '9') return false;
-        value = value * 10 + (text[i] - '0');
-        if (value > INT32_MAX) return false;
-    }
-    *out = (int32_t)value;
-    return length > 0;
-}
-
-/* Ids separated by white space. */
-static nlm_status parse_ids(const nlm_str *text, nlm_ids *out, nlm_error *err) {
-    size_t at = 0;
-    while (at < text->length) {
-        at += strspn(text->data + at, BLANKS);
-        if (at == text->length) break;
-        size_t length = strcspn(text->data + at, BLANKS);
-        if (length == 0) length = 1; /* a NUL byte */
-        int32_t id;
-        if (!parse_id(text->data + at, length, &id)) {
-            return nlm_fail(err, NLM_BAD_FORMAT, "stdin", "item %zu, '%.*s', is no token id", out->count + 1,
-                            (int)(length < 32 ? length : 32), text->data + at);
-        }
-        if (nlm_ids_append(out, id) != NLM_OK) {
-            return nlm_fail(err, NLM_OUT_OF_MEMORY, "stdin", "no memory for %zu ids", out->count + 1);
-        }
-        at += length;
-    }
-    return NLM_OK;
-}
-
 static nlm_status decode(const nlm_tokenizer *tokenizer, const arguments *a, const nlm_str *text, nlm_error *err) {
     nlm_ids ids = {0};
     nlm_str bytes = {0};
-    nlm_status status = parse_ids(text, &ids, err);
+    nlm_status status = nlm_parse_ids("stdin", text, &ids, err);
     if (status == NLM_OK) {
         status = nlm_tokenizer_decode_all(tokenizer, ids.data, ids.count, a->has_special, &bytes, err);
     }
@@ -91,7 +48,7 @@ static nlm_status run(const arguments *a, nlm_error *err) {
     nlm_gguf_close(gguf);
     if (status != NLM_OK) return status;
     nlm_str input = {0};
-    status = read_stdin(&input, err);
+    status = nlm_read_input("-", &input, err);
     if (status == NLM_OK) status = (a->decodes ? decode : encode)(tokenizer, a, &input, err);
     nlm_str_release(&input);
     nlm_tokenizer_destroy(tokenizer);

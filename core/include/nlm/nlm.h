@@ -176,7 +176,7 @@ enum {
 /* Token ids of text[0..length), any bytes. At most capacity ids are written; *out_count is how many there
  * are in all. out_ids NULL: they are only counted.
  * Errors   LIMIT (capacity is smaller than *out_count; the first ones are written), INVALID_ARGUMENT,
- *          OUT_OF_MEMORY. */
+ *          NOT_FOUND (the file has no tokenizer), OUT_OF_MEMORY. */
 NLM_API nlm_status nlm_encode(const nlm_model *model, const char *text, size_t length, uint32_t flags,
                               int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
 

@@ -1,0 +1,16 @@
+/* Reading what a program is given: whole texts, and token ids. */
+#ifndef NLM_TOOLS_INPUT_H
+#define NLM_TOOLS_INPUT_H
+
+#include <nlm/status.h>
+#include "base/str.h"
+#include "text/tokenizer.h"
+
+/* Appends all of a file, or of stdin for "-". Errors NOT_FOUND, PERMISSION, IO, OUT_OF_MEMORY. */
+nlm_status nlm_read_input(const char *path, nlm_str *out, nlm_error *err);
+
+/* Appends the ids of a text, separated by white space; `name` stands for the file in errors. BAD_FORMAT: an
+ * item that is no id. */
+nlm_status nlm_parse_ids(const char *name, const nlm_str *text, nlm_ids *out, nlm_error *err);
+
+#endif

@@ -1,0 +1,102 @@
+#include "nlm-eval/eval.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/status.h"
+#include "format/npy.h"
+
+#define LOGITS_BYTES (8u << 20)
+#define MAX_CHUNK    256u
+
+nlm_status evaluator_open(evaluator *e, nlm_model *model, nlm_error *err) {
+    *e = (evaluator){0};
+    nlm_model_info info = {.struct_size = sizeof info};
+    NLM_TRY(nlm_model_describe(model, &info, err));
+    e->n_vocab = (size_t)info.n_vocab;
+    e->chunk = LOGITS_BYTES / (e->n_vocab * sizeof(float));
+    if (e->chunk < 1) e->chunk = 1;
+    if (e->chunk > MAX_CHUNK) e->chunk = MAX_CHUNK;
+    e->logits = malloc(e->chunk * e->n_vocab * sizeof *e->logits);
+    if (!e->logits) return nlm_fail(err, NLM_OUT_OF_MEMORY, "logits", "no memory for %zu rows", e->chunk);
+    return nlm_session_create(model, &e->session, err);
+}
+
+void evaluator_close(evaluator *e) {
+    nlm_session_destroy(e->session);
+    free(e->logits);
+}
+
+static size_t chunk_length(const evaluator *e, size_t from, size_t end) {
+    return end - from < e->chunk ? end - from : e->chunk;
+}
+
+static nlm_status write_rows(evaluator *e, const int32_t *ids, size_t count, nlm_npy_writer *writer, nlm_error *err) {
+    for (size_t from = 0; from < count; from += e->chunk) {
+        const size_t n = chunk_length(e, from, count);
+        NLM_TRY(nlm_session_extend_logits(e->session, ids + from, n, e->logits, err));
+        NLM_TRY(nlm_npy_write_rows(writer, e->logits, n, err));
+    }
+    return nlm_npy_finish(writer, err);
+}
+
+nlm_status evaluate_logits(evaluator *e, const int32_t *ids, size_t count, const char *path, nlm_error *err) {
+    nlm_npy_writer *writer = NULL;
+    NLM_TRY(nlm_npy_create(path, count, e->n_vocab, &writer, err));
+    const nlm_status status = write_rows(e, ids, count, writer, err);
+    nlm_npy_destroy(writer);
+    return status;
+}
+
+/* -ln softmax(logits)[id] */
+static double negative_log_likelihood(const float *logits, size_t n, int32_t id) {
+    double greatest = -INFINITY, sum = 0;
+    for (size_t i = 0; i < n; i++) greatest = fmax(greatest, (double)logits[i]);
+    for (size_t i = 0; i < n; i++) sum += exp((double)logits[i] - greatest);
+    return log(sum) + greatest - (double)logits[id];
+}
+
+/* Feeds ids[from..end) after what the session holds and scores what they predict: ids[i + 1] after ids[i],
+ * from ids[first] on. */
+static nlm_status score(evaluator *e, const int32_t *ids, size_t from, size_t end, size_t first, perplexity *out,
+                        nlm_error *err) {
+    for (size_t n; from < end; from += n) {
+        n = chunk_length(e, from, end);
+        NLM_TRY(nlm_session_extend_logits(e->session, ids + from, n, e->logits, err));
+        for (size_t i = 0; i < n; i++) {
+            const size_t next = from + i + 1;
+            if (next < first || next >= end) continue;
+            out->sum += negative_log_likelihood(e->logits + i * e->n_vocab, e->n_vocab, ids[next]);
+            out->n_scored++;
+        }
+    }
+    return NLM_OK;
+}
+
+/* The window ids[from..end), of which those from `first` on are to be scored. */
+static nlm_status score_window(evaluator *e, const int32_t *ids, size_t from, size_t end, size_t first, int32_t bos,
+                               perplexity *out, nlm_error *err) {
+    NLM_TRY(nlm_session_reset(e->session, err));
+    out->n_windows++;
+    if (bos >= 0) {
+        NLM_TRY(nlm_session_extend_logits(e->session, &bos, 1, e->logits, err));
+        if (first <= from) {
+            out->sum += negative_log_likelihood(e->logits, e->n_vocab, ids[from]);
+            out->n_scored++;
+        }
+    }
+    return score(e, ids, from, end, first, out, err);
+}
+
+nlm_status evaluate_perplexity(evaluator *e, const int32_t *ids, size_t count, const perplexity_options *options,
+                               perplexity *out, nlm_error *err) {
+    *out = (perplexity){0};
+    const size_t held = options->window - (options->bos >= 0 ? 1 : 0);
+    size_t scored = 0; /* ids before this one are done */
+    for (size_t from = 0; scored < count; from += options->stride) {
+        const size_t end = count - from < held ? count : from + held;
+        NLM_TRY(score_window(e, ids, from, end, scored, options->bos, out, err));
+        scored = end;
+    }
+    return NLM_OK;
+}
