@@ -3,6 +3,8 @@
 #include "unit/check.h"
 #include "unit/vocab_bytes.h"
 
+#include <pthread.h>
+
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static nlm_tokenizer *open_file(const char *path) {
@@ -434,6 +436,45 @@ static void pieces_are_found_by_their_text_in_the_file(void) {
     nlm_tokenizer_destroy(tokenizer);
 }
 
+typedef struct encoder {
+    const nlm_tokenizer *tokenizer;
+    const nlm_str *text;
+    nlm_ids ids;
+} encoder;
+
+static void *encode_ten_times(void *user) {
+    encoder *e = user;
+    for (size_t i = 0; i < 10; i++) {
+        e->ids.count = 0;
+        if (nlm_tokenizer_encode(e->tokenizer, e->text->data, e->text->length, 0, &e->ids, NULL) != NLM_OK) return e;
+    }
+    return NULL;
+}
+
+static void threads_share_a_tokenizer(void) {
+    static const char *const paths[] = {NLM_TEST_DATA "/tokenizer/spm.gguf",
+                                        NLM_TEST_DATA "/tokenizer/bpe-gpt-2.gguf"};
+    for (size_t i = 0; i < COUNT(paths); i++) {
+        nlm_tokenizer *tokenizer = open_file(paths[i]);
+        CU_ASSERT_PTR_NOT_NULL_FATAL(tokenizer);
+        nlm_str text = random_bytes(11, 20000);
+        encoder encoders[2] = {{.tokenizer = tokenizer, .text = &text}, {.tokenizer = tokenizer, .text = &text}};
+        pthread_t thread;
+        CU_ASSERT_EQUAL_FATAL(pthread_create(&thread, NULL, encode_ten_times, &encoders[1]), 0);
+        CU_ASSERT_PTR_NULL(encode_ten_times(&encoders[0]));
+        void *failed = NULL;
+        pthread_join(thread, &failed);
+        CU_ASSERT_PTR_NULL(failed);
+        CU_ASSERT_EQUAL_FATAL(encoders[0].ids.count, encoders[1].ids.count);
+        CU_ASSERT_EQUAL(memcmp(encoders[0].ids.data, encoders[1].ids.data, encoders[0].ids.count * sizeof(int32_t)),
+                        0);
+        nlm_ids_release(&encoders[0].ids);
+        nlm_ids_release(&encoders[1].ids);
+        nlm_str_release(&text);
+        nlm_tokenizer_destroy(tokenizer);
+    }
+}
+
 static const check_case cases[] = {
     CHECK_CASE(fixtures_give_the_ids_of_the_naive_encoders),
     CHECK_CASE(real_vocabularies_give_the_ids_expected),
@@ -452,6 +493,7 @@ static const check_case cases[] = {
     CHECK_CASE(user_defined_tokens_are_found_leftmost_and_longest),
     CHECK_CASE(ends_are_known_by_id_and_by_name),
     CHECK_CASE(pieces_are_found_by_their_text_in_the_file),
+    CHECK_CASE(threads_share_a_tokenizer),
 };
 
 CHECK_MAIN("tokenizer", cases)
