@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "model/family.h"
 #include "model/keys.h"
+#include "tensor/dtype.h"
 
 /* ---- hyper-parameters --------------------------------------------------------------------- */
 
@@ -170,6 +171,13 @@ static const nlm_weight_spec weight_specs[] = {
 
 static nlm_status cache_init(const nlm_hparams *h, nlm_cache *cache, nlm_error *err) {
     const nlm_cache_options *options = &cache->options;
+    if (nlm_dtype_row_bytes(options->kv_dtype, (uint64_t)h->head_dim) == 0) {
+        return nlm_fail(
+            err, NLM_INVALID_ARGUMENT, "llama",
+            "a key/value cache of %s needs heads of whole blocks of 32 elements, this model's have %d: use "
+            "f16 or f32",
+            nlm_dtype_name(options->kv_dtype), h->head_dim);
+    }
     const int64_t shape[4] = {options->n_pages, h->n_head_kv, options->page_tokens, h->head_dim};
     cache->k = calloc((size_t)cache->n_layer, sizeof *cache->k);
     cache->v = calloc((size_t)cache->n_layer, sizeof *cache->v);

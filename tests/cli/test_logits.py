@@ -1,0 +1,85 @@
+"""nlm-eval's logits against the float64 oracle: on the fixtures, and on real models where they are.
+
+The real ones are in NLM_SHARED_DATA and need NumPy, as the oracle does.
+"""
+import array
+import ast
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+BIN = Path(os.environ["NLM_BIN"])
+SOURCE = Path(os.environ["NLM_SOURCE"])
+SHARED = Path(os.environ["NLM_SHARED_DATA"])
+FIXTURES = SOURCE / "tests/data/models"
+
+TEXT = """Once upon a time, in a big house near the sea, there lived a little girl who liked to sing.
+One day she found a shiny red box under her bed. "What is in it?" she asked. Her mom smiled and said, "Open it and see."
+"""
+
+
+def read_npy(path):
+    """Shape and values of a version 1 float file in C order."""
+    data = Path(path).read_bytes()
+    (length,) = struct.unpack_from("<H", data, 8)
+    header = ast.literal_eval(data[10 : 10 + length].decode())
+    assert data[:8] == b"\x93NUMPY\x01\x00" and not header["fortran_order"], header
+    values = array.array({"<f4": "f", "<f8": "d"}[header["descr"]])
+    values.frombytes(data[10 + length :])
+    return header["shape"], values
+
+
+def nmse(actual, expected):
+    error = sum((a - e) ** 2 for a, e in zip(actual, expected, strict=True))
+    return error / sum(e * e for e in expected)
+
+
+class Logits(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def evaluate(self, model, tokens, kv_type):
+        out = self.folder / "logits.npy"
+        subprocess.run([BIN / "nlm-eval", "--model", model, "--tokens", tokens, "--logits", out, "--kv-type", kv_type,
+                        "--backend", "cpu_scalar"], check=True, timeout=120, stderr=subprocess.PIPE)
+        return read_npy(out)
+
+    def check(self, model, tokens, expected_path, kv_type, most):
+        shape, expected = read_npy(expected_path)
+        actual_shape, actual = self.evaluate(model, tokens, kv_type)
+        self.assertEqual(actual_shape, shape)
+        self.assertLessEqual(nmse(actual, expected), most, f"{model} with a cache of {kv_type}")
+
+    def test_fixtures(self):
+        for name in ("llama-gqa-f32", "llama-mixed", "qwen2-f32", "mamba-f32", "mamba-mixed"):
+            with self.subTest(name):
+                path = FIXTURES / name
+                self.check(f"{path}.gguf", f"{path}.txt", f"{path}.npy", "f32", 1e-9)
+
+    def test_real_models(self):
+        models = sorted(SHARED.glob("stories260K-*.gguf"))
+        if not models:
+            self.skipTest(f"no stories260K-*.gguf in {SHARED}")
+        try:
+            import numpy  # noqa: F401
+        except ImportError:
+            self.skipTest("the oracle needs NumPy")
+        tokens, expected = self.folder / "tokens.txt", self.folder / "expected.npy"
+        for model in models:
+            with self.subTest(model.name), open(tokens, "wb") as file:
+                subprocess.run([BIN / "nlm-tokenize", "--model", model, "--bos"], input=TEXT.encode(), stdout=file,
+                               check=True, timeout=60)
+                subprocess.run([sys.executable, SOURCE / "tests/oracle/forward.py", model, tokens, expected],
+                               check=True, timeout=120)
+                self.check(model, tokens, expected, "f32", 1e-9)
+                self.check(model, tokens, expected, "f16", 1e-5)
+
+
+if __name__ == "__main__":
+    unittest.main()
