@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/status.h"
+#include "exec/context.h"
 
 #define WHERE            "nlm_activations"
 /* Address space is free; commit charge and memory are paid as they are used. */
@@ -104,7 +105,8 @@ nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device
     if (bytes > region->bytes) {
         uint64_t buffer = 0;
         void *address = NULL;
-        NLM_TRY(device->api.buffer_alloc(device->api.self, bytes, &buffer, &address, err));
+        NLM_TRY(nlm_with_context(device->api.buffer_alloc(device->api.self, bytes, &buffer, &address, err), err,
+                                 "activations on %s", device->backend));
         if (region->bytes) device->api.buffer_free(device->api.self, region->buffer);
         region->buffer = buffer;
         region->address = address;

@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/status.h"
+#include "exec/context.h"
 #include "tensor/dtype.h"
 
 #define WHERE       "nlm_state"
@@ -47,7 +48,8 @@ static nlm_status upload_zeros(const nlm_state *state, uint64_t offset, uint64_t
 
 static nlm_status place_on_device(nlm_state *state, const nlm_device *device, nlm_error *err) {
     const nlm_device_v1 *api = &device->api;
-    NLM_TRY(api->buffer_alloc(api->self, state->bytes, &state->buffer, &state->tensor.data, err));
+    NLM_TRY(nlm_with_context(api->buffer_alloc(api->self, state->bytes, &state->buffer, &state->tensor.data, err),
+                             err, "state %s on %s", state->name, device->backend));
     state->tensor.buffer = state->buffer;
     state->device = device;
     const nlm_status status = upload_zeros(state, 0, state->bytes, err);

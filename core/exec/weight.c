@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/status.h"
+#include "exec/context.h"
 #include "tensor/dtype.h"
 
 #define WHERE          "nlm_weight"
@@ -84,14 +85,13 @@ static nlm_status ask_pack_size(const nlm_weight *weight, const nlm_device *devi
                                 nlm_pack_info_v1 *out, nlm_error *err) {
     const nlm_device_v1 *api = &device->api;
     if (!api->pack || !api->pack_size) {
-        return nlm_fail(err, NLM_INTERNAL, WHERE, "%s: %s wants layout %u but cannot pack", weight->name,
-                        device->backend, layout);
+        return nlm_fail(err, NLM_INTERNAL, WHERE, "layout %u is wanted by a device that cannot pack", layout);
     }
     *out = (nlm_pack_info_v1){.struct_size = sizeof *out};
     NLM_TRY(api->pack_size(api->self, &weight->source, layout, weight->roles, out, err));
     if (out->bytes == 0 || out->row_multiple < 1) {
-        return nlm_fail(err, NLM_INTERNAL, WHERE, "%s: %s packs to %" PRIu64 " bytes, %" PRId64 " rows at a time",
-                        weight->name, device->backend, out->bytes, out->row_multiple);
+        return nlm_fail(err, NLM_INTERNAL, WHERE, "pack_size says %" PRIu64 " bytes, %" PRId64 " rows at a time",
+                        out->bytes, out->row_multiple);
     }
     return NLM_OK;
 }
@@ -105,8 +105,7 @@ static nlm_status pack(const nlm_weight *weight, const nlm_device *device, uint3
     uint64_t bytes;
     void *packed = nlm_align_u64(info.bytes, alignment, &bytes) ? aligned_alloc(alignment, bytes) : NULL;
     if (!packed) {
-        return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %" PRIu64 " bytes of packed %s", info.bytes,
-                        weight->name);
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %" PRIu64 " packed bytes", info.bytes);
     }
     const uint64_t unit_bytes = (uint64_t)weight->source.stride_bytes[0] * (uint64_t)info.row_multiple;
     const int64_t units = unit_bytes && unit_bytes < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / unit_bytes) : 1;
@@ -192,7 +191,8 @@ nlm_status nlm_weight_place_on(nlm_weight *weight, const nlm_device *device, uin
     }
     nlm_weight_place *place = &weight->places[weight->n_places];
     *place = (nlm_weight_place){.device = device, .layout = layout};
-    NLM_TRY(fill_place(weight, place, pool, err));
+    NLM_TRY(nlm_with_context(fill_place(weight, place, pool, err), err, "weight %s on %s", weight->name,
+                             device->backend));
     weight->n_places++;
     *out = &place->tensor;
     return NLM_OK;

@@ -285,7 +285,7 @@ static inline void do_work(fake_device *fake, fake_work *work, nlm_error *err) {
     }
     work->x.workspace = (void *)((uintptr_t)work->x.workspace - FAR_AWAY);
     work->x.scratch = (void *)((uintptr_t)work->x.scratch - FAR_AWAY);
-    work->x.live_rows = work->live_rows;
+    if (work->x.live_rows) work->x.live_rows = work->live_rows;
     work->x.error = err;
     fake->stuck = run_now(fake, &work->x, work->op, &work->args);
 }

@@ -13,6 +13,7 @@ typedef struct fixture {
     nlm_env env;
     nlm_weight weights[FIXTURE_WEIGHTS];
     uint32_t n_weights;
+    uint32_t dice_weights; /* 1 + the first of those that random_graph.h made; 0: none */
     uint64_t random;
 } fixture;
 

@@ -63,12 +63,14 @@ static inline void random_op(fixture *f, random_graph *r) {
 
 static inline random_graph random_graph_make(fixture *f, uint32_t n_ops) {
     random_graph r = {.graph = fixture_graph()};
-    if (f->n_weights == 0) {
+    if (f->dice_weights == 0) {
+        f->dice_weights = f->n_weights + 1;
         for (int i = 0; i < 4; i++) fixture_weight(f, "w", SHAPE(random_widths[i % 2], random_widths[i / 2]));
         for (int i = 0; i < 2; i++) fixture_weight(f, "norm", SHAPE(random_widths[i]));
     }
-    for (int i = 0; i < 4; i++) r.weights[i / 2][i % 2] = nlm_graph_weight(r.graph, &f->weights[i]);
-    for (int i = 0; i < 2; i++) r.norms[i] = nlm_graph_weight(r.graph, &f->weights[4 + i]);
+    nlm_weight *weights = &f->weights[f->dice_weights - 1];
+    for (int i = 0; i < 4; i++) r.weights[i / 2][i % 2] = nlm_graph_weight(r.graph, &weights[i]);
+    for (int i = 0; i < 2; i++) r.norms[i] = nlm_graph_weight(r.graph, &weights[4 + i]);
     r.ids = nlm_graph_input(r.graph, "ids", NLM_I32, SHAPE(RANDOM_ROWS), NLM_ROWS_TOKENS);
     r.x = nlm_graph_input(r.graph, "x", NLM_F32, SHAPE(RANDOM_ROWS, 16), NLM_ROWS_TOKENS);
     random_keep(&r, 0, r.x);
