@@ -99,7 +99,7 @@ static nlm_status run_children(const conform_options *options, board *b, size_t 
         fflush(NULL);
         const pid_t child = fork();
         if (child < 0) return nlm_fail_errno(err, NLM_INTERNAL, "fork", "cannot start a child process");
-        if (child == 0) _exit(work(options, b, count));
+        if (child == 0) exit(work(options, b, count)); /* not _exit: leak checkers run at exit */
         const int status = wait_for(child, b, options->timeout_s, &is_late);
         const bool is_exit = !is_late && WIFEXITED(status);
         if (is_exit && WEXITSTATUS(status) == CHILD_CANNOT_OPEN) {
@@ -107,7 +107,9 @@ static nlm_status run_children(const conform_options *options, board *b, size_t 
             return b->open_status;
         }
         at = atomic_load(&b->next);
-        if (at == count) break; /* a child that fails after its last case has nothing to answer for here */
+        if (at == count && is_exit && WEXITSTATUS(status) == CHILD_DONE) break;
+        if (at == count)
+            return nlm_fail(err, NLM_INTERNAL, "close", "all cases ran, but the process did not end well");
         blame(b, at, status, is_late, options->timeout_s);
         atomic_store(&b->next, at + 1);
     }

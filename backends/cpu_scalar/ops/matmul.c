@@ -14,14 +14,13 @@ void nlm_scalar_matmul_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1
 static void load_rows(const nlm_tensor *w, int64_t n, int64_t count, float *scratch, const float *rows[TILE]) {
     const int64_t length = w->shape[1];
     for (int64_t i = 0; i < TILE; i++) {
-        if (i >= count) {
-            rows[i] = rows[i - 1];
-        } else if (w->dtype == NLM_F32) {
-            rows[i] = nlm_cpu_at(w, n + i);
-        } else {
-            nlm_cpu_decode(w->dtype, nlm_cpu_at(w, n + i), scratch + i * length, length);
-            rows[i] = scratch + i * length;
+        const int64_t row = i < count ? i : count - 1;
+        if (w->dtype == NLM_F32) {
+            rows[i] = nlm_cpu_at(w, n + row);
+            continue;
         }
+        if (row == i) nlm_cpu_decode(w->dtype, nlm_cpu_at(w, n + row), scratch + row * length, length);
+        rows[i] = scratch + row * length;
     }
 }
 
