@@ -33,6 +33,7 @@ static bool collect(void *user, const spec_table *table, const char *name) {
 static int run(const nlm_command *command, const conform_options *options) {
     nlm_error err = NLM_ERROR_INIT;
     collection all = {.filter = options->filter};
+    if (options->backend && options->library) return nlm_tell_usage(command, "give --backend or --library, not both");
     spec_for_each(collect, &all);
     if (all.count == 0) return nlm_tell_usage(command, "no case is named '%s'", options->filter);
     all.cases = calloc(all.count, sizeof *all.cases);

@@ -1,0 +1,98 @@
+"""nlm-conform as a backend's author runs it: it finds what is wrong, says what, and how to see it again."""
+import json
+import os
+import re
+import shlex
+import subprocess
+import unittest
+from pathlib import Path
+
+BIN = Path(os.environ["NLM_BIN"])
+FIXTURES = Path(os.environ["NLM_BUILD"]) / "tests/fixtures"
+
+# (way of the fixture adder_WAY to be wrong, the case that must fail, what must be said of it)
+WRONG = [
+    ("gives_no_reason", "add/R=7,N=33,b@1", "not supported, but no reason is given"),
+    ("forgets_the_tail", "add/R=7,N=33", r"y\[\d, 32\] is -?nan, expected"),
+    ("writes_past_the_end", "add/R=1,N=1", r"touches memory \d+ bytes past the end of y \(4 bytes\)|writes beside y"),
+    ("reads_past_the_end", "add/R=3,N=64,y=a", r"touches memory 0 bytes past the end of a \(768 bytes\)"),
+    ("writes_an_input", "add/R=1,N=1", "writes to b, which is only read, at byte 0"),
+    ("writes_padding_columns", "add/R=4,N=31,a+2,b+3,y+1,pad=2", "writes between the rows of y"),
+    ("depends_on_threads", "add/R=1,N=1000", "y: other bits with 3 threads"),
+    ("depends_on_the_batch", "add/R=7,N=33", "y: other bits for a row alone"),
+    ("claims_too_much", "add/R=7,N=33,b@1", "claimed as supported, but with 1 threads fails: unsupported"),
+    ("claims_too_much", "add/R=2,N=8,refuse=shape", "query accepts arguments that cannot run"),
+    ("accepts_unknown_flags", "add/R=2,N=8,refuse=flags", "query accepts arguments that cannot run"),
+    ("exceeds_its_workspace", "add/R=1,N=1", r"touches memory 0 bytes past the end of the workspace"),
+    ("dies", "add/R=3,N=64,y=a", "the process died of signal 6"),
+    ("hangs", "add/R=3,N=64,y=a", "not done after 2 s"),
+]
+
+
+def conform(*args):
+    result = subprocess.run([BIN / "nlm-conform", *map(str, args)], capture_output=True, text=True, timeout=300)
+    return result.returncode, result.stdout, result.stderr
+
+
+def library(way):
+    return ("--library", FIXTURES / f"adder_{way}.so")
+
+
+class NlmConform(unittest.TestCase):
+    def test_a_right_op_passes_and_what_is_missing_is_no_failure(self):
+        code, out, err = conform(*library("right"))
+        self.assertEqual((code, err), (0, ""))
+        self.assertRegex(out, r"\nadd +\d+ +0 ")
+        self.assertRegex(out, r"\nPASSED: \d+ passed, 0 failed, \d+ not supported; seed 1\n")
+
+    def test_what_is_missing_fails_a_backend_that_should_be_complete(self):
+        code, out, _ = conform(*library("right"), "--complete", "--filter", "mul")
+        self.assertEqual(code, 1)
+        self.assertIn("FAILED mul/R=1,N=1: not supported: the device has no such op", out)
+
+    def test_a_backend_that_supports_nothing_fails(self):
+        code, out, _ = conform(*library("supports_nothing"))
+        self.assertEqual(code, 1)
+        self.assertIn("a backend must support something", out)
+
+    def test_each_way_to_be_wrong_is_found_by_its_case_and_found_again(self):
+        for way, case, words in WRONG:
+            with self.subTest(way=way, case=case):
+                code, out, _ = conform(*library(way), "--filter", "add", "--seed", 5, "--timeout", 2)
+                self.assertEqual(code, 1)
+                failure = re.search(rf"^FAILED {re.escape(case)}: (.*)\n  (nlm-conform .*)$", out, re.M)
+                self.assertIsNotNone(failure, out)
+                self.assertRegex(failure[1], words)
+                command = shlex.split(failure[2])[1:]
+                self.assertEqual(command[-4:], ["--seed", "5", "--filter", case])
+                code, out, _ = conform(*command, "--timeout", 2)
+                self.assertEqual(code, 1)
+                self.assertIn(f"FAILED {case}: ", out)
+                self.assertIn("0 passed, 1 failed, 0 not supported", out)
+
+    def test_json_has_every_case_once(self):
+        code, out, _ = conform(*library("right"), "--filter", "add", "--json")
+        report = json.loads(out)
+        names = [case["name"] for case in report["cases"]]
+        self.assertEqual(code, 0)
+        self.assertTrue(report["passed"])
+        self.assertEqual(len(names), len(set(names)))
+        self.assertIn({"passed", "unsupported"}, [{case["verdict"] for case in report["cases"]}])
+
+    def test_wrong_use_is_told(self):
+        code, _, err = conform("--filter", "no_such_op")
+        self.assertEqual(code, 2)
+        self.assertIn("no case is named 'no_such_op'", err)
+        code, _, err = conform("--backend", "no_such_backend")
+        self.assertEqual(code, 1)
+        self.assertIn("no_such_backend", err)
+        code, _, err = conform("--library", FIXTURES / "load_crashes.so")
+        self.assertEqual(code, 1)
+        self.assertIn("nlm-conform: ", err)
+        code, _, err = conform("--backend", "cpu_scalar", "--library", FIXTURES / "adder_right.so")
+        self.assertEqual(code, 2)
+        self.assertIn("--backend", err)
+
+
+if __name__ == "__main__":
+    unittest.main()
