@@ -10,8 +10,9 @@ typedef struct nlm_model nlm_model;
 struct nlm_runtime;
 
 /* Maps the file, reads hyper-parameters and binds every weight by name, checking each shape and type.
- * Errors NOT_FOUND, UNSUPPORTED (architecture: named, with those that are known), BAD_FORMAT (a missing
- * or misshapen weight or key: its name, what was expected, what is there), and GGUF's. */
+ * Errors NOT_FOUND, UNSUPPORTED (architecture: named, with those that are known; a key or tensor that
+ * asks for what is not implemented), BAD_FORMAT (a missing or misshapen weight or key: its name, what
+ * was expected, what is there), and GGUF's. */
 nlm_status nlm_model_open(const char *path, nlm_model **out, nlm_error *err);
 void nlm_model_close(nlm_model *model);
 

@@ -23,6 +23,10 @@ enum {
 
 typedef struct nlm_weights nlm_weights;
 
+/* Binds every line of `specs` (terminated by a zeroed one, kept) for every layer; the GGUF outlives it.
+ * Errors BAD_FORMAT (a required weight is missing, has another shape, or holds integers: its name, what
+ * was expected, what is there), UNSUPPORTED (a tensor type, or a tensor that no line names),
+ * OUT_OF_MEMORY. */
 nlm_status nlm_weights_bind(const nlm_gguf *gguf, const nlm_hparams *hparams, const nlm_weight_spec *specs,
                             nlm_weights **out, nlm_error *err);
 void nlm_weights_destroy(nlm_weights *weights);
