@@ -9,9 +9,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Set by an installation whose plugins are not found relative to its programs. */
+/* Set by the build: where the installation's plugins are if they are not found relative to this code,
+ * and the name of its folder of libraries ("lib64"). */
 #ifndef NLM_INSTALL_PLUGIN_DIR
 #define NLM_INSTALL_PLUGIN_DIR ""
+#endif
+#ifndef NLM_INSTALL_LIBDIR
+#define NLM_INSTALL_LIBDIR "lib"
 #endif
 
 /* The folder of the program or library that holds this code, without links. */
@@ -39,7 +43,7 @@ static bool has_registry(const char *folder, char out[PATH_MAX]) {
 }
 
 bool nlm_discover_folder(char out[PATH_MAX]) {
-    static const char *const places[] = {"nlm", "../lib/nlm"};
+    static const char *const places[] = {"nlm", "../lib/nlm", "../" NLM_INSTALL_LIBDIR "/nlm"};
     char own[PATH_MAX], folder[PATH_MAX + 16];
     if (find_own_folder(own)) {
         for (size_t i = 0; i < sizeof places / sizeof *places; i++) {

@@ -19,8 +19,9 @@ typedef struct nlm_discovery {
 nlm_status nlm_discover(const char *given, nlm_discovery *out, nlm_error *err);
 
 /* The folder of the installation's own plugins: nlm/ beside the object this code is in, else
- * ../lib/nlm seen from there, else the one given when nlm was built; the first that holds a
- * plugins.toml. Never relative to the current directory. false if there is none. */
+ * ../lib/nlm seen from there (or what an installation has for lib), else the one given when nlm was
+ * built; the first that holds a plugins.toml. Never relative to the current directory. false if there
+ * is none. */
 bool nlm_discover_folder(char out[PATH_MAX]);
 
 #endif

@@ -295,13 +295,20 @@ typedef struct symbol_summary {
     char other_major[MAX_NAME_BYTES]; /* an nlm_plugin_query_* that is not ours */
     nlm_str others;                   /* ", "-separated, the first few */
     size_t n_others;
-    uint32_t sanitizer; /* NLM_SANITIZER_* whose runtime it asks for */
+    bool has_foreign_sanitizer; /* it asks for the runtime of one that this host is not built with */
 } symbol_summary;
 
 static void note_import(symbol_summary *summary, const char *name) {
-    if (strcmp(name, "__asan_init") == 0) summary->sanitizer = NLM_SANITIZER_ADDRESS;
-    if (strcmp(name, "__tsan_init") == 0) summary->sanitizer = NLM_SANITIZER_THREAD;
-    if (strcmp(name, "__msan_init") == 0) summary->sanitizer = NLM_SANITIZER_MEMORY;
+    static const struct {
+        const char *name;
+        uint32_t sanitizer;
+    } runtimes[] = {{"__asan_init", NLM_SANITIZER_ADDRESS},
+                    {"__tsan_init", NLM_SANITIZER_THREAD},
+                    {"__msan_init", NLM_SANITIZER_MEMORY}};
+    for (size_t i = 0; i < sizeof runtimes / sizeof *runtimes; i++) {
+        if (strcmp(name, runtimes[i].name) != 0 || runtimes[i].sanitizer == NLM_SANITIZER_BUILD) continue;
+        summary->has_foreign_sanitizer = true;
+    }
 }
 
 static void note_export(symbol_summary *summary, const char *name) {
@@ -347,7 +354,7 @@ static bool judge(const reader *r, const symbol_summary *summary) {
                           NLM_PLUGIN_QUERY_SYMBOL, summary->others.data ? summary->others.data : "other symbols",
                           summary->n_others > 4 ? ", ..." : "");
     }
-    if (summary->sanitizer != NLM_SANITIZER_NONE && summary->sanitizer != NLM_SANITIZER_BUILD) {
+    if (summary->has_foreign_sanitizer) {
         return nlm_skip(r->verdict, "it is built with a sanitizer that this host is not built with");
     }
     return true;

@@ -136,6 +136,26 @@ class NlmPlugins(unittest.TestCase):
         _, err = run(code=2, env={"NLM_PLUGIN_REGISTRY": "plugins.toml"}, cwd=self.folder)
         self.assertIn("NLM_PLUGIN_REGISTRY: 'plugins.toml' is not an absolute path", err)
 
+    def test_a_set_uid_program_ignores_the_environment(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can make a program set-uid to another user")
+        self.folder.chmod(0o755)
+        program = self.folder / "nlm-plugins"
+        shutil.copyfile(BIN / "nlm-plugins", program)
+        env = {"NLM_PLUGIN_REGISTRY": str(self.registry)}
+        program.chmod(0o755)
+        self.assertIn("good", run("--json", env=env, program=program)[0])
+        os.chown(program, 65534, 65534)
+        program.chmod(0o4755)
+        whoami = self.folder / "id"
+        shutil.copyfile(shutil.which("id"), whoami)
+        os.chown(whoami, 65534, 65534)
+        whoami.chmod(0o4755)
+        if subprocess.run([whoami, "-u"], capture_output=True, text=True).stdout.strip() != "65534":
+            self.skipTest("this file system does not take set-uid")
+        result = subprocess.run([program, "--json"], env=env, capture_output=True, text=True)
+        self.assertNotIn(str(self.registry), result.stdout + result.stderr)
+
     def test_sha256_of_an_entry_is_checked(self):
         digest = hashlib.sha256((self.folder / "good.so").read_bytes()).hexdigest()
         entry = '[[plugin]]\nname = "good"\nlibrary = "good.so"\nsha256 = "%s"\n'

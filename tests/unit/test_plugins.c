@@ -17,6 +17,7 @@ static void plugins_refuse_each_wrong_plugin_and_keep_the_good_one(void) {
         {"host_too_old", NLM_ENTRY_REFUSED, "needs a host of plugin.h 1.7 or later; this one has 1.0"},
         {"minor_inconsistent", NLM_ENTRY_REFUSED, "newer than the 1.3 it says it was written to"},
         {"sanitizer_mismatch", NLM_ENTRY_SKIPPED, "is built with the memory sanitizer, this host with"},
+        {"imports_sanitizer", NLM_ENTRY_SKIPPED, "is built with a sanitizer that this host is not built with"},
         {"name_invalid", NLM_ENTRY_REFUSED, "calls itself 'Bad-Name'; expected 1 to 63 of a-z, 0-9 and _"},
         {"name_other", NLM_ENTRY_REFUSED, "calls itself 'someone_else'; its registry entry says 'name_other'"},
         {"name_missing", NLM_ENTRY_REFUSED, "has no name"},
