@@ -1,0 +1,266 @@
+/* nlm.h's promises: sizes of structs, errors with a sentence, limits, cancelling, several engines. */
+#include <math.h>
+
+#include "format/gguf.h"
+#include "session_fixture.h"
+#include "temporary.h"
+
+static void api_says_its_versions(void) {
+    CU_ASSERT_EQUAL(nlm_api_version(), (uint32_t)NLM_API_MAJOR << 16 | NLM_API_MINOR);
+    CU_ASSERT_STRING_EQUAL(nlm_status_string(NLM_LIMIT), "limit exceeded");
+    CU_ASSERT(strlen(nlm_version()) >= 5);
+}
+
+/* A program of an older header has smaller structs, one of a newer header larger ones. */
+static void api_takes_structs_of_other_sizes(void) {
+    struct {
+        nlm_model_options known;
+        uint64_t later;
+    } newer = {.known = {.struct_size = sizeof newer, .parallel = 2}};
+    nlm_engine *engine = fixture_engine(1);
+    nlm_model *model = NULL;
+    const char *path = NLM_TEST_DATA "/models/llama-gqa-f32.gguf";
+    EXPECT_OK(nlm_model_load(engine, path, &newer.known, &model, error));
+    nlm_model_unload(model);
+    newer.later = 1; /* something this library does not know is asked for */
+    CU_ASSERT_EQUAL(nlm_model_load(engine, path, &newer.known, &model, NULL), NLM_INVALID_ARGUMENT);
+    CU_ASSERT_PTR_NULL(model);
+    newer.known.struct_size = 0;
+    CU_ASSERT_EQUAL(nlm_model_load(engine, path, &newer.known, &model, NULL), NLM_INVALID_ARGUMENT);
+    /* as if `parallel` and what follows did not exist yet */
+    const nlm_model_options older = {.struct_size = offsetof(nlm_model_options, parallel), .parallel = 77};
+    EXPECT_OK(nlm_model_load(engine, path, &older, &model, error));
+    nlm_model_info info = {.struct_size = offsetof(nlm_model_info, n_vocab), .n_vocab = -5};
+    EXPECT_OK(nlm_model_describe(model, &info, error));
+    CU_ASSERT(info.parallel == 1 && info.context_length == 256 && info.n_vocab == -5);
+    struct {
+        nlm_model_info known;
+        uint64_t later;
+    } answer = {.known.struct_size = sizeof answer, .later = 9};
+    EXPECT_OK(nlm_model_describe(model, &answer.known, error));
+    CU_ASSERT(answer.later == 0 && answer.known.n_vocab == 318 && answer.known.struct_size == sizeof answer);
+    nlm_model_unload(model);
+    nlm_engine_destroy(engine);
+}
+
+static void engine_names_what_it_cannot_open(void) {
+    static const struct {
+        nlm_engine_options options;
+        nlm_status status;
+        const char *told;
+    } cases[] = {
+        {{.struct_size = sizeof(nlm_engine_options), .backend = "warp"}, NLM_NOT_FOUND, "cpu_scalar"},
+        {{.struct_size = sizeof(nlm_engine_options), .backend = "cpu_scalar", .device_id = 9},
+         NLM_INVALID_ARGUMENT,
+         "9"},
+        {{.struct_size = sizeof(nlm_engine_options), .backend = "cpu_scalar", .threads = 5000},
+         NLM_INVALID_ARGUMENT,
+         "5000"},
+        {{.struct_size = sizeof(nlm_engine_options), .flags = 1u << 30}, NLM_INVALID_ARGUMENT, "flags"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        nlm_engine_options options = cases[i].options;
+        options.registry = NLM_PLUGIN_DIRECTORY "/plugins.toml";
+        nlm_engine *engine = NULL;
+        nlm_error err = NLM_ERROR_INIT;
+        CU_ASSERT_EQUAL(nlm_engine_create(&options, &engine, &err), cases[i].status);
+        CU_ASSERT_PTR_NULL(engine);
+        if (!strstr(err.msg, cases[i].told)) printf("\n  told: %s", err.msg);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, cases[i].told));
+    }
+}
+
+static void model_options_out_of_range_are_refused(void) {
+    static const struct {
+        nlm_model_options options;
+        const char *told;
+    } cases[] = {
+        {{.struct_size = sizeof(nlm_model_options), .kv_type = "q3"}, "'q3'"},
+        {{.struct_size = sizeof(nlm_model_options), .chat_template = "klingon"}, "chatml"},
+        {{.struct_size = sizeof(nlm_model_options), .parallel = 100000}, "100000"},
+        {{.struct_size = sizeof(nlm_model_options), .context_length = UINT32_MAX}, "4294967295"},
+        {{.struct_size = sizeof(nlm_model_options), .flags = 64}, "flags"},
+    };
+    nlm_engine *engine = fixture_engine(1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        nlm_model *model = NULL;
+        nlm_error err = NLM_ERROR_INIT;
+        CU_ASSERT_EQUAL(
+            nlm_model_load(engine, NLM_TEST_DATA "/models/llama-gqa-f32.gguf", &cases[i].options, &model, &err),
+            NLM_INVALID_ARGUMENT);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, cases[i].told));
+    }
+    nlm_model *model = NULL;
+    CU_ASSERT_EQUAL(nlm_model_load(engine, "/nowhere/model.gguf", NULL, &model, NULL), NLM_NOT_FOUND);
+    CU_ASSERT_EQUAL(nlm_model_load(engine, NLM_TEST_DATA "/models/llama-gqa-f32.txt", NULL, &model, NULL),
+                    NLM_BAD_FORMAT);
+    nlm_engine_destroy(engine);
+}
+
+static void session_keeps_to_its_limits(void) {
+    fixture f = fixture_open("llama-gqa-f32", NULL, 1);
+    nlm_session *session = fixture_session(&f), *second = NULL;
+    int32_t ids[257], wrong = f.n_vocab;
+    nlm_error err = NLM_ERROR_INIT;
+    fixture_ids(&f, 1, ids, 257);
+    CU_ASSERT_EQUAL(nlm_session_create(f.model, &second, &err), NLM_LIMIT);
+    CU_ASSERT_EQUAL(nlm_session_fork(session, &second, &err), NLM_LIMIT);
+    CU_ASSERT_PTR_NULL(second);
+    const float *logits = NULL;
+    CU_ASSERT_EQUAL(nlm_session_logits(session, &logits, &err), NLM_INVALID_ARGUMENT);
+    CU_ASSERT_EQUAL(nlm_session_extend(session, ids, 0, &err), NLM_INVALID_ARGUMENT);
+    CU_ASSERT_EQUAL(nlm_session_extend(session, &wrong, 1, &err), NLM_INVALID_ARGUMENT);
+    CU_ASSERT_EQUAL(nlm_session_extend(session, ids, 257, &err), NLM_LIMIT);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "256"));
+    fixture_extend(session, ids, 256);
+    CU_ASSERT_EQUAL(nlm_session_extend(session, ids, 1, &err), NLM_LIMIT);
+    CU_ASSERT_EQUAL(nlm_sessions_decode(&session, ids, 1, &err), NLM_LIMIT);
+    size_t count = 0;
+    nlm_session_tokens(session, &count);
+    CU_ASSERT_EQUAL(count, 256);
+    nlm_session_destroy(session);
+    fixture_close(&f);
+}
+
+typedef struct cancel {
+    int n_calls, cancel_at;
+    double last;
+} cancel;
+
+static int32_t count_calls(void *user, double fraction) {
+    cancel *c = user;
+    CU_ASSERT(fraction >= c->last && fraction <= 1);
+    c->last = fraction;
+    return ++c->n_calls == c->cancel_at;
+}
+
+static void load_and_prefill_can_be_cancelled(void) {
+    cancel c = {.cancel_at = 2};
+    const nlm_model_options options = {.struct_size = sizeof options, .progress = count_calls, .progress_user = &c};
+    nlm_engine *engine = fixture_engine(1);
+    nlm_model *model = NULL;
+    CU_ASSERT_EQUAL(nlm_model_load(engine, NLM_TEST_DATA "/models/mamba-f32.gguf", &options, &model, NULL),
+                    NLM_CANCELLED);
+    CU_ASSERT_PTR_NULL(model);
+    nlm_engine_destroy(engine);
+    /* Mamba prompts are cut at every 128 tokens: after the first chunk of 200 it is cancelled */
+    const nlm_model_options two = {.struct_size = sizeof two, .parallel = 2};
+    fixture f = fixture_open("mamba-f32", &two, 1);
+    nlm_session *session = fixture_session(&f), *same = fixture_session(&f);
+    int32_t ids[200];
+    fixture_ids(&f, 1, ids, 200);
+    c = (cancel){.cancel_at = 1};
+    nlm_session_set_progress(session, count_calls, &c);
+    CU_ASSERT_EQUAL(nlm_session_extend(session, ids, 200, NULL), NLM_CANCELLED);
+    size_t count = 0;
+    nlm_session_tokens(session, &count);
+    CU_ASSERT_EQUAL(count, 128);
+    fixture_extend(session, ids + count, 200 - count);
+    fixture_extend(same, ids, 200);
+    CU_ASSERT(fixture_same_logits(session, same, f.n_vocab));
+    nlm_session_destroy(session);
+    nlm_session_destroy(same);
+    fixture_close(&f);
+}
+
+/* A copy of a model in which one value of output_norm.weight is NaN. */
+static void write_damaged(const char *name, const char *path) {
+    char from[512];
+    snprintf(from, sizeof from, NLM_TEST_DATA "/models/%s.gguf", name);
+    nlm_gguf *gguf = NULL;
+    EXPECT_OK(nlm_gguf_open(from, &gguf, error));
+    const nlm_gguf_tensor *norm = nlm_gguf_find_tensor(gguf, "output_norm.weight");
+    CU_ASSERT_FATAL(norm && norm->type == NLM_F32);
+    const size_t size = (size_t)nlm_gguf_file_bytes(gguf), offset = (size_t)norm->offset;
+    nlm_gguf_close(gguf);
+    char *data = malloc(size);
+    FILE *in = fopen(from, "rb"), *out = fopen(path, "wb");
+    CU_ASSERT_FATAL(data && in && out);
+    CU_ASSERT_EQUAL(fread(data, 1, size, in), size);
+    const float nan_value = NAN;
+    memcpy(data + offset, &nan_value, sizeof nan_value);
+    CU_ASSERT_EQUAL(fwrite(data, 1, size, out), size);
+    fclose(in);
+    fclose(out);
+    free(data);
+}
+
+static void logits_that_are_not_finite_are_an_error_with_a_sentence(void) {
+    static const char *const names[] = {"llama-gqa-f32", "mamba-f32"};
+    temporary t;
+    CU_ASSERT_FATAL(temporary_make(&t));
+    for (size_t i = 0; i < 2; i++) {
+        write_damaged(names[i], temporary_path(&t, "damaged.gguf"));
+        fixture f = fixture_open(temporary_path(&t, "damaged.gguf"), NULL, 1);
+        nlm_session *session = fixture_session(&f);
+        nlm_error err = NLM_ERROR_INIT;
+        const int32_t ids[3] = {5, 6, 7};
+        CU_ASSERT_EQUAL(nlm_session_extend(session, ids, 3, &err), NLM_NUMERIC);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "after position 2 is "));
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "cpu_scalar"));
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.where, "damaged.gguf"));
+        size_t count = 9;
+        nlm_session_tokens(session, &count);
+        CU_ASSERT_EQUAL(count, 0);
+        CU_ASSERT_EQUAL(nlm_sessions_decode(&session, ids, 1, &err), NLM_NUMERIC);
+        nlm_session_destroy(session);
+        fixture_close(&f);
+    }
+    temporary_remove(&t);
+}
+
+static void engines_and_models_live_side_by_side(void) {
+    fixture a = fixture_open("llama-gqa-f32", NULL, 2), b = fixture_open("mamba-f32", NULL, 1);
+    nlm_model *second = NULL;
+    EXPECT_OK(nlm_model_load(a.engine, NLM_TEST_DATA "/models/mamba-f32.gguf", NULL, &second, error));
+    fixture c = {.engine = a.engine, .model = second, .n_vocab = b.n_vocab};
+    nlm_session *x = fixture_session(&a), *y = fixture_session(&b), *z = fixture_session(&c);
+    for (int32_t id = 0; id < 40; id++) {
+        fixture_extend(x, &id, 1);
+        fixture_extend(y, &id, 1);
+        fixture_extend(z, &id, 1);
+    }
+    CU_ASSERT(fixture_same_logits(y, z, b.n_vocab));
+    nlm_session_destroy(x);
+    nlm_session_destroy(y);
+    nlm_session_destroy(z);
+    nlm_model_unload(second);
+    fixture_close(&a);
+    fixture_close(&b);
+}
+
+static void text_goes_to_ids_and_back_in_buffers_of_any_size(void) {
+    fixture f = fixture_open("llama-gqa-f32", NULL, 1);
+    static const char text[] = "the rain in the plain\xff";
+    int32_t ids[64];
+    char back[64];
+    size_t count = 0, again = 0, length = 0;
+    EXPECT_OK(nlm_encode(f.model, text, sizeof text - 1, NLM_TEXT_BOS, NULL, 0, &count, error));
+    CU_ASSERT_FATAL(count > 2 && count <= 64);
+    memset(ids, 0x55, sizeof ids);
+    CU_ASSERT_EQUAL(nlm_encode(f.model, text, sizeof text - 1, NLM_TEXT_BOS, ids, 2, &again, NULL), NLM_LIMIT);
+    CU_ASSERT(again == count && ids[2] == 0x55555555);
+    EXPECT_OK(nlm_encode(f.model, text, sizeof text - 1, NLM_TEXT_BOS, ids, 64, &again, error));
+    EXPECT_OK(nlm_decode(f.model, ids, count, 0, back, sizeof back, &length, error));
+    CU_ASSERT(length == sizeof text - 1 && memcmp(back, text, length) == 0);
+    CU_ASSERT_EQUAL(nlm_decode(f.model, ids, count, 0, back, 3, &length, NULL), NLM_LIMIT);
+    CU_ASSERT_EQUAL(length, sizeof text - 1);
+    const nlm_message message = {"user", "hi"};
+    nlm_error err = NLM_ERROR_INIT;
+    CU_ASSERT_EQUAL(nlm_encode_chat(f.model, &message, 1, 0, NULL, 0, &count, &err), NLM_NOT_FOUND);
+    CU_ASSERT(err.msg[0] != '\0');
+    fixture_close(&f);
+}
+
+static const check_case cases[] = {
+    CHECK_CASE(api_says_its_versions),
+    CHECK_CASE(api_takes_structs_of_other_sizes),
+    CHECK_CASE(engine_names_what_it_cannot_open),
+    CHECK_CASE(model_options_out_of_range_are_refused),
+    CHECK_CASE(session_keeps_to_its_limits),
+    CHECK_CASE(load_and_prefill_can_be_cancelled),
+    CHECK_CASE(logits_that_are_not_finite_are_an_error_with_a_sentence),
+    CHECK_CASE(engines_and_models_live_side_by_side),
+    CHECK_CASE(text_goes_to_ids_and_back_in_buffers_of_any_size),
+};
+CHECK_MAIN("api", cases)
