@@ -93,8 +93,7 @@ static void blame(board *b, size_t index, int status, bool is_late, int64_t time
 }
 
 static nlm_status run_children(const conform_options *options, board *b, size_t count, nlm_error *err) {
-    size_t at;
-    while ((at = atomic_load(&b->next)) < count) {
+    while (atomic_load(&b->next) < count) {
         bool is_late;
         fflush(NULL);
         const pid_t child = fork();
@@ -106,7 +105,7 @@ static nlm_status run_children(const conform_options *options, board *b, size_t 
             if (err) *err = b->open_error;
             return b->open_status;
         }
-        at = atomic_load(&b->next);
+        const size_t at = atomic_load(&b->next);
         if (at == count && is_exit && WEXITSTATUS(status) == CHILD_DONE) break;
         if (at == count)
             return nlm_fail(err, NLM_INTERNAL, "close", "all cases ran, but the process did not end well");
