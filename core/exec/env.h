@@ -1,4 +1,5 @@
-/* Where programs run: the chosen device, those that step in for ops it lacks, and the threads. */
+/* Where programs run: the chosen device, those that step in for ops it lacks, and the threads.
+ * Planning copies it; what it points to outlives the programs. */
 #ifndef NLM_EXEC_ENV_H
 #define NLM_EXEC_ENV_H
 

@@ -27,8 +27,8 @@ nlm_value nlm_graph_state(nlm_graph *graph, nlm_state *state);
 /* Marks a value to be read on the host after a run. */
 void nlm_graph_output(nlm_graph *graph, nlm_value value);
 
-/* Views; no op. columns: [R, N] -> [R, count] from `from`. reshape: contiguous, dimension 0 and the
- * product of the others stay. */
+/* Views of values of plain types; no op. columns: [R, N] -> [R, count] from `from`. reshape: dimension 0,
+ * its stride and the product of the others stay; each row's elements must follow one another. */
 nlm_value nlm_graph_columns(nlm_graph *graph, nlm_value x, int64_t from, int64_t count);
 nlm_value nlm_graph_reshape(nlm_graph *graph, nlm_value x, int rank, const int64_t *shape);
 

@@ -41,6 +41,7 @@ typedef struct fake_device {
     uint32_t refused;        /* OP_BITs that query says no to */
     uint32_t reversing;      /* OP_BITs whose weights it wants in REVERSED_LAYOUT */
     uint32_t reads_reversed; /* OP_BITs that take weights in it if they are so already */
+    uint32_t with_workspace; /* OP_BITs that ask for a little workspace */
     nlm_op failing_op;       /* fails in worker failing_worker */
     uint32_t failing_worker;
     nlm_op waiting_op; /* its other workers wait at the slot's barrier */
@@ -48,6 +49,7 @@ typedef struct fake_device {
     atomic_uint pack_calls;
     bool pack_fails;
     /* stream devices */
+    uintptr_t bias; /* of its addresses: FAR_AWAY, or 0 in host memory */
     fake_work *work;
     size_t n_work, work_capacity;
     nlm_status stuck; /* an error of enqueued work */
@@ -134,7 +136,7 @@ static inline nlm_status run_later(fake_device *fake, const nlm_exec_v1 *x, nlm_
     fake_work *work = add_work(fake);
     work->op = op;
     memcpy(&work->args, args, nlm_op_spec_of(op)->args_bytes);
-    copy_args(op, args, &work->args, work->tensors, FAR_AWAY);
+    copy_args(op, args, &work->args, work->tensors, fake->bias);
     work->x = *x;
     if (x->live_rows) memcpy(work->live_rows, x->live_rows, sizeof work->live_rows);
     return NLM_OK;
@@ -174,6 +176,7 @@ static inline nlm_status fake_query(void *self, nlm_op op, const void *args, uin
     nlm_tensor tensors[NLM_OP_MAX_FIELDS];
     copy_args(op, args, &plain, tensors, 0);
     const nlm_status status = fake->inner->api.query(fake->inner->api.self, op, &plain, nth, out);
+    if (fake->with_workspace & (1u << op)) out->workspace_bytes += 64;
     if ((fake->reversing & (1u << op)) || has_reversed) out->weight_layout = REVERSED_LAYOUT;
     return status;
 }
@@ -218,7 +221,7 @@ static inline nlm_status fake_alloc(void *self, uint64_t bytes, uint64_t *out_bu
     fake->memory_left -= bytes;
     fake->n_buffers++;
     *out_buffer = (uint64_t)(uintptr_t)memory;
-    *out_address = (void *)((uintptr_t)memory + FAR_AWAY);
+    *out_address = (void *)((uintptr_t)memory + fake->bias);
     return NLM_OK;
 }
 
@@ -283,8 +286,8 @@ static inline void do_work(fake_device *fake, fake_work *work, nlm_error *err) {
             nlm_args_set_tensor(&work->args, &spec->fields[i], &work->tensors[i]);
         }
     }
-    work->x.workspace = (void *)((uintptr_t)work->x.workspace - FAR_AWAY);
-    work->x.scratch = (void *)((uintptr_t)work->x.scratch - FAR_AWAY);
+    work->x.workspace = (void *)((uintptr_t)work->x.workspace - fake->bias);
+    work->x.scratch = (void *)((uintptr_t)work->x.scratch - fake->bias);
     if (work->x.live_rows) work->x.live_rows = work->live_rows;
     work->x.error = err;
     fake->stuck = run_now(fake, &work->x, work->op, &work->args);
@@ -329,6 +332,7 @@ static inline void fake_sliced(fake_device *fake, nlm_device *inner, const char 
 
 static inline void fake_stream(fake_device *fake, nlm_device *inner, const char *name) {
     fake_init(fake, inner, name, NLM_DEVICE_STREAM);
+    fake->bias = FAR_AWAY;
     nlm_device_v1 *api = &fake->device.api;
     api->buffer_alloc = fake_alloc;
     api->buffer_free = fake_free;
@@ -338,6 +342,19 @@ static inline void fake_stream(fake_device *fake, nlm_device *inner, const char 
     api->stream_create = fake_stream_create;
     api->stream_destroy = fake_stream_destroy;
     api->sync = fake_sync;
+}
+
+/* A queue over the host's own memory, as integrated GPUs and NPUs have. */
+static inline void fake_shared_stream(fake_device *fake, nlm_device *inner, const char *name) {
+    fake_stream(fake, inner, name);
+    fake->bias = 0;
+    fake->device.info.flags = NLM_DEVICE_HOST_MEMORY;
+    nlm_device_v1 *api = &fake->device.api;
+    api->buffer_alloc = NULL;
+    api->buffer_free = NULL;
+    api->upload = NULL;
+    api->download = NULL;
+    api->copy = NULL;
 }
 
 static inline void fake_release(fake_device *fake) {

@@ -273,22 +273,21 @@ static void a_queue_gives_the_results_of_threads(void) {
     far_close(&d);
 }
 
-static void any_mixture_of_device_and_host_changes_no_bit(void) {
-    far_device d;
-    far_open(&d, 2);
-    const uint64_t seed = d.f.random;
-    const nlm_env mixed = d.f.env;
+/* Random graphs, random ops refused by the device: the results are those of the host alone. */
+static void expect_mixtures_to_agree(far_device *d) {
+    const uint64_t seed = d->f.random;
+    const nlm_env mixed = d->f.env;
     nlm_env host = mixed;
-    host.devices[0] = d.f.reference;
+    host.devices[0] = d->f.reference;
     host.n_devices = 1;
     for (uint32_t i = 0; i < 60; i++) {
-        d.f.random = seed + i;
-        random_graph r = random_graph_make(&d.f, 12 + i % 24);
-        d.stream.refused = i == 0 ? 0 : fixture_random(&d.f, 1u << NLM_OP_END);
-        d.f.env = host;
-        nlm_program *expected_program = fixture_plan(&d.f, r.graph, &plan_plain);
-        d.f.env = mixed;
-        nlm_program *program = fixture_plan(&d.f, r.graph, i % 2 ? &plan_packed : &plan_plain);
+        d->f.random = seed + i;
+        random_graph r = random_graph_make(&d->f, 12 + i % 24);
+        d->stream.refused = i == 0 ? 0 : fixture_random(&d->f, 1u << NLM_OP_END);
+        d->f.env = host;
+        nlm_program *expected_program = fixture_plan(&d->f, r.graph, &plan_plain);
+        d->f.env = mixed;
+        nlm_program *program = fixture_plan(&d->f, r.graph, i % 2 ? &plan_packed : &plan_plain);
         float expected[RANDOM_RESULTS], results[RANDOM_RESULTS];
         for (int32_t live = RANDOM_ROWS; live > 0; live -= 4) {
             random_graph_run(&r, expected_program, live, expected);
@@ -300,6 +299,20 @@ static void any_mixture_of_device_and_host_changes_no_bit(void) {
         nlm_program_destroy(program);
         nlm_graph_destroy(r.graph);
     }
+}
+
+static void any_mixture_of_device_and_host_changes_no_bit(void) {
+    far_device d;
+    far_open(&d, 2);
+    expect_mixtures_to_agree(&d);
+    far_close(&d);
+}
+
+static void a_queue_may_work_in_host_memory(void) {
+    far_device d;
+    far_open(&d, 2);
+    fake_shared_stream(&d.stream, d.f.reference, "shared");
+    expect_mixtures_to_agree(&d);
     far_close(&d);
 }
 
@@ -417,6 +430,7 @@ static const check_case cases[] = {
     CHECK_CASE(a_profile_counts_time_bytes_and_flop),
     CHECK_CASE(a_queue_gives_the_results_of_threads),
     CHECK_CASE(any_mixture_of_device_and_host_changes_no_bit),
+    CHECK_CASE(a_queue_may_work_in_host_memory),
     CHECK_CASE(fallbacks_from_a_device_count_the_bytes_they_move),
     CHECK_CASE(a_larger_program_moves_the_device_memory_of_others),
     CHECK_CASE(an_error_of_enqueued_work_surfaces_at_the_end),

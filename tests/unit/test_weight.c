@@ -154,7 +154,7 @@ static void source_pages_are_dropped_behind_packing_and_uploading(void) {
         expect_ok(nlm_weight_place_on(weight, &device.device, layout, NLM_ROLE_MATMUL, f.pool, &tensor, &err), &err);
         const uint64_t bytes = nlm_tensor_bytes(&weight->source);
         CU_ASSERT_EQUAL(d.strays, 0);
-        CU_ASSERT_EQUAL(d.final_calls, 1);
+        CU_ASSERT_TRUE(d.final_calls >= 1);
         if (!is_upload) CU_ASSERT_TRUE(d.partial_bytes <= bytes && d.partial_bytes > bytes - (1u << 20));
         fixture_close(&f);
         CU_ASSERT_EQUAL(device.n_buffers, 0);

@@ -58,8 +58,9 @@ typedef struct nlm_exec_v1 {
     uint32_t ith;
     uint32_t nth;
     uint32_t reserved;
-    void *device;             /* nlm_device_v1.self */
-    void *stream;             /* stream devices: from stream_create; else NULL */
+    void *device; /* nlm_device_v1.self */
+    void *stream; /* stream devices: from stream_create; else NULL */
+    /* Workspace and scratch are in the memory that tensors are in: host or device addresses. */
     void *workspace;          /* shared by the workers, at least caps.workspace_bytes, 64-aligned */
     uint64_t workspace_bytes; /*   (sliced: contents unspecified at entry) */
     void *scratch;            /* this worker's own, at least caps.scratch_bytes, 64-aligned */
@@ -123,9 +124,12 @@ typedef struct nlm_device_info_v1 {
     uint32_t ordinal;
     uint64_t memory_total_bytes; /* 0: not known */
     uint64_t memory_free_bytes;
-    uint64_t alignment_bytes; /* of every tensor's data, a power of two up to 4096; 0 means 64 */
-    char name[96];            /* for people: "NVIDIA H200" */
-    char arch[32];            /* "x86_64+avx2", "sm_90" */
+    /* Of the memory that the host allocates for tensors, a power of two up to 4096; 0 means 64. A view
+     * begins at any element of its value. A row-major weight on a device with host memory lies where
+     * its file has it (GGUF: at a multiple of 32). */
+    uint64_t alignment_bytes;
+    char name[96]; /* for people: "NVIDIA H200" */
+    char arch[32]; /* "x86_64+avx2", "sm_90" */
 } nlm_device_info_v1;
 
 /* query()'s answer. The host zeroes it and sets struct_size. */
