@@ -86,7 +86,12 @@ static void describe_fault(const uint8_t *address, char *out, size_t bytes) {
 static void on_fault(int number, siginfo_t *info, void *context) {
     (void)number;
     (void)context;
-    describe_fault(info->si_addr, *fault_message, fault_message_bytes);
+    if (info->si_code == SI_KERNEL) { /* x86 tells no address then */
+        snprintf(*fault_message, fault_message_bytes,
+                 "faults without an address: a vector access that is not aligned?");
+    } else {
+        describe_fault(info->si_addr, *fault_message, fault_message_bytes);
+    }
     fault_leave();
 }
 

@@ -87,19 +87,20 @@ static nlm_status attend(const nlm_exec_v1 *x, const nlm_attention_args *args, i
     return NLM_OK;
 }
 
-/* Slices (token, head) pairs; neighbours that share keys and values are taken together. */
+/* Slices (token, head) pairs; heads that share keys and values are taken together. Tokens come from both
+ * ends in turn: a late one sees more positions, and so slices cost alike. */
 nlm_status nlm_scalar_attention(const nlm_exec_v1 *x, const nlm_attention_args *args) {
     const int64_t heads = args->q->shape[1], shared = heads / args->k_cache->shape[1];
     nlm_cpu_batch batch;
     NLM_CPU_TRY(nlm_cpu_batch_read(x, "attention", args->seq_start, args->slot, nlm_live_rows(x, args->q),
                                    args->block_table->shape[0], &batch));
     const nlm_cpu_range pairs = nlm_cpu_slice(x, batch.n_tokens * heads, 1);
-    int64_t sequence = 0;
     for (int64_t pair = pairs.from; pair < pairs.to;) {
-        const int64_t t = pair / heads, h = pair % heads;
+        const int64_t turn = pair / heads, h = pair % heads;
+        const int64_t t = turn % 2 ? batch.n_tokens - 1 - turn / 2 : turn / 2;
         const int64_t left = pairs.to - pair, in_group = shared - h % shared;
         const int64_t count = left < in_group ? left : in_group;
-        sequence = nlm_cpu_sequence_of(&batch, t, sequence);
+        const int64_t sequence = nlm_cpu_sequence_of(&batch, t, 0);
         NLM_CPU_TRY(attend(x, args, batch.slot[sequence], t, h, count, h / shared));
         pair += count;
     }
