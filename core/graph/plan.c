@@ -58,7 +58,7 @@ static void warn_of_fallbacks(const nlm_program *program) {
         if (nlm_program_fallback_at(program, i, &line) && line.data) {
             nlm_str_printf(&topic, "%u %s %s", step->op, step->device->backend, step->reason);
             if (topic.data && nlm_activations_is_news(activations, topic.data)) {
-                nlm_log(NLM_LOG_WARN, "fallback: %s", line.data);
+                nlm_log(NLM_LOG_WARN, "not on %s: %s", program->env.devices[0]->backend, line.data);
             }
         }
         nlm_str_release(&line);

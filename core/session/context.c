@@ -23,7 +23,6 @@ typedef struct bucket_program {
 struct nlm_context {
     nlm_context_options options;
     int32_t n_vocab;
-    bool has_told_fallbacks;
     bucket_program programs[N_BUCKETS][N_BUCKETS]; /* [rows][outputs], each a power of two */
 };
 
@@ -35,21 +34,6 @@ static int bucket_of(int32_t rows) {
 
 /* ---- planning ----------------------------------------------------------------------------- */
 
-static void tell_fallbacks(nlm_context *context, const nlm_program *program) {
-    if (context->has_told_fallbacks) return;
-    nlm_str text = {0};
-    nlm_program_fallbacks(program, &text);
-    if (text.length) {
-        context->has_told_fallbacks = true;
-        for (char *line = text.data, *end; *line; line = end + (*end != '\0')) {
-            end = line + strcspn(line, "\n");
-            nlm_log(NLM_LOG_WARN, "not on %s: %.*s", context->options.env->devices[0]->backend, (int)(end - line),
-                    line);
-        }
-    }
-    nlm_str_release(&text);
-}
-
 static nlm_status plan(nlm_context *context, const nlm_graph_dims *dims, bucket_program *out, nlm_error *err) {
     const nlm_context_options *o = &context->options;
     nlm_graph *graph = NULL;
@@ -60,7 +44,6 @@ static nlm_status plan(nlm_context *context, const nlm_graph_dims *dims, bucket_
     if (status != NLM_OK) return status;
     out->n_seqs = dims->n_seqs;
     out->activation_bytes = nlm_program_activation_bytes(out->program);
-    tell_fallbacks(context, out->program);
     return NLM_OK;
 }
 

@@ -65,6 +65,7 @@ static nlm_status start(nlm_engine *engine, const nlm_engine_options *options, n
                                            .is_unbound = (options->flags & NLM_ENGINE_UNBOUND) != 0};
     NLM_TRY(nlm_pool_create(&pool_options, &engine->pool, err));
     if (options->flags & NLM_ENGINE_PROFILE) NLM_TRY(nlm_profile_create(&engine->profile, err));
+    NLM_TRY(nlm_activations_create(&engine->env.activations, err));
     engine->env.pool = engine->pool;
     engine->env.profile = engine->profile;
     const nlm_device *device = nlm_engine_device(engine);
@@ -94,6 +95,7 @@ nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out
 
 void nlm_engine_destroy(nlm_engine *engine) {
     if (!engine) return;
+    nlm_activations_destroy(engine->env.activations);
     for (uint32_t i = engine->env.n_devices; i > 0; i--) nlm_device_close(engine->env.devices[i - 1]);
     if (engine->plugins) nlm_plugins_destroy(engine->plugins);
     if (engine->pool) nlm_pool_destroy(engine->pool);
