@@ -1,5 +1,6 @@
 /* Which device runs each node: the first of env's that says yes, and one device for all the nodes that
  * touch a state. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/str.h"
@@ -36,11 +37,24 @@ static nlm_status ask(const nlm_plan *plan, const nlm_node *node, const nlm_devi
     return nlm_device_query(device, node->op, &args, nth, out);
 }
 
+/* A layout is for all weights of an op; an activation, or a view of a weight, cannot be packed. */
+static nlm_status check_layout(const nlm_plan *plan, const nlm_node *node, nlm_caps_v1 *out) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    for (uint32_t i = 0; i < spec->n_fields && out->weight_layout; i++) {
+        if (!(spec->fields[i].use & NLM_FIELD_WEIGHT) || node->fields[i] < 0) continue;
+        if (plan->values[node->fields[i]].kind == NLM_VALUE_WEIGHT) continue;
+        snprintf(out->reason, sizeof out->reason, "%s: wanted as a packed weight, which it is not",
+                 spec->fields[i].name);
+        return NLM_UNSUPPORTED;
+    }
+    return NLM_OK;
+}
+
 nlm_status nlm_plan_query(const nlm_plan *plan, const nlm_node *node, uint32_t device, nlm_caps_v1 *out) {
     bool has_packed;
-    const nlm_status status = ask(plan, node, plan->env->devices[device], true, &has_packed, out);
-    if (status == NLM_OK || !has_packed) return status;
-    return ask(plan, node, plan->env->devices[device], false, &has_packed, out);
+    nlm_status status = ask(plan, node, plan->env->devices[device], true, &has_packed, out);
+    if (status != NLM_OK && has_packed) status = ask(plan, node, plan->env->devices[device], false, &has_packed, out);
+    return status == NLM_OK ? check_layout(plan, node, out) : status;
 }
 
 /* ---- refusing ---------------------------------------------------------------------------------- */

@@ -60,6 +60,26 @@ static void an_op_that_no_device_has_is_an_error_with_every_reason(void) {
     fixture_close(&t.f);
 }
 
+static void only_whole_weights_are_packed(void) {
+    two_devices t;
+    two_open(&t);
+    t.first.reversing = OP_BIT(matmul);
+    nlm_graph *g = fixture_graph();
+    const nlm_value x = nlm_graph_input(g, "x", NLM_F32, SHAPE(4, 16), NLM_ROWS_FIXED);
+    const nlm_value w = nlm_graph_weight(g, fixture_weight(&t.f, "w", SHAPE(8, 32)));
+    nlm_graph_output(g, nlm_graph_matmul(g, x, x, NLM_NO_VALUE, NLM_NO_VALUE));
+    nlm_graph_output(g, nlm_graph_matmul(g, x, nlm_graph_columns(g, w, 16, 16), NLM_NO_VALUE, NLM_NO_VALUE));
+    nlm_program *program = fixture_plan(&t.f, g, &plan_all);
+    nlm_str text = {0};
+    nlm_program_fallbacks(program, &text);
+    expect_contains(text.data, "matmul: 2 on second, 0 bytes moved to it a run: w: wanted as a packed weight");
+    nlm_str_release(&text);
+    fixture_run(program, NULL);
+    nlm_program_destroy(program);
+    nlm_graph_destroy(g);
+    fixture_close(&t.f);
+}
+
 static void an_environment_without_devices_is_refused(void) {
     two_devices t;
     two_open(&t);
@@ -255,6 +275,7 @@ static void a_shared_workspace_needs_a_barrier(void) {
 static const check_case cases[] = {
     CHECK_CASE(an_op_goes_to_the_first_device_that_has_it),
     CHECK_CASE(an_op_that_no_device_has_is_an_error_with_every_reason),
+    CHECK_CASE(only_whole_weights_are_packed),
     CHECK_CASE(an_environment_without_devices_is_refused),
     CHECK_CASE(a_fallback_is_warned_of_once),
     CHECK_CASE(ops_that_share_a_state_stay_together),
