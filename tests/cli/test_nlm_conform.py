@@ -40,7 +40,7 @@ def library(way):
 
 class NlmConform(unittest.TestCase):
     def test_a_right_op_passes_and_what_is_missing_is_no_failure(self):
-        code, out, err = conform(*library("right"))
+        code, out, err = conform(*library("right"), "--level", 1)
         self.assertEqual((code, err), (0, ""))
         self.assertRegex(out, r"\nadd +\d+ +0 ")
         self.assertRegex(out, r"\nPASSED: \d+ passed, 0 failed, \d+ not supported; seed 1\n")
@@ -54,6 +54,24 @@ class NlmConform(unittest.TestCase):
         code, out, _ = conform(*library("supports_nothing"))
         self.assertEqual(code, 1)
         self.assertIn("a backend must support something", out)
+
+    def test_a_level_is_certified_with_those_below_it(self):
+        code, out, _ = conform(*library("supports_nothing"), "--level", 0)
+        self.assertEqual(code, 0, out)
+        self.assertRegex(out, r"\nabi +[1-9]\d* +0 ")
+        self.assertIn("level 0, the rules of the ABI: passed\n", out)
+        self.assertNotIn("level 1", out)
+        code, out, _ = conform(*library("right"), "--level", 2, "--filter", "norm_matmul")
+        self.assertEqual(code, 1)
+        self.assertIn("level 2, fused and captured: nothing of it is supported\n", out)
+        self.assertIn("; a backend must support something of the level\n", out)
+
+    def test_a_level_without_ops_is_not_passed(self):
+        code, out, _ = conform(*library("right"), "--level", 3, "--filter", "add")
+        self.assertEqual(code, 1)
+        self.assertIn("level 1, ops and models: passed what it supports\n", out)
+        self.assertIn("level 3, training: no ops of this level exist yet\n", out)
+        self.assertRegex(out, r"\nFAILED: \d+ passed, 0 failed, .*; no ops of level 3 exist yet\n$")
 
     def test_each_way_to_be_wrong_is_found_by_its_case_and_found_again(self):
         for way, case, words in WRONG:

@@ -9,7 +9,8 @@
 typedef struct conform_options {
     const char *backend; /* or NULL */
     const char *library; /* or NULL */
-    const char *filter;  /* an op, or a case's name; NULL: all */
+    const char *filter;  /* a row of the tables, or a case's name; NULL: all */
+    int64_t level;       /* cases up to this one; CONFORM_ALL_LEVELS: those there are */
     int64_t seed;
     int64_t timeout_s; /* a case */
     bool is_strict;    /* bounds of f32 activations for every weight type */
@@ -17,11 +18,16 @@ typedef struct conform_options {
     bool is_json;
 } conform_options;
 
+/* Level 0: the rules of the ABI; 1: the ops of inference and whole models; 2: fused ops and captured
+ * graphs; 3: training. */
+enum { CONFORM_ALL_LEVELS = -1, CONFORM_MAX_LEVEL = 3 };
+
 typedef enum conform_verdict {
     CONFORM_NOT_RUN,
     CONFORM_PASSED,
     CONFORM_FAILED,
     CONFORM_UNSUPPORTED,
+    CONFORM_NOT_OFFERED, /* an extension, which no backend needs to have */
     CONFORM_VERDICTS
 } conform_verdict;
 
@@ -32,10 +38,14 @@ typedef struct conform_result {
     char message[1024]; /* why it failed, or is not supported */
 } conform_result;
 
+/* What runs a case: a rule in a process of its own, the others on the opened device. */
+typedef enum conform_kind { CONFORM_RULE, CONFORM_OP } conform_kind;
+
 /* A case of the run, and in the shared memory of parent and child what became of it. */
 typedef struct conform_case {
-    char name[SPEC_NAME_BYTES];
-    nlm_op op;
+    char name[SPEC_NAME_BYTES]; /* "ROW/..." */
+    const char *row;            /* of the table: an op's name, "abi" */
+    conform_kind kind;
     int level;
     conform_result result;
 } conform_case;
@@ -107,6 +117,23 @@ bool conform_judge(spec_instance *in, const conform_images *images, bool is_stri
 
 void conform_run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
                       const char *name, conform_result *result);
+
+/* ---- abi_rules.c: level 0 ---- */
+
+/* A rule is checked in a process of its own: the plugin may crash, hang or leave what it likes behind.
+ * Says PASSED, or fails the result with a sentence. */
+typedef struct conform_rule {
+    const char *name; /* "abi/..." */
+    void (*run)(const conform_options *options, conform_result *result);
+} conform_rule;
+
+const conform_rule *conform_rules(size_t *out_count);
+
+/* ---- collect.c: which cases there are ---- */
+
+/* The cases that the options ask for, from calloc; NULL and a count of 0 if there are none. Errors
+ * OUT_OF_MEMORY. */
+nlm_status conform_collect(const conform_options *options, conform_case **out, size_t *out_count, nlm_error *err);
 
 /* ---- supervise.c: cases in child processes ---- */
 

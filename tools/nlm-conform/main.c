@@ -1,57 +1,28 @@
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/options.h"
 #include "conform.h"
 
-typedef struct collection {
-    const char *filter;
-    conform_case *cases; /* NULL while counting */
-    size_t count;
-} collection;
-
-/* An op, or a case's whole name. */
-static bool matches(const char *filter, const char *name) {
-    if (!filter) return true;
-    const size_t length = strlen(filter);
-    return strncmp(name, filter, length) == 0 && (name[length] == 0 || name[length] == '/');
-}
-
-static bool collect(void *user, const spec_table *table, const char *name) {
-    collection *all = user;
-    if (!matches(all->filter, name)) return true;
-    if (all->cases) {
-        conform_case *c = &all->cases[all->count];
-        c->op = table->op;
-        c->level = table->level;
-        memcpy(c->name, name, strlen(name) + 1);
-    }
-    all->count++;
-    return true;
-}
-
 static int run(const nlm_command *command, const conform_options *options) {
     nlm_error err = NLM_ERROR_INIT;
-    collection all = {.filter = options->filter};
+    conform_case *cases = NULL;
+    size_t count = 0;
     if (options->backend && options->library) return nlm_tell_usage(command, "give --backend or --library, not both");
-    spec_for_each(collect, &all);
-    if (all.count == 0) return nlm_tell_usage(command, "no case is named '%s'", options->filter);
-    all.cases = calloc(all.count, sizeof *all.cases);
-    if (!all.cases) return NLM_EXIT_FAILED;
-    all.count = 0;
-    spec_for_each(collect, &all);
     int code = NLM_EXIT_FAILED;
-    if (conform_supervise(options, all.cases, all.count, &err) != NLM_OK) {
+    nlm_status status = conform_collect(options, &cases, &count, &err);
+    if (status == NLM_OK && count == 0) return nlm_tell_usage(command, "no case is named '%s'", options->filter);
+    if (status == NLM_OK) status = conform_supervise(options, cases, count, &err);
+    if (status != NLM_OK) {
         nlm_tell(command, &err);
-    } else if (conform_report(options, all.cases, all.count)) {
+    } else if (conform_report(options, cases, count)) {
         code = NLM_EXIT_OK;
     }
-    free(all.cases);
+    free(cases);
     return nlm_stdout_finish(command) ? code : NLM_EXIT_FAILED;
 }
 
 int main(int argc, char **argv) {
-    conform_options options = {.seed = 1, .timeout_s = 120};
+    conform_options options = {.seed = 1, .timeout_s = 120, .level = CONFORM_ALL_LEVELS};
     const nlm_option table[] = {
         {.name = "backend",
          .type = NLM_OPTION_TEXT,
@@ -65,9 +36,17 @@ int main(int argc, char **argv) {
          .out = &options.library},
         {.name = "filter",
          .type = NLM_OPTION_TEXT,
-         .argument = "OP",
-         .help = "only the cases of this op, or the one case of this name",
+         .argument = "ROW",
+         .help = "only the cases of this row of the tables, an op for example,\nor the one case of this name",
          .out = &options.filter},
+        {.name = "level",
+         .type = NLM_OPTION_INT,
+         .argument = "N",
+         .help = "0: the rules of the ABI; 1: also ops and models; 2: also fused ops and\n"
+                 "captured graphs; 3: also training (all there is)",
+         .out = &options.level,
+         .min = 0,
+         .max = CONFORM_MAX_LEVEL},
         {.name = "seed",
          .type = NLM_OPTION_INT,
          .argument = "N",

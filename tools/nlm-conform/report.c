@@ -7,20 +7,32 @@
 typedef struct tally {
     size_t counts[CONFORM_VERDICTS];
     double error, nmse;
-    const char *reason; /* of the first case that is not supported */
+    const char *reason; /* of the first case that is not supported or not offered */
 } tally;
 
+static size_t failures(const tally *sums) {
+    return sums->counts[CONFORM_FAILED] + sums->counts[CONFORM_NOT_RUN];
+}
+
+static size_t total(const tally *sums) {
+    size_t sum = 0;
+    for (int i = 0; i < CONFORM_VERDICTS; i++) sum += sums->counts[i];
+    return sum;
+}
+
 static void add(tally *sums, const conform_case *c) {
+    const bool is_absent = c->result.verdict == CONFORM_UNSUPPORTED || c->result.verdict == CONFORM_NOT_OFFERED;
     sums->counts[c->result.verdict]++;
     sums->error = fmax(sums->error, c->result.error);
     sums->nmse = fmax(sums->nmse, c->result.nmse);
-    if (c->result.verdict == CONFORM_UNSUPPORTED && !sums->reason) sums->reason = c->result.message;
+    if (is_absent && !sums->reason) sums->reason = c->result.message;
 }
 
-static tally tally_op(const conform_case *cases, size_t count, nlm_op op) {
+/* The cases of a level, and of one row of its table or (NULL) all. */
+static tally tally_of(const conform_case *cases, size_t count, int level, const char *row) {
     tally sums = {.reason = NULL};
     for (size_t i = 0; i < count; i++) {
-        if (cases[i].op == op) add(&sums, &cases[i]);
+        if (cases[i].level == level && (!row || strcmp(cases[i].row, row) == 0)) add(&sums, &cases[i]);
     }
     return sums;
 }
@@ -35,7 +47,9 @@ static void print_selection(const conform_options *options) {
 static void print_failures(const conform_options *options, const conform_case *cases, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const bool is_missing = options->is_complete && cases[i].result.verdict == CONFORM_UNSUPPORTED;
-        if (cases[i].result.verdict != CONFORM_FAILED && !is_missing) continue;
+        const bool has_failed =
+            cases[i].result.verdict == CONFORM_FAILED || cases[i].result.verdict == CONFORM_NOT_RUN;
+        if (!has_failed && !is_missing) continue;
         printf("FAILED %s: %s%s\n  nlm-conform", cases[i].name, is_missing ? "not supported: " : "",
                cases[i].result.message);
         print_selection(options);
@@ -43,19 +57,37 @@ static void print_failures(const conform_options *options, const conform_case *c
     }
 }
 
-static void print_level(const conform_case *cases, size_t count, int level) {
-    size_t n_tables;
-    const spec_table *tables = spec_tables(&n_tables);
+static const char *const level_names[] = {"the rules of the ABI", "ops and models", "fused and captured", "training"};
+
+/* What became of a level, for people; NULL: nothing of it was asked for. */
+static const char *level_verdict(const conform_options *options, const conform_case *cases, size_t count, int level) {
+    const tally sums = tally_of(cases, count, level, NULL);
+    if (options->level == level && level == CONFORM_MAX_LEVEL) return "no ops of this level exist yet";
+    if (total(&sums) == 0) return NULL;
+    if (failures(&sums)) return "failed";
+    if (sums.counts[CONFORM_PASSED] == 0) return "nothing of it is supported";
+    if (sums.counts[CONFORM_UNSUPPORTED]) return options->is_complete ? "not complete" : "passed what it supports";
+    return "passed";
+}
+
+static void print_row(const char *row, const tally *sums) {
+    printf("%-20s %5zu   %5zu        %5zu  %13.3f  %8.1e", row, sums->counts[CONFORM_PASSED], failures(sums),
+           sums->counts[CONFORM_UNSUPPORTED], sums->error, sums->nmse);
+    if (sums->reason) printf("  %s: %s", sums->counts[CONFORM_NOT_OFFERED] ? "not offered" : "not", sums->reason);
+    putchar('\n');
+}
+
+static void print_level(const conform_options *options, const conform_case *cases, size_t count, int level) {
+    const char *verdict = level_verdict(options, cases, count, level), *last = NULL;
+    if (!verdict) return;
     printf("\nlevel %d             passed  failed  unsupported  error/allowed      NMSE\n", level);
-    for (size_t i = 0; i < n_tables; i++) {
-        if (tables[i].level != level) continue;
-        const tally sums = tally_op(cases, count, tables[i].op);
-        const size_t n = sums.counts[CONFORM_PASSED] + sums.counts[CONFORM_FAILED] + sums.counts[CONFORM_UNSUPPORTED];
-        if (n == 0) continue;
-        printf("%-20s %5zu   %5zu        %5zu  %13.3f  %8.1e", nlm_op_name(tables[i].op), sums.counts[CONFORM_PASSED],
-               sums.counts[CONFORM_FAILED], sums.counts[CONFORM_UNSUPPORTED], sums.error, sums.nmse);
-        printf("%s%s\n", sums.reason ? "  not: " : "", sums.reason ? sums.reason : "");
+    for (size_t i = 0; i < count; i++) { /* the cases of a row follow each other */
+        if (cases[i].level != level || (last && strcmp(last, cases[i].row) == 0)) continue;
+        last = cases[i].row;
+        const tally sums = tally_of(cases, count, level, last);
+        print_row(last, &sums);
     }
+    printf("level %d, %s: %s\n", level, level_names[level], verdict);
 }
 
 /* The text as a JSON string. */
@@ -74,9 +106,9 @@ static void print_json_text(const char *text) {
     putchar('"');
 }
 
-static void print_json(const conform_options *options, const conform_case *cases, size_t count, bool has_passed) {
-    static const char *const words[] = {"not run", "passed", "failed", "unsupported"};
-    printf("{\"passed\": %s, \"seed\": %lld, \"cases\": [", has_passed ? "true" : "false", (long long)options->seed);
+static void print_json(const conform_options *options, const conform_case *cases, size_t count, bool is_good) {
+    static const char *const words[] = {"not run", "passed", "failed", "unsupported", "not offered"};
+    printf("{\"passed\": %s, \"seed\": %lld, \"cases\": [", is_good ? "true" : "false", (long long)options->seed);
     for (size_t i = 0; i < count; i++) {
         const conform_result *r = &cases[i].result;
         printf("%s\n{\"name\": ", i ? "," : "");
@@ -91,21 +123,48 @@ static void print_json(const conform_options *options, const conform_case *cases
     printf("\n]}\n");
 }
 
+/* Nothing that failed; and something that passed, of the ops too if any were asked for and at the level
+ * that was asked for. */
+static bool has_passed(const conform_options *options, const conform_case *cases, size_t count) {
+    size_t passed = 0, failed = 0, unsupported = 0, ops_asked = 0, ops_passed = 0;
+    for (int level = 0; level <= CONFORM_MAX_LEVEL; level++) {
+        const tally sums = tally_of(cases, count, level, NULL);
+        passed += sums.counts[CONFORM_PASSED];
+        failed += failures(&sums);
+        unsupported += sums.counts[CONFORM_UNSUPPORTED];
+        ops_asked += level > 0 ? total(&sums) : 0;
+        ops_passed += level > 0 ? sums.counts[CONFORM_PASSED] : 0;
+        if (level == options->level && sums.counts[CONFORM_PASSED] == 0) return false;
+    }
+    if (options->is_complete && unsupported > 0) return false;
+    return failed == 0 && passed > 0 && (ops_asked == 0 || ops_passed > 0);
+}
+
+static void print_verdict(const conform_options *options, const conform_case *cases, size_t count, bool is_good) {
+    tally all = {.reason = NULL};
+    for (size_t i = 0; i < count; i++) add(&all, &cases[i]);
+    printf("\n%s: %zu passed, %zu failed, %zu not supported; seed %lld", is_good ? "PASSED" : "FAILED",
+           all.counts[CONFORM_PASSED], failures(&all), all.counts[CONFORM_UNSUPPORTED], (long long)options->seed);
+    if (!is_good && failures(&all) == 0) {
+        if (options->is_complete && all.counts[CONFORM_UNSUPPORTED]) {
+            printf("; all of it must be supported");
+        } else if (options->level == CONFORM_MAX_LEVEL) {
+            printf("; no ops of level %d exist yet", CONFORM_MAX_LEVEL);
+        } else {
+            printf("; a backend must support something%s", options->level > 0 ? " of the level" : "");
+        }
+    }
+    putchar('\n');
+}
+
 bool conform_report(const conform_options *options, const conform_case *cases, size_t count) {
-    tally sums = {.reason = NULL};
-    for (size_t i = 0; i < count; i++) add(&sums, &cases[i]);
-    const size_t passed = sums.counts[CONFORM_PASSED], unsupported = sums.counts[CONFORM_UNSUPPORTED];
-    const size_t failed = count - passed - unsupported;
-    const bool has_passed = failed == 0 && passed > 0 && !(options->is_complete && unsupported);
+    const bool is_good = has_passed(options, cases, count);
     if (options->is_json) {
-        print_json(options, cases, count, has_passed);
-        return has_passed;
+        print_json(options, cases, count, is_good);
+        return is_good;
     }
     print_failures(options, cases, count);
-    print_level(cases, count, 1);
-    print_level(cases, count, 2);
-    printf("\n%s: %zu passed, %zu failed, %zu not supported; seed %lld%s\n", has_passed ? "PASSED" : "FAILED", passed,
-           failed, unsupported, (long long)options->seed,
-           passed == 0 && failed == 0 ? "; a backend must support something" : "");
-    return has_passed;
+    for (int level = 0; level <= CONFORM_MAX_LEVEL; level++) print_level(options, cases, count, level);
+    print_verdict(options, cases, count, is_good);
+    return is_good;
 }
