@@ -78,12 +78,19 @@ static nlm_status check_strides(const nlm_cpu_arg *arg, const nlm_tensor *t, con
     return NLM_OK;
 }
 
-static nlm_status check_tensor(const nlm_cpu_arg *arg, const nlm_tensor *t, nlm_cpu_dims *dims, nlm_caps_v1 *out) {
+/* Weights are the arguments that may be quantised and are not a cache. */
+static int is_weight(const nlm_cpu_arg *arg) {
+    return (arg->dtypes >> NLM_Q4_0 & 1) != 0;
+}
+
+static nlm_status check_tensor(const nlm_cpu_arg *arg, const nlm_tensor *t, uint32_t packed_layout,
+                               nlm_cpu_dims *dims, nlm_caps_v1 *out) {
+    const int is_packed = t->layout != NLM_LAYOUT_ROW_MAJOR;
     const nlm_cpu_dtype *type = nlm_cpu_dtype_find(t->dtype);
     if (!type) return nlm_cpu_refuse(out, "%s: unknown type %d", arg->name, t->dtype);
     if (!(arg->dtypes >> t->dtype & 1)) return nlm_cpu_refuse(out, "%s: cannot be %s", arg->name, type->name);
     if (t->rank < 1 || t->rank > NLM_MAX_RANK) return nlm_cpu_refuse(out, "%s: rank %d", arg->name, t->rank);
-    if (t->layout != NLM_LAYOUT_ROW_MAJOR) {
+    if (is_packed && (t->layout != packed_layout || !is_weight(arg))) {
         return nlm_cpu_refuse(out, "%s: layout %u is not row-major", arg->name, t->layout);
     }
     int64_t elements = 1;
@@ -97,10 +104,11 @@ static nlm_status check_tensor(const nlm_cpu_arg *arg, const nlm_tensor *t, nlm_
                               (long long)type->block_elements, (long long)t->shape[t->rank - 1]);
     }
     NLM_CPU_TRY(check_shape(arg, t, dims, out));
-    return check_strides(arg, t, type, out);
+    return is_packed ? NLM_OK : check_strides(arg, t, type, out);
 }
 
-nlm_status nlm_cpu_check(nlm_op op, const void *args, nlm_cpu_dims *out_dims, nlm_caps_v1 *out) {
+nlm_status nlm_cpu_check(nlm_op op, const void *args, uint32_t packed_layout, nlm_cpu_dims *out_dims,
+                         nlm_caps_v1 *out) {
     for (int i = 0; i < 26; i++) out_dims->of[i] = -1;
     const nlm_cpu_rule *rule = nlm_cpu_rule_of(op);
     if (!rule) return nlm_cpu_refuse(out, "op %u is not known", op);
@@ -116,7 +124,7 @@ nlm_status nlm_cpu_check(nlm_op op, const void *args, nlm_cpu_dims *out_dims, nl
         const nlm_tensor *tensor;
         memcpy(&tensor, (const char *)args + arg->offset, sizeof tensor);
         if (tensor) {
-            NLM_CPU_TRY(check_tensor(arg, tensor, out_dims, out));
+            NLM_CPU_TRY(check_tensor(arg, tensor, packed_layout, out_dims, out));
         } else if (!(arg->traits & NLM_CPU_OPTIONAL)) {
             return nlm_cpu_refuse(out, "%s: is missing", arg->name);
         }

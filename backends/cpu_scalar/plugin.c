@@ -29,7 +29,7 @@ static nlm_status describe(void *self, nlm_device_info_v1 *out, nlm_error *error
 static nlm_status query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
     (void)self;
     nlm_cpu_dims dims;
-    NLM_CPU_TRY(nlm_cpu_check(op, args, &dims, out));
+    NLM_CPU_TRY(nlm_cpu_check(op, args, NLM_LAYOUT_ROW_MAJOR, &dims, out));
     switch (op) {
         case NLM_OP_matmul: nlm_scalar_matmul_needs(&dims, nth, out); break;
         case NLM_OP_rope: nlm_scalar_rope_needs(&dims, nth, out); break;

@@ -1,0 +1,44 @@
+#include "cpu/vector/vector.h"
+
+void nlm_vector_matmul_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
+                             nlm_caps_v1 *out) {
+    (void)nth;
+    out->workspace_bytes = matmul_workspace_bytes(device->gemm, nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'));
+    out->scratch_bytes = matmul_scratch_bytes(device->gemm, nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'));
+}
+
+matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows) {
+    return (matmul_job){.exec = x,
+                        .gemm = ((const nlm_vector_device *)x->device)->gemm,
+                        .x = rows->data,
+                        .x_stride = rows->stride_bytes[0] / (int64_t)sizeof(float),
+                        .tokens = nlm_live_rows(x, rows),
+                        .columns = rows->shape[1],
+                        .n_weights = 1};
+}
+
+static void store_tile(const matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
+                       int32_t n_tokens, int32_t tile_tokens, const float *tile) {
+    (void)weight;
+    const nlm_matmul_args *args = job->sink_args;
+    for (int32_t p = 0; p < n_panels; p++) {
+        const int64_t first = (panel + p) * PANEL_ROWS, left = args->w->shape[0] - first;
+        const int n = (int)(left < PANEL_ROWS ? left : PANEL_ROWS);
+        const vf bias = args->bias ? vf_load_n((const float *)args->bias->data + first, n) : vf_zero();
+        for (int32_t m = 0; m < n_tokens; m++) {
+            vf value = vf_load(tile + (p * tile_tokens + m) * PANEL_ROWS);
+            if (args->bias) value = vf_add(value, bias);
+            if (args->residual)
+                value = vf_add(value, vf_load_n((const float *)nlm_cpu_at(args->residual, token + m) + first, n));
+            vf_store_n((float *)nlm_cpu_at(args->y, token + m) + first, value, n);
+        }
+    }
+}
+
+nlm_status nlm_vector_matmul(const nlm_exec_v1 *x, const nlm_matmul_args *args) {
+    matmul_job job = nlm_vector_job(x, args->x);
+    job.weights[0] = matmul_weight_of(args->w);
+    job.sink = store_tile;
+    job.sink_args = args;
+    return matmul_run(&job);
+}

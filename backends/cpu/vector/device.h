@@ -1,0 +1,19 @@
+/* The device table of the vector backends; free of vector types, for files compiled for the baseline. */
+#ifndef NLM_CPU_VECTOR_DEVICE_H
+#define NLM_CPU_VECTOR_DEVICE_H
+
+#include <nlm/plugin.h>
+
+/* What a device was opened with: nlm_device_v1.self points at one. */
+typedef struct nlm_vector_device {
+    const struct gemm_quant *gemm; /* the int8 kernels for many tokens */
+} nlm_vector_device;
+
+extern const nlm_ops_v1 nlm_vector_ops;
+nlm_status nlm_vector_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out);
+nlm_status nlm_vector_pack_size(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles,
+                                nlm_pack_info_v1 *out, nlm_error *error);
+nlm_status nlm_vector_pack(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, int64_t row_from,
+                           int64_t row_to, void *packed, nlm_error *error);
+
+#endif

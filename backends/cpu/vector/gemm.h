@@ -1,0 +1,42 @@
+/* Many tokens: bound by multiply-adds. Kernels of one ISA over opened panels; see kernels.h for the order
+ * of the sums, which is that of the gemv kernels. */
+#ifndef NLM_CPU_GEMM_H
+#define NLM_CPU_GEMM_H
+
+#include "cpu/vector/kernels.h"
+
+#define GEMM_PANELS 2
+
+/* A tile of `tokens` tokens, quantised. q is [blocks][8][tokens][4] for dword kernels, and row-major
+ * with q_stride bytes a token for row kernels. Scales are [blocks][tokens]. */
+typedef struct quant_tile {
+    const int8_t *q;
+    int64_t q_stride;
+    const float *d;
+    const float *d_sum;
+    const int32_t *sum16; /* [blocks][2][tokens] */
+} quant_tile;
+
+typedef struct gemm_quant {
+    int32_t tokens;      /* of a tile */
+    int32_t is_row_major;
+    int32_t is_signed;   /* opened panels hold q - offset */
+    void (*begin)(int halves); /* before and after the calls of one thread; may be NULL */
+    void (*end)(void);
+    /* out[panel][token][PANEL_ROWS] */
+    void (*run)(const matmul_kernels *kernels, const open_panel *panels, int32_t n_panels, int64_t blocks,
+                const quant_tile *x, float *out);
+} gemm_quant;
+
+/* x: [columns][GEMM_F32_TOKENS]; acc is continued from `out` unless is_first. */
+#if V_LANES == 16
+#define GEMM_F32_TOKENS 12
+#else
+#define GEMM_F32_TOKENS 4
+#endif
+void gemm_f32(const float *const *panels, int64_t columns, const float *x, int is_first, float *out);
+
+/* The best int8 kernel of this CPU. */
+extern const gemm_quant gemm_quant_dword;
+
+#endif

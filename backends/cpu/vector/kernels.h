@@ -1,0 +1,47 @@
+/* The matmul kernels of one ISA, as tables.
+ *
+ * All compute tile[v][m][row] = sum_k x[m][k] * w[panel v][k][row], accumulated for every element in the
+ * same order, whichever kernel runs and however many tokens and panels it is given:
+ *   plain weights      acc = fma(w, x, acc), k upwards
+ *   quantised weights  per block of 32 columns: acc = fma(float(int sum) * scale, d, acc) for each half,
+ *                      then acc = fma(min, d * sum(q), acc) */
+#ifndef NLM_CPU_KERNELS_H
+#define NLM_CPU_KERNELS_H
+
+#include "cpu/vector/panel.h"
+
+/* One token's activations as int8, 32 columns a block: x = d * q. Blocks past the last are zeros. */
+typedef struct quant_row {
+    const int8_t *q;       /* [blocks][32] */
+    const float *d;        /* [blocks] */
+    const float *d_sum;    /* [blocks]: d * sum(q) */
+    const int32_t *sum16;  /* [blocks][2]: sum of 16 q's */
+} quant_row;
+
+/* A quantised panel opened up for many tokens: bytes, f32 scales and mins. */
+typedef struct open_panel {
+    const uint8_t *q;   /* [blocks][8][PANEL_ROWS][4] */
+    const float *scale; /* [blocks][halves][PANEL_ROWS] */
+    const float *min;   /* [blocks][PANEL_ROWS], or unused */
+} open_panel;
+
+#define GEMV_TOKENS 4
+#define GEMV_PANELS 4
+
+/* A few tokens over packed panels; reads each weight once from memory. x rows f32 for plain types. */
+typedef void (*gemv_f32_fn)(const uint8_t *const *panels, int64_t columns, const float *const *x, float *tile);
+typedef void (*gemv_quant_fn)(const uint8_t *const *panels, int64_t records, const quant_row *x, float *tile);
+/* Opens a panel: plain types as f32 [columns][PANEL_ROWS] into q. */
+typedef void (*open_fn)(const uint8_t *panel, int64_t records, uint8_t *q, float *scale, float *min);
+
+typedef struct matmul_kernels {
+    nlm_dtype dtype;
+    int32_t is_quant, offset, halves, has_min;
+    gemv_f32_fn gemv_f32[2][GEMV_TOKENS]; /* [one panel, GEMV_PANELS panels][tokens - 1] */
+    gemv_quant_fn gemv_quant[2][GEMV_TOKENS];
+    open_fn open;
+} matmul_kernels;
+
+const matmul_kernels *matmul_kernels_find(nlm_dtype dtype);
+
+#endif

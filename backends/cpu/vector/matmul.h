@@ -1,0 +1,53 @@
+/* y = x w^T over packed panels, for matmul and the ops fused with it.
+ *
+ * A job is a product of one x with up to three weights, cut into panels of PANEL_ROWS rows; the sink
+ * receives finished tiles. Few tokens run the gemv kernels (every worker quantises the rows for itself:
+ * cheaper than a barrier), many the gemm kernels (x is packed once, in slices, then a barrier). */
+#ifndef NLM_CPU_MATMUL_H
+#define NLM_CPU_MATMUL_H
+
+#include <nlm/plugin.h>
+
+#include "cpu/vector/gemm.h"
+
+#define MATMUL_MAX_WEIGHTS 3
+#define MATMUL_GEMM_TOKENS 16 /* from this many tokens on */
+
+typedef struct matmul_weight {
+    const uint8_t *panels;
+    int64_t rows;
+    const matmul_kernels *kernels;
+    const panel_format *format;
+} matmul_weight;
+
+typedef struct matmul_job matmul_job;
+
+/* tile[p][m][PANEL_ROWS] for n_panels panels from `panel` of weight `weight` (interleaved: of both
+ * weights in turn) and n_tokens tokens from `token`; `tile_tokens` is the distance of panels in tokens. */
+typedef void (*matmul_sink)(const matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
+                            int32_t n_tokens, int32_t tile_tokens, const float *tile);
+
+struct matmul_job {
+    const nlm_exec_v1 *exec;
+    const gemm_quant *gemm;
+    const float *x;
+    int64_t x_stride; /* floats */
+    int64_t tokens, columns;
+    int32_t n_weights;
+    int32_t is_interleaved; /* two weights of one type and size: their panels take turns */
+    matmul_weight weights[MATMUL_MAX_WEIGHTS];
+    matmul_sink sink;
+    const void *sink_args;
+};
+
+/* Fills a weight from its packed tensor. */
+matmul_weight matmul_weight_of(const nlm_tensor *w);
+
+/* Bytes that a job over at most `tokens` tokens needs. */
+uint64_t matmul_workspace_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns);
+uint64_t matmul_scratch_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns);
+
+/* This worker's slice. Errors: CANCELLED from the barrier. */
+nlm_status matmul_run(const matmul_job *job);
+
+#endif

@@ -1,0 +1,66 @@
+/* Packed weights: panels of V_LANES rows, each one sequential stream of records.
+ *
+ * Plain types: a record is one column, [V_LANES] elements.
+ * Quantised types: a record holds 64 columns (256 for k-quants): first the scales of its rows, as the
+ * file stores them, then the quants. Quants of a block of 32 columns are 8 groups of 4 columns; a group
+ * is a vector whose 32-bit lane r holds the 4 columns of row r. Groups g and g+4 share a vector of
+ * nibbles (low, high). Fifth bits are kept as a bit a byte; sixth and fifth bits of q6_k as 2 bits a
+ * byte, groups 4j .. 4j+3 in vector j.
+ * Rows past the weight's last and columns past its width are zero weights. */
+#ifndef NLM_CPU_PANEL_H
+#define NLM_CPU_PANEL_H
+
+#include <nlm/tensor.h>
+
+#include "cpu/vector/simd.h"
+
+#define PANEL_ROWS V_LANES
+#define GROUP_BYTES (4 * PANEL_ROWS) /* one vector */
+#define BLOCK 32                     /* columns a scale of the activations covers */
+#define LAYOUT_PANEL 1u              /* the number query() names */
+
+enum { PANEL_MAX_BLOCKS = 8 }; /* of 32 columns in a record */
+
+/* bytes of a quantised record: scales + blocks * bytes of a block's quants */
+#define NIBBLES (4 * GROUP_BYTES)
+#define FIFTHS (8 * GROUP_BYTES / 8)
+
+/* X(NAME, name, columns a record, bytes a record) */
+#define PANEL_LIST(X)                                                                            \
+    X(F32, f32, 1, 4 * PANEL_ROWS)                                                               \
+    X(F16, f16, 1, 2 * PANEL_ROWS)                                                               \
+    X(BF16, bf16, 1, 2 * PANEL_ROWS)                                                             \
+    X(Q8_0, q8_0, 64, 2 * 2 * PANEL_ROWS + 2 * 8 * GROUP_BYTES)                                  \
+    X(Q4_0, q4_0, 64, 2 * 2 * PANEL_ROWS + 2 * NIBBLES)                                          \
+    X(Q4_1, q4_1, 64, 2 * 4 * PANEL_ROWS + 2 * NIBBLES)                                          \
+    X(Q5_0, q5_0, 64, 2 * 2 * PANEL_ROWS + 2 * (NIBBLES + FIFTHS))                               \
+    X(Q5_1, q5_1, 64, 2 * 4 * PANEL_ROWS + 2 * (NIBBLES + FIFTHS))                               \
+    X(Q4_K, q4_k, 256, (4 + 16) * PANEL_ROWS + 8 * NIBBLES)                                      \
+    X(Q5_K, q5_k, 256, (4 + 16) * PANEL_ROWS + 8 * (NIBBLES + FIFTHS))                           \
+    X(Q6_K, q6_k, 256, (2 + 16) * PANEL_ROWS + 8 * (NIBBLES + 2 * GROUP_BYTES))
+
+typedef struct panel_format {
+    nlm_dtype dtype;
+    int32_t columns;     /* of a record */
+    uint32_t bytes;      /* of a record */
+    /* rows[r] points at the row's first block in `w`'s own layout for this record, or NULL */
+    void (*pack)(const uint8_t *const *rows, int32_t blocks, uint8_t *record);
+} panel_format;
+
+/* NULL for a type without a packed form. */
+const panel_format *panel_format_find(nlm_dtype dtype);
+
+static inline int64_t panel_records(const panel_format *format, int64_t columns) {
+    return (columns + format->columns - 1) / format->columns;
+}
+static inline uint64_t panel_bytes(const panel_format *format, int64_t columns) {
+    return (uint64_t)panel_records(format, columns) * format->bytes;
+}
+static inline int64_t panel_count(int64_t rows) {
+    return (rows + PANEL_ROWS - 1) / PANEL_ROWS;
+}
+
+/* Packs rows [row_from, row_to) of w (row_from a multiple of PANEL_ROWS) into `packed`. */
+void panel_pack(const panel_format *format, const nlm_tensor *w, int64_t row_from, int64_t row_to, uint8_t *packed);
+
+#endif

@@ -1,0 +1,100 @@
+/* The shim for AVX-512 F, BW, VL, DQ; VNNI where the flags have it. */
+#ifndef NLM_CPU_SIMD_AVX512_H
+#define NLM_CPU_SIMD_AVX512_H
+
+#include <immintrin.h>
+
+#define V_LANES 16
+#define V_Q8_OFFSET 128
+typedef __m512 vf;
+typedef __m512i vi;
+#define VF_FN static inline __attribute__((always_inline)) vf
+#define VI_FN static inline __attribute__((always_inline)) vi
+
+VF_FN vf_zero(void) { return _mm512_setzero_ps(); }
+VF_FN vf_set1(float a) { return _mm512_set1_ps(a); }
+VF_FN vf_load(const float *p) { return _mm512_loadu_ps(p); }
+VF_FN vf_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+VF_FN vf_load_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+VF_FN vf_load_bf16(const void *p) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
+}
+/* V_LANES bytes as integers */
+VF_FN vf_load_u8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p))); }
+VF_FN vf_load_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
+static inline __attribute__((always_inline)) void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+static inline __attribute__((always_inline)) void vf_store_n(float *p, vf a, int n) {
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a);
+}
+static inline __attribute__((always_inline)) void vf_store_f16(void *p, vf a) {
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+VF_FN vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
+VF_FN vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
+VF_FN vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
+VF_FN vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+VF_FN vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
+VF_FN vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
+VF_FN vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); } /* a*b + c, one rounding */
+VF_FN vf_neg(vf a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
+VF_FN vf_abs(vf a) { return _mm512_abs_ps(a); }
+VF_FN vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
+VF_FN vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+VF_FN vf_scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); } /* a * 2^n, n whole */
+/* a where x >= limit, else 0 */
+VF_FN vf_and_ge(vf a, vf x, vf limit) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_GE_OQ), a);
+}
+/* a where x > limit, else b */
+VF_FN vf_select_gt(vf x, vf limit, vf a, vf b) {
+    return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, limit, _CMP_GT_OQ), a);
+}
+static inline __attribute__((always_inline)) float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
+static inline __attribute__((always_inline)) float vf_hmax(vf a) { return _mm512_reduce_max_ps(a); }
+
+VI_FN vi_load(const void *p) { return _mm512_loadu_si512(p); }
+static inline __attribute__((always_inline)) void vi_store(void *p, vi a) { _mm512_storeu_si512(p, a); }
+VI_FN vi_set1(int32_t a) { return _mm512_set1_epi32(a); }
+VI_FN vi_set1_u8(uint8_t a) { return _mm512_set1_epi8((char)a); }
+VI_FN vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+VI_FN vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+VI_FN vi_sub_u8(vi a, vi b) { return _mm512_sub_epi8(a, b); }
+#define vi_shr16(a, n) _mm512_srli_epi16(a, n)
+#define vi_shl16(a, n) _mm512_slli_epi16(a, n)
+VF_FN vf_from_i32(vi a) { return _mm512_cvtepi32_ps(a); }
+VF_FN vf_bits(vi a) { return _mm512_castsi512_ps(a); }
+
+/* acc[lane] += sum of 4: w (unsigned byte) * a (signed byte). `small` weights are at most 63. */
+VI_FN vi_dot4(vi acc, vi w, vi a) {
+#if defined(__AVX512VNNI__)
+    return _mm512_dpbusd_epi32(acc, w, a);
+#else
+    const vi low = _mm512_set1_epi16(0x00FF);
+    const vi even = _mm512_madd_epi16(_mm512_and_si512(w, low), _mm512_srai_epi16(_mm512_slli_epi16(a, 8), 8));
+    const vi odd = _mm512_madd_epi16(_mm512_srli_epi16(w, 8), _mm512_srai_epi16(a, 8));
+    return _mm512_add_epi32(acc, _mm512_add_epi32(even, odd));
+#endif
+}
+VI_FN vi_dot4_small(vi acc, vi w, vi a) {
+#if defined(__AVX512VNNI__)
+    return _mm512_dpbusd_epi32(acc, w, a);
+#else
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(w, a), _mm512_set1_epi16(1)));
+#endif
+}
+/* Adds `value` to the bytes whose bit is set in bits[0..V_LANES/2): bit i of byte j is byte 8j+i. */
+VI_FN vi_add_where(vi a, const uint8_t *bits, vi value) {
+    __mmask64 mask;
+    memcpy(&mask, bits, sizeof mask);
+    return _mm512_mask_add_epi8(a, mask, a, value);
+}
+/* 32 floats, scaled and rounded to nearest even, as int8. */
+static inline __attribute__((always_inline)) void v_quantize32(const float *x, float scale, int8_t *out) {
+    const vf s = vf_set1(scale);
+    const __m128i a = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), s)));
+    const __m128i b = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16), s)));
+    _mm_storeu_si128((__m128i *)out, a);
+    _mm_storeu_si128((__m128i *)(out + 16), b);
+}
+
+#endif

@@ -1,0 +1,32 @@
+/* What the ops of the vector backends share. Each backend compiles backends/cpu/vector and
+ * backends/cpu/ops with its own instruction set and gives its int8 kernels by name. */
+#ifndef NLM_CPU_VECTOR_H
+#define NLM_CPU_VECTOR_H
+
+#include <nlm/plugin.h>
+
+#include "cpu/batch.h"
+#include "cpu/check.h"
+#include "cpu/fail.h"
+#include "cpu/vector/device.h"
+#include "cpu/vector/matmul.h"
+#include "cpu/view.h"
+
+/* Every op's slot: nlm_vector_<op>, in ops/<op>.c. */
+#define NLM_OP(number, name) nlm_status nlm_vector_##name(const nlm_exec_v1 *x, const nlm_##name##_args *args);
+#include <nlm/ops.def>
+#undef NLM_OP
+
+/* What an op needs besides its tensors; ops not listed need nothing. */
+typedef void (*nlm_vector_needs_fn)(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
+                                    nlm_caps_v1 *out);
+void nlm_vector_matmul_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
+void nlm_vector_gate_up_silu_mul_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
+void nlm_vector_norm_matmul_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
+
+/* A job over x's live rows, all but weights and sink filled in. */
+matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows);
+/* y = s * w / sqrt(mean(s^2) + eps) for one row of `columns`; w may be NULL. */
+void nlm_vector_norm_row(const float *s, const float *w, float eps, int64_t columns, float *y);
+
+#endif

@@ -1,0 +1,10 @@
+/* int8 matrix tiles (Sapphire Rapids and later). */
+#ifndef NLM_CPU_AVX512_AMX_H
+#define NLM_CPU_AVX512_AMX_H
+
+#include "cpu/vector/gemm.h"
+
+/* The tile kernel. */
+extern const gemm_quant gemm_quant_amx;
+
+#endif
