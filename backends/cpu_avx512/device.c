@@ -10,7 +10,7 @@ const nlm_vector_device nlm_avx512_device = {&gemm_quant_dword};
 const nlm_vector_device nlm_avx512_tile_device = {&gemm_quant_amx};
 
 #define ARCH_REQ_XCOMP_PERM 0x1023
-#define XFEATURE_TILE_DATA 18
+#define XFEATURE_TILE_DATA  18
 
 #define CPUID_7_EDX_TILES (3u << 24) /* AMX-TILE, AMX-INT8 */
 

@@ -3,8 +3,8 @@
 #include <immintrin.h>
 #include <stddef.h>
 
-#include "cpu/vector/gemm.h"
 #include "amx.h"
+#include "cpu/vector/gemm.h"
 
 #define TOKENS 16
 

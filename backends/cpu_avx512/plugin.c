@@ -14,7 +14,8 @@ static nlm_status describe(void *self, nlm_device_info_v1 *out, nlm_error *error
         .alignment_bytes = 64,
         .name = "CPU, AVX-512",
     };
-    snprintf(info.arch, sizeof info.arch, "%s", nlm_avx512_has_tiles(self) ? "x86_64+avx512_vnni+amx_int8" : "x86_64+avx512_vnni");
+    snprintf(info.arch, sizeof info.arch, "%s",
+             nlm_avx512_has_tiles(self) ? "x86_64+avx512_vnni+amx_int8" : "x86_64+avx512_vnni");
     info.struct_size = out->struct_size;
     memcpy(out, &info, out->struct_size < sizeof info ? out->struct_size : sizeof info);
     return NLM_OK;
@@ -37,15 +38,15 @@ static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const n
     const char *tiles = host->option(host->self, "amx");
     const int may_use_tiles = !tiles || strcmp(tiles, "false") != 0;
     static const nlm_device_v1 devices[2] = {
-#define DEVICE(tile_device)                             \
-    {                                                   \
-        .struct_size = sizeof(nlm_device_v1),           \
-        .self = (void *)(uintptr_t)(tile_device),       \
-        .ops = &nlm_vector_ops,                         \
-        .describe = describe,                           \
-        .query = nlm_vector_query,                      \
-        .pack_size = nlm_vector_pack_size,              \
-        .pack = nlm_vector_pack,                        \
+#define DEVICE(tile_device)                       \
+    {                                             \
+        .struct_size = sizeof(nlm_device_v1),     \
+        .self = (void *)(uintptr_t)(tile_device), \
+        .ops = &nlm_vector_ops,                   \
+        .describe = describe,                     \
+        .query = nlm_vector_query,                \
+        .pack_size = nlm_vector_pack_size,        \
+        .pack = nlm_vector_pack,                  \
     }
         DEVICE(&nlm_avx512_device), DEVICE(&nlm_avx512_tile_device)};
     *out_device = &devices[may_use_tiles && nlm_avx512_request_tiles()];

@@ -11,8 +11,8 @@ static void decode_quant(const matmul_weight *w, const uint8_t *panel, int r, fl
         for (int32_t c = 0; c < w->format->columns && first + c < columns; c++) {
             const int value = q[(c / 4) * GROUP_BYTES + r * 4 + c % 4];
             /* panels hold q + offset, signed weights included */
-            const int centred = w->kernels->offset == 0 && w->kernels->dtype == NLM_Q8_0 ? (int8_t)value
-                                                                                         : value - w->kernels->offset;
+            const int centred =
+                w->kernels->offset == 0 && w->kernels->dtype == NLM_Q8_0 ? (int8_t)value : value - w->kernels->offset;
             const float weight = scale[c / width * PANEL_ROWS + r] * (float)centred;
             out[first + c] = w->kernels->has_min ? weight + min[c / BLOCK * PANEL_ROWS + r] : weight;
         }

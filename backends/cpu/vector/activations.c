@@ -25,8 +25,7 @@ static void quantize_block(const float *x, int8_t *q, float *d, float *d_sum, in
 
 void quantize_row(const float *x, int64_t columns, int8_t *q, float *d, float *d_sum, int32_t *sum16) {
     const int64_t blocks = padded_blocks(columns), whole = columns / BLOCK;
-    for (int64_t b = 0; b < whole; b++)
-        quantize_block(x + b * BLOCK, q + b * BLOCK, &d[b], &d_sum[b], &sum16[2 * b]);
+    for (int64_t b = 0; b < whole; b++) quantize_block(x + b * BLOCK, q + b * BLOCK, &d[b], &d_sum[b], &sum16[2 * b]);
     memset(q + whole * BLOCK, 0, (size_t)((blocks - whole) * BLOCK));
     for (int64_t b = whole; b < blocks; b++) d[b] = d_sum[b] = 0.0f, sum16[2 * b] = sum16[2 * b + 1] = 0;
 }

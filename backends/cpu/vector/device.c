@@ -15,6 +15,12 @@ const nlm_ops_v1 nlm_vector_ops = {
     .scale = nlm_vector_scale,
     .gate_up_silu_mul = nlm_vector_gate_up_silu_mul,
     .norm_matmul = nlm_vector_norm_matmul,
+    .rope = nlm_vector_rope,
+    .conv1d_causal = nlm_vector_conv1d_causal,
+    .ssm_scan = nlm_vector_ssm_scan,
+    .kv_append = nlm_vector_kv_append,
+    .attention = nlm_vector_attention,
+    .qkv_rope_append = nlm_vector_qkv_rope_append,
 };
 
 static const struct {
@@ -23,6 +29,9 @@ static const struct {
 } op_traits[NLM_OP_END] = {
     [NLM_OP_matmul] = {nlm_vector_matmul_needs, 1},
     [NLM_OP_norm_matmul] = {nlm_vector_norm_matmul_needs, 1},
+    [NLM_OP_qkv_rope_append] = {nlm_vector_qkv_rope_append_needs, 1},
+    [NLM_OP_rope] = {nlm_vector_rope_needs, 0},
+    [NLM_OP_attention] = {nlm_vector_attention_needs, 0},
     [NLM_OP_gate_up_silu_mul] = {nlm_vector_gate_up_silu_mul_needs, 1},
 };
 

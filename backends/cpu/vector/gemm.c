@@ -68,7 +68,8 @@ V_INLINE void dword_tile(const open_panel *panels, int64_t blocks, const quant_t
             }
         }
         if (has_min) {
-            const vf m0 = vf_load(panels[0].min + block * PANEL_ROWS), m1 = vf_load(panels[1].min + block * PANEL_ROWS);
+            const vf m0 = vf_load(panels[0].min + block * PANEL_ROWS),
+                     m1 = vf_load(panels[1].min + block * PANEL_ROWS);
             _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
                 const vf d_sum = vf_set1(x->d_sum[block * TOKENS + m]);
                 acc[0][m] = vf_fma(m0, d_sum, acc[0][m]);

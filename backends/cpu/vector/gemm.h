@@ -18,9 +18,9 @@ typedef struct quant_tile {
 } quant_tile;
 
 typedef struct gemm_quant {
-    int32_t tokens;      /* of a tile */
+    int32_t tokens; /* of a tile */
     int32_t is_row_major;
-    int32_t is_signed;   /* opened panels hold q - offset */
+    int32_t is_signed;         /* opened panels hold q - offset */
     void (*begin)(int halves); /* before and after the calls of one thread; may be NULL */
     void (*end)(void);
     /* out[panel][token][PANEL_ROWS] */

@@ -12,10 +12,10 @@
 
 /* One token's activations as int8, 32 columns a block: x = d * q. Blocks past the last are zeros. */
 typedef struct quant_row {
-    const int8_t *q;       /* [blocks][32] */
-    const float *d;        /* [blocks] */
-    const float *d_sum;    /* [blocks]: d * sum(q) */
-    const int32_t *sum16;  /* [blocks][2]: sum of 16 q's */
+    const int8_t *q;      /* [blocks][32] */
+    const float *d;       /* [blocks] */
+    const float *d_sum;   /* [blocks]: d * sum(q) */
+    const int32_t *sum16; /* [blocks][2]: sum of 16 q's */
 } quant_row;
 
 /* A quantised panel opened up for many tokens: bytes, f32 scales and mins. */

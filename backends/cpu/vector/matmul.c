@@ -3,9 +3,9 @@
 #include "cpu/vector/activations.h"
 
 #define ROUND_UP(bytes) (((bytes) + 63) & ~(uint64_t)63)
-#define OPEN_BYTES (512 * 1024) /* of opened panels that stay in L2 */
+#define OPEN_BYTES      (512 * 1024) /* of opened panels that stay in L2 */
 #define OPEN_MAX_PANELS 8
-#define F32_DEPTH 512 /* columns of f32 panels taken at a time */
+#define F32_DEPTH       512 /* columns of f32 panels taken at a time */
 #define MAX_TILE_TOKENS 16
 
 matmul_weight matmul_weight_of(const nlm_tensor *w) {
@@ -31,7 +31,8 @@ static uint64_t open_panel_bytes(int64_t columns) {
 }
 
 static uint64_t f32_sums_bytes(int64_t tokens) {
-    return (uint64_t)tiles_of(tokens, GEMM_F32_TOKENS) * OPEN_MAX_PANELS * GEMM_F32_TOKENS * PANEL_ROWS * sizeof(float);
+    return (uint64_t)tiles_of(tokens, GEMM_F32_TOKENS) * OPEN_MAX_PANELS * GEMM_F32_TOKENS * PANEL_ROWS *
+           sizeof(float);
 }
 
 uint64_t matmul_workspace_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns) {
@@ -181,9 +182,9 @@ static void run_gemm_quant(const matmul_job *job) {
         if (gemm->begin) gemm->begin(w->kernels->halves);
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t first = t * gemm->tokens, left = job->tokens - first;
-            const quant_tile x = quant_tile_view(gemm, job->columns,
-                                                 (const uint8_t *)job->exec->workspace +
-                                                     (uint64_t)t * quant_tile_bytes(gemm->tokens, job->columns));
+            const quant_tile x = quant_tile_view(
+                gemm, job->columns,
+                (const uint8_t *)job->exec->workspace + (uint64_t)t * quant_tile_bytes(gemm->tokens, job->columns));
             for (int32_t p = 0; p < run.count; p += GEMM_PANELS) {
                 const int32_t n = run.count - p < GEMM_PANELS ? run.count - p : GEMM_PANELS;
                 gemm->run(w->kernels, opened + p, n, blocks, &x, out);
@@ -237,7 +238,8 @@ static void run_gemm_plain(const matmul_job *job) {
                 for (int32_t pair = 0; pair < pairs; pair++) {
                     const int32_t second = 2 * pair + 1 < run.count ? 2 * pair + 1 : 2 * pair;
                     const float *both[GEMM_PANELS] = {panels[2 * pair], panels[second]};
-                    gemm_f32(both, depth, x, k == 0, sums + (t * (OPEN_MAX_PANELS / GEMM_PANELS) + pair) * sums_of_pair);
+                    gemm_f32(both, depth, x, k == 0,
+                             sums + (t * (OPEN_MAX_PANELS / GEMM_PANELS) + pair) * sums_of_pair);
                 }
             }
         }
@@ -252,6 +254,13 @@ static void run_gemm_plain(const matmul_job *job) {
         }
         at += run.count;
     }
+}
+
+int matmul_is_one_job(const matmul_job *job) {
+    for (int32_t i = 1; i < job->n_weights; i++) {
+        if (job->weights[i].kernels->is_quant != job->weights[0].kernels->is_quant) return 0;
+    }
+    return 1;
 }
 
 nlm_status matmul_run(const matmul_job *job) {

@@ -47,6 +47,9 @@ matmul_weight matmul_weight_of(const nlm_tensor *w);
 uint64_t matmul_workspace_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns);
 uint64_t matmul_scratch_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns);
 
+/* Whether all weights take the same packed activations: quantised, or plain. */
+int matmul_is_one_job(const matmul_job *job);
+
 /* This worker's slice. Errors: CANCELLED from the barrier. */
 nlm_status matmul_run(const matmul_job *job);
 

@@ -14,35 +14,35 @@
 
 #include "cpu/vector/simd.h"
 
-#define PANEL_ROWS V_LANES
-#define GROUP_BYTES (4 * PANEL_ROWS) /* one vector */
-#define BLOCK 32                     /* columns a scale of the activations covers */
-#define LAYOUT_PANEL 1u              /* the number query() names */
+#define PANEL_ROWS   V_LANES
+#define GROUP_BYTES  (4 * PANEL_ROWS) /* one vector */
+#define BLOCK        32               /* columns a scale of the activations covers */
+#define LAYOUT_PANEL 1u               /* the number query() names */
 
 enum { PANEL_MAX_BLOCKS = 8 }; /* of 32 columns in a record */
 
 /* bytes of a quantised record: scales + blocks * bytes of a block's quants */
 #define NIBBLES (4 * GROUP_BYTES)
-#define FIFTHS (8 * GROUP_BYTES / 8)
+#define FIFTHS  (8 * GROUP_BYTES / 8)
 
 /* X(NAME, name, columns a record, bytes a record) */
-#define PANEL_LIST(X)                                                                            \
-    X(F32, f32, 1, 4 * PANEL_ROWS)                                                               \
-    X(F16, f16, 1, 2 * PANEL_ROWS)                                                               \
-    X(BF16, bf16, 1, 2 * PANEL_ROWS)                                                             \
-    X(Q8_0, q8_0, 64, 2 * 2 * PANEL_ROWS + 2 * 8 * GROUP_BYTES)                                  \
-    X(Q4_0, q4_0, 64, 2 * 2 * PANEL_ROWS + 2 * NIBBLES)                                          \
-    X(Q4_1, q4_1, 64, 2 * 4 * PANEL_ROWS + 2 * NIBBLES)                                          \
-    X(Q5_0, q5_0, 64, 2 * 2 * PANEL_ROWS + 2 * (NIBBLES + FIFTHS))                               \
-    X(Q5_1, q5_1, 64, 2 * 4 * PANEL_ROWS + 2 * (NIBBLES + FIFTHS))                               \
-    X(Q4_K, q4_k, 256, (4 + 16) * PANEL_ROWS + 8 * NIBBLES)                                      \
-    X(Q5_K, q5_k, 256, (4 + 16) * PANEL_ROWS + 8 * (NIBBLES + FIFTHS))                           \
+#define PANEL_LIST(X)                                                  \
+    X(F32, f32, 1, 4 * PANEL_ROWS)                                     \
+    X(F16, f16, 1, 2 * PANEL_ROWS)                                     \
+    X(BF16, bf16, 1, 2 * PANEL_ROWS)                                   \
+    X(Q8_0, q8_0, 64, 2 * 2 * PANEL_ROWS + 2 * 8 * GROUP_BYTES)        \
+    X(Q4_0, q4_0, 64, 2 * 2 * PANEL_ROWS + 2 * NIBBLES)                \
+    X(Q4_1, q4_1, 64, 2 * 4 * PANEL_ROWS + 2 * NIBBLES)                \
+    X(Q5_0, q5_0, 64, 2 * 2 * PANEL_ROWS + 2 * (NIBBLES + FIFTHS))     \
+    X(Q5_1, q5_1, 64, 2 * 4 * PANEL_ROWS + 2 * (NIBBLES + FIFTHS))     \
+    X(Q4_K, q4_k, 256, (4 + 16) * PANEL_ROWS + 8 * NIBBLES)            \
+    X(Q5_K, q5_k, 256, (4 + 16) * PANEL_ROWS + 8 * (NIBBLES + FIFTHS)) \
     X(Q6_K, q6_k, 256, (2 + 16) * PANEL_ROWS + 8 * (NIBBLES + 2 * GROUP_BYTES))
 
 typedef struct panel_format {
     nlm_dtype dtype;
-    int32_t columns;     /* of a record */
-    uint32_t bytes;      /* of a record */
+    int32_t columns; /* of a record */
+    uint32_t bytes;  /* of a record */
     /* rows[r] points at the row's first block in `w`'s own layout for this record, or NULL */
     void (*pack)(const uint8_t *const *rows, int32_t blocks, uint8_t *record);
 } panel_format;

@@ -14,14 +14,38 @@ typedef struct block_weights {
 } block_weights;
 
 enum {
-    Q8_0_OFFSET = V_Q8_OFFSET, Q8_0_HALVES = 1, Q8_0_HAS_MIN = 0, Q8_0_SMALL = 0,
-    Q4_0_OFFSET = 8, Q4_0_HALVES = 1, Q4_0_HAS_MIN = 0, Q4_0_SMALL = 1,
-    Q4_1_OFFSET = 0, Q4_1_HALVES = 1, Q4_1_HAS_MIN = 1, Q4_1_SMALL = 1,
-    Q5_0_OFFSET = 16, Q5_0_HALVES = 1, Q5_0_HAS_MIN = 0, Q5_0_SMALL = 1,
-    Q5_1_OFFSET = 0, Q5_1_HALVES = 1, Q5_1_HAS_MIN = 1, Q5_1_SMALL = 1,
-    Q4_K_OFFSET = 0, Q4_K_HALVES = 1, Q4_K_HAS_MIN = 1, Q4_K_SMALL = 1,
-    Q5_K_OFFSET = 0, Q5_K_HALVES = 1, Q5_K_HAS_MIN = 1, Q5_K_SMALL = 1,
-    Q6_K_OFFSET = 32, Q6_K_HALVES = 2, Q6_K_HAS_MIN = 0, Q6_K_SMALL = 1
+    Q8_0_OFFSET = V_Q8_OFFSET,
+    Q8_0_HALVES = 1,
+    Q8_0_HAS_MIN = 0,
+    Q8_0_SMALL = 0,
+    Q4_0_OFFSET = 8,
+    Q4_0_HALVES = 1,
+    Q4_0_HAS_MIN = 0,
+    Q4_0_SMALL = 1,
+    Q4_1_OFFSET = 0,
+    Q4_1_HALVES = 1,
+    Q4_1_HAS_MIN = 1,
+    Q4_1_SMALL = 1,
+    Q5_0_OFFSET = 16,
+    Q5_0_HALVES = 1,
+    Q5_0_HAS_MIN = 0,
+    Q5_0_SMALL = 1,
+    Q5_1_OFFSET = 0,
+    Q5_1_HALVES = 1,
+    Q5_1_HAS_MIN = 1,
+    Q5_1_SMALL = 1,
+    Q4_K_OFFSET = 0,
+    Q4_K_HALVES = 1,
+    Q4_K_HAS_MIN = 1,
+    Q4_K_SMALL = 1,
+    Q5_K_OFFSET = 0,
+    Q5_K_HALVES = 1,
+    Q5_K_HAS_MIN = 1,
+    Q5_K_SMALL = 1,
+    Q6_K_OFFSET = 32,
+    Q6_K_HALVES = 2,
+    Q6_K_HAS_MIN = 0,
+    Q6_K_SMALL = 1
 };
 
 V_INLINE void load_nibbles(const uint8_t *vectors, block_weights *w) {

@@ -63,7 +63,8 @@ static void pack_legacy(const uint8_t *const *rows, int32_t blocks, uint8_t *rec
         for (int r = 0; r < PANEL_ROWS; r++) {
             if (!rows[r]) continue;
             const uint8_t *block = rows[r] + (size_t)b * block_bytes;
-            for (int s = 0; s < n_scales; s++) put_half(record + s * 2 * 2 * PANEL_ROWS, b * PANEL_ROWS + r, block + 2 * s);
+            for (int s = 0; s < n_scales; s++)
+                put_half(record + s * 2 * 2 * PANEL_ROWS, b * PANEL_ROWS + r, block + 2 * s);
             uint8_t q[32];
             nibbles_in_order(block + block_bytes - 16, q);
             uint8_t *out = quants + b * (NIBBLES + has_fifths * FIFTHS);

@@ -23,20 +23,45 @@
 
 #define V_INLINE static inline __attribute__((always_inline))
 
-/* exp(x): n = round(x log2 e), r = x log2 e - n, 2^r by a degree-5 polynomial with relative error
- * below 1e-7 on |r| <= 1/2 and exactly 1 at 0, scaled by 2^n. Below -87 the result is 0. */
-V_INLINE vf vf_exp(vf x) {
-    const vf n = vf_round(vf_mul(x, vf_set1(1.44269504088896341f)));
-    /* the second term is what log2(e) loses as a float: large |x| keep their digits */
-    vf r = vf_fma(x, vf_set1(1.44269504088896341f), vf_neg(n));
-    r = vf_fma(x, vf_set1(1.92596299e-8f), r);
+/* 2^r for |r| <= 1/2, times 2^n: degree 5, relative error below 1e-7, exactly 1 at 0. */
+V_INLINE vf vf_exp2_parts(vf r, vf n) {
     vf p = vf_set1(1.32647272e-3f);
     p = vf_fma(p, r, vf_set1(9.67151264e-3f));
     p = vf_fma(p, r, vf_set1(5.55073374e-2f));
     p = vf_fma(p, r, vf_set1(2.40222421e-1f));
     p = vf_fma(p, r, vf_set1(6.93146978e-1f));
     p = vf_fma(p, r, vf_set1(1.0f));
-    return vf_and_ge(vf_scale2(p, n), x, vf_set1(-87.0f));
+    return vf_scale2(p, n);
+}
+
+/* 2^x; 0 below -125 */
+V_INLINE vf vf_exp2(vf x) {
+    const vf n = vf_round(x);
+    return vf_and_ge(vf_exp2_parts(vf_sub(x, n), n), x, vf_set1(-125.0f));
+}
+
+/* exp(x); 0 below -87. log2(e) has two parts, so that large |x| keep their digits. */
+V_INLINE vf vf_exp(vf x) {
+    const vf n = vf_round(vf_mul(x, vf_set1(1.44269504088896341f)));
+    vf r = vf_fma(x, vf_set1(1.44269504088896341f), vf_neg(n));
+    r = vf_fma(x, vf_set1(1.92596299e-8f), r);
+    return vf_and_ge(vf_exp2_parts(r, n), x, vf_set1(-87.0f));
+}
+
+/* log(1 + exp(x)) = max(x, 0) + log1p(u), u = exp(-|x|); log1p(u) = 2 atanh(s), s = u / (2 + u) <= 1/3,
+ * by its series to s^15: relative error below 1e-7. */
+V_INLINE vf vf_softplus(vf x) {
+    const vf u = vf_exp(vf_neg(vf_abs(x)));
+    const vf s = vf_div(u, vf_add(vf_set1(2.0f), u)), s2 = vf_mul(s, s);
+    vf p = vf_set1(1.0f / 15);
+    p = vf_fma(p, s2, vf_set1(1.0f / 13));
+    p = vf_fma(p, s2, vf_set1(1.0f / 11));
+    p = vf_fma(p, s2, vf_set1(1.0f / 9));
+    p = vf_fma(p, s2, vf_set1(1.0f / 7));
+    p = vf_fma(p, s2, vf_set1(1.0f / 5));
+    p = vf_fma(p, s2, vf_set1(1.0f / 3));
+    p = vf_fma(p, s2, vf_set1(1.0f));
+    return vf_fma(vf_add(s, s), p, vf_max(x, vf_zero()));
 }
 
 /* x / (1 + exp(-x)) */

@@ -4,43 +4,84 @@
 
 #include <immintrin.h>
 
-#define V_LANES 16
+#define V_LANES     16
 #define V_Q8_OFFSET 128
+#define V_CHUNK     4 /* vectors beside 6 rows of accumulators in registers */
 typedef __m512 vf;
 typedef __m512i vi;
 #define VF_FN static inline __attribute__((always_inline)) vf
 #define VI_FN static inline __attribute__((always_inline)) vi
 
-VF_FN vf_zero(void) { return _mm512_setzero_ps(); }
-VF_FN vf_set1(float a) { return _mm512_set1_ps(a); }
-VF_FN vf_load(const float *p) { return _mm512_loadu_ps(p); }
-VF_FN vf_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
-VF_FN vf_load_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+VF_FN vf_zero(void) {
+    return _mm512_setzero_ps();
+}
+VF_FN vf_set1(float a) {
+    return _mm512_set1_ps(a);
+}
+VF_FN vf_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+VF_FN vf_load_n(const float *p, int n) {
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+VF_FN vf_load_f16(const void *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
 VF_FN vf_load_bf16(const void *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
 /* V_LANES bytes as integers */
-VF_FN vf_load_u8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p))); }
-VF_FN vf_load_i8(const void *p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p))); }
-static inline __attribute__((always_inline)) void vf_store(float *p, vf a) { _mm512_storeu_ps(p, a); }
+VF_FN vf_load_u8(const void *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+VF_FN vf_load_i8(const void *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+static inline __attribute__((always_inline)) void vf_store(float *p, vf a) {
+    _mm512_storeu_ps(p, a);
+}
 static inline __attribute__((always_inline)) void vf_store_n(float *p, vf a, int n) {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), a);
 }
 static inline __attribute__((always_inline)) void vf_store_f16(void *p, vf a) {
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
-VF_FN vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
-VF_FN vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
-VF_FN vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
-VF_FN vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
-VF_FN vf_max(vf a, vf b) { return _mm512_max_ps(a, b); }
-VF_FN vf_min(vf a, vf b) { return _mm512_min_ps(a, b); }
-VF_FN vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); } /* a*b + c, one rounding */
-VF_FN vf_neg(vf a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
-VF_FN vf_abs(vf a) { return _mm512_abs_ps(a); }
-VF_FN vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
-VF_FN vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-VF_FN vf_scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); } /* a * 2^n, n whole */
+VF_FN vf_add(vf a, vf b) {
+    return _mm512_add_ps(a, b);
+}
+VF_FN vf_sub(vf a, vf b) {
+    return _mm512_sub_ps(a, b);
+}
+VF_FN vf_mul(vf a, vf b) {
+    return _mm512_mul_ps(a, b);
+}
+VF_FN vf_div(vf a, vf b) {
+    return _mm512_div_ps(a, b);
+}
+VF_FN vf_max(vf a, vf b) {
+    return _mm512_max_ps(a, b);
+}
+VF_FN vf_min(vf a, vf b) {
+    return _mm512_min_ps(a, b);
+}
+VF_FN vf_fma(vf a, vf b, vf c) {
+    return _mm512_fmadd_ps(a, b, c);
+} /* a*b + c, one rounding */
+VF_FN vf_neg(vf a) {
+    return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f));
+}
+VF_FN vf_abs(vf a) {
+    return _mm512_abs_ps(a);
+}
+VF_FN vf_sqrt(vf a) {
+    return _mm512_sqrt_ps(a);
+}
+VF_FN vf_round(vf a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+VF_FN vf_scale2(vf a, vf n) {
+    return _mm512_scalef_ps(a, n);
+} /* a * 2^n, n whole */
 /* a where x >= limit, else 0 */
 VF_FN vf_and_ge(vf a, vf x, vf limit) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_GE_OQ), a);
@@ -49,20 +90,42 @@ VF_FN vf_and_ge(vf a, vf x, vf limit) {
 VF_FN vf_select_gt(vf x, vf limit, vf a, vf b) {
     return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, limit, _CMP_GT_OQ), a);
 }
-static inline __attribute__((always_inline)) float vf_sum(vf a) { return _mm512_reduce_add_ps(a); }
-static inline __attribute__((always_inline)) float vf_hmax(vf a) { return _mm512_reduce_max_ps(a); }
+static inline __attribute__((always_inline)) float vf_sum(vf a) {
+    return _mm512_reduce_add_ps(a);
+}
+static inline __attribute__((always_inline)) float vf_hmax(vf a) {
+    return _mm512_reduce_max_ps(a);
+}
 
-VI_FN vi_load(const void *p) { return _mm512_loadu_si512(p); }
-static inline __attribute__((always_inline)) void vi_store(void *p, vi a) { _mm512_storeu_si512(p, a); }
-VI_FN vi_set1(int32_t a) { return _mm512_set1_epi32(a); }
-VI_FN vi_set1_u8(uint8_t a) { return _mm512_set1_epi8((char)a); }
-VI_FN vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
-VI_FN vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
-VI_FN vi_sub_u8(vi a, vi b) { return _mm512_sub_epi8(a, b); }
+VI_FN vi_load(const void *p) {
+    return _mm512_loadu_si512(p);
+}
+static inline __attribute__((always_inline)) void vi_store(void *p, vi a) {
+    _mm512_storeu_si512(p, a);
+}
+VI_FN vi_set1(int32_t a) {
+    return _mm512_set1_epi32(a);
+}
+VI_FN vi_set1_u8(uint8_t a) {
+    return _mm512_set1_epi8((char)a);
+}
+VI_FN vi_and(vi a, vi b) {
+    return _mm512_and_si512(a, b);
+}
+VI_FN vi_or(vi a, vi b) {
+    return _mm512_or_si512(a, b);
+}
+VI_FN vi_sub_u8(vi a, vi b) {
+    return _mm512_sub_epi8(a, b);
+}
 #define vi_shr16(a, n) _mm512_srli_epi16(a, n)
 #define vi_shl16(a, n) _mm512_slli_epi16(a, n)
-VF_FN vf_from_i32(vi a) { return _mm512_cvtepi32_ps(a); }
-VF_FN vf_bits(vi a) { return _mm512_castsi512_ps(a); }
+VF_FN vf_from_i32(vi a) {
+    return _mm512_cvtepi32_ps(a);
+}
+VF_FN vf_bits(vi a) {
+    return _mm512_castsi512_ps(a);
+}
 
 /* acc[lane] += sum of 4: w (unsigned byte) * a (signed byte). `small` weights are at most 63. */
 VI_FN vi_dot4(vi acc, vi w, vi a) {
@@ -87,6 +150,32 @@ VI_FN vi_add_where(vi a, const uint8_t *bits, vi value) {
     __mmask64 mask;
     memcpy(&mask, bits, sizeof mask);
     return _mm512_mask_add_epi8(a, mask, a, value);
+}
+/* out[c][r] = in[r][c] for V_LANES rows and columns; strides in floats. */
+static inline __attribute__((always_inline)) void v_transpose(const float *in, int64_t in_stride, float *out,
+                                                              int64_t out_stride) {
+    __m512 a[16], b[16];
+    for (int i = 0; i < 16; i += 2) {
+        const __m512 x = _mm512_loadu_ps(in + i * in_stride), y = _mm512_loadu_ps(in + (i + 1) * in_stride);
+        a[i] = _mm512_unpacklo_ps(x, y);
+        a[i + 1] = _mm512_unpackhi_ps(x, y);
+    }
+    for (int i = 0; i < 16; i += 4) { /* b[i+k]: column k of each 4-column lane, rows i..i+3 */
+        b[i] = _mm512_shuffle_ps(a[i], a[i + 2], 0x44);
+        b[i + 1] = _mm512_shuffle_ps(a[i], a[i + 2], 0xEE);
+        b[i + 2] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+        b[i + 3] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0xEE);
+    }
+    for (int k = 0; k < 4; k++) { /* lanes 0..3 hold columns k, 4+k, 8+k, 12+k */
+        const __m512 low = _mm512_shuffle_f32x4(b[k], b[4 + k], 0x44),
+                     high = _mm512_shuffle_f32x4(b[k], b[4 + k], 0xEE);
+        const __m512 low2 = _mm512_shuffle_f32x4(b[8 + k], b[12 + k], 0x44);
+        const __m512 high2 = _mm512_shuffle_f32x4(b[8 + k], b[12 + k], 0xEE);
+        _mm512_storeu_ps(out + k * out_stride, _mm512_shuffle_f32x4(low, low2, 0x88));
+        _mm512_storeu_ps(out + (4 + k) * out_stride, _mm512_shuffle_f32x4(low, low2, 0xDD));
+        _mm512_storeu_ps(out + (8 + k) * out_stride, _mm512_shuffle_f32x4(high, high2, 0x88));
+        _mm512_storeu_ps(out + (12 + k) * out_stride, _mm512_shuffle_f32x4(high, high2, 0xDD));
+    }
 }
 /* 32 floats, scaled and rounded to nearest even, as int8. */
 static inline __attribute__((always_inline)) void v_quantize32(const float *x, float scale, int8_t *out) {

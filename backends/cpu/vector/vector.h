@@ -23,10 +23,33 @@ typedef void (*nlm_vector_needs_fn)(const nlm_vector_device *device, const nlm_c
 void nlm_vector_matmul_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
 void nlm_vector_gate_up_silu_mul_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
 void nlm_vector_norm_matmul_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
+void nlm_vector_qkv_rope_append_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
+void nlm_vector_rope_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
+void nlm_vector_attention_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
 
 /* A job over x's live rows, all but weights and sink filled in. */
 matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows);
 /* y = s * w / sqrt(mean(s^2) + eps) for one row of `columns`; w may be NULL. */
 void nlm_vector_norm_row(const float *s, const float *w, float eps, int64_t columns, float *y);
+
+/* Rope, a position and a head at a time; memory of nlm_vector_rope_bytes. */
+typedef struct nlm_vector_rotation {
+    const nlm_rope_args *args;
+    double *frequency;    /* [n_rot / 2] */
+    float *cosine, *sine; /* of the position set last */
+} nlm_vector_rotation;
+uint64_t nlm_vector_rope_bytes(int64_t head);
+nlm_vector_rotation nlm_vector_rope_begin(const nlm_rope_args *args, void *scratch);
+void nlm_vector_rope_at(nlm_vector_rotation *rope, int32_t pos);
+void nlm_vector_rope_head(const nlm_vector_rotation *rope, int64_t size, const float *x, float *y);
+
+/* A token's place in the cache, and storing one head there. */
+typedef struct nlm_vector_kv {
+    int64_t page, row;
+} nlm_vector_kv;
+nlm_status nlm_vector_kv_place(const nlm_exec_v1 *x, const nlm_kv_append_args *args, int32_t slot, int64_t t,
+                               nlm_vector_kv *out);
+void nlm_vector_kv_store(const nlm_kv_append_args *args, nlm_vector_kv place, int64_t g, const float *k,
+                         const float *v);
 
 #endif
