@@ -9,6 +9,9 @@ typedef struct nlm_vector_device {
     const struct gemm_quant *gemm; /* the int8 kernels for many tokens */
 } nlm_vector_device;
 
+/* A dot product of 4 columns an instruction: runs on every CPU of the backend. */
+extern const struct gemm_quant gemm_quant_dword;
+
 extern const nlm_ops_v1 nlm_vector_ops;
 nlm_status nlm_vector_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out);
 nlm_status nlm_vector_pack_size(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles,

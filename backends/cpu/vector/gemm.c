@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#include "cpu/vector/device.h"
+
 /* ---- f32: GEMM_F32_TOKENS x (2 panels) accumulators in registers -------------------------------- */
 
 void gemm_f32(const float *const *panels, int64_t columns, const float *x, int is_first, float *out) {
@@ -27,9 +29,13 @@ void gemm_f32(const float *const *panels, int64_t columns, const float *x, int i
     }
 }
 
-/* ---- int8: 6 tokens x 2 panels, a dot product of 4 columns an instruction ------------------------ */
+/* ---- int8: TOKENS x 2 panels, a dot product of 4 columns an instruction ------------------------ */
 
+#if V_LANES == 16
 #define TOKENS 6
+#else
+#define TOKENS 2 /* 16 registers */
+#endif
 
 V_INLINE void dword_tile(const open_panel *panels, int64_t blocks, const quant_tile *x, int offset, int halves,
                          int has_min, int is_small, float *out) {

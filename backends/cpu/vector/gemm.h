@@ -32,11 +32,8 @@ typedef struct gemm_quant {
 #if V_LANES == 16
 #define GEMM_F32_TOKENS 12
 #else
-#define GEMM_F32_TOKENS 4
+#define GEMM_F32_TOKENS 6
 #endif
 void gemm_f32(const float *const *panels, int64_t columns, const float *x, int is_first, float *out);
-
-/* The best int8 kernel of this CPU. */
-extern const gemm_quant gemm_quant_dword;
 
 #endif

@@ -1,0 +1,188 @@
+/* The shim for AVX2, FMA and F16C. */
+#ifndef NLM_CPU_SIMD_AVX2_H
+#define NLM_CPU_SIMD_AVX2_H
+
+#include <immintrin.h>
+
+#define V_LANES     8
+#define V_Q8_OFFSET 0
+#define V_CHUNK     2 /* vectors beside 6 rows of accumulators in registers */
+typedef __m256 vf;
+typedef __m256i vi;
+#define VF_FN static inline __attribute__((always_inline)) vf
+#define VI_FN static inline __attribute__((always_inline)) vi
+
+/* The first n lanes. */
+VI_FN v_first(int n) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+VF_FN vf_zero(void) {
+    return _mm256_setzero_ps();
+}
+VF_FN vf_set1(float a) {
+    return _mm256_set1_ps(a);
+}
+VF_FN vf_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+VF_FN vf_load_n(const float *p, int n) {
+    return _mm256_maskload_ps(p, v_first(n));
+}
+VF_FN vf_load_f16(const void *p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+VF_FN vf_load_bf16(const void *p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+}
+/* V_LANES bytes as integers */
+VF_FN vf_load_u8(const void *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+VF_FN vf_load_i8(const void *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
+}
+static inline __attribute__((always_inline)) void vf_store(float *p, vf a) {
+    _mm256_storeu_ps(p, a);
+}
+static inline __attribute__((always_inline)) void vf_store_n(float *p, vf a, int n) {
+    _mm256_maskstore_ps(p, v_first(n), a);
+}
+static inline __attribute__((always_inline)) void vf_store_f16(void *p, vf a) {
+    _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+VF_FN vf_add(vf a, vf b) {
+    return _mm256_add_ps(a, b);
+}
+VF_FN vf_sub(vf a, vf b) {
+    return _mm256_sub_ps(a, b);
+}
+VF_FN vf_mul(vf a, vf b) {
+    return _mm256_mul_ps(a, b);
+}
+VF_FN vf_div(vf a, vf b) {
+    return _mm256_div_ps(a, b);
+}
+VF_FN vf_max(vf a, vf b) {
+    return _mm256_max_ps(a, b);
+}
+VF_FN vf_min(vf a, vf b) {
+    return _mm256_min_ps(a, b);
+}
+/* a*b + c, one rounding */
+VF_FN vf_fma(vf a, vf b, vf c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
+VF_FN vf_neg(vf a) {
+    return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f));
+}
+VF_FN vf_abs(vf a) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+VF_FN vf_sqrt(vf a) {
+    return _mm256_sqrt_ps(a);
+}
+VF_FN vf_round(vf a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* a * 2^n, n whole, a and the result normal */
+VF_FN vf_scale2(vf a, vf n) {
+    const vi shifted = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), shifted));
+}
+/* a where x >= limit, else 0 */
+VF_FN vf_and_ge(vf a, vf x, vf limit) {
+    return _mm256_and_ps(a, _mm256_cmp_ps(x, limit, _CMP_GE_OQ));
+}
+/* ((0+4)+(2+6)) + ((1+5)+(3+7)) */
+static inline __attribute__((always_inline)) float vf_sum(vf a) {
+    const __m128 four = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+static inline __attribute__((always_inline)) float vf_hmax(vf a) {
+    const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+
+VI_FN vi_load(const void *p) {
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+static inline __attribute__((always_inline)) void vi_store(void *p, vi a) {
+    _mm256_storeu_si256((__m256i *)p, a);
+}
+VI_FN vi_set1(int32_t a) {
+    return _mm256_set1_epi32(a);
+}
+VI_FN vi_set1_u8(uint8_t a) {
+    return _mm256_set1_epi8((char)a);
+}
+VI_FN vi_and(vi a, vi b) {
+    return _mm256_and_si256(a, b);
+}
+VI_FN vi_or(vi a, vi b) {
+    return _mm256_or_si256(a, b);
+}
+VI_FN vi_sub_u8(vi a, vi b) {
+    return _mm256_sub_epi8(a, b);
+}
+#define vi_shr16(a, n) _mm256_srli_epi16(a, n)
+#define vi_shl16(a, n) _mm256_slli_epi16(a, n)
+VF_FN vf_from_i32(vi a) {
+    return _mm256_cvtepi32_ps(a);
+}
+
+VI_FN vi_add_pairs(vi acc, vi products16) {
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(products16, _mm256_set1_epi16(1)));
+}
+/* acc[lane] += sum of 4: w (signed byte, as V_Q8_OFFSET is 0) * a (signed byte, not -128). The products
+ * are |w| times a with w's sign: 128 * 127 * 2 fits 16 bits. */
+VI_FN vi_dot4(vi acc, vi w, vi a) {
+    return vi_add_pairs(acc, _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)));
+}
+/* The same for w unsigned and at most 63. */
+VI_FN vi_dot4_small(vi acc, vi w, vi a) {
+    return vi_add_pairs(acc, _mm256_maddubs_epi16(w, a));
+}
+/* Adds `value` to the bytes whose bit is set in bits[0..4): bit i of byte j is byte 8j+i. */
+VI_FN vi_add_where(vi a, const uint8_t *bits, vi value) {
+    int32_t all;
+    memcpy(&all, bits, sizeof all);
+    const vi spread = _mm256_shuffle_epi8(
+        _mm256_set1_epi32(all), _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+    const vi one_bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+    const vi is_set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, one_bit), one_bit);
+    return _mm256_add_epi8(a, _mm256_and_si256(is_set, value));
+}
+/* out[c][r] = in[r][c] for V_LANES rows and columns; strides in floats. */
+static inline __attribute__((always_inline)) void v_transpose(const float *in, int64_t in_stride, float *out,
+                                                              int64_t out_stride) {
+    __m256 a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        const __m256 x = _mm256_loadu_ps(in + i * in_stride), y = _mm256_loadu_ps(in + (i + 1) * in_stride);
+        a[i] = _mm256_unpacklo_ps(x, y);
+        a[i + 1] = _mm256_unpackhi_ps(x, y);
+    }
+    for (int i = 0; i < 8; i += 4) { /* b[i+k]: columns k and 4+k of rows i..i+3 */
+        b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xEE);
+        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xEE);
+    }
+    for (int k = 0; k < 4; k++) {
+        _mm256_storeu_ps(out + k * out_stride, _mm256_permute2f128_ps(b[k], b[4 + k], 0x20));
+        _mm256_storeu_ps(out + (4 + k) * out_stride, _mm256_permute2f128_ps(b[k], b[4 + k], 0x31));
+    }
+}
+/* 32 floats, scaled and rounded to nearest even, as int8. */
+static inline __attribute__((always_inline)) void v_quantize32(const float *x, float scale, int8_t *out) {
+    const vf s = vf_set1(scale);
+    vi q[4];
+    for (int i = 0; i < 4; i++) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), s));
+    const vi bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
+    /* packing works in 128-bit halves: groups of 4 columns come out as 0 2 4 6 1 3 5 7 */
+    vi_store(out, _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+}
+
+#endif
