@@ -49,6 +49,12 @@ static attention_memory divide(float *scratch, int64_t head, int64_t rows) {
     return mem;
 }
 
+/* Tokens [from, to) of a sequence and the heads of key/value head g. */
+typedef struct attention_block {
+    int32_t slot;
+    int64_t from, to, g, shared, head;
+} attention_block;
+
 /* One row of the cache as f32; out past `size` stays as it is. */
 static void load_row(nlm_dtype dtype, const void *row, float *out, int64_t size) {
     if (dtype != NLM_F16) {
@@ -60,18 +66,20 @@ static void load_row(nlm_dtype dtype, const void *row, float *out, int64_t size)
     for (; c < size; c++) out[c] = nlm_cpu_f16_to_f32(((const uint16_t *)row)[c]);
 }
 
-/* Positions [from, from + count) as rows of `out`; the other rows of the tile are zeros. */
+/* Positions [from, to) of the tile that begins at `tile` as its rows; the other rows are zeros, as nobody
+ * may see them and their memory may hold anything. */
 static nlm_status load_positions(const nlm_exec_v1 *x, const nlm_attention_args *args, const nlm_tensor *cache,
-                                 int32_t slot, int64_t g, int64_t from, int64_t count, int64_t head, float *out) {
-    const int64_t page_tokens = cache->shape[2], size = cache->shape[3];
-    for (int64_t j = 0; j < count; j++) {
+                                 const attention_block *b, int64_t tile, int64_t from, int64_t to, float *out) {
+    const int64_t page_tokens = cache->shape[2], size = cache->shape[3], head = b->head;
+    memset(out, 0, (size_t)((from - tile) * head) * sizeof(float));
+    for (int64_t j = from; j < to; j++) {
         int64_t page;
-        NLM_CPU_TRY(
-            nlm_cpu_page(x, "attention", args->block_table, slot, from + j, page_tokens, cache->shape[0], &page));
-        load_row(cache->dtype, nlm_cpu_at3(cache, page, g, (from + j) % page_tokens), out + j * head, size);
-        for (int64_t c = size; c < head; c++) out[j * head + c] = 0.0f;
+        float *row = out + (j - tile) * head;
+        NLM_CPU_TRY(nlm_cpu_page(x, "attention", args->block_table, b->slot, j, page_tokens, cache->shape[0], &page));
+        load_row(cache->dtype, nlm_cpu_at3(cache, page, b->g, j % page_tokens), row, size);
+        for (int64_t c = size; c < head; c++) row[c] = 0.0f;
     }
-    memset(out + count * head, 0, (size_t)((TILE - count) * head) * sizeof(float));
+    memset(out + (to - tile) * head, 0, (size_t)((tile + TILE - to) * head) * sizeof(float));
     return NLM_OK;
 }
 
@@ -146,12 +154,6 @@ static void weigh(float *scores, int64_t from, int64_t to, float *greatest, floa
     *greatest = new_greatest;
 }
 
-/* Tokens [from, to) of a sequence and the heads of key/value head g. */
-typedef struct attention_block {
-    int32_t slot;
-    int64_t from, to, g, shared, head;
-} attention_block;
-
 /* Takes rows row .. row + count of the block through one tile that begins at position `tile`. */
 static void tile_rows(const nlm_attention_args *args, const attention_block *b, const attention_memory *mem,
                       int64_t row, int64_t count, int64_t tile) {
@@ -214,20 +216,22 @@ static nlm_status attend(const nlm_exec_v1 *x, const nlm_attention_args *args, c
     for (int64_t t = b->from; t < b->to; t++) {
         const int64_t pos = nlm_cpu_i32(args->pos)[t];
         const int64_t seen = args->window > 0 && pos >= args->window ? pos - args->window + 1 : 0;
+        if (pos < 0)
+            return nlm_cpu_fail(x->error, NLM_INVALID_ARGUMENT, "attention", "pos[%lld] is %lld", (long long)t,
+                                (long long)pos);
         first = seen < first ? seen : first;
         last = pos > last ? pos : last;
     }
-    if (first < 0 || last < 0)
-        return nlm_cpu_fail(x->error, NLM_INVALID_ARGUMENT, "attention", "a position is negative");
     begin_rows(args, b, &mem);
     for (int64_t tile = first / TILE * TILE; tile <= last; tile += TILE) {
-        const int64_t count = last + 1 - tile < TILE ? last + 1 - tile : TILE;
+        const int64_t from = first > tile ? first : tile, to = last + 1 < tile + TILE ? last + 1 : tile + TILE;
         /* the keys pass through the values' place on their way to be transposed */
-        NLM_CPU_TRY(load_positions(x, args, args->k_cache, b->slot, b->g, tile, count, b->head, mem.values));
-        for (int64_t j = 0; j < TILE; j += V_LANES)
+        NLM_CPU_TRY(load_positions(x, args, args->k_cache, b, tile, from, to, mem.values));
+        for (int64_t j = 0; j < TILE; j += V_LANES) {
             for (int64_t d = 0; d < b->head; d += V_LANES)
                 v_transpose(mem.values + j * b->head + d, b->head, mem.keys + d * TILE + j, TILE);
-        NLM_CPU_TRY(load_positions(x, args, args->v_cache, b->slot, b->g, tile, count, b->head, mem.values));
+        }
+        NLM_CPU_TRY(load_positions(x, args, args->v_cache, b, tile, from, to, mem.values));
         for (int64_t row = 0; row < rows;) {
             const int64_t left = rows - row, take = left >= 6 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
             tile_rows(args, b, &mem, row, take, tile);

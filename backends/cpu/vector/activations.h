@@ -1,4 +1,4 @@
-/* Activations as int8, 32 columns a block: d = max|x| / 127, q = round(x / d). */
+/* Activations as integers of 15 bits, 32 columns a block: d = max|x| / 16256, q = round(x / d). */
 #ifndef NLM_CPU_ACTIVATIONS_H
 #define NLM_CPU_ACTIVATIONS_H
 
@@ -9,7 +9,7 @@ static inline int64_t padded_blocks(int64_t columns) {
     return (columns + 255) / 256 * 8;
 }
 
-/* One row into arrays as quant_row has them: q [blocks][32], d [blocks], d_sum [blocks], sum16 [blocks][2]. */
+/* One row into arrays as quant_row has them: q [blocks][2][32], d [blocks], d_sum [blocks], sum16 [blocks][2]. */
 void quantize_row(const float *x, int64_t columns, int8_t *q, float *d, float *d_sum, int32_t *sum16);
 
 /* Bytes of one quantised row: q, then d, d_sum, sum16. */

@@ -48,23 +48,31 @@ V_INLINE void dword_tile(const open_panel *panels, int64_t blocks, const quant_t
         for (int h = 0; h < halves; h++) {
             vi ints[GEMM_PANELS][TOKENS];
             const int32_t *sums = x->sum16 + (block * 2 + h) * TOKENS;
-            _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
-                const int32_t sum = halves == 2 || offset == 0 ? sums[m] : sums[m] + sums[TOKENS + m];
-                ints[0][m] = ints[1][m] = vi_set1(-offset * sum);
-            }
-            for (int g = 0; g < groups; g++) {
-                const vi a = vi_load(w0), b = vi_load(w1);
-                _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
-                    int32_t four;
-                    memcpy(&four, q + 4 * m, 4);
-                    const vi value = vi_set1(four);
-                    ints[0][m] = is_small ? vi_dot4_small(ints[0][m], a, value) : vi_dot4(ints[0][m], a, value);
-                    ints[1][m] = is_small ? vi_dot4_small(ints[1][m], b, value) : vi_dot4(ints[1][m], b, value);
+            _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) ints[0][m] = ints[1][m] = vi_set1(0);
+            for (int plane = 0; plane < PLANES; plane++) {
+                const int8_t *at = q + (plane * 8 + h * groups) * 4 * TOKENS;
+                for (int g = 0; g < groups; g++, at += 4 * TOKENS) {
+                    const vi a = vi_load(w0 + g * GROUP_BYTES), b = vi_load(w1 + g * GROUP_BYTES);
+                    _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
+                        int32_t four;
+                        memcpy(&four, at + 4 * m, 4);
+                        const vi value = vi_set1(four);
+                        ints[0][m] = is_small ? vi_dot4_small(ints[0][m], a, value) : vi_dot4(ints[0][m], a, value);
+                        ints[1][m] = is_small ? vi_dot4_small(ints[1][m], b, value) : vi_dot4(ints[1][m], b, value);
+                    }
                 }
-                w0 += GROUP_BYTES;
-                w1 += GROUP_BYTES;
-                q += 4 * TOKENS;
+                if (plane == 1) continue;
+                _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
+                    const int32_t sum = halves == 2 || offset == 0 ? sums[m] : sums[m] + sums[TOKENS + m];
+                    const vi seed = vi_set1(-offset * sum);
+                    ints[0][m] = vi_shl32(ints[0][m], PLANE_BITS);
+                    ints[1][m] = vi_shl32(ints[1][m], PLANE_BITS);
+                    if (offset != 0) ints[0][m] = vi_add(ints[0][m], seed);
+                    if (offset != 0) ints[1][m] = vi_add(ints[1][m], seed);
+                }
             }
+            w0 += groups * GROUP_BYTES;
+            w1 += groups * GROUP_BYTES;
             const vf s0 = vf_load(panels[0].scale + (block * halves + h) * PANEL_ROWS);
             const vf s1 = vf_load(panels[1].scale + (block * halves + h) * PANEL_ROWS);
             _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
@@ -73,6 +81,7 @@ V_INLINE void dword_tile(const open_panel *panels, int64_t blocks, const quant_t
                 acc[1][m] = vf_fma(vf_mul(vf_from_i32(ints[1][m]), s1), d, acc[1][m]);
             }
         }
+        q += PLANES * 8 * 4 * TOKENS;
         if (has_min) {
             const vf m0 = vf_load(panels[0].min + block * PANEL_ROWS),
                      m1 = vf_load(panels[1].min + block * PANEL_ROWS);

@@ -7,7 +7,7 @@
 
 #define GEMM_PANELS 2
 
-/* A tile of `tokens` tokens, quantised. q is [blocks][8][tokens][4] for dword kernels, and row-major
+/* A tile of `tokens` tokens, quantised. q is [blocks][PLANES][8][tokens][4] for dword kernels, and row-major
  * with q_stride bytes a token for row kernels. Scales are [blocks][tokens]. */
 typedef struct quant_tile {
     const int8_t *q;

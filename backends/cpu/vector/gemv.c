@@ -11,17 +11,20 @@ V_INLINE void prefetch_record(const uint8_t *record, size_t bytes) {
 /* acc + the product of one block with one token's block. */
 V_INLINE vf block_dot(const block_weights *w, const quant_row *x, int64_t block, int offset, int halves, int has_min,
                       int is_small, vf acc) {
-    const int8_t *q = x->q + block * BLOCK;
+    const int8_t *q = x->q + block * PLANES * BLOCK;
     const int32_t *sum16 = x->sum16 + block * 2;
     const vf d = vf_set1(x->d[block]);
     for (int h = 0; h < halves; h++) {
         const int groups = 8 / halves;
         const int32_t sum = halves == 2 ? sum16[h] : sum16[0] + sum16[1];
-        vi ints = vi_set1(-offset * sum);
-        for (int g = h * groups; g < (h + 1) * groups; g++) {
-            int32_t four;
-            memcpy(&four, q + 4 * g, 4);
-            ints = is_small ? vi_dot4_small(ints, w->q[g], vi_set1(four)) : vi_dot4(ints, w->q[g], vi_set1(four));
+        vi ints = vi_set1(0);
+        for (int plane = 0; plane < PLANES; plane++) {
+            if (plane == 1) ints = vi_add(vi_shl32(ints, PLANE_BITS), vi_set1(-offset * sum));
+            for (int g = h * groups; g < (h + 1) * groups; g++) {
+                int32_t four;
+                memcpy(&four, q + plane * BLOCK + 4 * g, 4);
+                ints = is_small ? vi_dot4_small(ints, w->q[g], vi_set1(four)) : vi_dot4(ints, w->q[g], vi_set1(four));
+            }
         }
         acc = vf_fma(vf_mul(vf_from_i32(ints), w->scale[h]), d, acc);
     }

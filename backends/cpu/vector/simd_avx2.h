@@ -127,6 +127,10 @@ VI_FN vi_or(vi a, vi b) {
 VI_FN vi_sub_u8(vi a, vi b) {
     return _mm256_sub_epi8(a, b);
 }
+VI_FN vi_add(vi a, vi b) {
+    return _mm256_add_epi32(a, b);
+}
+#define vi_shl32(a, n) _mm256_slli_epi32(a, n)
 #define vi_shr16(a, n) _mm256_srli_epi16(a, n)
 #define vi_shl16(a, n) _mm256_slli_epi16(a, n)
 VF_FN vf_from_i32(vi a) {
@@ -175,14 +179,20 @@ static inline __attribute__((always_inline)) void v_transpose(const float *in, i
         _mm256_storeu_ps(out + (4 + k) * out_stride, _mm256_permute2f128_ps(b[k], b[4 + k], 0x31));
     }
 }
-/* 32 floats, scaled and rounded to nearest even, as int8. */
-static inline __attribute__((always_inline)) void v_quantize32(const float *x, float scale, int8_t *out) {
+/* 16 floats, scaled and rounded to nearest even, split into 128 * high + low, low in [-64, 63]. */
+static inline __attribute__((always_inline)) void v_split16(const float *x, float scale, int8_t *high, int8_t *low) {
     const vf s = vf_set1(scale);
-    vi q[4];
-    for (int i = 0; i < 4; i++) q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), s));
-    const vi bytes = _mm256_packs_epi16(_mm256_packs_epi32(q[0], q[1]), _mm256_packs_epi32(q[2], q[3]));
-    /* packing works in 128-bit halves: groups of 4 columns come out as 0 2 4 6 1 3 5 7 */
-    vi_store(out, _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
+    vi top[2], rest[2];
+    for (int i = 0; i < 2; i++) {
+        const vi q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), s));
+        top[i] = _mm256_srai_epi32(_mm256_add_epi32(q, vi_set1(64)), 7);
+        rest[i] = _mm256_sub_epi32(q, _mm256_slli_epi32(top[i], 7));
+    }
+    /* packing works in 128-bit halves: groups of 4 come out as high 0 2, low 0 2, high 1 3, low 1 3 */
+    const vi bytes = _mm256_packs_epi16(_mm256_packs_epi32(top[0], top[1]), _mm256_packs_epi32(rest[0], rest[1]));
+    const vi order = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm_storeu_si128((__m128i *)high, _mm256_castsi256_si128(order));
+    _mm_storeu_si128((__m128i *)low, _mm256_extracti128_si256(order, 1));
 }
 
 #endif

@@ -118,6 +118,10 @@ VI_FN vi_or(vi a, vi b) {
 VI_FN vi_sub_u8(vi a, vi b) {
     return _mm512_sub_epi8(a, b);
 }
+VI_FN vi_add(vi a, vi b) {
+    return _mm512_add_epi32(a, b);
+}
+#define vi_shl32(a, n) _mm512_slli_epi32(a, n)
 #define vi_shr16(a, n) _mm512_srli_epi16(a, n)
 #define vi_shl16(a, n) _mm512_slli_epi16(a, n)
 VF_FN vf_from_i32(vi a) {
@@ -177,13 +181,12 @@ static inline __attribute__((always_inline)) void v_transpose(const float *in, i
         _mm512_storeu_ps(out + (12 + k) * out_stride, _mm512_shuffle_f32x4(high, high2, 0xDD));
     }
 }
-/* 32 floats, scaled and rounded to nearest even, as int8. */
-static inline __attribute__((always_inline)) void v_quantize32(const float *x, float scale, int8_t *out) {
-    const vf s = vf_set1(scale);
-    const __m128i a = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), s)));
-    const __m128i b = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16), s)));
-    _mm_storeu_si128((__m128i *)out, a);
-    _mm_storeu_si128((__m128i *)(out + 16), b);
+/* 16 floats, scaled and rounded to nearest even, split into 128 * high + low, low in [-64, 63]. */
+static inline __attribute__((always_inline)) void v_split16(const float *x, float scale, int8_t *high, int8_t *low) {
+    const vi q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), _mm512_set1_ps(scale)));
+    const vi top = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(64)), 7);
+    _mm_storeu_si128((__m128i *)high, _mm512_cvtepi32_epi8(top));
+    _mm_storeu_si128((__m128i *)low, _mm512_cvtepi32_epi8(_mm512_sub_epi32(q, _mm512_slli_epi32(top, 7))));
 }
 
 #endif
