@@ -41,6 +41,15 @@ nlm_status nlm_file_map_open(const char *path, nlm_file_map *out, nlm_error *err
     return status;
 }
 
+nlm_status nlm_file_map_zeros(size_t bytes, nlm_file_map *out, nlm_error *err) {
+    *out = (nlm_file_map){0};
+    void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED) return nlm_fail_errno(err, NLM_OUT_OF_MEMORY, __func__, "no memory for %zu bytes", bytes);
+    (void)madvise(data, bytes, MADV_NOHUGEPAGE);
+    *out = (nlm_file_map){data, bytes};
+    return NLM_OK;
+}
+
 void nlm_file_map_close(nlm_file_map *map) {
     if (map->data) munmap((void *)(uintptr_t)map->data, map->size);
     *map = (nlm_file_map){NULL, 0};

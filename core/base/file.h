@@ -14,6 +14,9 @@ typedef struct nlm_file_map {
 
 /* Errors NOT_FOUND, PERMISSION, IO (also: not a regular file), OUT_OF_MEMORY. Never blocks on a pipe. */
 nlm_status nlm_file_map_open(const char *path, nlm_file_map *out, nlm_error *err);
+/* `bytes` (not 0) of private, zeroed, writable memory in pages of the usual size, as a file's are; committed
+ * as it is written. Errors OUT_OF_MEMORY. */
+nlm_status nlm_file_map_zeros(size_t bytes, nlm_file_map *out, nlm_error *err);
 void nlm_file_map_close(nlm_file_map *map); /* leaves a valid empty map */
 
 /* Writes to a temporary beside `path`; commit makes it durable and gives it its name. Until then `path`

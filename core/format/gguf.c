@@ -58,17 +58,22 @@ static nlm_status read_or_close(nlm_gguf *gguf, const char *path, nlm_gguf **out
     return NLM_OK;
 }
 
-nlm_status nlm_gguf_open(const char *path, nlm_gguf **out, nlm_error *err) {
+nlm_status nlm_gguf_take_map(const char *name, nlm_file_map *map, nlm_gguf **out, nlm_error *err) {
     nlm_gguf *gguf = calloc(1, sizeof *gguf);
-    if (!gguf) return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "out of memory");
-    const nlm_status status = nlm_file_map_open(path, &gguf->map, err);
-    if (status != NLM_OK) {
-        free(gguf);
-        return status;
+    if (!gguf) {
+        nlm_file_map_close(map);
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, name, "out of memory");
     }
-    gguf->data = gguf->map.data;
-    gguf->size = gguf->map.size;
-    return read_or_close(gguf, path, out, err);
+    gguf->map = *map;
+    gguf->data = map->data;
+    gguf->size = map->size;
+    return read_or_close(gguf, name, out, err);
+}
+
+nlm_status nlm_gguf_open(const char *path, nlm_gguf **out, nlm_error *err) {
+    nlm_file_map map;
+    NLM_TRY(nlm_file_map_open(path, &map, err));
+    return nlm_gguf_take_map(path, &map, out, err);
 }
 
 nlm_status nlm_gguf_parse(const char *name, const void *data, size_t size, nlm_gguf **out, nlm_error *err) {

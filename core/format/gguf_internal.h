@@ -30,6 +30,9 @@ struct nlm_gguf {
  * allocated so far stays in *gguf. */
 nlm_status nlm_gguf_read(nlm_gguf *gguf, nlm_error *err);
 
+/* Reads and checks a map, which is taken also when this fails. Errors as nlm_gguf_open. */
+nlm_status nlm_gguf_take_map(const char *name, nlm_file_map *map, nlm_gguf **out, nlm_error *err);
+
 /* Bytes of one element of a fixed-size type; 0 for strings, arrays and unknown types. */
 size_t nlm_gguf_type_bytes(nlm_gguf_type type);
 

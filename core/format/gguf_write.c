@@ -225,23 +225,56 @@ static nlm_status write_file(const nlm_gguf_writer *w, const nlm_str *head, nlm_
     return nlm_file_writer_commit(file, err);
 }
 
-nlm_status nlm_gguf_writer_finish(nlm_gguf_writer *w, const char *path, nlm_error *err) {
+/* All that stands before the tensors' data. */
+static nlm_status encode_head(const nlm_gguf_writer *w, const char *path, nlm_str *out, nlm_error *err) {
     if (has_failed(w)) return nlm_fail(err, w->error.code, w->error.where, "%s", w->error.msg);
     NLM_TRY(check_names(w, err));
+    put(out, "GGUF", 4);
+    put_u32(out, GGUF_VERSION_WRITTEN);
+    put_u64(out, w->tensor_count);
+    put_u64(out, w->entry_count);
+    put(out, w->metadata.data, w->metadata.length);
+    NLM_TRY(encode_infos(w, out, err));
+    if (!out->has_failed && !w->metadata.has_failed) return NLM_OK;
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "out of memory");
+}
+
+nlm_status nlm_gguf_writer_finish(nlm_gguf_writer *w, const char *path, nlm_error *err) {
     nlm_str head = {0};
-    put(&head, "GGUF", 4);
-    put_u32(&head, GGUF_VERSION_WRITTEN);
-    put_u64(&head, w->tensor_count);
-    put_u64(&head, w->entry_count);
-    put(&head, w->metadata.data, w->metadata.length);
-    nlm_status status = encode_infos(w, &head, err);
-    if (status == NLM_OK && (head.has_failed || w->metadata.has_failed)) {
-        status = nlm_fail(err, NLM_OUT_OF_MEMORY, path, "out of memory");
-    }
+    nlm_status status = encode_head(w, path, &head, err);
     nlm_file_writer *file = NULL;
     if (status == NLM_OK) status = nlm_file_writer_create(path, &file, err);
     if (status == NLM_OK) status = write_file(w, &head, file, err);
     nlm_file_writer_destroy(file);
+    nlm_str_release(&head);
+    return status;
+}
+
+/* Bytes of the whole, padding included; encode_infos has checked that the tensors' sum does not wrap. */
+static bool total_bytes(const nlm_gguf_writer *w, const nlm_str *head, uint64_t *out) {
+    uint64_t total;
+    if (!nlm_align_u64(head->length, w->alignment, &total)) return false;
+    for (size_t i = 0; i < w->tensor_count; i++) {
+        if (!nlm_add_u64(total, nlm_tensor_bytes(&w->tensors[i].tensor), &total)) return false;
+        if (!nlm_align_u64(total, w->alignment, &total)) return false;
+    }
+    *out = total;
+    return total <= SIZE_MAX;
+}
+
+nlm_status nlm_gguf_writer_map(nlm_gguf_writer *w, const char *name, nlm_gguf **out, nlm_error *err) {
+    nlm_str head = {0};
+    uint64_t bytes = 0;
+    nlm_file_map map = {0};
+    nlm_status status = encode_head(w, name, &head, err);
+    if (status == NLM_OK && !total_bytes(w, &head, &bytes)) {
+        status = nlm_fail(err, NLM_INVALID_ARGUMENT, name, "the size does not fit the address space");
+    }
+    if (status == NLM_OK) status = nlm_file_map_zeros((size_t)bytes, &map, err);
+    if (status == NLM_OK) {
+        memcpy((void *)(uintptr_t)map.data, head.data, head.length);
+        status = nlm_gguf_take_map(name, &map, out, err);
+    }
     nlm_str_release(&head);
     return status;
 }

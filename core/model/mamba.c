@@ -69,6 +69,7 @@ enum { F32 = NLM_WEIGHT_F32_ONLY, OPTIONAL = NLM_WEIGHT_OPTIONAL };
     X(TOKEN_EMBD, "token_embd.weight", vocab, embd, 0)             \
     X(OUTPUT_NORM, "output_norm.weight", NULL, embd, F32)          \
     X(OUTPUT, "output.weight", vocab, embd, OPTIONAL)              \
+    X(OUTPUT_BIAS, "output.bias", NULL, vocab, F32 | OPTIONAL)     \
     X(ATTN_NORM, "blk.%d.attn_norm.weight", NULL, embd, F32)       \
     X(SSM_IN, "blk.%d.ssm_in.weight", x_and_z, embd, 0)            \
     X(SSM_CONV1D, "blk.%d.ssm_conv1d.weight", inner, kernel, F32)  \
@@ -173,7 +174,8 @@ static void build(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims
     const nlm_value rows = nlm_graph_embed(graph, io->outputs, x);
     const nlm_value normed = nlm_graph_rms_norm(graph, rows, weight(&b, W_OUTPUT_NORM), h->rms_norm_eps);
     const nlm_value head = weight(&b, W_OUTPUT);
-    io->logits = nlm_graph_matmul(graph, normed, head == NLM_NO_VALUE ? embedding : head, NLM_NO_VALUE, NLM_NO_VALUE);
+    io->logits = nlm_graph_matmul(graph, normed, head == NLM_NO_VALUE ? embedding : head, weight(&b, W_OUTPUT_BIAS),
+                                  NLM_NO_VALUE);
 }
 
 static const char *const architectures[] = {"mamba", NULL};

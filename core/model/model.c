@@ -91,8 +91,7 @@ static nlm_status read_n_vocab(const nlm_gguf *gguf, int32_t *out, nlm_error *er
     return NLM_OK;
 }
 
-static nlm_status open_parts(nlm_model *model, const char *path, nlm_error *err) {
-    NLM_TRY(nlm_gguf_open(path, &model->gguf, err));
+static nlm_status open_parts(nlm_model *model, nlm_error *err) {
     NLM_TRY(find_family(model->gguf, &model->family, err));
     NLM_TRY(refuse_split(model->gguf, err));
     NLM_TRY(model->family->read_hparams(model->gguf, &model->hparams, err));
@@ -100,17 +99,28 @@ static nlm_status open_parts(nlm_model *model, const char *path, nlm_error *err)
     return nlm_weights_bind(model->gguf, &model->hparams, model->family->weights, &model->weights, err);
 }
 
-nlm_status nlm_model_open(const char *path, nlm_model **out, nlm_error *err) {
+nlm_status nlm_model_take_gguf(nlm_gguf *gguf, nlm_model **out, nlm_error *err) {
     *out = NULL;
     nlm_model *model = calloc(1, sizeof *model);
-    if (!model) return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "no memory for a model");
-    const nlm_status status = open_parts(model, path, err);
+    if (!model) {
+        nlm_gguf_close(gguf);
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_open", "no memory for a model");
+    }
+    model->gguf = gguf;
+    const nlm_status status = open_parts(model, err);
     if (status != NLM_OK) {
         nlm_model_close(model);
         return status;
     }
     *out = model;
     return NLM_OK;
+}
+
+nlm_status nlm_model_open(const char *path, nlm_model **out, nlm_error *err) {
+    *out = NULL;
+    nlm_gguf *gguf = NULL;
+    NLM_TRY(nlm_gguf_open(path, &gguf, err));
+    return nlm_model_take_gguf(gguf, out, err);
 }
 
 void nlm_model_close(nlm_model *model) {

@@ -14,6 +14,8 @@ struct nlm_runtime;
  * asks for what is not implemented), BAD_FORMAT (a missing or misshapen weight or key: its name, what
  * was expected, what is there), and GGUF's. */
 nlm_status nlm_model_open(const char *path, nlm_model **out, nlm_error *err);
+/* As nlm_model_open over an open file, which is taken also when this fails. */
+nlm_status nlm_model_take_gguf(nlm_gguf *gguf, nlm_model **out, nlm_error *err);
 void nlm_model_close(nlm_model *model);
 
 const nlm_gguf *nlm_model_gguf(const nlm_model *model);

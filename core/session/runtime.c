@@ -139,10 +139,8 @@ static void drop_metadata(const nlm_runtime *runtime) {
 
 /* ---- loading ------------------------------------------------------------------------------ */
 
-static nlm_status load_parts(nlm_runtime *runtime, const char *path, const nlm_model_options *options,
-                             nlm_error *err) {
-    NLM_TRY(report(options, 0, err));
-    NLM_TRY(nlm_model_open(path, &runtime->model, err));
+/* Sets up what runs runtime->model, which is open. */
+static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
     runtime->hparams = nlm_model_hparams(runtime->model);
     nlm_model_set_runtime(runtime->model, runtime);
     NLM_TRY(create_cache(runtime, options, err));
@@ -177,23 +175,49 @@ nlm_status nlm_take_model_options(const nlm_model_options *options, nlm_model_op
                     own->flags & ~(uint32_t)KNOWN_FLAGS);
 }
 
-nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_options *options,
-                          nlm_model **out_model, nlm_error *error) {
-    *out_model = NULL;
-    nlm_model_options own;
-    NLM_TRY(nlm_take_model_options(options, &own, error));
+/* Takes the model, which is open since the clock stood at `start`. */
+static nlm_status load(nlm_engine *engine, nlm_model *model, const nlm_model_options *options, uint64_t start,
+                       nlm_model **out_model, nlm_error *err) {
     nlm_runtime *runtime = calloc(1, sizeof *runtime);
-    if (!runtime) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_model_load", "no memory");
-    const uint64_t start = nlm_clock_ns();
+    if (!runtime) {
+        nlm_model_close(model);
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_load", "no memory");
+    }
     runtime->engine = engine;
-    const nlm_status status = load_parts(runtime, path, &own, error);
+    runtime->model = model;
+    const nlm_status status = load_parts(runtime, options, err);
     if (status != NLM_OK) {
         unload(runtime);
         return status;
     }
     runtime->load_seconds = (double)(nlm_clock_ns() - start) * 1e-9;
-    *out_model = runtime->model;
+    *out_model = model;
     return NLM_OK;
+}
+
+nlm_status nlm_model_load_gguf(nlm_engine *engine, nlm_gguf *gguf, const nlm_model_options *options,
+                               nlm_model **out_model, nlm_error *err) {
+    *out_model = NULL;
+    const uint64_t start = nlm_clock_ns();
+    nlm_model *model = NULL;
+    NLM_TRY(nlm_model_take_gguf(gguf, &model, err));
+    nlm_model_options own;
+    const nlm_status status = nlm_take_model_options(options, &own, err);
+    if (status == NLM_OK) return load(engine, model, &own, start, out_model, err);
+    nlm_model_close(model);
+    return status;
+}
+
+nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_options *options,
+                          nlm_model **out_model, nlm_error *error) {
+    *out_model = NULL;
+    nlm_model_options own;
+    NLM_TRY(nlm_take_model_options(options, &own, error));
+    const uint64_t start = nlm_clock_ns();
+    NLM_TRY(report(&own, 0, error));
+    nlm_model *model = NULL;
+    NLM_TRY(nlm_model_open(path, &model, error));
+    return load(engine, model, &own, start, out_model, error);
 }
 
 void nlm_model_unload(nlm_model *model) {
