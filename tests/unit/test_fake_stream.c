@@ -1,0 +1,211 @@
+/* Whole models on a stream device that does nothing before it must, keeps its memory to itself, and computes
+ * what cpu_scalar does: every logit has the same bits. */
+#include "unit/fake_fixture.h"
+
+#include "unit/temporary.h"
+
+enum { N_IDS = 70, N_SESSIONS = 4, CONTEXT = 160 }; /* more than two pages of 32 tokens */
+
+static const nlm_model_options model_options = {
+    .struct_size = sizeof model_options, .context_length = CONTEXT, .parallel = N_SESSIONS};
+
+typedef struct both {
+    fixture fake, reference;
+} both;
+
+static both open_both(const char *model, const char *const *options) {
+    fake_listen();
+    const both b = {fake_open(model, &model_options, "fake_stream", options),
+                    fake_open(model, &model_options, "cpu_scalar", NULL)};
+    return b;
+}
+
+/* Nothing may be left on the device. */
+static void close_both(both *b) {
+    fixture_close(&b->fake);
+    fixture_close(&b->reference);
+    CU_ASSERT_EQUAL(fake_said.n_errors, 0);
+    nlm_set_log(NULL, NULL, 1);
+}
+
+static void expect_same(const both *b, nlm_session *fake, nlm_session *reference) {
+    CU_ASSERT(fixture_same_logits(fake, reference, b->reference.n_vocab));
+}
+
+/* The logits after every one of N_IDS tokens, given at once; from malloc. */
+static float *all_logits(const fixture *f, uint32_t seed) {
+    int32_t ids[N_IDS];
+    float *logits = malloc(N_IDS * (size_t)f->n_vocab * sizeof *logits);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(logits);
+    fixture_ids(f, seed, ids, N_IDS);
+    nlm_session *session = fixture_session(f);
+    EXPECT_OK(nlm_session_extend_logits(session, ids, N_IDS, logits, error));
+    nlm_session_destroy(session);
+    return logits;
+}
+
+static void expect_same_model(const char *model, const char *const *options) {
+    both b = open_both(model, options);
+    float *fake = all_logits(&b.fake, 1), *reference = all_logits(&b.reference, 1);
+    CU_ASSERT_EQUAL(memcmp(fake, reference, N_IDS * (size_t)b.fake.n_vocab * sizeof *fake), 0);
+    free(fake);
+    free(reference);
+    close_both(&b);
+}
+
+static void models_have_the_reference_logits(void) {
+    for (size_t i = 0; i < N_FIXTURE_MODELS; i++) {
+        expect_same_model(fixture_models[i], NULL);
+        CU_ASSERT_EQUAL(fake_said.n_warnings, 0); /* nothing fell back */
+    }
+}
+
+static void packed_weights_are_uploaded_as_packed(void) {
+    static const char *const options[] = {"pack", "1", NULL};
+    expect_same_model("llama-gqa-f32", options);
+    expect_same_model("llama-q4_k", options);
+    expect_same_model("mamba-f32", options);
+}
+
+/* Warnings of a run that is right, each with what the device said. */
+static int count_fallbacks(const char *model, const char *const *options) {
+    expect_same_model(model, options);
+    if (fake_said.n_warnings > 0) CU_ASSERT_PTR_NOT_NULL(strstr(fake_said.warning, "told to refuse"));
+    return fake_said.n_warnings;
+}
+
+static void missing_ops_run_on_the_host(void) {
+    static const char *const refused[] = {
+        "embed",         "rms_norm", "rope qkv_rope_append kv_append",    "attention", "matmul norm_matmul",
+        "conv1d_causal", "ssm_scan", "silu_mul gate_up_silu_mul mul add",
+    };
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        const char *const options[] = {"refuse", refused[i], "seed", "3", NULL};
+        const int fallbacks = count_fallbacks("llama-gqa-f32", options);
+        CU_ASSERT(fallbacks + count_fallbacks("mamba-f32", options) > 0);
+    }
+}
+
+/* ---- several sequences ---- */
+
+/* Prompts of different lengths, then steps for all of them at once. */
+static void decode_together(const char *model, const char *const *options) {
+    both b = open_both(model, options);
+    nlm_session *fake[N_SESSIONS], *reference[N_SESSIONS];
+    int32_t ids[N_IDS];
+    for (uint32_t s = 0; s < N_SESSIONS; s++) {
+        fixture_ids(&b.fake, s, ids, N_IDS);
+        fake[s] = fixture_session(&b.fake);
+        reference[s] = fixture_session(&b.reference);
+        fixture_extend(fake[s], ids, 1 + 15 * s);
+        fixture_extend(reference[s], ids, 1 + 15 * s);
+    }
+    for (uint32_t step = 0; step < 5; step++) {
+        const size_t count = N_SESSIONS - step % 2;
+        fixture_ids(&b.fake, 100 + step, ids, N_SESSIONS);
+        EXPECT_OK(nlm_sessions_decode(fake, ids, count, error));
+        EXPECT_OK(nlm_sessions_decode(reference, ids, count, error));
+        for (int s = 0; s < N_SESSIONS; s++) expect_same(&b, fake[s], reference[s]);
+    }
+    for (int s = 0; s < N_SESSIONS; s++) {
+        nlm_session_destroy(fake[s]);
+        nlm_session_destroy(reference[s]);
+    }
+    close_both(&b);
+}
+
+static void sessions_decode_together(void) {
+    static const char *const options[] = {"refuse", "rms_norm conv1d_causal", "pack", "1", NULL};
+    decode_together("llama-gqa-f32", NULL);
+    decode_together("mamba-f32", NULL);
+    decode_together("llama-window-bf16", options);
+    decode_together("mamba-f32", options);
+}
+
+/* ---- forks, prompts, files ---- */
+
+/* Both branches of a fork go on from inside a page that they share. */
+static void fork_one(const fixture *f, nlm_session **out_trunk, nlm_session **out_branch) {
+    int32_t ids[N_IDS];
+    fixture_ids(f, 7, ids, N_IDS);
+    *out_trunk = fixture_session(f);
+    fixture_extend(*out_trunk, ids, 45);
+    EXPECT_OK(nlm_session_fork(*out_trunk, out_branch, error));
+    fixture_extend(*out_branch, ids + 50, 3);
+    fixture_extend(*out_trunk, ids + 45, 25);
+}
+
+static void forked_sessions_do_not_disturb_each_other(void) {
+    static const char *const models[] = {"llama-gqa-f32", "mamba-f32"};
+    for (int i = 0; i < 2; i++) {
+        both b = open_both(models[i], NULL);
+        nlm_session *trunk[2], *branch[2];
+        fork_one(&b.fake, &trunk[0], &branch[0]);
+        fork_one(&b.reference, &trunk[1], &branch[1]);
+        expect_same(&b, trunk[0], trunk[1]);
+        expect_same(&b, branch[0], branch[1]);
+        for (int s = 0; s < 2; s++) {
+            nlm_session_destroy(trunk[s]);
+            nlm_session_destroy(branch[s]);
+        }
+        close_both(&b);
+    }
+}
+
+static void prompts_come_from_the_cache(void) {
+    static const char *const models[] = {"llama-gqa-f32", "mamba-f32"};
+    for (int i = 0; i < 2; i++) {
+        both b = open_both(models[i], NULL);
+        int32_t ids[N_IDS];
+        fixture_ids(&b.fake, 9, ids, N_IDS);
+        nlm_session *first = fixture_session(&b.fake), *second = fixture_session(&b.fake);
+        nlm_session *reference = fixture_session(&b.reference);
+        fixture_extend(first, ids, N_IDS);
+        fixture_extend(second, ids, N_IDS);
+        fixture_extend(reference, ids, N_IDS);
+        CU_ASSERT(fixture_metrics(second).cached_tokens >= 64);
+        expect_same(&b, second, reference);
+        nlm_session_destroy(first);
+        nlm_session_destroy(second);
+        nlm_session_destroy(reference);
+        close_both(&b);
+    }
+}
+
+/* A file knows nothing of the device it was computed on. */
+static void saved_sessions_move_between_devices(void) {
+    static const char *const models[] = {"llama-gqa-f32", "mamba-f32"};
+    temporary folder;
+    CU_ASSERT_FATAL(temporary_make(&folder));
+    for (int i = 0; i < 2; i++) {
+        both b = open_both(models[i], NULL);
+        int32_t ids[N_IDS];
+        fixture_ids(&b.fake, 11, ids, N_IDS);
+        nlm_session *fake = fixture_session(&b.fake), *reference = fixture_session(&b.reference);
+        fixture_extend(fake, ids, 40);
+        EXPECT_OK(nlm_session_save(fake, temporary_path(&folder, "a"), error));
+        EXPECT_OK(nlm_session_restore(reference, temporary_path(&folder, "a"), error));
+        fixture_extend(reference, ids + 40, 5);
+        EXPECT_OK(nlm_session_save(reference, temporary_path(&folder, "b"), error));
+        EXPECT_OK(nlm_session_restore(fake, temporary_path(&folder, "b"), error));
+        expect_same(&b, fake, reference);
+        fixture_extend(fake, ids + 45, 25);
+        fixture_extend(reference, ids + 45, 25);
+        expect_same(&b, fake, reference);
+        nlm_session_destroy(fake);
+        nlm_session_destroy(reference);
+        close_both(&b);
+    }
+    temporary_remove(&folder);
+}
+
+static const check_case cases[] = {
+    CHECK_CASE(models_have_the_reference_logits),
+    CHECK_CASE(packed_weights_are_uploaded_as_packed),
+    CHECK_CASE(missing_ops_run_on_the_host),
+    CHECK_CASE(sessions_decode_together),
+    CHECK_CASE(forked_sessions_do_not_disturb_each_other),
+    CHECK_CASE(prompts_come_from_the_cache),
+    CHECK_CASE(saved_sessions_move_between_devices),
+};
+CHECK_MAIN("fake stream", cases)
