@@ -1,5 +1,6 @@
 #include "oracle_impl.h"
 
+#include <float.h>
 #include <string.h>
 
 bool oracle_compute(oracle_run *run) {
@@ -62,7 +63,7 @@ double oracle_rounding(const oracle_run *run, int32_t dtype) {
 }
 
 double oracle_bound(double scale, double rounding, int64_t terms) {
-    return scale * (rounding + 0x1p-24 * (8 + 2 * sqrt((double)terms)));
+    return FLT_MIN + scale * (rounding + 0x1p-24 * (8 + 2 * sqrt((double)terms)));
 }
 
 double oracle_activation_scale(const nlm_tensor *x, int32_t weight_dtype, int64_t m, int64_t k) {

@@ -56,7 +56,8 @@ double oracle_round(int32_t dtype, double value);
 double oracle_rounding(const oracle_run *run, int32_t dtype);
 
 /* The greatest error allowed where the magnitudes added up to `scale`: the rounding of the inputs, and that
- * of `terms` additions in f32, which grows with their square root. */
+ * of `terms` additions in f32, which grows with their square root. Results below the smallest normal f32 may
+ * be flushed to zero. */
 double oracle_bound(double scale, double rounding, int64_t terms);
 
 #endif

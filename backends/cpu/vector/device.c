@@ -3,24 +3,11 @@
 
 #include "cpu/vector/vector.h"
 
-/* What is missing here runs on the next backend. */
 const nlm_ops_v1 nlm_vector_ops = {
     .struct_size = sizeof nlm_vector_ops,
-    .embed = nlm_vector_embed,
-    .matmul = nlm_vector_matmul,
-    .rms_norm = nlm_vector_rms_norm,
-    .silu_mul = nlm_vector_silu_mul,
-    .add = nlm_vector_add,
-    .mul = nlm_vector_mul,
-    .scale = nlm_vector_scale,
-    .gate_up_silu_mul = nlm_vector_gate_up_silu_mul,
-    .norm_matmul = nlm_vector_norm_matmul,
-    .rope = nlm_vector_rope,
-    .conv1d_causal = nlm_vector_conv1d_causal,
-    .ssm_scan = nlm_vector_ssm_scan,
-    .kv_append = nlm_vector_kv_append,
-    .attention = nlm_vector_attention,
-    .qkv_rope_append = nlm_vector_qkv_rope_append,
+#define NLM_OP(number, name) .name = nlm_vector_##name,
+#include <nlm/ops.def>
+#undef NLM_OP
 };
 
 static const struct {

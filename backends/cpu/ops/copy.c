@@ -1,0 +1,6 @@
+#include "cpu/plain.h"
+#include "cpu/vector/vector.h"
+
+nlm_status nlm_vector_copy(const nlm_exec_v1 *x, const nlm_copy_args *args) {
+    return nlm_cpu_copy(x, args);
+}
