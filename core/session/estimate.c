@@ -92,31 +92,39 @@ static nlm_memory_estimate estimate(const nlm_model *model, const nlm_cache *cac
     return e;
 }
 
-static double gib(uint64_t bytes) {
-    return (double)bytes / (double)(1ull << 30);
+/* "1.2 GiB", "93.8 MiB" */
+static const char *spell_bytes(uint64_t bytes, char buffer[32]) {
+    const bool is_large = bytes >> 30 != 0;
+    snprintf(buffer, 32, "%.1f %s", (double)bytes / (double)(is_large ? 1ull << 30 : 1ull << 20),
+             is_large ? "GiB" : "MiB");
+    return buffer;
+}
+
+static void spell_need(const nlm_runtime *runtime, const nlm_memory_estimate *e, char *out, size_t size) {
+    char weights[32], cache[32], working[32], available[32];
+    snprintf(out, size, "%s of weights, %s of cache (%d x %d tokens) and %s to work in; %s are available",
+             spell_bytes(e->weight_bytes, weights), spell_bytes(e->cache_bytes, cache), runtime->n_slots,
+             runtime->context_length, spell_bytes(e->working_bytes, working),
+             spell_bytes(e->available_bytes, available));
 }
 
 nlm_status nlm_check_memory(const nlm_runtime *runtime, nlm_error *err) {
     const nlm_device *device = nlm_engine_device(runtime->engine);
     const nlm_memory_estimate e = estimate(runtime->model, runtime->cache, runtime->engine);
-    const uint64_t need = e.weight_bytes + e.cache_bytes + e.working_bytes;
+    const char *path = nlm_gguf_path(nlm_model_gguf(runtime->model));
     char text[256];
-    snprintf(
-        text, sizeof text,
-        "%.2f GiB of weights, %.2f GiB of cache (%d x %d tokens) and %.2f GiB to work in; %.2f GiB are available",
-        gib(e.weight_bytes), gib(e.cache_bytes), runtime->n_slots, runtime->context_length, gib(e.working_bytes),
-        gib(e.available_bytes));
-    if (e.available_bytes == 0 || need <= e.available_bytes) {
-        nlm_log(NLM_LOG_INFO, "needs %s", text);
+    spell_need(runtime, &e, text, sizeof text);
+    if (e.available_bytes == 0 || e.weight_bytes + e.cache_bytes + e.working_bytes <= e.available_bytes) {
+        nlm_log(NLM_LOG_INFO, "%s needs %s", path, text);
         return NLM_OK;
     }
     if (nlm_device_has_host_memory(device)) {
-        nlm_log(NLM_LOG_WARN, "needs %s: it may page or be killed; a shorter context or fewer sessions need less",
-                text);
+        nlm_log(NLM_LOG_WARN, "%s needs %s: it may page or be killed; a shorter context or fewer sessions need less",
+                path, text);
         return NLM_OK;
     }
-    return nlm_fail(err, NLM_OUT_OF_MEMORY, nlm_gguf_path(nlm_model_gguf(runtime->model)),
-                    "the model needs %s on %s device %u", text, device->backend, device->device_id);
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "the model needs %s on %s device %u", text, device->backend,
+                    device->device_id);
 }
 
 static nlm_status estimate_open(const nlm_engine *engine, const nlm_model *model, const nlm_model_options *options,
