@@ -93,7 +93,8 @@ static nlm_status open_region(nlm_device_region *region, const nlm_device *devic
         return nlm_fail(err, NLM_INTERNAL, WHERE, "activations are on %s already, not on %s", region->device->backend,
                         device->backend);
     }
-    NLM_TRY(device->api.stream_create(device->api.self, &region->stream, err));
+    NLM_TRY(nlm_with_context(device->api.stream_create(device->api.self, &region->stream, err), err, "a stream of %s",
+                             device->backend));
     region->device = device;
     return NLM_OK;
 }

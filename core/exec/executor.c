@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "exec/context.h"
 #include "exec/dispatch.h"
 #include "exec/program_impl.h"
 
@@ -128,12 +129,13 @@ static nlm_status run_transfer(const nlm_program *program, const nlm_item *item,
     const uint64_t bytes = (uint64_t)nlm_rows_of(item->host, program->live_rows) * item->row_bytes;
     const nlm_device_region *region = program->region;
     if (bytes == 0) return NLM_OK;
-    if (item->kind == NLM_ITEM_UPLOAD) {
-        return api->upload(api->self, region->stream, region->buffer, item->device_offset, item->host->data, bytes,
-                           err);
-    }
-    return api->download(api->self, region->stream, region->buffer, item->device_offset, item->host->data, bytes,
-                         err);
+    const bool is_upload = item->kind == NLM_ITEM_UPLOAD;
+    const nlm_status status = is_upload ? api->upload(api->self, region->stream, region->buffer, item->device_offset,
+                                                      item->host->data, bytes, err)
+                                        : api->download(api->self, region->stream, region->buffer,
+                                                        item->device_offset, item->host->data, bytes, err);
+    return nlm_with_context(status, err, "%s of activations, on %s", is_upload ? "upload" : "download",
+                            program->stream_device->backend);
 }
 
 /* The region may have grown for another program since the last run. */

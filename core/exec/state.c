@@ -35,11 +35,16 @@ static nlm_status place_on_host(nlm_state *state, nlm_error *err) {
     return NLM_OK;
 }
 
+/* Says which state and where. */
+static nlm_status told(const nlm_state *state, nlm_status status, nlm_error *err) {
+    return nlm_with_context(status, err, "state %s on %s", state->name, state->device->backend);
+}
+
 static nlm_status upload_zeros(const nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err) {
     const nlm_device_v1 *api = &state->device->api;
     while (bytes > 0) {
         const uint64_t part = bytes < CHUNK_BYTES ? bytes : CHUNK_BYTES;
-        NLM_TRY(api->upload(api->self, NULL, state->buffer, offset, zeros, part, err));
+        NLM_TRY(told(state, api->upload(api->self, NULL, state->buffer, offset, zeros, part, err), err));
         offset += part;
         bytes -= part;
     }
@@ -95,7 +100,7 @@ nlm_status nlm_state_read(const nlm_state *state, uint64_t offset, void *out, ui
         return NLM_OK;
     }
     const nlm_device_v1 *api = &state->device->api;
-    return api->download(api->self, NULL, state->buffer, offset, out, bytes, err);
+    return told(state, api->download(api->self, NULL, state->buffer, offset, out, bytes, err), err);
 }
 
 nlm_status nlm_state_write(nlm_state *state, uint64_t offset, const void *data, uint64_t bytes, nlm_error *err) {
@@ -107,7 +112,7 @@ nlm_status nlm_state_write(nlm_state *state, uint64_t offset, const void *data, 
         return NLM_OK;
     }
     const nlm_device_v1 *api = &state->device->api;
-    return api->upload(api->self, NULL, state->buffer, offset, data, bytes, err);
+    return told(state, api->upload(api->self, NULL, state->buffer, offset, data, bytes, err), err);
 }
 
 /* Whole pages are given back, which zeroes them: a cleared cache costs no memory. */
@@ -144,7 +149,7 @@ nlm_status nlm_state_copy(nlm_state *state, uint64_t to, uint64_t from, uint64_t
         return NLM_OK;
     }
     const nlm_device_v1 *api = &state->device->api;
-    return api->copy(api->self, NULL, state->buffer, to, state->buffer, from, bytes, err);
+    return told(state, api->copy(api->self, NULL, state->buffer, to, state->buffer, from, bytes, err), err);
 }
 
 void nlm_state_release(nlm_state *state) {

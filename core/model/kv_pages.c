@@ -127,6 +127,16 @@ void nlm_kv_pages_truncate(nlm_kv_pages *pages, int32_t slot, int32_t length) {
     pages->lengths[slot] = length;
 }
 
+void nlm_kv_pages_undo_extend(nlm_kv_pages *pages, int32_t slot, int32_t n, const nlm_kv_copy *copy) {
+    if (!is_slot(pages, slot) || n < 0 || n > pages->lengths[slot]) return;
+    nlm_kv_pages_truncate(pages, slot, pages->lengths[slot] - n);
+    if (copy->to < 0) return;
+    /* The shared page is in use by another, or it would not have been copied. */
+    row_of(pages, slot)[blocks_for(pages, pages->lengths[slot]) - 1] = copy->from;
+    nlm_kv_pages_retain(pages, copy->from);
+    nlm_kv_pages_release_page(pages, copy->to);
+}
+
 void nlm_kv_pages_fork(nlm_kv_pages *pages, int32_t from, int32_t to, int32_t length) {
     if (!is_slot(pages, from) || !is_slot(pages, to) || from == to || length < 0) return;
     if (length > pages->lengths[from]) length = pages->lengths[from];

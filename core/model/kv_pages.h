@@ -29,6 +29,8 @@ typedef struct nlm_kv_copy {
  * do not suffice. When the last page is shared and partly filled it is replaced: *out_copy says what
  * the caller must copy before it writes. */
 nlm_status nlm_kv_pages_extend(nlm_kv_pages *pages, int32_t slot, int32_t n, nlm_kv_copy *out_copy, nlm_error *err);
+/* Takes the latest extend by n tokens back, whose copy could not be made. */
+void nlm_kv_pages_undo_extend(nlm_kv_pages *pages, int32_t slot, int32_t n, const nlm_kv_copy *copy);
 /* Forgets tokens from `length` on, releasing pages. A length past the end, here and below, is the end;
  * a slot or page that does not exist is ignored. */
 void nlm_kv_pages_truncate(nlm_kv_pages *pages, int32_t slot, int32_t length);

@@ -18,7 +18,15 @@ nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err
         status = nlm_kv_pages_extend(runtime->pages, session->slot, n, &copy, err);
     }
     if (status != NLM_OK || copy.to < 0) return status;
-    return nlm_states_copy_page(runtime->cache, copy.from, copy.to, err);
+    status = nlm_states_copy_page(runtime->cache, copy.from, copy.to, err);
+    if (status != NLM_OK) nlm_kv_pages_undo_extend(runtime->pages, session->slot, n, &copy);
+    return status;
+}
+
+nlm_status nlm_session_clear_states(nlm_session *session, nlm_error *err) {
+    const nlm_status status = nlm_states_zero_slot(session->runtime->cache, session->slot, err);
+    session->has_stale_states = status != NLM_OK;
+    return status;
 }
 
 void nlm_session_roll_back(nlm_session *session) {
@@ -27,7 +35,7 @@ void nlm_session_roll_back(nlm_session *session) {
         nlm_kv_pages_truncate(runtime->pages, session->slot, session->n_computed);
     } else {
         session->n_computed = 0;
-        (void)nlm_states_zero_slot(runtime->cache, session->slot, NULL); /* the first error is what is told */
+        (void)nlm_session_clear_states(session, NULL); /* the first error is what is told */
     }
     session->n_tokens = session->n_computed;
 }
@@ -68,6 +76,7 @@ static bool is_cancelled(const nlm_session *session, int32_t first) {
 }
 
 nlm_status nlm_session_compute(nlm_session *session, float *out_rows, nlm_error *err) {
+    if (session->has_stale_states) NLM_TRY(nlm_session_clear_states(session, err));
     const int32_t first = session->n_computed;
     const int32_t max_rows = rows_at_once(session, out_rows != NULL);
     const size_t n_vocab = (size_t)session->runtime->hparams->n_vocab;

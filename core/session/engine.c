@@ -17,13 +17,12 @@ static bool can_step_in(const nlm_device *device) {
 
 /* Opens the entry's first device as one more that steps in for ops the others lack; one that does not
  * open or is of another kind is passed over. */
-static void try_fallback(nlm_engine *engine, const nlm_plugin_entry *entry) {
-    nlm_env *env = &engine->env;
+static void try_fallback(nlm_plugins *plugins, const nlm_plugin_entry *entry, nlm_env *env) {
     if (env->n_devices == NLM_ENV_DEVICES || entry->state != NLM_ENTRY_READY) return;
     if (strcmp(entry->name, env->devices[0]->backend) == 0) return;
     nlm_error err = NLM_ERROR_INIT;
     nlm_device *device = NULL;
-    if (nlm_plugins_open(engine->plugins, entry->name, 0, NULL, &device, &err) != NLM_OK) {
+    if (nlm_plugins_open(plugins, entry->name, 0, NULL, &device, &err) != NLM_OK) {
         nlm_log(NLM_LOG_DEBUG, "%s does not step in: %s", entry->name, err.msg);
         return;
     }
@@ -36,41 +35,54 @@ static void try_fallback(nlm_engine *engine, const nlm_plugin_entry *entry) {
 
 /* Those less preferred than the chosen backend first: they are CPU backends as a rule. The more preferred
  * ones, which may be GPUs that take seconds to open, only if that gave none. */
-static void open_fallbacks(nlm_engine *engine) {
-    const size_t count = nlm_plugins_count(engine->plugins);
+static void open_fallbacks(nlm_plugins *plugins, nlm_env *env) {
+    const size_t count = nlm_plugins_count(plugins);
     size_t chosen = 0;
-    while (chosen < count &&
-           strcmp(nlm_plugins_at(engine->plugins, chosen)->name, engine->env.devices[0]->backend) != 0) {
-        chosen++;
-    }
-    for (size_t i = chosen + 1; i < count; i++) try_fallback(engine, nlm_plugins_at(engine->plugins, i));
-    if (engine->env.n_devices > 1) return;
-    for (size_t i = 0; i < chosen && i < count; i++) try_fallback(engine, nlm_plugins_at(engine->plugins, i));
+    while (chosen < count && strcmp(nlm_plugins_at(plugins, chosen)->name, env->devices[0]->backend) != 0) chosen++;
+    for (size_t i = chosen + 1; i < count; i++) try_fallback(plugins, nlm_plugins_at(plugins, i), env);
+    if (env->n_devices > 1) return;
+    for (size_t i = 0; i < chosen && i < count; i++) try_fallback(plugins, nlm_plugins_at(plugins, i), env);
 }
 
-static nlm_status open_devices(nlm_engine *engine, const nlm_engine_options *options, nlm_error *err) {
-    const nlm_plugins_options plugins_options = {.registry = options->registry};
-    NLM_TRY(nlm_plugins_create(&plugins_options, &engine->plugins, err));
+static void close_devices(nlm_env *env) {
+    nlm_activations_destroy(env->activations);
+    for (uint32_t i = env->n_devices; i > 0; i--) nlm_device_close(env->devices[i - 1]);
+    env->activations = NULL;
+    env->n_devices = 0;
+}
+
+/* The devices and memory of *env; of a failure nothing is left. */
+static nlm_status open_devices(const nlm_engine *engine, const nlm_engine_options *options, nlm_env *env,
+                               nlm_error *err) {
+    env->n_devices = 0;
     NLM_TRY(nlm_plugins_open(engine->plugins, options->backend, options->device_id, options->backend_options,
-                             &engine->env.devices[0], err));
-    engine->env.n_devices = 1;
-    if (!(options->flags & NLM_ENGINE_NO_FALLBACK)) open_fallbacks(engine);
-    return NLM_OK;
+                             &env->devices[0], err));
+    env->n_devices = 1;
+    if (!(engine->flags & NLM_ENGINE_NO_FALLBACK)) open_fallbacks(engine->plugins, env);
+    const nlm_status status = nlm_activations_create(&env->activations, err);
+    if (status != NLM_OK) close_devices(env);
+    return status;
+}
+
+static void log_device(const nlm_engine *engine) {
+    const nlm_device *device = nlm_engine_device(engine);
+    nlm_log(NLM_LOG_INFO, "backend %s, device_id %u (%s), %s", device->backend, device->device_id, device->info.name,
+            nlm_pool_reason(engine->pool));
 }
 
 static nlm_status start(nlm_engine *engine, const nlm_engine_options *options, nlm_error *err) {
-    NLM_TRY(open_devices(engine, options, err));
+    const nlm_plugins_options plugins_options = {.registry = options->registry};
+    engine->flags = options->flags;
+    NLM_TRY(nlm_plugins_create(&plugins_options, &engine->plugins, err));
+    NLM_TRY(open_devices(engine, options, &engine->env, err));
     const nlm_pool_options pool_options = {.threads = options->threads,
                                            .bind_caller = (options->flags & NLM_ENGINE_BIND_CALLER) != 0,
                                            .is_unbound = (options->flags & NLM_ENGINE_UNBOUND) != 0};
     NLM_TRY(nlm_pool_create(&pool_options, &engine->pool, err));
     if (options->flags & NLM_ENGINE_PROFILE) NLM_TRY(nlm_profile_create(&engine->profile, err));
-    NLM_TRY(nlm_activations_create(&engine->env.activations, err));
     engine->env.pool = engine->pool;
     engine->env.profile = engine->profile;
-    const nlm_device *device = nlm_engine_device(engine);
-    nlm_log(NLM_LOG_INFO, "backend %s, device_id %u (%s), %s", device->backend, device->device_id, device->info.name,
-            nlm_pool_reason(engine->pool));
+    log_device(engine);
     return NLM_OK;
 }
 
@@ -95,12 +107,29 @@ nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out
 
 void nlm_engine_destroy(nlm_engine *engine) {
     if (!engine) return;
-    nlm_activations_destroy(engine->env.activations);
-    for (uint32_t i = engine->env.n_devices; i > 0; i--) nlm_device_close(engine->env.devices[i - 1]);
+    close_devices(&engine->env);
     if (engine->plugins) nlm_plugins_destroy(engine->plugins);
     if (engine->pool) nlm_pool_destroy(engine->pool);
     if (engine->profile) nlm_profile_destroy(engine->profile);
     free(engine);
+}
+
+nlm_status nlm_engine_switch(nlm_engine *engine, const char *backend, int32_t device_id,
+                             const char *const *backend_options, nlm_error *error) {
+    if (engine->n_models > 0) {
+        return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_engine_switch",
+                        "%u models are loaded on %s; unload them first", engine->n_models,
+                        nlm_engine_device(engine)->backend);
+    }
+    const nlm_engine_options options = {
+        .backend = backend, .device_id = device_id, .backend_options = backend_options};
+    nlm_env next = engine->env;
+    next.activations = NULL;
+    NLM_TRY(open_devices(engine, &options, &next, error));
+    close_devices(&engine->env);
+    engine->env = next;
+    log_device(engine);
+    return NLM_OK;
 }
 
 nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info *out_info, nlm_error *error) {

@@ -11,9 +11,11 @@ struct nlm_engine {
     nlm_pool *pool;
     nlm_profile *profile; /* or NULL */
     nlm_env env;          /* devices[0] is the one chosen; all are opened and closed here */
+    uint32_t flags;       /* NLM_ENGINE_* */
+    uint32_t n_models;    /* loaded; counted by nlm_model_load and _unload */
 };
 
-/* The device the engine was made for: its backend and device_id hold for all that it runs. */
+/* The device chosen: its backend and device_id hold for all that the engine runs. */
 static inline const nlm_device *nlm_engine_device(const nlm_engine *engine) {
     return engine->env.devices[0];
 }

@@ -6,6 +6,7 @@
 nlm_status nlm_session_find_prompt(nlm_session *session, nlm_error *err) {
     nlm_runtime *runtime = session->runtime;
     if (!runtime->prompts || session->n_computed > 0) return NLM_OK;
+    if (session->has_stale_states) NLM_TRY(nlm_session_clear_states(session, err));
     int32_t count = 0;
     const int32_t covered = nlm_prompt_cache_find(runtime->prompts, session->tokens, session->n_tokens - 1,
                                                   runtime->found, runtime->found_capacity, &count);

@@ -191,6 +191,7 @@ static nlm_status load(nlm_engine *engine, nlm_model *model, const nlm_model_opt
         return status;
     }
     runtime->load_seconds = (double)(nlm_clock_ns() - start) * 1e-9;
+    engine->n_models++;
     *out_model = model;
     return NLM_OK;
 }
@@ -221,7 +222,10 @@ nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_
 }
 
 void nlm_model_unload(nlm_model *model) {
-    if (model) unload(nlm_model_runtime(model));
+    if (!model) return;
+    nlm_runtime *runtime = nlm_model_runtime(model);
+    runtime->engine->n_models--;
+    unload(runtime);
 }
 
 nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, nlm_error *error) {

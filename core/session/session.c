@@ -59,7 +59,7 @@ void nlm_session_destroy(nlm_session *session) {
 
 nlm_status nlm_session_reset(nlm_session *session, nlm_error *error) {
     forget(session);
-    return nlm_states_zero_slot(session->runtime->cache, session->slot, error);
+    return nlm_session_clear_states(session, error);
 }
 
 static nlm_status copy_content(nlm_session *to, const nlm_session *from, nlm_error *err) {
@@ -71,6 +71,7 @@ static nlm_status copy_content(nlm_session *to, const nlm_session *from, nlm_err
     to->n_tokens = from->n_tokens;
     to->n_computed = from->n_computed;
     to->n_offered = from->n_offered;
+    to->has_stale_states = from->has_stale_states;
     return NLM_OK;
 }
 
@@ -128,9 +129,11 @@ static nlm_status extend(nlm_session *session, const int32_t *ids, size_t count,
     session->extended_at_ns = nlm_clock_ns();
     if (out_rows) NLM_TRY(nlm_session_compute(session, NULL, err));
     NLM_TRY(nlm_session_append(session, ids, count, err));
-    if (!out_rows) NLM_TRY(nlm_session_find_prompt(session, err));
+    nlm_status status = out_rows ? NLM_OK : nlm_session_find_prompt(session, err);
+    if (status != NLM_OK) nlm_session_roll_back(session);
+    if (status != NLM_OK) return status;
     const int32_t before = session->n_computed;
-    const nlm_status status = nlm_session_compute(session, out_rows, err);
+    status = nlm_session_compute(session, out_rows, err);
     session->counters.prompt_ns += nlm_clock_ns() - session->extended_at_ns;
     if (session->n_computed > before) session->counters.prompt_tokens += (uint64_t)(session->n_computed - before);
     return status;

@@ -19,8 +19,9 @@ struct nlm_session {
     int32_t *tokens; /* [context_length] */
     int32_t n_tokens;
     int32_t n_computed;
-    int32_t n_offered; /* tokens whose pages the prompt cache was offered */
-    float *logits;     /* [n_vocab] */
+    int32_t n_offered;     /* tokens whose pages the prompt cache was offered */
+    float *logits;         /* [n_vocab] */
+    bool has_stale_states; /* the device failed to clear them: to be done before anything is computed */
     nlm_text_stream stream;
     nlm_progress_fn progress;
     void *progress_user;
@@ -37,6 +38,8 @@ nlm_status nlm_session_compute(nlm_session *session, float *out_rows, nlm_error 
 
 /* Before a run that appends n tokens: pages for them. Evicts prompts if there are none. */
 nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err);
+/* Zeroes what the cache has of the session beside pages. */
+nlm_status nlm_session_clear_states(nlm_session *session, nlm_error *err);
 /* After a run that failed. */
 void nlm_session_roll_back(nlm_session *session);
 

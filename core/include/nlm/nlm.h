@@ -99,6 +99,14 @@ NLM_API nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engi
 NLM_API void nlm_engine_destroy(nlm_engine *engine);
 NLM_API nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info *out_info, nlm_error *error);
 
+/* Goes on with another backend or device, for example after one was lost or ran out of memory: opens it,
+ * then closes the one before. Threads, registry, flags and profile stay. Unload the engine's models first:
+ * the tokens of their sessions are what to take along. backend and backend_options as in
+ * nlm_engine_options; a failure leaves the engine as it was.
+ * Errors   as nlm_engine_create; INVALID_ARGUMENT (a model is loaded). */
+NLM_API nlm_status nlm_engine_switch(nlm_engine *engine, const char *backend, int32_t device_id,
+                                     const char *const *backend_options, nlm_error *error);
+
 enum { NLM_PROFILE_TEXT = 0, NLM_PROFILE_JSON = 1 };
 
 /* What has run so far, per op and per layer, as a table for people or a JSON object. At most capacity
