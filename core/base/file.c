@@ -76,7 +76,7 @@ static nlm_status resolve_target(const char *path, char **out, nlm_error *err) {
     return *out ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, path, "out of memory");
 }
 
-static nlm_status open_temporary(nlm_file_writer *writer, nlm_error *err) {
+static nlm_status open_temporary(nlm_file_writer *writer, mode_t mode, nlm_error *err) {
     const size_t size = strlen(writer->path) + SUFFIX_BYTES;
     writer->temporary = malloc(size);
     writer->buffer = malloc(BUFFER_BYTES);
@@ -85,7 +85,7 @@ static nlm_status open_temporary(nlm_file_writer *writer, nlm_error *err) {
     }
     for (unsigned attempt = 0; attempt < NAME_ATTEMPTS; attempt++) {
         snprintf(writer->temporary, size, "%s.tmp-%ld-%u", writer->path, (long)getpid(), attempt);
-        writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
         writer->has_temporary = writer->fd >= 0;
         if (writer->has_temporary) return NLM_OK;
         if (errno != EEXIST) break;
@@ -93,18 +93,26 @@ static nlm_status open_temporary(nlm_file_writer *writer, nlm_error *err) {
     return nlm_fail_errno(err, nlm_status_from_errno(errno), writer->path, "cannot create '%s'", writer->temporary);
 }
 
-nlm_status nlm_file_writer_create(const char *path, nlm_file_writer **out, nlm_error *err) {
+static nlm_status create_writer(const char *path, mode_t mode, nlm_file_writer **out, nlm_error *err) {
     nlm_file_writer *writer = calloc(1, sizeof *writer);
     if (!writer) return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "out of memory");
     writer->fd = -1;
     nlm_status status = resolve_target(path, &writer->path, err);
-    if (status == NLM_OK) status = open_temporary(writer, err);
+    if (status == NLM_OK) status = open_temporary(writer, mode, err);
     if (status != NLM_OK) {
         nlm_file_writer_destroy(writer);
         return status;
     }
     *out = writer;
     return NLM_OK;
+}
+
+nlm_status nlm_file_writer_create(const char *path, nlm_file_writer **out, nlm_error *err) {
+    return create_writer(path, 0666, out, err);
+}
+
+nlm_status nlm_file_writer_create_private(const char *path, nlm_file_writer **out, nlm_error *err) {
+    return create_writer(path, 0600, out, err);
 }
 
 static nlm_status write_through(nlm_file_writer *writer, const unsigned char *data, size_t bytes, nlm_error *err) {

@@ -27,6 +27,8 @@ void nlm_file_map_close(nlm_file_map *map); /* leaves a valid empty map */
  * Threads  one writer, one thread. */
 typedef struct nlm_file_writer nlm_file_writer;
 nlm_status nlm_file_writer_create(const char *path, nlm_file_writer **out, nlm_error *err);
+/* A file that only its owner can read and write, whatever the umask. */
+nlm_status nlm_file_writer_create_private(const char *path, nlm_file_writer **out, nlm_error *err);
 nlm_status nlm_file_writer_write(nlm_file_writer *writer, const void *data, size_t bytes, nlm_error *err);
 /* `bytes` zeros. */
 nlm_status nlm_file_writer_pad(nlm_file_writer *writer, uint64_t bytes, nlm_error *err);

@@ -1,6 +1,8 @@
 #include "plugin/loaded.h"
 
 #include "base/clock.h"
+#include "plugin/leftovers.h"
+#include "plugin/vet_cache.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +31,8 @@ typedef struct job {
     const char *expected_name;
     const nlm_host_v1 *host;
     report *report;
-    int done[2]; /* a pipe: the child's end closes when it is gone, whatever the reason */
+    bool has_ended_badly; /* the child crashed, left or was stopped */
+    int done[2];          /* a pipe: the child's end closes when it is gone, whatever the reason */
 } job;
 
 static const char *stage_text(nlm_vet_stage stage) {
@@ -83,11 +86,15 @@ static void run_child(const job *j) {
     const int output = catch_output();
     nlm_vetted vetted;
     nlm_host_v1 host = *j->host;
+    nlm_leftovers before;
+    nlm_verdict *verdict = &j->report->verdict;
     host.log = discard_log; /* the plugin is asked again in this host, and heard then */
-    const bool is_good = nlm_vet(j->path, j->expected_name, &host, &j->report->stage, &vetted, &j->report->verdict);
+    nlm_leftovers_start(&before);
+    const bool is_good = nlm_vet(j->path, j->expected_name, &host, &j->report->stage, &vetted, verdict) &&
+                         nlm_leftovers_check(&before, "loading and probing it", verdict);
     fflush(NULL);
     if (is_good && output_size(output) > 0) {
-        nlm_refuse(&j->report->verdict, "it prints to standard output or standard error; it may only log");
+        nlm_refuse(verdict, "it prints to standard output or standard error; it may only log");
     }
     const char byte = 'd';
     if (write(j->done[1], &byte, 1) != 1) _exit(1);
@@ -125,7 +132,7 @@ static bool judge_end(const job *j, bool is_late, uint32_t timeout_ms, int statu
     return nlm_refuse(verdict, "it ended its process with exit status %d while %s", WEXITSTATUS(status), stage);
 }
 
-static bool run_parent(const job *j, pid_t child, uint32_t timeout_ms, nlm_verdict *verdict) {
+static bool run_parent(job *j, pid_t child, uint32_t timeout_ms, nlm_verdict *verdict) {
     bool is_late;
     const bool is_done = wait_for_byte(j->done[0], timeout_ms, &is_late);
     /* Whatever it started goes too. Before the child's setpgid there is no group, so both. */
@@ -133,6 +140,7 @@ static bool run_parent(const job *j, pid_t child, uint32_t timeout_ms, nlm_verdi
     kill(-child, SIGKILL);
     int status = 0;
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+    j->has_ended_badly = !is_done;
     if (!is_done) return judge_end(j, is_late, timeout_ms, status, verdict);
     if (j->report->verdict.state != NLM_ENTRY_REFUSED) return true;
     j->report->verdict.reason[sizeof j->report->verdict.reason - 1] = '\0';
@@ -152,12 +160,45 @@ static bool fork_and_vet(job *j, uint32_t timeout_ms, nlm_verdict *verdict) {
     return is_good;
 }
 
+static bool vet_in_child(job *j, uint32_t timeout_ms, nlm_verdict *verdict) {
+    j->report = mmap(NULL, sizeof *j->report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (j->report == MAP_FAILED) return nlm_refuse(verdict, "it cannot be vetted: %s", strerror(errno));
+    const bool is_good = fork_and_vet(j, timeout_ms, verdict);
+    munmap(j->report, sizeof *j->report);
+    return is_good;
+}
+
 bool nlm_vet_in_child(const char *path, const char *expected_name, const nlm_host_v1 *host, uint32_t timeout_ms,
                       nlm_verdict *verdict) {
-    report *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) return nlm_refuse(verdict, "it cannot be vetted: %s", strerror(errno));
-    job j = {.path = path, .expected_name = expected_name, .host = host, .report = shared};
-    const bool is_good = fork_and_vet(&j, timeout_ms, verdict);
-    munmap(shared, sizeof *shared);
-    return is_good;
+    job j = {.path = path, .expected_name = expected_name, .host = host};
+    return vet_in_child(&j, timeout_ms, verdict);
+}
+
+/* Only what the code alone decides is kept: that it came back, or how it ended its process. An orderly
+ * refusal may be for a dependency that is missing today, and costs little to find again. */
+static void remember(const job *j, const nlm_vet_identity *before, bool is_good, const nlm_verdict *verdict) {
+    nlm_vet_record record = {.identity = *before};
+    nlm_vet_identity now;
+    if (!is_good && !j->has_ended_badly) return;
+    if (!nlm_vet_identify(j->path, &now) || memcmp(&now, before, sizeof now) != 0) return;
+    if (!is_good) snprintf(record.reason, sizeof record.reason, "%.255s", verdict->reason);
+    nlm_vet_cache_store(&record);
+}
+
+bool nlm_vet_isolated(const char *path, const char *expected_name, const nlm_host_v1 *host, uint32_t timeout_ms,
+                      nlm_verdict *verdict) {
+    nlm_vet_identity identity;
+    nlm_vet_record known;
+    job j = {.path = path, .expected_name = expected_name, .host = host};
+    if (!nlm_vet_identify(path, &identity))
+        return nlm_refuse(verdict, "%s cannot be found: %s", path, strerror(errno));
+    if (!nlm_vet_cache_find(&identity, &known)) {
+        const bool is_good = vet_in_child(&j, timeout_ms, verdict);
+        remember(&j, &identity, is_good, verdict);
+        return is_good;
+    }
+    if (!known.reason[0]) return true;
+    char cache[PATH_MAX];
+    return nlm_refuse(verdict, "%s; so it was found before: to have it vetted again remove %.200s", known.reason,
+                      nlm_vet_cache_path(cache) ? cache : "the cache of verdicts");
 }

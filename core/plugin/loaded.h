@@ -56,6 +56,11 @@ bool nlm_vet(const char *path, const char *expected_name, const nlm_host_v1 *hos
 bool nlm_vet_in_child(const char *path, const char *expected_name, const nlm_host_v1 *host, uint32_t timeout_ms,
                       nlm_verdict *verdict);
 
+/* As nlm_vet_in_child, unless an earlier run has found that this file can be loaded, or how it ends the
+ * process (vet_cache.h). */
+bool nlm_vet_isolated(const char *path, const char *expected_name, const nlm_host_v1 *host, uint32_t timeout_ms,
+                      nlm_verdict *verdict);
+
 /* Opens a device of a plugin; see nlm_plugins_open. */
 nlm_status nlm_device_open(nlm_plugin *plugin, uint32_t ordinal, const char *const *options, nlm_device **out,
                            nlm_error *err);

@@ -75,7 +75,7 @@ static bool load(nlm_candidate *candidate, const char *path, bool is_named, nlm_
     nlm_plugin *plugin = candidate->plugin;
     const nlm_host_v1 *host = nlm_host_table(plugin->host);
     const char *name = expected_name(candidate, is_named);
-    if (entry->isolate && !nlm_vet_in_child(path, name, host, VET_TIMEOUT_MS, verdict)) return false;
+    if (entry->isolate && !nlm_vet_isolated(path, name, host, VET_TIMEOUT_MS, verdict)) return false;
     nlm_vetted vetted;
     volatile nlm_vet_stage stage = NLM_VET_LOAD;
     if (!nlm_vet(path, name, host, &stage, &vetted, verdict)) return false;

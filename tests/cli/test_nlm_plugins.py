@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 
 BIN = Path(os.environ["NLM_BIN"])
@@ -52,6 +53,9 @@ class NlmPlugins(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name).resolve()
         self.registry = self.write(ENTRIES)
+        cache = unittest.mock.patch.dict(os.environ, XDG_CACHE_HOME=str(self.folder / "cache"))
+        cache.start()
+        self.addCleanup(cache.stop)
 
     def write(self, text, name="plugins.toml"):
         path = self.folder / name
@@ -155,6 +159,19 @@ class NlmPlugins(unittest.TestCase):
             self.skipTest("this file system does not take set-uid")
         result = subprocess.run([program, "--json"], env=env, capture_output=True, text=True)
         self.assertNotIn(str(self.registry), result.stdout + result.stderr)
+
+        # Nor does it believe or keep verdicts where the environment says; the same program does for its user.
+        cache = self.folder / "user-cache"
+        cache.mkdir(mode=0o700)
+        os.chown(cache, 65534, 65534)
+        env = {"XDG_CACHE_HOME": str(cache), "HOME": str(cache)}
+        entry = '[[plugin]]\nname = "fast"\nlibrary = "fast.so"\nisolate = true\n'
+        command = [program, "--json", "--registry", self.write(entry, "isolated.toml")]
+        listed = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+        self.assertEqual(json.loads(listed)["plugins"][0]["state"], "ready", listed)
+        self.assertEqual(list(cache.iterdir()), [])
+        subprocess.run(command, env=env, capture_output=True, check=True, user=65534)
+        self.assertEqual(list(cache.rglob("plugin-*")), [cache / "nlm/plugin-verdicts"])
 
     def test_sha256_of_an_entry_is_checked(self):
         digest = hashlib.sha256((self.folder / "good.so").read_bytes()).hexdigest()

@@ -68,6 +68,8 @@ static void plugins_survive_isolated_ones_that_crash_or_exit(void) {
         {"probe_exits", "ended its process with exit status 3 while in its probe"},
         {"probe_prints", "prints to standard output"},
         {"load_crashes", "ended its process with SIGILL while being loaded"},
+        {"probe_leaves_thread", "leaves 1 thread running; a plugin starts none of its own"},
+        {"probe_leaves_descriptor", "open (/proc/"},
     };
     plugin_folder folder;
     folder_create(&folder);
