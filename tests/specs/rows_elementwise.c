@@ -66,6 +66,7 @@ const char *const spec_softmax_rows[] = {
     "R=5,N=63,data=wide",
     "R=5,N=63,data=huge,factor=0.01",
     "R=6,N=40,data=masked",
+    "R=530,N=9",
     "R=3,N=4099",
     REFUSALS("R=2,N=8"),
     NULL,

@@ -131,6 +131,13 @@ static bool place_all(stage *s, const conform_images *images) {
     return true;
 }
 
+/* Memory that an op may use but not rely on: bytes 0xFF, NaN as numbers. */
+static bool place_spare(guard_block *block, const char *name, uint64_t bytes, bool at_start) {
+    if (!guard_alloc(block, name, bytes, 64, at_start)) return false;
+    memset(block->data, 0xFF, bytes);
+    return true;
+}
+
 /* Asks for what is really going to run, and gives exactly the memory that is asked for. */
 static bool prepare_call(stage *s, conform_call *call, conform_outcome *outcome, conform_result *result) {
     const nlm_device *device = s->device;
@@ -143,12 +150,12 @@ static bool prepare_call(stage *s, conform_call *call, conform_outcome *outcome,
     *call = (conform_call){.device = device, .op = s->in->c.op, .args = &s->args, .live_rows = s->live};
     guard_block *block = &s->blocks[NLM_OP_MAX_FIELDS];
     if (caps.workspace_bytes) {
-        if (!guard_alloc(block, "the workspace", caps.workspace_bytes, 64, s->plan->at_start)) return false;
+        if (!place_spare(block, "the workspace", caps.workspace_bytes, s->plan->at_start)) return false;
         call->workspace = block->data;
         call->workspace_bytes = caps.workspace_bytes;
     }
     for (uint32_t i = 0; caps.scratch_bytes && i < s->plan->nth; i++) {
-        if (!guard_alloc(++block, "a worker's scratch", caps.scratch_bytes, 64, s->plan->at_start)) return false;
+        if (!place_spare(++block, "a worker's scratch", caps.scratch_bytes, s->plan->at_start)) return false;
         call->scratch[i] = block->data;
         call->scratch_bytes = caps.scratch_bytes;
     }
