@@ -305,7 +305,8 @@ static bool run_trial(trial *t, const conform_options *options) {
     if (t->in.c.refuse != SPEC_REFUSE_nothing) return check_refusal(t);
     if (!prepare_images(t)) return false;
     if (t->in.c.bad != SPEC_BAD_none) return run_bad(t);
-    return run_whole(t, options->is_strict) && run_parts(t);
+    if (!run_whole(t, options->is_strict) || !run_parts(t)) return false;
+    return conform_check_decomposition(t->pools, t->device, &t->in, &t->first, options->is_strict, t->result);
 }
 
 void conform_run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,

@@ -35,6 +35,8 @@ typedef struct conform_result {
     conform_verdict verdict;
     double error;       /* the greatest error, as a part of what is allowed */
     double nmse;        /* squared error over squared expected magnitude */
+    bool has_parts;     /* a fused op was compared with the ops it stands for */
+    double from_parts;  /* their greatest difference, as a part of what is allowed; 0: equal bits */
     char message[1024]; /* why it failed, or is not supported */
 } conform_result;
 
@@ -112,6 +114,15 @@ bool conform_place_and_run(conform_pools *pools, const nlm_device *device, spec_
 /* ---- judge.c: is it right ---- */
 
 bool conform_judge(spec_instance *in, const conform_images *images, bool is_strict, conform_result *result);
+
+/* ---- decompose.c: a fused op beside its parts ---- */
+
+/* Runs the ops that a fused op stands for on the device and compares what they give with `first`, what the
+ * fused op gave: equal bits, or a difference within the bound that each has to the true value, which allows
+ * the fused op to keep what the parts round in between. Nothing to compare (true): the op is not a fused
+ * one, or the device does not take a part of it. */
+bool conform_check_decomposition(conform_pools *pools, const nlm_device *device, spec_instance *in,
+                                 const conform_images *first, bool is_strict, conform_result *result);
 
 /* ---- case.c: everything about one case ---- */
 

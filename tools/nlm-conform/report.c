@@ -6,7 +6,8 @@
 
 typedef struct tally {
     size_t counts[CONFORM_VERDICTS];
-    double error, nmse;
+    double error, nmse, from_parts;
+    bool has_parts;
     const char *reason; /* of the first case that is not supported or not offered */
 } tally;
 
@@ -25,6 +26,8 @@ static void add(tally *sums, const conform_case *c) {
     sums->counts[c->result.verdict]++;
     sums->error = fmax(sums->error, c->result.error);
     sums->nmse = fmax(sums->nmse, c->result.nmse);
+    sums->has_parts = sums->has_parts || c->result.has_parts;
+    sums->from_parts = fmax(sums->from_parts, c->result.from_parts);
     if (is_absent && !sums->reason) sums->reason = c->result.message;
 }
 
@@ -73,6 +76,8 @@ static const char *level_verdict(const conform_options *options, const conform_c
 static void print_row(const char *row, const tally *sums) {
     printf("%-20s %5zu   %5zu        %5zu  %13.3f  %8.1e", row, sums->counts[CONFORM_PASSED], failures(sums),
            sums->counts[CONFORM_UNSUPPORTED], sums->error, sums->nmse);
+    if (sums->has_parts && sums->from_parts == 0) printf("  equals its parts");
+    if (sums->from_parts > 0) printf("  off its parts by %.3f of what is allowed", sums->from_parts);
     if (sums->reason) printf("  %s: %s", sums->counts[CONFORM_NOT_OFFERED] ? "not offered" : "not", sums->reason);
     putchar('\n');
 }
