@@ -41,12 +41,12 @@ typedef struct conform_result {
 } conform_result;
 
 /* What runs a case: a rule in a process of its own, the others on the opened device. */
-typedef enum conform_kind { CONFORM_RULE, CONFORM_OP } conform_kind;
+typedef enum conform_kind { CONFORM_RULE, CONFORM_OP, CONFORM_MODEL, CONFORM_CAPTURED } conform_kind;
 
 /* A case of the run, and in the shared memory of parent and child what became of it. */
 typedef struct conform_case {
     char name[SPEC_NAME_BYTES]; /* "ROW/..." */
-    const char *row;            /* of the table: an op's name, "abi" */
+    const char *row;            /* of the table: an op's name, "abi", "models" */
     conform_kind kind;
     int level;
     conform_result result;
@@ -81,6 +81,8 @@ typedef struct conform_call {
     uint64_t scratch_bytes;
 } conform_call;
 
+/* The pool of that many threads, 1 to CONFORM_THREADS. */
+nlm_status conform_pool(conform_pools *pools, uint32_t threads, nlm_pool **out, nlm_error *err);
 /* The status of the op: that of the first worker to fail, with its sentence. */
 nlm_status conform_drive(conform_pools *pools, const conform_call *call, uint32_t nth, nlm_error *err);
 
@@ -128,6 +130,15 @@ bool conform_check_decomposition(conform_pools *pools, const nlm_device *device,
 
 void conform_run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
                       const char *name, conform_result *result);
+
+/* ---- models.c: whole models ---- */
+
+typedef void (*conform_visit_fn)(void *user, const char *name);
+void conform_for_each_model(conform_visit_fn visit, void *user);
+void conform_run_model(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                       const char *name, conform_result *result);
+/* Whether a captured graph, replayed, gives what an eager run gives. */
+void conform_run_captured(const nlm_device *device, conform_result *result);
 
 /* ---- abi_rules.c: level 0 ---- */
 

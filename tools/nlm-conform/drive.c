@@ -58,12 +58,19 @@ static void work(void *user, uint32_t ith, uint32_t nth) {
     nlm_pool_break(d->pool);
 }
 
-nlm_status conform_drive(conform_pools *pools, const conform_call *call, uint32_t nth, nlm_error *err) {
-    if (!pools->pools[nth]) {
-        const nlm_pool_options options = {.threads = nth, .is_unbound = true};
-        NLM_TRY(nlm_pool_create(&options, &pools->pools[nth], err));
+nlm_status conform_pool(conform_pools *pools, uint32_t threads, nlm_pool **out, nlm_error *err) {
+    if (!pools->pools[threads]) {
+        const nlm_pool_options options = {.threads = threads, .is_unbound = true};
+        NLM_TRY(nlm_pool_create(&options, &pools->pools[threads], err));
     }
-    drive d = {.call = call, .pool = pools->pools[nth]};
+    *out = pools->pools[threads];
+    return NLM_OK;
+}
+
+nlm_status conform_drive(conform_pools *pools, const conform_call *call, uint32_t nth, nlm_error *err) {
+    nlm_pool *pool;
+    NLM_TRY(conform_pool(pools, nth, &pool, err));
+    drive d = {.call = call, .pool = pool};
     for (uint32_t i = 0; i < nth; i++) d.errors[i] = (nlm_error)NLM_ERROR_INIT;
     nlm_pool_run(d.pool, work, &d);
     const int failed = atomic_load(&d.first_failure);

@@ -41,6 +41,15 @@ static int check_rule(const conform_options *options, board *b, size_t at) {
     return CHILD_RULE_DONE;
 }
 
+static void run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                     conform_case *c) {
+    switch (c->kind) {
+        case CONFORM_MODEL: conform_run_model(pools, device, options, c->name, &c->result); break;
+        case CONFORM_CAPTURED: conform_run_captured(device, &c->result); break;
+        default: conform_run_case(pools, device, options, c->name, &c->result); break;
+    }
+}
+
 static int run_on_device(const conform_options *options, board *b, size_t count) {
     nlm_plugins *plugins;
     nlm_device *device;
@@ -54,7 +63,7 @@ static int run_on_device(const conform_options *options, board *b, size_t count)
     }
     for (size_t i = atomic_load(&b->next); i < count; i++) {
         b->message = b->cases[i].result.message;
-        conform_run_case(&pools, device, options, b->cases[i].name, &b->cases[i].result);
+        run_case(&pools, device, options, &b->cases[i]);
         atomic_store(&b->next, i + 1);
     }
     for (uint32_t i = 1; i <= CONFORM_THREADS; i++) {
