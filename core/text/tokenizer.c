@@ -235,5 +235,5 @@ bool nlm_tokenizer_is_end(const nlm_tokenizer *tokenizer, int32_t id) {
 }
 
 int32_t nlm_tokenizer_find(const nlm_tokenizer *tokenizer, const char *piece, size_t length) {
-    return nlm_piece_map_find(&tokenizer->vocab.by_text, piece, length);
+    return nlm_vocab_find(&tokenizer->vocab, piece, length);
 }

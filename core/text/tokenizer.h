@@ -66,7 +66,7 @@ int32_t nlm_tokenizer_eos(const nlm_tokenizer *tokenizer);
 bool nlm_tokenizer_adds_bos(const nlm_tokenizer *tokenizer);
 /* Ends a generation: EOS, EOT, <|im_end|>, <|eot_id|> and what the metadata names so. */
 bool nlm_tokenizer_is_end(const nlm_tokenizer *tokenizer, int32_t id);
-/* The id whose vocabulary entry is exactly this text, or -1. */
+/* The id whose vocabulary entry is exactly this text, or -1. Looks at all entries. */
 int32_t nlm_tokenizer_find(const nlm_tokenizer *tokenizer, const char *piece, size_t length);
 
 #endif

@@ -92,17 +92,12 @@ static nlm_status read_texts(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *
     vocab->count = (size_t)tokens->count;
     vocab->texts = nlm_arena_array(&vocab->arena, vocab->count, sizeof *vocab->texts);
     char *block = nlm_arena_alloc(&vocab->arena, total);
-    if (!vocab->texts || !block || !nlm_piece_map_reserve(&vocab->by_text, vocab->count)) {
-        return out_of_memory(err, gguf);
-    }
+    if (!vocab->texts || !block) return out_of_memory(err, gguf);
     for (size_t i = 0; i < vocab->count; i++) {
         const nlm_gguf_string text = tokens->strings[i];
         if (text.length) memcpy(block, text.data, (size_t)text.length);
         vocab->texts[i] = (nlm_bytes){block, (uint32_t)text.length};
         block += text.length;
-        if (text.length && !nlm_piece_map_add(&vocab->by_text, vocab->texts[i], (int32_t)i)) {
-            return out_of_memory(err, gguf);
-        }
     }
     return NLM_OK;
 }
@@ -199,10 +194,18 @@ static nlm_status read_flags(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *
     return NLM_OK;
 }
 
+int32_t nlm_vocab_find(const nlm_vocab *vocab, const char *text, size_t length) {
+    for (size_t i = 0; length > 0 && i < vocab->count; i++) {
+        const nlm_bytes *entry = &vocab->texts[i];
+        if (entry->length == length && memcmp(entry->data, text, length) == 0) return (int32_t)i;
+    }
+    return -1;
+}
+
 static void mark_template_tokens(nlm_vocab *vocab) {
     for (size_t i = 0; i < sizeof template_tokens / sizeof *template_tokens; i++) {
         const char *text = template_tokens[i].text;
-        const int32_t id = nlm_piece_map_find(&vocab->by_text, text, strlen(text));
+        const int32_t id = nlm_vocab_find(vocab, text, strlen(text));
         if (id < 0) continue;
         if (vocab->types[id] == NLM_TOKEN_USER_DEFINED) vocab->types[id] = NLM_TOKEN_CONTROL;
         if (vocab->types[id] == NLM_TOKEN_CONTROL && template_tokens[i].is_end) vocab->is_end[id] = 1;
@@ -292,7 +295,6 @@ nlm_status nlm_vocab_read(nlm_vocab *vocab, const nlm_gguf *gguf, bool is_spm, b
 }
 
 void nlm_vocab_release(nlm_vocab *vocab) {
-    nlm_piece_map_release(&vocab->by_text);
     nlm_arena_release(&vocab->arena);
     *vocab = (nlm_vocab){0};
 }

@@ -29,7 +29,6 @@ typedef struct nlm_vocab {
     nlm_bytes *spelled;        /* the bytes they stand for in running text */
     uint8_t *types;            /* nlm_token_type */
     uint8_t *is_end;           /* ends a generation */
-    nlm_piece_map by_text;     /* texts to ids, the first of equals */
     int32_t byte_ids[256];     /* the token that spells one byte, or -1 */
     int32_t bos, eos, unknown; /* -1: none */
     bool adds_bos, adds_eos;
@@ -42,6 +41,8 @@ typedef struct nlm_vocab {
  * expected), OUT_OF_MEMORY. Release the vocabulary after an error too. */
 nlm_status nlm_vocab_read(nlm_vocab *vocab, const nlm_gguf *gguf, bool is_spm, bool adds_bos, nlm_error *err);
 void nlm_vocab_release(nlm_vocab *vocab);
+/* The first entry whose text is exactly this, or -1. Looks at all of them: for a few names at load. */
+int32_t nlm_vocab_find(const nlm_vocab *vocab, const char *text, size_t length);
 
 /* The array of metadata under `key`, NULL when there is none; BAD_FORMAT if it is no array of strings
  * (is_strings) or of numbers. */
