@@ -7,6 +7,11 @@ install(DIRECTORY core/include/nlm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES plugins.toml DESTINATION ${CMAKE_INSTALL_LIBDIR}/nlm)
 install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
 
+# What a backend's author starts from. The program looks for the skeleton in ../share.
+install(PROGRAMS tools/new-backend DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME nlm-new-backend)
+install(DIRECTORY tools/backend-skeleton DESTINATION share/nlm)
+install(FILES docs/writing-a-backend.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+
 set(package_directory ${CMAKE_INSTALL_LIBDIR}/cmake/nlm)
 install(EXPORT nlmTargets NAMESPACE nlm:: DESTINATION ${package_directory})
 file(WRITE ${PROJECT_BINARY_DIR}/nlmConfig.cmake "include(\${CMAKE_CURRENT_LIST_DIR}/nlmTargets.cmake)\n")
