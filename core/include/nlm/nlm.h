@@ -124,7 +124,8 @@ enum { NLM_MODEL_NO_PROMPT_CACHE = 1 /* do not keep prefixes of earlier prompts 
 typedef struct nlm_model_options {
     uint32_t struct_size;
     uint32_t flags;              /* NLM_MODEL_* */
-    uint32_t context_length;     /* tokens a session may hold; 0: what the model was trained for, at most 4096 */
+    uint32_t context_length;     /* tokens a session may hold; 0: what the model was trained for, with a KV
+                                cache at most 4096 */
     uint32_t parallel;           /* sessions at once; 0: 1 */
     const char *kv_type;         /* of the KV cache: "f16", "f32", "q8_0"; NULL: f16 */
     uint64_t prompt_cache_bytes; /* bound of the prompt cache; 0: a quarter of the KV cache, or 64 MiB of states */
