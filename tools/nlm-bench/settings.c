@@ -1,0 +1,167 @@
+#include "nlm-bench/settings.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/str.h"
+#include "tensor/dtype.h"
+
+static settings given;
+
+static const nlm_option options[] = {
+    {"model", 'm', NLM_OPTION_TEXT, "FILE", "the GGUF file to measure", &given.model, 0, 0},
+    {"preset", 0, NLM_OPTION_TEXT, "NAME", "a shape with random weights, made in memory (see below)",
+     &given.preset_name, 0, 0},
+    {"type", 't', NLM_OPTION_TEXT, "TYPE",
+     "of a preset's matrices, and of --micro's: f32 f16 bf16 q8_0 q4_0 ...\n"
+     "(f32); matrices whose rows are no multiple of its block are f16",
+     &given.type, 0, 0},
+    {"prompt", 'p', NLM_OPTION_INT, "N", "tokens of the prefill (512; 0: none)", &given.prompt, 0, 1 << 24},
+    {"gen", 'n', NLM_OPTION_INT, "N", "tokens to decode after it (128; 0: none)", &given.gen, 0, 1 << 24},
+    {"depth", 'd', NLM_OPTION_INT, "N", "tokens the context holds before (0)", &given.depth, 0, 1 << 24},
+    {"batch", 0, NLM_OPTION_INT, "N", "sequences decoded together (1)", &given.batch, 1, 512},
+    {"forward", 0, NLM_OPTION_INT, "N", "measure a forward pass of N tokens of an empty context instead",
+     &given.forward, 1, 1 << 24},
+    {"logits", 0, NLM_OPTION_TEXT, "WHICH", "of --forward: all or last (all)", &given.logits, 0, 0},
+    {"repeat", 'r', NLM_OPTION_INT, "N", "repetitions (5)", &given.repeat, 1, 100000},
+    {"warmup", 'w', NLM_OPTION_INT, "N", "repetitions before that are not counted (1)", &given.warmup, 0, 100000},
+    {"threads", 'j', NLM_OPTION_TEXT, "LIST", "a run for each, as in 1,2,4 (0: one per physical core)",
+     &given.threads_text, 0, 0},
+    {"backend", 'b', NLM_OPTION_TEXT, "NAME", "the backend (the best one here; see nlm-plugins)", &given.backend, 0,
+     0},
+    {"device-id", 0, NLM_OPTION_INT, "N", "which device of the backend (0)", &given.device_id, 0, 1023},
+    {"registry", 0, NLM_OPTION_TEXT, "FILE", "the plugins.toml to find backends in", &given.registry, 0, 0},
+    {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", &given.kv_type, 0, 0},
+    {"micro", 0, NLM_OPTION_FLAG, NULL, "measure single ops through the backend's slots", &given.is_micro, 0, 0},
+    {"sweeps", 0, NLM_OPTION_TEXT, "LIST", "of --micro: gemv,gemm,attention,scan,barrier (all)", &given.sweeps, 0, 0},
+    {"max-mb", 0, NLM_OPTION_INT, "N", "--micro: leave out weights and caches of more than N MB (1024)",
+     &given.max_mb, 1, 1 << 20},
+    {"compare", 0, NLM_OPTION_FLAG, NULL, "print the ratios of two results: --compare A.json B.json",
+     &given.is_compare, 0, 0},
+    {"json", 0, NLM_OPTION_FLAG, NULL, "one JSON object on stdout (several --threads: an array)", &given.is_json, 0,
+     0},
+    {"samples-json", 0, NLM_OPTION_TEXT, "FILE", "also write every sample", &given.samples_path, 0, 0},
+};
+
+const nlm_command nlm_bench_command = {
+    .name = "nlm-bench",
+    .usage = "(--model FILE | --preset NAME | --micro | --compare A.json B.json) [options]",
+    .summary = "Measures how fast a model or a single op runs, and how near that is to the machine's limits.",
+    .details =
+        "A repetition: each of --batch sequences is emptied, given --depth tokens (not timed), then --prompt\n"
+        "tokens (prefill; the logits of the last alone), then all decode --gen tokens together, a given\n"
+        "token a step, without sampling. The time to the first token is the prefill and its sampling, of one\n"
+        "sequence. Between repetitions two probes run on the same threads: reading memory (several streams,\n"
+        "prefetch, huge pages), and f32 multiply-adds in registers. bw_frac and peak_frac are the best\n"
+        "repetition over the best probe: weights as the file has them and the cache up to the context, in\n"
+        "bytes read a second; the matrices' and attention's operations a second. int8 kernels may pass the\n"
+        "f32 peak. Peak memory is read before the probes take theirs.\n"
+        "\n"
+        "Presets\n"
+        "  Llama   small_125m medium_350m large_1.3b (tied, 50304 tokens) tinyllama_1.1b llama_7b\n"
+        "  Mamba   small default medium large (input_dim = d_model) mamba_130m mamba_370m mamba_1.4b\n"
+        "Their weights are random and take their size of memory once: what was packed is freed.\n",
+    .examples =
+        "  nlm-bench --model model.gguf\n"
+        "  nlm-bench --preset tinyllama_1.1b --type q4_0 --prompt 512 --gen 64 --threads 1,2\n"
+        "  nlm-bench --preset default --prompt 0 --gen 2000 --json       # a Mamba step\n"
+        "  nlm-bench --preset small_125m --forward 64 --logits all\n"
+        "  nlm-bench --micro --sweeps gemv,barrier --type q8_0 --json > micro.json\n"
+        "  nlm-bench --compare before.json after.json\n",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .max_operands = 2,
+};
+
+static settings defaults(void) {
+    return (settings){.prompt = 512, .gen = 128, .batch = 1, .repeat = 5, .warmup = 1, .max_mb = 1024};
+}
+
+static int unknown_preset(const char *name) {
+    const char *names[64];
+    size_t count = 0;
+    while (count < nlm_preset_count() && count < 64) {
+        names[count] = nlm_preset_at(count)->name;
+        count++;
+    }
+    const char *nearest = nlm_nearest(name, names, count);
+    if (nearest) {
+        return nlm_tell_usage(&nlm_bench_command, "--preset: there is no '%s'; did you mean '%s'?", name, nearest);
+    }
+    return nlm_tell_usage(&nlm_bench_command, "--preset: there is no '%s'; --help lists them", name);
+}
+
+static int derive_type(settings *s) {
+    s->dtype = NLM_F32;
+    if (!s->type) return NLM_OPTIONS_GO_ON;
+    if (s->model) return nlm_tell_usage(&nlm_bench_command, "--type is for --preset and --micro; a file has its own");
+    const nlm_dtype_info *info = nlm_dtype_from_name(s->type);
+    if (!info || info->dtype == NLM_I32) {
+        return nlm_tell_usage(&nlm_bench_command, "--type: '%s' is no type of weights", s->type);
+    }
+    s->dtype = info->dtype;
+    return NLM_OPTIONS_GO_ON;
+}
+
+static int derive_threads(settings *s) {
+    const char *at = s->threads_text ? s->threads_text : "0";
+    for (;;) {
+        char *end = NULL;
+        const long value = strtol(at, &end, 10);
+        const bool is_digit = *at >= '0' && *at <= '9';
+        if (!is_digit || value > 1024 || (*end && *end != ',') || s->n_threads == SETTINGS_THREADS_MAX) {
+            return nlm_tell_usage(&nlm_bench_command, "--threads: '%s' is no list of up to %d numbers from 0 to 1024",
+                                  s->threads_text, SETTINGS_THREADS_MAX);
+        }
+        s->threads[s->n_threads++] = (uint32_t)value;
+        if (!*end) return NLM_OPTIONS_GO_ON;
+        at = end + 1;
+    }
+}
+
+static int derive_logits(settings *s) {
+    if (s->logits && !s->forward) return nlm_tell_usage(&nlm_bench_command, "--logits is for --forward");
+    const char *which = s->logits ? s->logits : "all";
+    s->has_all_logits = strcmp(which, "all") == 0;
+    if (s->has_all_logits || strcmp(which, "last") == 0) return NLM_OPTIONS_GO_ON;
+    return nlm_tell_usage(&nlm_bench_command, "--logits: '%s' is neither 'all' nor 'last'", which);
+}
+
+static int check(settings *s, int n_operands) {
+    const int n_modes = !!s->model + !!s->preset_name + s->is_micro + s->is_compare;
+    if (n_modes != 1) {
+        return nlm_tell_usage(&nlm_bench_command, "give one of --model, --preset, --micro and --compare");
+    }
+    if (n_operands != (s->is_compare ? 2 : 0)) {
+        return nlm_tell_usage(&nlm_bench_command, s->is_compare ? "--compare needs two files, A.json and B.json"
+                                                                : "only --compare takes operands");
+    }
+    if (!s->prompt && !s->gen && !s->forward) {
+        return nlm_tell_usage(&nlm_bench_command, "nothing to measure: --prompt 0 and --gen 0");
+    }
+    if (s->preset_name) {
+        s->preset = nlm_preset_find(s->preset_name);
+        if (!s->preset) return unknown_preset(s->preset_name);
+    }
+    int code = derive_type(s);
+    if (code == NLM_OPTIONS_GO_ON) code = derive_threads(s);
+    return code == NLM_OPTIONS_GO_ON ? derive_logits(s) : code;
+}
+
+int settings_read(int argc, char **argv, int *out_first, settings *out) {
+    given = defaults();
+    int code = nlm_options_parse(&nlm_bench_command, argc, argv, out_first);
+    if (code == NLM_OPTIONS_GO_ON) code = check(&given, argc - *out_first);
+    *out = given;
+    return code;
+}
+
+nlm_status settings_open_engine(const settings *set, uint32_t threads, nlm_engine **out, nlm_error *err) {
+    const nlm_engine_options engine_options = {.struct_size = sizeof engine_options,
+                                               .flags = NLM_ENGINE_BIND_CALLER,
+                                               .backend = set->backend,
+                                               .device_id = (int32_t)set->device_id,
+                                               .threads = threads,
+                                               .registry = set->registry};
+    return nlm_engine_create(&engine_options, out, err);
+}

@@ -1,0 +1,2 @@
+# --compare reads what --json wrote.
+target_link_libraries(nlm-bench PRIVATE PkgConfig::CJSON)
