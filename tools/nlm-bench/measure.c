@@ -168,8 +168,9 @@ static nlm_status warm_up(bench *b, nlm_error *err) {
     return NLM_OK;
 }
 
-static void run_probes(bench *b, probe *p) {
+static void run_probes(const bench *b, const probe *p) {
     samples_add(&b->out->series[RUN_READ_GB_S], probe_read_gb_s(p));
+    samples_add(&b->out->series[RUN_READ_SAME_GB_S], probe_read_same_gb_s(p, b->out->step_bytes));
     samples_add(&b->out->series[RUN_F32_GFLOP_S], probe_f32_gflop_s(p));
 }
 
@@ -179,7 +180,7 @@ static nlm_status repeat(bench *b, nlm_error *err) {
     b->is_counted = true;
     nlm_status status = repetition(b, err);
     b->out->rss_peak_bytes = nlm_rss_peak_bytes();
-    if (status == NLM_OK) status = probe_open(&p, b->engine->pool, err);
+    if (status == NLM_OK) status = probe_open(&p, b->engine->pool, (uint64_t)b->set->probe_mb << 20, err);
     if (status == NLM_OK) run_probes(b, &p);
     for (int64_t i = 1; status == NLM_OK && i < b->set->repeat; i++) {
         status = repetition(b, err);
@@ -187,6 +188,10 @@ static nlm_status repeat(bench *b, nlm_error *err) {
     }
     if (p.kernels) snprintf(b->out->probe_isa, sizeof b->out->probe_isa, "%s", p.kernels->isa);
     probe_close(&p);
+    const bool is_forward = b->set->forward > 0;
+    const double sequences = (double)(b->set->batch * b->set->repeat);
+    b->out->prefill_joules = is_forward ? NAN : b->prefill_joules / (sequences * (double)b->set->prompt);
+    b->out->decode_joules = is_forward ? NAN : b->decode_joules / (sequences * (double)b->set->gen);
     return status;
 }
 
@@ -205,7 +210,7 @@ static nlm_status describe(const bench *b, nlm_error *err) {
     out->load_seconds = model.load_seconds;
     const settings *set = b->set;
     const nlm_dtype_info *kv = nlm_dtype_from_name(set->kv_type ? set->kv_type : "f16");
-    const work w = work_of(b->model, kv ? kv->dtype : NLM_F16);
+    const work w = work_of(b->model, set->preset ? &set->dtype : NULL, kv ? kv->dtype : NLM_F16);
     const uint64_t batch = (uint64_t)set->batch, prompt = (uint64_t)set->prompt, depth = (uint64_t)set->depth;
     const uint64_t n = (uint64_t)set->forward;
     out->parameters = w.parameters;
@@ -215,9 +220,6 @@ static nlm_status describe(const bench *b, nlm_error *err) {
     out->step_bytes = work_step_bytes(&w, batch, depth + prompt + (uint64_t)set->gen / 2);
     out->prefill_flop = (double)batch * work_prefill_flop(&w, prompt, depth, 1);
     out->forward_flop = (double)batch * work_prefill_flop(&w, n, 0, set->has_all_logits ? n : 1);
-    const double tokens = (double)(set->batch * set->repeat);
-    out->prefill_joules = b->prefill_joules / (tokens * (double)set->prompt);
-    out->decode_joules = b->decode_joules / (tokens * (double)set->gen);
     return NLM_OK;
 }
 
@@ -238,8 +240,8 @@ nlm_status run_measure(const settings *set, uint32_t threads, run_result *out, n
     if (status == NLM_OK) status = open_sessions(&b, err);
     energy_open(&b.meter);
     if (status == NLM_OK) status = warm_up(&b, err);
-    if (status == NLM_OK) status = repeat(&b, err);
     if (status == NLM_OK) status = describe(&b, err);
+    if (status == NLM_OK) status = repeat(&b, err);
     release(&b);
     return status;
 }

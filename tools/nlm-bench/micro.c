@@ -227,7 +227,7 @@ nlm_status micro_run(const settings *set, nlm_engine *engine, nlm_json *json, do
     sweep s = {.set = set, .engine = engine, .json = json};
     s.values = calloc((size_t)set->repeat, sizeof *s.values);
     if (!s.values) return nlm_fail(err, NLM_OUT_OF_MEMORY, "micro", "no memory for %" PRId64 " samples", set->repeat);
-    nlm_status status = probe_open(&s.probe, engine->pool, err);
+    nlm_status status = probe_open(&s.probe, engine->pool, (uint64_t)set->probe_mb << 20, err);
     if (status == NLM_OK) status = run_sweeps(&s, err);
     probe_close(&s.probe);
     free(s.values);

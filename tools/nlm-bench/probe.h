@@ -13,12 +13,15 @@ typedef struct probe {
     size_t bytes;
 } probe;
 
-/* Each thread writes its part of the buffer first. Errors OUT_OF_MEMORY. */
-nlm_status probe_open(probe *p, nlm_pool *pool, nlm_error *err);
+/* A buffer of `bytes` (0: four times the last cache, 128 MiB to 1 GiB), each thread's part written by it first.
+ * Errors   OUT_OF_MEMORY. */
+nlm_status probe_open(probe *p, nlm_pool *pool, uint64_t bytes, nlm_error *err);
 void probe_close(probe *p);
 
-/* The best of a few passes. */
-double probe_read_gb_s(probe *p);
-double probe_f32_gflop_s(probe *p);
+/* The best of a few passes: over the whole buffer; over as many bytes as something else reads, at most the
+ * buffer and at least 1 MiB, which a cache may hold; in registers. */
+double probe_read_gb_s(const probe *p);
+double probe_read_same_gb_s(const probe *p, uint64_t bytes);
+double probe_f32_gflop_s(const probe *p);
 
 #endif

@@ -10,8 +10,8 @@
 
 typedef struct derived {
     stats of[RUN_N_SERIES];
-    double decode_gb_s, prefill_gflop_s, forward_gflop_s; /* of the best repetition */
-    double bw_frac, prefill_peak_frac, forward_peak_frac; /* best over best probe */
+    double decode_gb_s, prefill_gflop_s, forward_gflop_s;             /* of the best repetition */
+    double bw_frac, cache_frac, prefill_peak_frac, forward_peak_frac; /* best over best probe */
 } derived;
 
 static derived derive(const settings *set, const run_result *r) {
@@ -23,6 +23,7 @@ static derived derive(const settings *set, const run_result *r) {
     d.prefill_gflop_s = prefills_s * r->prefill_flop * 1e-9;
     d.forward_gflop_s = r->forward_flop * 1e-6 / d.of[RUN_FORWARD_MS].min;
     d.bw_frac = d.decode_gb_s / d.of[RUN_READ_GB_S].max;
+    d.cache_frac = d.decode_gb_s / d.of[RUN_READ_SAME_GB_S].max;
     d.prefill_peak_frac = d.prefill_gflop_s / d.of[RUN_F32_GFLOP_S].max;
     d.forward_peak_frac = d.forward_gflop_s / d.of[RUN_F32_GFLOP_S].max;
     return d;
@@ -71,7 +72,8 @@ static void print_work(const settings *set, const derived *d) {
     }
     if (!set->gen) return;
     print_rates("decode", "tok/s", &d->of[RUN_DECODE_TOK_S]);
-    printf("          best %.4g GB/s, %.3f of the read bandwidth\n", d->decode_gb_s, d->bw_frac);
+    printf("          best %.4g GB/s, %.3f of the read bandwidth (%.3f of reading as much again and again)\n",
+           d->decode_gb_s, d->bw_frac, d->cache_frac);
     print_rates("step", "us", &d->of[RUN_STEP_US]);
 }
 
@@ -158,6 +160,7 @@ void report_json(const settings *set, const run_result *r, nlm_json *json) {
     nlm_json_u64(json, "bytes_per_step", r->step_bytes);
     nlm_json_f64(json, "gb_s", d.decode_gb_s);
     nlm_json_f64(json, "bw_frac", d.bw_frac);
+    nlm_json_f64(json, "cache_frac", d.cache_frac);
     nlm_json_f64(json, "joules_per_token", r->decode_joules);
     nlm_json_end(json);
     nlm_json_begin_object(json, "step");
@@ -168,6 +171,7 @@ void report_json(const settings *set, const run_result *r, nlm_json *json) {
     nlm_json_u64(json, "rss_peak_bytes", r->rss_peak_bytes);
     nlm_json_begin_object(json, "probe");
     nlm_json_f64(json, "read_gb_s", d.of[RUN_READ_GB_S].max);
+    nlm_json_f64(json, "read_same_size_gb_s", d.of[RUN_READ_SAME_GB_S].max);
     nlm_json_f64(json, "f32_gflop_s", d.of[RUN_F32_GFLOP_S].max);
     nlm_json_string(json, "isa", r->probe_isa);
     nlm_json_end(json);

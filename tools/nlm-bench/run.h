@@ -6,13 +6,14 @@
 #include "nlm-bench/stats.h"
 
 /* X(NAME, name in --samples-json, samples a repetition: 1, or gen for one a step) */
-#define RUN_SERIES(X)                    \
-    X(PREFILL_TOK_S, "prefill_tok_s", 1) \
-    X(DECODE_TOK_S, "decode_tok_s", 1)   \
-    X(STEP_US, "step_us", gen)           \
-    X(TTFT_MS, "ttft_ms", 1)             \
-    X(FORWARD_MS, "forward_ms", 1)       \
-    X(READ_GB_S, "probe_read_gb_s", 1)   \
+#define RUN_SERIES(X)                                 \
+    X(PREFILL_TOK_S, "prefill_tok_s", 1)              \
+    X(DECODE_TOK_S, "decode_tok_s", 1)                \
+    X(STEP_US, "step_us", gen)                        \
+    X(TTFT_MS, "ttft_ms", 1)                          \
+    X(FORWARD_MS, "forward_ms", 1)                    \
+    X(READ_GB_S, "probe_read_gb_s", 1)                \
+    X(READ_SAME_GB_S, "probe_read_same_size_gb_s", 1) \
     X(F32_GFLOP_S, "probe_f32_gflop_s", 1)
 
 enum {

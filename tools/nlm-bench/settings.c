@@ -36,6 +36,8 @@ static const nlm_option options[] = {
     {"sweeps", 0, NLM_OPTION_TEXT, "LIST", "of --micro: gemv,gemm,attention,scan,barrier (all)", &given.sweeps, 0, 0},
     {"max-mb", 0, NLM_OPTION_INT, "N", "--micro: leave out weights and caches of more than N MB (1024)",
      &given.max_mb, 1, 1 << 20},
+    {"probe-mb", 0, NLM_OPTION_INT, "N",
+     "what the probe of the memory reads (four times the last cache, 128 to\n1024)", &given.probe_mb, 1, 1 << 20},
     {"compare", 0, NLM_OPTION_FLAG, NULL, "print the ratios of two results: --compare A.json B.json",
      &given.is_compare, 0, 0},
     {"json", 0, NLM_OPTION_FLAG, NULL, "one JSON object on stdout (several --threads: an array)", &given.is_json, 0,
@@ -55,7 +57,8 @@ const nlm_command nlm_bench_command = {
         "prefetch, huge pages), and f32 multiply-adds in registers. bw_frac and peak_frac are the best\n"
         "repetition over the best probe: weights as the file has them and the cache up to the context, in\n"
         "bytes read a second; the matrices' and attention's operations a second. int8 kernels may pass the\n"
-        "f32 peak. Peak memory is read before the probes take theirs.\n"
+        "f32 peak, and a model that the caches hold the memory's bandwidth: cache_frac compares it with reading\n"
+        "as many bytes again and again. Peak memory is read before the probes take theirs.\n"
         "\n"
         "Presets\n"
         "  Llama   small_125m medium_350m large_1.3b (tied, 50304 tokens) tinyllama_1.1b llama_7b\n"

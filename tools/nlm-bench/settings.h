@@ -12,7 +12,7 @@
 typedef struct settings {
     const char *model, *preset_name, *type, *logits, *threads_text;
     const char *backend, *registry, *kv_type, *samples_path, *sweeps;
-    int64_t prompt, gen, depth, batch, repeat, warmup, forward, device_id, max_mb;
+    int64_t prompt, gen, depth, batch, repeat, warmup, forward, device_id, max_mb, probe_mb;
     bool is_json, is_micro, is_compare;
     /* derived */
     const nlm_preset *preset; /* NULL: --model */

@@ -18,36 +18,43 @@ static uint64_t elements(const nlm_gguf_tensor *t) {
     return product;
 }
 
-/* A matrix that every token is multiplied with. */
-static bool is_product(const nlm_gguf_tensor *t) {
-    return t->n_dims == 2 && !is_named(t, "token_embd.weight") && !is_named(t, "output.weight") &&
-           !is_part(t, "ssm_conv1d") && !is_part(t, "ssm_a");
+/* What may be quantised. */
+static bool is_matrix(const nlm_gguf_tensor *t) {
+    return t->n_dims == 2 && !is_part(t, "ssm_conv1d") && !is_part(t, "ssm_a");
 }
 
-/* Products of another type than the largest one. */
-static uint32_t count_others(const nlm_gguf *gguf) {
-    const nlm_gguf_tensor *largest = NULL;
-    const size_t count = nlm_gguf_tensor_count(gguf);
-    for (size_t i = 0; i < count; i++) {
-        const nlm_gguf_tensor *t = nlm_gguf_tensor_at(gguf, i);
-        if (is_product(t) && (!largest || elements(t) > elements(largest))) largest = t;
-    }
+/* A matrix that every token is multiplied with. */
+static bool is_product(const nlm_gguf_tensor *t) {
+    return is_matrix(t) && !is_named(t, "token_embd.weight") && !is_named(t, "output.weight");
+}
+
+static uint32_t count_others(const nlm_gguf *gguf, nlm_dtype dtype) {
     uint32_t others = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) {
         const nlm_gguf_tensor *t = nlm_gguf_tensor_at(gguf, i);
-        if (is_product(t) && t->type != largest->type) others++;
+        if (is_matrix(t) && t->tensor.dtype != dtype) others++;
     }
     return others;
 }
 
-work work_of(const nlm_model *model, nlm_dtype kv_dtype) {
+/* The type of the largest matrix. */
+static nlm_dtype main_type(const nlm_gguf *gguf) {
+    const nlm_gguf_tensor *largest = NULL;
+    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) {
+        const nlm_gguf_tensor *t = nlm_gguf_tensor_at(gguf, i);
+        if (is_product(t) && (!largest || elements(t) > elements(largest))) largest = t;
+    }
+    return largest ? largest->tensor.dtype : NLM_F32;
+}
+
+work work_of(const nlm_model *model, const nlm_dtype *dtype, nlm_dtype kv_dtype) {
     const nlm_gguf *gguf = nlm_model_gguf(model);
     const nlm_hparams *h = nlm_model_hparams(model);
     const uint64_t layers = (uint64_t)h->n_layer;
     work w = {.weight_bytes = nlm_model_weight_bytes_per_token(model),
               .window = h->sliding_window,
               .logits_flop = 2 * (uint64_t)h->n_vocab * (uint64_t)h->n_embd,
-              .n_other_matrices = count_others(gguf)};
+              .n_other_matrices = count_others(gguf, dtype ? *dtype : main_type(gguf))};
     for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) {
         const nlm_gguf_tensor *t = nlm_gguf_tensor_at(gguf, i);
         w.parameters += elements(t);

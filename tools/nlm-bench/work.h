@@ -13,10 +13,11 @@ typedef struct work {
     uint64_t pair_flop;        /* attention, a pair of query and key, all layers */
     int32_t window;            /* positions attention looks back, 0: all */
     uint64_t parameters;       /* elements of all tensors */
-    uint32_t n_other_matrices; /* matrices of another type than most */
+    uint32_t n_other_matrices; /* matrices of another type */
 } work;
 
-work work_of(const nlm_model *model, nlm_dtype kv_dtype);
+/* dtype: what the matrices should be of; NULL: the largest one's type. */
+work work_of(const nlm_model *model, const nlm_dtype *dtype, nlm_dtype kv_dtype);
 
 /* Of a step that decodes one token for each of n_seqs sequences that hold n_context before. */
 uint64_t work_step_bytes(const work *w, uint64_t n_seqs, uint64_t n_context);

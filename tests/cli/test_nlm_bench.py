@@ -1,0 +1,215 @@
+"""nlm-bench as a user runs it: what it prints, its JSON, comparisons and failures. No time is judged."""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+PROGRAM = Path(os.environ["NLM_BIN"]) / "nlm-bench"
+MODELS = Path(os.environ["NLM_SOURCE"]) / "tests/data/models"
+LLAMA = MODELS / "llama-gqa-f32.gguf"
+MAMBA = MODELS / "mamba-f32.gguf"
+
+QUICK = ("--prompt", 6, "--gen", 3, "--repeat", 2, "--threads", 1, "--probe-mb", 2)
+STATISTICS = {"count", "median", "min", "max", "p50", "p95", "p99"}
+
+
+def run(*arguments, code=0):
+    done = subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          timeout=300)
+    assert done.returncode == code, (arguments, done)
+    return done
+
+
+def result_of(*arguments):
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+class Results(unittest.TestCase):
+    def check_statistics(self, found, count):
+        self.assertEqual(set(found), STATISTICS)
+        self.assertEqual(found["count"], count)
+        self.assertTrue(0 < found["min"] <= found["p50"] <= found["p95"] <= found["p99"] <= found["max"], found)
+        self.assertEqual(found["median"], found["p50"])
+
+    def test_json_has_every_key_with_its_type(self):
+        for model, family in ((LLAMA, "llama"), (MAMBA, "mamba")):
+            r = result_of("--model", model, *QUICK)
+            self.check_statistics(r["prefill"]["tok_s"], 2)
+            self.check_statistics(r["decode"]["tok_s"], 2)
+            self.check_statistics(r["step"]["us"], 6)
+            for value in (r["ttft_ms"], r["decode"]["bw_frac"], r["decode"]["cache_frac"], r["prefill"]["peak_frac"],
+                          r["probe"]["read_gb_s"], r["probe"]["f32_gflop_s"], r["decode"]["gb_s"],
+                          r["prefill"]["gflop_s"]):
+                self.assertIsInstance(value, (int, float))
+                self.assertGreater(value, 0)
+            self.assertIsInstance(r["rss_peak_bytes"], int)
+            self.assertGreater(r["rss_peak_bytes"], 1 << 20)
+            self.assertIsInstance(r["backend"], str)
+            self.assertEqual((r["threads"], r["family"], r["prompt"], r["gen"], r["batch"]), (1, family, 6, 3, 1))
+            self.assertEqual(r["file_bytes"], model.stat().st_size)
+
+    def test_what_is_not_measured_is_null(self):
+        r = result_of("--model", LLAMA, *QUICK, "--prompt", 0)
+        self.assertIsNone(r["prefill"]["tok_s"])
+        self.assertIsNone(r["prefill"]["peak_frac"])
+        self.assertIsNone(r["ttft_ms"])
+        self.check_statistics(r["decode"]["tok_s"], 2)
+        r = result_of("--model", LLAMA, *QUICK, "--gen", 0)
+        self.assertIsNone(r["decode"]["tok_s"])
+        self.assertIsNone(r["step"]["us"])
+        self.check_statistics(r["prefill"]["tok_s"], 2)
+
+    def test_forward_times_one_pass_and_says_which_logits(self):
+        for which in ("all", "last"):
+            r = result_of("--model", MAMBA, "--forward", 9, "--logits", which, *QUICK)
+            self.check_statistics(r["forward"]["ms"], 2)
+            self.assertEqual((r["forward"]["tokens"], r["forward"]["logits"]), (9, which))
+            self.assertAlmostEqual(r["forward"]["tok_s"] * r["forward"]["ms"]["median"], 9e3, places=3)
+            self.assertIsNone(r["prefill"]["tok_s"])
+        self.assertEqual(result_of("--model", MAMBA, "--forward", 9, *QUICK)["forward"]["logits"], "all")
+
+    def test_bytes_of_a_step_are_weights_and_what_the_context_holds(self):
+        # llama-gqa: the keys and values of a position are 2 x layers x key/value heads x head size f16 values
+        short = result_of("--model", LLAMA, *QUICK)["decode"]["bytes_per_step"]
+        deep = result_of("--model", LLAMA, *QUICK, "--depth", 10)["decode"]["bytes_per_step"]
+        pair = result_of("--model", LLAMA, *QUICK, "--batch", 2)["decode"]["bytes_per_step"]
+        info = json.loads(subprocess.run([PROGRAM.with_name("nlm-model"), "inspect", "--json", str(LLAMA)],
+                                         capture_output=True, check=True).stdout)
+        meta = {entry["key"]: entry["value"] for entry in info["metadata"] if "value" in entry}
+        heads, layers = meta["llama.attention.head_count"], meta["llama.block_count"]
+        head_dim = meta.get("llama.attention.key_length", meta["llama.embedding_length"] // heads)
+        position = 2 * layers * meta["llama.attention.head_count_kv"] * head_dim * 2
+        self.assertEqual(deep - short, 10 * position)
+        self.assertEqual(pair - short, (6 + 3 // 2 + 1) * position)
+
+    def test_samples_and_several_thread_counts(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "samples.json"
+            runs = result_of("--model", LLAMA, *QUICK, "--threads", "1,2", "--samples-json", path)
+            samples = json.loads(path.read_text())
+        self.assertEqual([r["threads"] for r in runs], [1, 2])
+        for r, s in zip(runs, samples):
+            self.assertEqual(len(s["step_us"]), 6)
+            self.assertEqual(len(s["probe_read_gb_s"]), 2)
+            self.assertEqual(min(s["step_us"]), r["step"]["us"]["min"])
+            self.assertEqual(sorted(s["decode_tok_s"])[0], r["decode"]["tok_s"]["min"])
+
+    def test_text_for_people(self):
+        text = run("--model", LLAMA, *QUICK).stdout
+        for expected in ("tok/s median", "of peak", "of the read bandwidth", "first token", "memory", "probe"):
+            self.assertIn(expected, text)
+
+
+class Presets(unittest.TestCase):
+    # Published counts; tests/unit/test_presets.c has all of them.
+    COUNTS = {"small": 69_632, "default": 366_464, "medium": 1_818_112, "large": 10_434_560}
+
+    def test_mamba_presets_run_with_their_parameters(self):
+        for name, parameters in self.COUNTS.items():
+            r = result_of("--preset", name, *QUICK)
+            self.assertEqual((r["preset"], r["type"], r["family"], r["parameters"]), (name, "f32", "mamba", parameters))
+            self.assertEqual(r["matrices_of_other_types"], 0)
+
+    def test_every_type_runs_and_rows_of_no_whole_blocks_are_told(self):
+        # Rows of a layer's four matrices are 128, 256, 8 and 256 wide, those of the embedding 128; 3 layers.
+        for kinds, others in ((("f16", "bf16"), 0), (("q8_0", "q4_0", "q4_1", "q5_0", "q5_1"), 3),
+                              (("q4_k", "q5_k", "q6_k"), 3 * 2 + 1)):
+            for kind in kinds:
+                r = result_of("--preset", "default", "--type", kind, *QUICK)
+                self.assertEqual((r["type"], r["matrices_of_other_types"]), (kind, others))
+        text = run("--preset", "default", "--type", "q8_0", *QUICK).stdout
+        self.assertIn("3 matrices are f16: their rows are no multiple of a block of q8_0", text)
+
+
+class Micro(unittest.TestCase):
+    SIZES = ("--micro", "--threads", 1, "--repeat", 1, "--probe-mb", 2, "--json")
+
+    def test_sweeps_are_listed_with_their_shapes(self):
+        r = json.loads(run(*self.SIZES, "--sweeps", "gemv,scan,barrier", "--max-mb", 1).stdout)
+        self.assertEqual([(c["sweep"], c.get("n"), c.get("tokens")) for c in r["micro"]],
+                         [("gemv", 32, None), ("gemv", 64, None), ("scan", None, 1), ("scan", None, 8),
+                          ("scan", None, 64), ("scan", None, 512), ("barrier", None, None)])
+        gemv = r["micro"][0]
+        self.assertEqual((gemv["m"], gemv["k"], gemv["bytes"], gemv["flop"]), (1, 4096, 32 * 4096 * 4, 2 * 32 * 4096))
+        self.assertAlmostEqual(gemv["gb_s"] * gemv["us"]["min"], gemv["bytes"] / 1e3, delta=1)
+        self.assertGreater(r["probe"]["read_gb_s"], 0)
+
+    def test_attention_and_gemm_run(self):
+        r = json.loads(run(*self.SIZES, "--sweeps", "attention,gemm", "--max-mb", 1, "--type", "q4_0").stdout)
+        contexts = [(c["tokens"], c["context"]) for c in r["micro"] if c["sweep"] == "attention"]
+        self.assertEqual(contexts, [(1, 128), (1, 256), (1, 512), (1, 1024), (128, 128), (256, 256), (512, 512),
+                                    (512, 1024)])
+        self.assertEqual([(c["m"], c["n"], c["k"]) for c in r["micro"] if c["sweep"] == "gemm"], [(1024, 1024, 1024)])
+
+
+class Compare(unittest.TestCase):
+    A = {"decode": {"tok_s": {"median": 10, "min": 8}, "bw_frac": 0.5}, "backend": "a", "runs": [{"us": 4}, {"us": 5}],
+         "only_a": 1, "zero": 0}
+    B = {"decode": {"tok_s": {"median": 15, "min": 2}, "bw_frac": None}, "backend": "b", "runs": [{"us": 1}], "zero": 3}
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.a, self.b, self.bad = (Path(folder.name) / name for name in ("a.json", "b.json", "bad.json"))
+        self.a.write_text(json.dumps(self.A))
+        self.b.write_text(json.dumps(self.B))
+
+    def test_ratios_are_b_over_a_of_what_both_have(self):
+        found = json.loads(run("--compare", self.a, self.b, "--json").stdout)
+        self.assertEqual(found, {"decode.tok_s.median": {"a": 10, "b": 15, "ratio": 1.5},
+                                 "decode.tok_s.min": {"a": 8, "b": 2, "ratio": 0.25},
+                                 "runs[0].us": {"a": 4, "b": 1, "ratio": 0.25},
+                                 "zero": {"a": 0, "b": 3, "ratio": None}})
+        line = next(line for line in run("--compare", self.a, self.b).stdout.splitlines() if "median" in line)
+        self.assertEqual(line.split(), ["decode.tok_s.median", "10", "15", "1.5000"])
+
+    def test_files_that_cannot_be_compared_are_told(self):
+        self.bad.write_text('{"decode": ')
+        self.assertIn("bad.json: this is not JSON", run("--compare", self.a, self.bad, code=1).stderr)
+        self.bad.write_text('{"other": 1}')
+        self.assertIn("no number in common", run("--compare", self.a, self.bad, code=1).stderr)
+        self.assertIn("missing.json", run("--compare", self.a, self.a.with_name("missing.json"), code=1).stderr)
+        self.assertIn("two files", run("--compare", self.a, code=2).stderr)
+
+
+class Failures(unittest.TestCase):
+    def test_wrong_use_is_told_with_exit_code_2(self):
+        for arguments, expected in (
+                ((), "give one of --model, --preset, --micro and --compare"),
+                (("--model", LLAMA, "--preset", "small"), "give one of"),
+                (("--preset", "small_126m"), "did you mean 'small_125m'"),
+                (("--preset", "small", "--type", "q3_k"), "'q3_k' is no type of weights"),
+                (("--preset", "small", "--type", "i32"), "'i32' is no type of weights"),
+                (("--model", LLAMA, "--type", "f16"), "a file has its own"),
+                (("--model", LLAMA, "--threads", "1,x"), "--threads: '1,x'"),
+                (("--model", LLAMA, "--threads", "-1"), "--threads: '-1'"),
+                (("--model", LLAMA, "--prompt", 0, "--gen", 0), "nothing to measure"),
+                (("--model", LLAMA, "--logits", "last"), "--logits is for --forward"),
+                (("--model", LLAMA, "--forward", 4, "--logits", "some"), "neither 'all' nor 'last'"),
+                (("--model", LLAMA, "--repeat", 0), "--repeat"),
+                (("--model", LLAMA, "extra"), "only --compare takes operands"),
+                (("--micro", "--sweeps", "gemv,none"), "--micro has gemv, gemm, attention, scan and barrier"),
+                (("--model", LLAMA, "--sweeps", "gemv"), "--sweeps")):
+            done = run(*arguments, code=2)
+            self.assertIn(expected, done.stderr)
+            self.assertEqual(done.stdout, "")
+
+    def test_what_fails_is_told_with_exit_code_1(self):
+        for arguments, expected in (
+                (("--model", "/nowhere/model.gguf"), "/nowhere/model.gguf"),
+                (("--model", __file__), "test_nlm_bench.py"),
+                (("--model", LLAMA, "--backend", "none_such"), "none_such"),
+                (("--model", LLAMA, "--kv-type", "q4_0"), "'q4_0' is no type of the KV cache"),
+                (("--model", LLAMA, *QUICK, "--samples-json", "/nowhere/samples.json"), "/nowhere/samples.json")):
+            self.assertIn(expected, run(*arguments, code=1).stderr)
+
+    def test_help_has_examples_and_presets(self):
+        text = run("--help").stdout
+        for expected in ("Examples", "--samples-json", "tinyllama_1.1b", "mamba_1.4b", "Exit codes"):
+            self.assertIn(expected, text)
+
+
+if __name__ == "__main__":
+    unittest.main()
