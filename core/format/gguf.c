@@ -96,6 +96,15 @@ void nlm_gguf_close(nlm_gguf *gguf) {
     free(gguf);
 }
 
+void nlm_gguf_drop_strings(nlm_gguf *gguf) {
+    for (size_t i = 0; i < gguf->entry_count; i++) {
+        if (!gguf->entries[i].strings) continue;
+        gguf->entries[i].strings = NULL;
+        gguf->entries[i].count = 0;
+    }
+    nlm_arena_release(&gguf->arena);
+}
+
 const char *nlm_gguf_path(const nlm_gguf *gguf) {
     return gguf->path;
 }

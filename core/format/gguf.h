@@ -101,6 +101,10 @@ const char *nlm_gguf_type_name(nlm_gguf_type type);
  * valid. */
 void nlm_gguf_drop_pages(const nlm_gguf *gguf, const void *data, uint64_t bytes);
 
+/* Frees the tables of arrays of strings, whose entries then have a count of 0: for a holder that copied what it
+ * needs. Not thread-safe. */
+void nlm_gguf_drop_strings(nlm_gguf *gguf);
+
 /* Writing: collect metadata (copied) and tensors (their data is borrowed until finish), then write to a
  * temporary beside `path`, fsync and rename. Errors are sticky and returned by finish: INVALID_ARGUMENT
  * (an empty or repeated key or name, a tensor that is not contiguous), OUT_OF_MEMORY, IO. The alignment

@@ -133,6 +133,9 @@ void nlm_model_close(nlm_model *model) {
 const nlm_gguf *nlm_model_gguf(const nlm_model *model) {
     return model->gguf;
 }
+void nlm_model_drop_strings(nlm_model *model) {
+    nlm_gguf_drop_strings(model->gguf);
+}
 const nlm_hparams *nlm_model_hparams(const nlm_model *model) {
     return &model->hparams;
 }

@@ -19,6 +19,8 @@ nlm_status nlm_model_take_gguf(nlm_gguf *gguf, nlm_model **out, nlm_error *err);
 void nlm_model_close(nlm_model *model);
 
 const nlm_gguf *nlm_model_gguf(const nlm_model *model);
+/* As nlm_gguf_drop_strings: once the vocabulary was copied. */
+void nlm_model_drop_strings(nlm_model *model);
 const nlm_hparams *nlm_model_hparams(const nlm_model *model);
 const char *nlm_model_family_name(const nlm_model *model); /* "llama", "mamba" */
 

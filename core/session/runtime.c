@@ -128,8 +128,9 @@ static nlm_status create_prompt_cache(nlm_runtime *runtime, const nlm_model_opti
     return nlm_prompt_cache_create(&prompts, &runtime->prompts, err);
 }
 
-/* The metadata was copied where it is needed; a vocabulary's pages need not stay in memory. */
-static void drop_metadata(const nlm_runtime *runtime) {
+/* The metadata was copied where it is needed; a vocabulary's pages and tables need not stay in memory. */
+static void drop_metadata(nlm_runtime *runtime) {
+    nlm_model_drop_strings(runtime->model);
     const nlm_gguf *gguf = nlm_model_gguf(runtime->model);
     if (nlm_gguf_entry_count(gguf) == 0 || nlm_gguf_tensor_count(gguf) == 0) return;
     const char *first = nlm_gguf_entry_at(gguf, 0)->key.data;
@@ -147,10 +148,10 @@ static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *opti
     NLM_TRY(nlm_check_memory(runtime, err));
     NLM_TRY(report(options, 0.1, err));
     NLM_TRY(open_text(runtime, options, err));
+    drop_metadata(runtime);
     NLM_TRY(report(options, 0.3, err));
     NLM_TRY(plan(runtime, err));
     NLM_TRY(create_prompt_cache(runtime, options, err));
-    drop_metadata(runtime);
     return report(options, 1, err);
 }
 
