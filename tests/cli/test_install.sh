@@ -34,6 +34,9 @@ assert scalar and scalar[0]["state"] == "ready", "cpu_scalar is not ready"
 assert all(p["library"].startswith(sys.argv[2]) for p in plugins), "a plugin of another tree"
 PYTHON
 
+echo "- nlm-conform finds its models"
+"$tree/bin/nlm-conform" --backend cpu_scalar --filter models/mamba-f32 >"$work/conform.txt" || fail "$(cat "$work/conform.txt")"
+
 echo "- no binary looks for libraries at an absolute path"
 find "$tree" -type f \( -path '*/bin/*' -o -name '*.so*' \) | while read -r binary; do
     if readelf -d "$binary" | grep -E 'R(UN)?PATH' | grep -qE '[[:[]/'; then fail "$binary has an absolute RPATH"; fi

@@ -97,6 +97,35 @@ class NlmConform(unittest.TestCase):
         self.assertEqual(len(names), len(set(names)))
         self.assertIn({"passed", "unsupported"}, [{case["verdict"] for case in report["cases"]}])
 
+    def test_an_extension_that_is_not_offered_is_told_and_no_failure(self):
+        code, out, _ = conform("--backend", "cpu_scalar", "--complete", "--filter", "captured")
+        self.assertEqual(code, 1)  # nothing was checked
+        self.assertRegex(out, r"\ncaptured .* not offered: nlm\.capture\n")
+        self.assertIn("0 passed, 0 failed, 0 not supported", out)
+
+    def test_a_model_that_lacks_an_op_is_not_supported_and_says_which(self):
+        code, out, _ = conform(*library("right"), "--filter", "models")
+        self.assertEqual(code, 1)
+        self.assertRegex(out, r"\nmodels +0 +0 +[1-9].* not: .*embed")
+
+    def test_models_run_on_the_reference_backend(self):
+        code, out, _ = conform("--backend", "cpu_scalar", "--complete", "--filter", "models/mamba-f32")
+        self.assertEqual(code, 0, out)
+        self.assertIn("1 passed, 0 failed, 0 not supported", out)
+
+    def test_perf_times_what_is_supported(self):
+        args = (*library("right"), "--perf", "--threads", 2, "--filter")
+        code, out, err = conform(*args, "add/R=7,N=33")
+        self.assertEqual((code, err), (0, ""))
+        self.assertRegex(out, r"\n( +\d+\.\d\d){6}  add/R=7,N=33\n")
+        code, out, _ = conform(*args, "add/R=7,N=33", "--json")
+        report = json.loads(out)
+        self.assertEqual((code, report["threads"], len(report["cases"])), (0, 2, 1))
+        self.assertEqual((report["cases"][0]["bytes"], report["cases"][0]["flop"]), (3 * 4 * 7 * 33, 7 * 33))
+        code, _, err = conform(*args, "mul")
+        self.assertEqual(code, 1)
+        self.assertIn("no case was timed", err)
+
     def test_wrong_use_is_told(self):
         code, _, err = conform("--filter", "no_such_op")
         self.assertEqual(code, 2)

@@ -57,7 +57,8 @@ MUTANTS = [
      "rms_norm", "y: other bits with [238] threads"),
     # claims
     ("matmul_claims_bf16_and_cannot_run_it", "cpu_scalar/ops/matmul.c",
-     "const nlm_tensor *w = args->w;", "const nlm_tensor *w = args->w; if (w->dtype == NLM_BF16) return NLM_UNSUPPORTED;",
+     "const nlm_tensor *w = args->w;",
+     "const nlm_tensor *w = args->w; if (w->dtype == NLM_BF16) return NLM_UNSUPPORTED;",
      "matmul", "claimed as supported, but with 1 threads fails: unsupported"),
     ("query_accepts_unknown_flags", "cpu/check.c",
      "if (head[1] & ~rule->known_flags)", "if (0)", "silu_mul", "query accepts arguments that cannot run"),
@@ -110,7 +111,8 @@ MUTANTS = [
      "last - args->window + 1 : 0;", "last - args->window + 2 : 0;", "attention", WRONG_VALUE),
     ("attention_sees_the_next_position", "cpu_scalar/ops/attention.c",
      "const int64_t end = last + 1 - j < CHUNK ? last + 1 : j + CHUNK;",
-     "const int64_t over = last % page_tokens + 1 < page_tokens, end = last + 1 - j < CHUNK ? last + 1 + over : j + CHUNK;",
+     "const int64_t over = last % page_tokens + 1 < page_tokens;"
+     "const int64_t end = last + 1 - j < CHUNK ? last + 1 + over : j + CHUNK;",
      "attention", NAN + "|" + WRONG_VALUE),
     ("attention_deals_heads_out_in_turn", "cpu_scalar/ops/attention.c",
      "t, h, count, h / shared)", "t, h, count, h % args->k_cache->shape[1])", "attention", WRONG_VALUE),
@@ -157,4 +159,12 @@ MUTANTS = [
     ("norm_matmul_differs_from_its_parts", "cpu_scalar/ops/rms_norm.c",
      "w, args->eps,", "w, x->workspace ? args->eps : 2 * args->eps + 0.01f,",
      "norm_matmul", r"y: element \d+ is \S+, but \S+ from the ops it stands for"),
+    # whole models
+    ("models_tell_a_wrong_pairing", "cpu_scalar/ops/rope.c",
+     "? i : 2 * i, second", "? 2 * i : 2 * i, second", "models", "logits: NMSE"),
+    ("models_tell_a_lost_state", "cpu_scalar/ops/conv1d_causal.c",
+     "if (n_tokens > 0) carry_state(", "if (0) carry_state(", "models", "logits: other bits in steps of one token"),
+    ("models_tell_large_batches_from_small_ones", "cpu_scalar/ops/matmul.c",
+     "y[n + i] = sums[i];", "y[n + i] = m_rows >= 16 ? sums[i] * 1.0000002f : sums[i];",
+     "models", "logits: other bits (in steps|for a sequence alone)"),
 ]

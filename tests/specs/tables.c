@@ -56,7 +56,7 @@ static const char *find_item(const char *row, const char *item) {
     return NULL;
 }
 
-static bool visit_row(spec_visit_fn visit, void *user, const spec_table *table, const char *name) {
+bool spec_spell_out(spec_visit_fn visit, void *user, const spec_table *table, const char *name) {
     for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
         const char *at = find_item(name, sets[s].item);
         if (!at) continue;
@@ -64,7 +64,7 @@ static bool visit_row(spec_visit_fn visit, void *user, const spec_table *table, 
         for (int t = 0; sets[s].types[t]; t++) {
             char spelled[SPEC_NAME_BYTES];
             snprintf(spelled, sizeof spelled, "%.*s%s%s", kind, name, sets[s].types[t], at + strlen(sets[s].item));
-            if (!visit_row(visit, user, table, spelled)) return false;
+            if (!spec_spell_out(visit, user, table, spelled)) return false;
         }
         return true;
     }
@@ -78,7 +78,7 @@ void spec_for_each(spec_visit_fn visit, void *user) {
         for (const char *const *row = tables[i].rows; *row; row++) {
             char name[SPEC_NAME_BYTES];
             snprintf(name, sizeof name, "%s/%s", nlm_op_spec_of(tables[i].op)->name, *row);
-            if (!visit_row(visit, user, &tables[i], name)) return;
+            if (!spec_spell_out(visit, user, &tables[i], name)) return;
         }
     }
 }

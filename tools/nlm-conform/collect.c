@@ -10,8 +10,7 @@ typedef struct collection {
     size_t count;
 } collection;
 
-/* A row of the tables, or a case's whole name. */
-static bool matches(const char *filter, const char *name) {
+bool conform_matches(const char *filter, const char *name) {
     if (!filter) return true;
     const size_t length = strlen(filter);
     return strncmp(name, filter, length) == 0 && (name[length] == 0 || name[length] == '/');
@@ -19,7 +18,7 @@ static bool matches(const char *filter, const char *name) {
 
 static void add(collection *all, const char *name, const char *row, conform_kind kind, int level) {
     const int64_t most = all->options->level;
-    if (!matches(all->options->filter, name) || (most != CONFORM_ALL_LEVELS && level > most)) return;
+    if (!conform_matches(all->options->filter, name) || (most != CONFORM_ALL_LEVELS && level > most)) return;
     if (all->cases) {
         conform_case *c = &all->cases[all->count];
         *c = (conform_case){.row = row, .kind = kind, .level = level};

@@ -16,6 +16,8 @@ typedef struct conform_options {
     bool is_strict;    /* bounds of f32 activations for every weight type */
     bool is_complete;  /* a case the device does not support fails */
     bool is_json;
+    bool is_perf;    /* times the cases, judges nothing */
+    int64_t threads; /* of the timing; 0: one per core */
 } conform_options;
 
 /* Level 0: the rules of the ABI; 1: the ops of inference and whole models; 2: fused ops and captured
@@ -73,7 +75,7 @@ typedef struct conform_pools {
 typedef struct conform_call {
     const nlm_device *device;
     nlm_op op;
-    const void *args;
+    const nlm_any_args *args;
     const int32_t *live_rows;
     void *workspace;
     uint64_t workspace_bytes;
@@ -153,6 +155,8 @@ const conform_rule *conform_rules(size_t *out_count);
 
 /* ---- collect.c: which cases there are ---- */
 
+/* Whether the filter is NULL, the name's row of the tables, or the whole name. */
+bool conform_matches(const char *filter, const char *name);
 /* The cases that the options ask for, from calloc; NULL and a count of 0 if there are none. Errors
  * OUT_OF_MEMORY. */
 nlm_status conform_collect(const conform_options *options, conform_case **out, size_t *out_count, nlm_error *err);
@@ -161,6 +165,12 @@ nlm_status conform_collect(const conform_options *options, conform_case **out, s
 
 /* Runs all cases; a crash or a hang is that case's failure. Errors: the device cannot be opened. */
 nlm_status conform_supervise(const conform_options *options, conform_case *cases, size_t count, nlm_error *err);
+
+/* ---- perf.c: how fast ---- */
+
+/* Prints the median times of all ops' cases and of larger ones, hot and cold. Runs in this process, with
+ * nothing around the op's memory: certify first. Errors: the device cannot be opened, an op fails. */
+nlm_status conform_perf(const conform_options *options, nlm_error *err);
 
 /* ---- report.c ---- */
 

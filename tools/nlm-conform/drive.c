@@ -2,6 +2,7 @@
 
 #include "base/status.h"
 #include "conform.h"
+#include "exec/dispatch.h"
 
 typedef struct drive {
     const conform_call *call;
@@ -19,18 +20,6 @@ typedef struct worker {
 static nlm_status wait_for_all(const nlm_exec_v1 *x) {
     const worker *w = x->host;
     return nlm_pool_barrier(w->drive->pool, w->ith);
-}
-
-/* The typed slot of an op, called with its untyped arguments. */
-static nlm_status call_slot(const nlm_ops_v1 *ops, nlm_op op, const nlm_exec_v1 *x, const void *args) {
-    switch (op) {
-#define NLM_OP(number, name) \
-    case number:             \
-        return ops->name(x, args);
-#include <nlm/ops.def>
-#undef NLM_OP
-        default: return NLM_UNSUPPORTED;
-    }
 }
 
 static void work(void *user, uint32_t ith, uint32_t nth) {
@@ -51,7 +40,7 @@ static void work(void *user, uint32_t ith, uint32_t nth) {
         .host = &self,
         .error = &d->errors[ith],
     };
-    d->statuses[ith] = call_slot(&call->device->ops, call->op, &x, call->args);
+    d->statuses[ith] = nlm_dispatch(call->device, call->op, &x, call->args);
     if (d->statuses[ith] == NLM_OK) return;
     int none = 0;
     if (d->statuses[ith] != NLM_CANCELLED) atomic_compare_exchange_strong(&d->first_failure, &none, (int)ith + 1);

@@ -8,6 +8,11 @@ static int run(const nlm_command *command, const conform_options *options) {
     conform_case *cases = NULL;
     size_t count = 0;
     if (options->backend && options->library) return nlm_tell_usage(command, "give --backend or --library, not both");
+    if (options->is_perf) {
+        const nlm_status measured = conform_perf(options, &err);
+        if (measured != NLM_OK) nlm_tell(command, &err);
+        return nlm_stdout_finish(command) && measured == NLM_OK ? NLM_EXIT_OK : NLM_EXIT_FAILED;
+    }
     int code = NLM_EXIT_FAILED;
     nlm_status status = conform_collect(options, &cases, &count, &err);
     if (status == NLM_OK && count == 0) return nlm_tell_usage(command, "no case is named '%s'", options->filter);
@@ -67,6 +72,17 @@ int main(int argc, char **argv) {
          .type = NLM_OPTION_FLAG,
          .help = "a case that is not supported has failed",
          .out = &options.is_complete},
+        {.name = "perf",
+         .type = NLM_OPTION_FLAG,
+         .help = "time the ops, with their data in the caches and not, instead of\ncertifying them",
+         .out = &options.is_perf},
+        {.name = "threads",
+         .type = NLM_OPTION_INT,
+         .argument = "N",
+         .help = "of --perf (one per physical core)",
+         .out = &options.threads,
+         .min = 1,
+         .max = 1024},
         {.name = "json", .type = NLM_OPTION_FLAG, .help = "every case, as JSON", .out = &options.is_json},
     };
     const nlm_command command = {
@@ -76,6 +92,7 @@ int main(int argc, char **argv) {
         .examples =
             "  nlm-conform --backend cpu_scalar\n"
             "  nlm-conform --library ./mine.so --filter matmul\n"
+            "  nlm-conform --library ./mine.so --filter matmul --perf\n"
             "  nlm-conform --library ./mine.so --filter 'matmul/M=1,K=1,N=1' --seed 7\n",
         .options = table,
         .n_options = sizeof table / sizeof *table,

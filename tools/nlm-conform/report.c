@@ -111,6 +111,11 @@ static void print_json_text(const char *text) {
     putchar('"');
 }
 
+/* JSON has neither infinities nor NaN. */
+static void print_json_number(const char *key, double value) {
+    printf(isfinite(value) ? ", \"%s\": %.3g" : ", \"%s\": null", key, value);
+}
+
 static void print_json(const conform_options *options, const conform_case *cases, size_t count, bool is_good) {
     static const char *const words[] = {"not run", "passed", "failed", "unsupported", "not offered"};
     printf("{\"passed\": %s, \"seed\": %lld, \"cases\": [", is_good ? "true" : "false", (long long)options->seed);
@@ -118,9 +123,9 @@ static void print_json(const conform_options *options, const conform_case *cases
         const conform_result *r = &cases[i].result;
         printf("%s\n{\"name\": ", i ? "," : "");
         print_json_text(cases[i].name);
-        printf(", \"level\": %d, \"verdict\": \"%s\", \"nmse\": %.3g, \"error\": ", cases[i].level, words[r->verdict],
-               r->nmse);
-        printf(isfinite(r->error) ? "%.3g" : "null", r->error);
+        printf(", \"level\": %d, \"verdict\": \"%s\"", cases[i].level, words[r->verdict]);
+        print_json_number("nmse", r->nmse);
+        print_json_number("error", r->error);
         printf(", \"message\": ");
         print_json_text(r->message);
         putchar('}');

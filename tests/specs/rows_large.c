@@ -1,0 +1,34 @@
+/* Shapes as models have them, to be timed: a token, a few, and a prompt, of models with 0.5 to 8 billion
+ * weights. */
+#include "spec.h"
+
+static const char *const large_rows[] = {
+    "embed/R=256,V=32000,N=2048,w:q4_0",
+    "matmul/M=1,K=4096,N=4096,w:all",
+    "matmul/M=4,K=2048,N=2048,w:all",
+    "matmul/M=128,K=2048,N=2048,w:all",
+    "rms_norm/R=1,N=4096,w,residual,sum",
+    "rms_norm/R=512,N=4096,w,residual,sum",
+    "rope/T=512,H=32,D=128,half_split",
+    "kv_append/seqs=512,past=0,G=8,D=128,B=64,cache:all",
+    "attention/seqs=1,past=4095,H=32,G=8,D=128,B=64,cache:all",
+    "attention/seqs=256,past=0,H=16,G=4,D=64,B=64,cache:all",
+    "silu_mul/R=512,N=8192",
+    "add/R=512,N=4096",
+    "softmax/R=512,N=4096",
+    "conv1d_causal/seqs=1,past=0,C=5120,K=4,bias,silu",
+    "conv1d_causal/seqs=512,past=0,C=2048,K=4,bias,silu",
+    "ssm_scan/seqs=1,past=0,C=5120,N=16,d,z",
+    "ssm_scan/seqs=512,past=0,C=2048,N=16,d,z",
+    "argmax/R=1,N=151936",
+    "gate_up_silu_mul/M=1,K=2048,N=5632,w:all",
+    "gate_up_silu_mul/M=64,K=1024,N=2816,w:all",
+    "qkv_rope_append/seqs=1,past=1000,K=2048,H=32,G=8,D=64,B=64,w:all,cache:f16",
+    "norm_matmul/M=1,K=2048,N=32000,w:q4_0",
+    "norm_matmul/M=1,K=2048,N=32000,w:q6_k",
+    NULL,
+};
+
+void spec_for_each_large(spec_visit_fn visit, void *user) {
+    for (const char *const *row = large_rows; *row; row++) spec_spell_out(visit, user, NULL, *row);
+}
