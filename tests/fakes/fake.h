@@ -16,6 +16,8 @@
  *   fail_work   the N-th thing a stream does fails: the next sync tells
  *   lost_call   from the N-th call that can fail on, the device is lost
  *   silent      1: failures come without a sentence
+ *   spoil       "past", "input", "result": ops also change a bit behind their last argument, of their first
+ *               one, or of the result
  *   seed        of the turns
  * A fault that happens is logged as information; what the host leaves behind, as an error at close. */
 #ifndef NLM_FAKE_H
@@ -88,7 +90,7 @@ typedef struct fake_device {
     uint64_t calls, allocs, works;
     uint64_t fail_call, fail_alloc, fail_work, lost_call;
     bool is_lost, is_silent, wants_packed;
-    const char *refuse;
+    const char *refuse, *spoil;
 } fake_device;
 
 /* ---- faults.c ---- */
@@ -108,6 +110,8 @@ void fake_log(const fake_device *device, int32_t level, const char *format, ...)
 
 nlm_status fake_buffer_alloc(void *self, uint64_t bytes, uint64_t *out_buffer, void **out_address, nlm_error *error);
 void fake_buffer_free(void *self, uint64_t buffer);
+/* Of a row of a weight that is packed, that is without strides. */
+uint64_t fake_row_bytes(const nlm_tensor *weight);
 /* Where bytes of a buffer are; DEVICE_ERROR if they are not in a live one. */
 nlm_status fake_find_range(const fake_device *device, fake_range range, uint64_t bytes, uint8_t **out,
                            nlm_error *error);

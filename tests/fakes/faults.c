@@ -43,7 +43,9 @@ void fake_read_options(fake_device *device) {
     device->wants_packed = read_number(host, "pack") != 0;
     device->random = read_number(host, "seed") * 2 + 1;
     device->refuse = host->option(host->self, "refuse");
+    device->spoil = host->option(host->self, "spoil");
     if (!device->refuse) device->refuse = "";
+    if (!device->spoil) device->spoil = "";
 }
 
 static nlm_status fail_as_told(const fake_device *device, nlm_error *error, nlm_status status, const char *text) {

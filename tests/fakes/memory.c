@@ -90,15 +90,23 @@ static const type_size type_sizes[] = {
 #undef TYPE_SIZE
 };
 
+static type_size size_of(nlm_dtype dtype) {
+    for (size_t i = 0; i < sizeof type_sizes / sizeof *type_sizes; i++) {
+        if (type_sizes[i].dtype == dtype) return type_sizes[i];
+    }
+    return (type_size){dtype, 1, 0};
+}
+
+uint64_t fake_row_bytes(const nlm_tensor *weight) {
+    const type_size size = size_of(weight->dtype);
+    return (uint64_t)weight->shape[weight->rank - 1] / size.elements * size.bytes;
+}
+
 /* Bytes from the first to the last element; 0 if it has none. */
 static uint64_t span(const nlm_tensor *tensor) {
-    uint32_t elements = 1;
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < sizeof type_sizes / sizeof *type_sizes; i++) {
-        if (type_sizes[i].dtype != tensor->dtype) continue;
-        elements = type_sizes[i].elements;
-        bytes = type_sizes[i].bytes;
-    }
+    if (tensor->layout == FAKE_REVERSED) return (uint64_t)tensor->shape[0] * fake_row_bytes(tensor);
+    const uint32_t elements = size_of(tensor->dtype).elements;
+    uint64_t bytes = size_of(tensor->dtype).bytes;
     for (int i = 0; i < tensor->rank; i++) {
         const int64_t steps = i == tensor->rank - 1 ? tensor->shape[i] / elements : tensor->shape[i];
         if (steps == 0) return 0;
@@ -111,8 +119,10 @@ static uint64_t span(const nlm_tensor *tensor) {
 static void read_backwards(nlm_tensor *tensor) {
     if (tensor->layout != FAKE_REVERSED) return;
     tensor->layout = NLM_LAYOUT_ROW_MAJOR;
-    tensor->data = (uint8_t *)tensor->data + (tensor->shape[0] - 1) * tensor->stride_bytes[0];
-    tensor->stride_bytes[0] = -tensor->stride_bytes[0];
+    const int64_t row_bytes = (int64_t)fake_row_bytes(tensor);
+    tensor->data = (uint8_t *)tensor->data + (tensor->shape[0] - 1) * row_bytes;
+    tensor->stride_bytes[0] = -row_bytes;
+    tensor->stride_bytes[1] = size_of(tensor->dtype).bytes;
 }
 
 static nlm_status translate_tensor(const fake_device *device, const char *name, nlm_tensor *tensor,

@@ -75,7 +75,7 @@ static nlm_status pack_size(void *self, const nlm_tensor *w, uint32_t layout, ui
     (void)self;
     (void)roles;
     if (layout != FAKE_REVERSED) return fake_fail(error, NLM_INVALID_ARGUMENT, "layout %u is not known", layout);
-    out->bytes = (uint64_t)(w->shape[0] * w->stride_bytes[0]);
+    out->bytes = (uint64_t)w->shape[0] * fake_row_bytes(w);
     out->row_multiple = 1;
     return NLM_OK;
 }
@@ -85,10 +85,10 @@ static nlm_status pack(void *self, const nlm_tensor *w, uint32_t layout, uint32_
     (void)self;
     (void)roles;
     if (layout != FAKE_REVERSED) return fake_fail(error, NLM_INVALID_ARGUMENT, "layout %u is not known", layout);
-    const size_t row_bytes = (size_t)w->stride_bytes[0];
+    const size_t row_bytes = fake_row_bytes(w);
     for (int64_t row = row_from; row < row_to; row++) {
         memcpy((char *)packed + (size_t)(w->shape[0] - 1 - row) * row_bytes,
-               (const char *)w->data + (size_t)row * row_bytes, row_bytes);
+               (const char *)w->data + row * w->stride_bytes[0], row_bytes);
     }
     return NLM_OK;
 }

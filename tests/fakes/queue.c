@@ -1,5 +1,6 @@
 /* Streams that are as late and as unordered as the contract lets them be. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "fake.h"
 
@@ -21,6 +22,18 @@ static nlm_status call_scalar(const nlm_ops_v1 *ops, const fake_work *work) {
     }
 }
 
+/* Flips a bit that the op should have left as it was: behind its last argument, in its first one, or in the
+ * exponent of the first result. */
+static void spoil(const fake_device *device, const fake_work *work) {
+    const nlm_op_spec *spec = nlm_op_spec_of(work->op);
+    uint8_t *first = work->tensors[0].data;
+    const nlm_tensor *last = &work->tensors[spec->n_fields - 1];
+    uint8_t *result = last->data;
+    if (strcmp(device->spoil, "past") == 0 && result) result[last->shape[0] * last->stride_bytes[0]] ^= 1;
+    if (strcmp(device->spoil, "input") == 0 && first) first[0] ^= 1;
+    if (strcmp(device->spoil, "result") == 0 && result) result[3] ^= 0x40;
+}
+
 static nlm_status do_op(const fake_device *device, fake_work *work, nlm_error *error) {
     const nlm_status status = fake_translate(device, work, error);
     if (status != NLM_OK) return status;
@@ -29,7 +42,9 @@ static nlm_status do_op(const fake_device *device, fake_work *work, nlm_error *e
     work->x.live_rows = work->live_rows;
     work->x.barrier = no_barrier;
     work->x.error = error;
-    return call_scalar(device->scalar->ops, work);
+    const nlm_status done = call_scalar(device->scalar->ops, work);
+    if (done == NLM_OK && device->spoil[0]) spoil(device, work);
+    return done;
 }
 
 static void move_bytes(uint8_t *to, const uint8_t *from, uint64_t bytes) {

@@ -39,6 +39,7 @@ typedef struct conform_result {
     double nmse;        /* squared error over squared expected magnitude */
     bool has_parts;     /* a fused op was compared with the ops it stands for */
     double from_parts;  /* their greatest difference, as a part of what is allowed; 0: equal bits */
+    bool was_unguarded; /* ran in memory of the device, where no guard pages are */
     char message[1024]; /* why it failed, or is not supported */
 } conform_result;
 
@@ -60,7 +61,7 @@ bool conform_fail(conform_result *result, const char *format, ...) __attribute__
 /* ---- open.c: the device under test ---- */
 
 /* Both are set even on failure, to be given to conform_close. Errors: as nlm_plugins_create, _add_library
- * and _open; UNSUPPORTED (refused, or not a sliced device in host memory). */
+ * and _open; UNSUPPORTED (refused). */
 nlm_status conform_open(const conform_options *options, nlm_plugins **out_plugins, nlm_device **out, nlm_error *err);
 void conform_close(nlm_plugins *plugins, nlm_device *device);
 
@@ -92,7 +93,7 @@ nlm_status conform_drive(conform_pools *pools, const conform_call *call, uint32_
 
 /* What to run of a case, and how. */
 typedef struct conform_plan {
-    uint32_t nth;
+    uint32_t nth;             /* of a sliced device */
     uint32_t layout;          /* of the weights, as query asked */
     bool at_start;            /* buffers begin right after a guard page; else they end right before one */
     int64_t row_from, row_to; /* rows of the batch; all if both are 0 */

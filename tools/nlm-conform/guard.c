@@ -42,6 +42,7 @@ bool guard_alloc(guard_block *block, const char *name, uint64_t bytes, uint64_t 
 }
 
 void guard_protect(guard_block *block) {
+    block->is_protected = true;
     const size_t page = page_bytes();
     if (block->map_bytes > 2 * page) mprotect(block->map + page, block->map_bytes - 2 * page, PROT_READ);
 }

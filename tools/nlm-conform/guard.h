@@ -12,6 +12,7 @@ typedef struct guard_block {
     size_t map_bytes;
     uint8_t *data;
     uint64_t bytes;
+    bool is_protected;
 } guard_block;
 
 /* `bytes` of memory, aligned, whose first byte follows a guard page (at_start) or whose last byte, up to

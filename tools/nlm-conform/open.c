@@ -10,12 +10,6 @@ static nlm_status add_library(nlm_plugins *plugins, const char *library, const c
     return nlm_fail(err, NLM_UNSUPPORTED, library, "%s", entry->reason);
 }
 
-static nlm_status check_kind(const nlm_device *device, nlm_error *err) {
-    if (nlm_device_is_sliced(device) && nlm_device_has_host_memory(device)) return NLM_OK;
-    return nlm_fail(err, NLM_UNSUPPORTED, device->backend,
-                    "only sliced devices whose tensors live in host memory can be certified");
-}
-
 nlm_status conform_open(const conform_options *options, nlm_plugins **out_plugins, nlm_device **out, nlm_error *err) {
     const nlm_plugins_options discovery = {.registry = options->library ? "" : NULL};
     const char *name = options->backend;
@@ -23,8 +17,7 @@ nlm_status conform_open(const conform_options *options, nlm_plugins **out_plugin
     *out = NULL;
     NLM_TRY(nlm_plugins_create(&discovery, out_plugins, err));
     if (options->library) NLM_TRY(add_library(*out_plugins, options->library, &name, err));
-    NLM_TRY(nlm_plugins_open(*out_plugins, name, -1, NULL, out, err));
-    return check_kind(*out, err);
+    return nlm_plugins_open(*out_plugins, name, -1, NULL, out, err);
 }
 
 void conform_close(nlm_plugins *plugins, nlm_device *device) {

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "conform.h"
 #include "guard.h"
+#include "stream.h"
 #include "tensor/dtype.h"
 
 #define BLOCKS (NLM_OP_MAX_FIELDS + CONFORM_THREADS + 1)
@@ -174,19 +175,31 @@ static bool collect(stage *s, conform_images *images, conform_result *result) {
     return true;
 }
 
+static bool run_stage(conform_pools *pools, stage *s, conform_call *call, conform_outcome *outcome,
+                      conform_result *result) {
+    nlm_error err = NLM_ERROR_INIT;
+    if (nlm_device_is_sliced(s->device)) {
+        outcome->status = conform_drive(pools, call, s->plan->nth, &err);
+    } else {
+        const conform_stream_job job = {call, s->descs, s->in->n_tensors, s->blocks, BLOCKS};
+        if (!conform_stream_run(&job, &outcome->status, &err, result)) return false;
+    }
+    snprintf(result->message, sizeof result->message, "%s", err.msg);
+    return true;
+}
+
 bool conform_place_and_run(conform_pools *pools, const nlm_device *device, spec_instance *in,
                            const conform_plan *plan, conform_images *images, conform_outcome *outcome,
                            conform_result *result) {
     *outcome = (conform_outcome){NLM_OK, false};
-    stage s = {.in = in, .plan = plan, .device = device};
+    conform_plan own = *plan;
+    if (!nlm_device_is_sliced(device)) own.nth = 1; /* a stream device's slots are called once */
+    stage s = {.in = in, .plan = &own, .device = device};
     conform_call call;
-    nlm_error err = NLM_ERROR_INIT;
     bool is_sound = place_all(&s, images) || conform_fail(result, "a tensor could not be placed or packed");
     is_sound = is_sound && prepare_call(&s, &call, outcome, result);
     if (is_sound && !outcome->is_refused) {
-        outcome->status = conform_drive(pools, &call, plan->nth, &err);
-        snprintf(result->message, sizeof result->message, "%s", err.msg);
-        is_sound = collect(&s, images, result);
+        is_sound = run_stage(pools, &s, &call, outcome, result) && collect(&s, images, result);
     }
     for (int i = 0; i < BLOCKS; i++) guard_free(&s.blocks[i]);
     return is_sound;

@@ -150,6 +150,17 @@ static bool has_passed(const conform_options *options, const conform_case *cases
     return failed == 0 && passed > 0 && (ops_asked == 0 || ops_passed > 0);
 }
 
+/* What could not be checked where the device has memory of its own. */
+static void print_unguarded(const conform_case *cases, size_t count) {
+    size_t unguarded = 0;
+    for (size_t i = 0; i < count; i++) unguarded += cases[i].result.was_unguarded ? 1 : 0;
+    if (unguarded == 0) return;
+    printf(
+        "\n%zu cases ran in the device's own memory, without guard pages: margins of NaN beside each buffer show\n"
+        "writes, and reads that reach a result\n",
+        unguarded);
+}
+
 static void print_verdict(const conform_options *options, const conform_case *cases, size_t count, bool is_good) {
     tally all = {.reason = NULL};
     for (size_t i = 0; i < count; i++) add(&all, &cases[i]);
@@ -175,6 +186,7 @@ bool conform_report(const conform_options *options, const conform_case *cases, s
     }
     print_failures(options, cases, count);
     for (int level = 0; level <= CONFORM_MAX_LEVEL; level++) print_level(options, cases, count, level);
+    print_unguarded(cases, count);
     print_verdict(options, cases, count, is_good);
     return is_good;
 }
