@@ -184,8 +184,9 @@ typedef struct nlm_device_v1 {
                        int64_t row_to, void *packed, nlm_error *error);
 
     /* Memory. NULL, all of them, for NLM_DEVICE_HOST_MEMORY. An address is what nlm_tensor.data holds.
-     * upload and download may return before the copy is done when stream is not NULL: host memory
-     * stays valid until sync. */
+     * With a stream, upload, download and copy are work of it and may return before they are done: host
+     * memory stays valid until sync. Without one they are done when they return, and do not wait for work
+     * that streams have yet to do. */
     nlm_status (*buffer_alloc)(void *self, uint64_t bytes, uint64_t *out_buffer, void **out_address,
                                nlm_error *error);
     void (*buffer_free)(void *self, uint64_t buffer);
