@@ -29,6 +29,30 @@ WRONG = [
 ]
 
 
+# (the number of the rule that the fixture breaks_rule_NUMBER breaks, what must be said of it)
+BROKEN_RULES = [
+    (2, "ended its process with SIGSEGV while in its probe"),
+    (3, "the descriptor has no version"),
+    (4, "a host of plugin.h 1.1 gets no descriptor, though the plugin says it needs 1.0"),
+    (5, "does not give the same descriptor each time"),
+    (6, "claims to have the extension 'nlm.metrics' of version 4294967295"),
+    (7, "probe answers 2 devices and score 10, then 2 and 11"),
+    (8, "its kind is neither NLM_DEVICE_SLICED nor NLM_DEVICE_STREAM"),
+    (9, "open of device 0 fails"),
+    (10, "touches memory 0 bytes past the end of nlm_device_info_v1"),
+    (11, r"query of op \d+ \(unknown op\) with a number that no op has: status 0"),
+    (12, r"touches memory \d+ bytes past the end of the arguments|with arguments cut short: status 0"),
+    (13, "touches memory at"),
+    (14, "after close 1 allocations from the host are not released"),
+    (15, "leaves 1 thread running"),
+    (16, "open changes the signal mask"),
+    (17, "open prints to standard output or standard error"),
+]
+# What a broken rule takes with it: a plugin that dies in probe dies in every rule that probes it.
+ALSO_FAIL = {2: set(range(5, 18)) - {6}, 8: {10}, 9: {8} | set(range(10, 18)), 10: {8, 9, 14, 15, 16, 17},
+             13: {8, 9, 10, 11, 12, 14, 15, 16, 17}}
+
+
 def conform(*args):
     result = subprocess.run([BIN / "nlm-conform", *map(str, args)], capture_output=True, text=True, timeout=300)
     return result.returncode, result.stdout, result.stderr
@@ -87,6 +111,38 @@ class NlmConform(unittest.TestCase):
                 self.assertEqual(code, 1)
                 self.assertIn(f"FAILED {case}: ", out)
                 self.assertIn("0 passed, 1 failed, 0 not supported", out)
+
+    def test_a_good_plugin_keeps_every_rule_of_the_abi(self):
+        code, out, err = conform("--library", FIXTURES / "good.so", "--level", 0)
+        self.assertEqual((code, err), (0, ""), out)
+        self.assertIn("17 passed, 0 failed, 0 not supported", out)
+
+    def test_each_broken_rule_of_the_abi_is_found_by_its_number(self):
+        for number, words in BROKEN_RULES:
+            with self.subTest(rule=number):
+                code, out, _ = conform("--library", FIXTURES / f"breaks_rule_{number}.so", "--level", 0)
+                self.assertEqual(code, 1)
+                failures = dict(re.findall(r"^FAILED abi/(\d\d)_\w+: (.*)$", out, re.M))
+                self.assertRegex(failures.get(f"{number:02}", "passed"), words)
+                others = {int(n) for n in failures} - {number} - ALSO_FAIL.get(number, set())
+                self.assertEqual(others, set(), out)
+
+    def test_a_file_that_is_no_plugin_breaks_the_first_rule(self):
+        code, out, _ = conform("--library", FIXTURES / "extra_export.so", "--level", 0)
+        self.assertEqual(code, 1)
+        self.assertIn("FAILED abi/01_file: it exports more than nlm_plugin_query_v1: nlm_fixture_stray", out)
+        self.assertIn("FAILED abi/08_device_tables: it exports more", out)
+        self.assertIn("FAILED abi/10_describe: cannot be checked before rules 1 to 3 hold", out)
+
+    def test_a_plugin_that_hangs_is_stopped_in_each_rule(self):
+        code, out, _ = conform("--library", FIXTURES / "probe_loops.so", "--filter", "abi/07_probe", "--timeout", 1)
+        self.assertEqual(code, 1)
+        self.assertIn("FAILED abi/07_probe: not done after 1 s", out)
+
+    def test_what_is_not_for_this_machine_is_no_failure_of_the_rules(self):
+        _, out, _ = conform("--library", FIXTURES / "probe_no_device.so", "--level", 0)
+        self.assertIn(" 0 failed,", out)
+        self.assertIn("no such card in this machine", out)
 
     def test_json_has_every_case_once(self):
         code, out, _ = conform(*library("right"), "--filter", "add", "--json")

@@ -64,6 +64,12 @@ static nlm_status query(void *self, nlm_op op, const void *args, uint32_t nth, n
         snprintf(out->reason, sizeof out->reason, "told to refuse %s", nlm_op_spec_of(op)->name);
         return NLM_UNSUPPORTED;
     }
+    uint32_t args_bytes;
+    memcpy(&args_bytes, args, sizeof args_bytes);
+    if (args_bytes < nlm_op_spec_of(op)->args_bytes) {
+        snprintf(out->reason, sizeof out->reason, "the arguments are cut short");
+        return NLM_UNSUPPORTED;
+    }
     copy_args(op, args, &plain, tensors);
     const nlm_status status = device->scalar->query(device->scalar->self, op, &plain, 1, out);
     if (status == NLM_OK && op == NLM_OP_matmul && device->wants_packed) out->weight_layout = FAKE_REVERSED;
