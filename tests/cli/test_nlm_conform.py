@@ -150,6 +150,7 @@ class NlmConform(unittest.TestCase):
         names = [case["name"] for case in report["cases"]]
         self.assertEqual(code, 0)
         self.assertTrue(report["passed"])
+        self.assertEqual(report["levels"], {"1": "passed what it supports"})
         self.assertEqual(len(names), len(set(names)))
         self.assertIn({"passed", "unsupported"}, [{case["verdict"] for case in report["cases"]}])
 

@@ -1,5 +1,7 @@
 /* Shapes as models have them, to be timed: a token, a few, and a prompt, of models with 0.5 to 8 billion
  * weights. */
+#include <string.h>
+
 #include "spec.h"
 
 static const char *const large_rows[] = {
@@ -29,6 +31,20 @@ static const char *const large_rows[] = {
     NULL,
 };
 
+/* The table of the op that the row begins with. */
+static const spec_table *table_of(const char *row) {
+    size_t n_tables;
+    const spec_table *tables = spec_tables(&n_tables);
+    for (size_t i = 0; i < n_tables; i++) {
+        const char *op = nlm_op_spec_of(tables[i].op)->name;
+        if (strncmp(row, op, strlen(op)) == 0 && row[strlen(op)] == '/') return &tables[i];
+    }
+    return NULL;
+}
+
 void spec_for_each_large(spec_visit_fn visit, void *user) {
-    for (const char *const *row = large_rows; *row; row++) spec_spell_out(visit, user, NULL, *row);
+    for (const char *const *row = large_rows; *row; row++) {
+        const spec_table *table = table_of(*row);
+        if (table && !spec_spell_out(visit, user, table, *row)) return;
+    }
 }

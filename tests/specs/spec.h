@@ -45,7 +45,7 @@ const spec_table *spec_tables(size_t *out_count);
 /* Calls visit with the name of every case, sets spelled out; stops early when it returns false. */
 typedef bool (*spec_visit_fn)(void *user, const spec_table *table, const char *name);
 void spec_for_each(spec_visit_fn visit, void *user);
-/* As spec_for_each for cases of the sizes that models have; their table is NULL. */
+/* As spec_for_each for cases of the sizes that models have. */
 void spec_for_each_large(spec_visit_fn visit, void *user);
 /* Visits a row, once for each member of the sets in it. Returns false if visit did. */
 bool spec_spell_out(spec_visit_fn visit, void *user, const spec_table *table, const char *row);

@@ -45,6 +45,7 @@ static void print_selection(const conform_options *options) {
     if (options->library) printf(" --library '%s'", options->library);
     printf(" --seed %lld", (long long)options->seed);
     if (options->is_strict) printf(" --strict");
+    if (options->is_complete) printf(" --complete");
 }
 
 static void print_failures(const conform_options *options, const conform_case *cases, size_t count) {
@@ -118,7 +119,12 @@ static void print_json_number(const char *key, double value) {
 
 static void print_json(const conform_options *options, const conform_case *cases, size_t count, bool is_good) {
     static const char *const words[] = {"not run", "passed", "failed", "unsupported", "not offered"};
-    printf("{\"passed\": %s, \"seed\": %lld, \"cases\": [", is_good ? "true" : "false", (long long)options->seed);
+    printf("{\"passed\": %s, \"seed\": %lld, \"levels\": {", is_good ? "true" : "false", (long long)options->seed);
+    for (int level = 0, n = 0; level <= CONFORM_MAX_LEVEL; level++) {
+        const char *verdict = level_verdict(options, cases, count, level);
+        if (verdict) printf("%s\"%d\": \"%s\"", n++ ? ", " : "", level, verdict);
+    }
+    printf("}, \"cases\": [");
     for (size_t i = 0; i < count; i++) {
         const conform_result *r = &cases[i].result;
         printf("%s\n{\"name\": ", i ? "," : "");
