@@ -8,13 +8,15 @@
 #include "exec/context.h"
 #include "exec/dispatch.h"
 #include "exec/program_impl.h"
+#include "plugin/loaded.h"
 
 #define WHERE "nlm_program_run"
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
 /* Completes a backend's message with where it happened. */
-static nlm_status fail_step(const nlm_step *step, nlm_status status, const nlm_error *cause, nlm_error *err) {
+static nlm_status fail_step(const nlm_step *step, nlm_status told, const nlm_error *cause, nlm_error *err) {
+    const nlm_status status = nlm_clean_status(told);
     const char *message = cause->msg[0] ? cause->msg : nlm_status_text(status);
     char layer[32] = "";
     if (step->layer >= 0) snprintf(layer, sizeof layer, ", layer %" PRId32, step->layer);
@@ -102,7 +104,7 @@ static void *stream_of(const nlm_program *program) {
 static nlm_status sync_stream(const nlm_program *program, nlm_error *err) {
     const nlm_device *device = program->stream_device;
     nlm_error cause = NLM_ERROR_INIT;
-    const nlm_status status = device->api.sync(device->api.self, stream_of(program), &cause);
+    const nlm_status status = nlm_clean_status(device->api.sync(device->api.self, stream_of(program), &cause));
     if (status == NLM_OK) return NLM_OK;
     nlm_fail(err, status, WHERE, "%s: %s", device->backend, cause.msg[0] ? cause.msg : nlm_status_text(status));
     if (err) err->native_code = cause.native_code;

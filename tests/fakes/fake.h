@@ -16,6 +16,7 @@
  *   fail_work   the N-th thing a stream does fails: the next sync tells
  *   lost_call   from the N-th call that can fail on, the device is lost
  *   silent      1: failures come without a sentence
+ *   status      the number that failures have, whatever they are
  *   spoil       "past", "input", "result": ops also change a bit behind their last argument, of their first
  *               one, or of the result
  *   seed        of the turns
@@ -88,7 +89,7 @@ typedef struct fake_device {
     uint32_t n_events;
     uint64_t random;
     uint64_t calls, allocs, works;
-    uint64_t fail_call, fail_alloc, fail_work, lost_call;
+    uint64_t fail_call, fail_alloc, fail_work, lost_call, status;
     bool is_lost, is_silent, wants_packed;
     const char *refuse, *spoil;
 } fake_device;

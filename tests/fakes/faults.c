@@ -39,6 +39,7 @@ void fake_read_options(fake_device *device) {
     device->fail_alloc = read_number(host, "fail_alloc");
     device->fail_work = read_number(host, "fail_work");
     device->lost_call = read_number(host, "lost_call");
+    device->status = read_number(host, "status");
     device->is_silent = read_number(host, "silent") != 0;
     device->wants_packed = read_number(host, "pack") != 0;
     device->random = read_number(host, "seed") * 2 + 1;
@@ -50,6 +51,7 @@ void fake_read_options(fake_device *device) {
 
 static nlm_status fail_as_told(const fake_device *device, nlm_error *error, nlm_status status, const char *text) {
     fake_log(device, NLM_LOG_INFO, "fault: %s", text);
+    if (device->status) status = (nlm_status)device->status;
     return device->is_silent ? status : fake_fail(error, status, "%s", text);
 }
 

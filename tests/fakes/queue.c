@@ -47,10 +47,6 @@ static nlm_status do_op(const fake_device *device, fake_work *work, nlm_error *e
     return done;
 }
 
-static void move_bytes(uint8_t *to, const uint8_t *from, uint64_t bytes) {
-    for (uint64_t i = 0; i < bytes; i++) to[i] = from[i];
-}
-
 static nlm_status do_transfer(const fake_device *device, const fake_work *work, nlm_error *error) {
     uint8_t *to = work->host_to, *memory = NULL;
     const uint8_t *from = work->host_from;
@@ -63,7 +59,7 @@ static nlm_status do_transfer(const fake_device *device, const fake_work *work, 
         if (status != NLM_OK) return status;
         from = memory;
     }
-    move_bytes(to, from, work->bytes);
+    memmove(to, from, work->bytes);
     return NLM_OK;
 }
 

@@ -202,7 +202,8 @@ static void sweep_with(uint32_t flags, const char *model, const char *option, nl
     for (bool had_fault = true; had_fault && n < LIMIT;) {
         char number[24];
         snprintf(number, sizeof number, "%" PRIu64, ++n);
-        const char *const options[] = {option, number, "refuse", refuse, "silent", n % 2 ? "0" : "1", NULL};
+        const char *options[] = {option, number, "refuse", refuse, "status", "0", "silent", n % 2 ? "0" : "1", NULL};
+        if (expected == NLM_DEVICE_ERROR && n % 3 == 0) options[5] = "77"; /* which is none */
         fake_listen();
         EXPECT_OK(nlm_engine_switch(s.f.engine, "fake_stream", 0, options, error));
         if (tell(&s)) expect_right(&s);

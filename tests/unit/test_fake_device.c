@@ -1,0 +1,165 @@
+/* The fake stream device itself: as late and as unordered as it claims to be, or the tests on it prove
+ * little. */
+#include "unit/check.h"
+
+#include <string.h>
+
+#include "plugin/plugins.h"
+
+#define REGISTRY NLM_TEST_FAKES "/plugins.toml"
+enum { N_SEEDS = 16, BYTES = 4 };
+
+typedef struct rig {
+    nlm_plugins *plugins;
+    nlm_device *device;
+    const nlm_device_v1 *api;
+    void *streams[2];
+    uint64_t buffer;
+    void *address;
+} rig;
+
+#define OK(call)                                                 \
+    do {                                                         \
+        nlm_error ok_err_ = NLM_ERROR_INIT, *error = &ok_err_;   \
+        const nlm_status ok_status_ = (call);                    \
+        if (ok_status_ != NLM_OK) printf("\n  %s", ok_err_.msg); \
+        CU_ASSERT_EQUAL_FATAL(ok_status_, NLM_OK);               \
+    } while (0)
+
+static rig open_rig(const char *key, const char *value) {
+    rig r = {0};
+    const nlm_plugins_options options = {.registry = REGISTRY};
+    const char *const device_options[] = {key, value, NULL};
+    OK(nlm_plugins_create(&options, &r.plugins, error));
+    OK(nlm_plugins_open(r.plugins, "fake_stream", 0, device_options, &r.device, error));
+    r.api = &r.device->api;
+    for (int i = 0; i < 2; i++) OK(r.api->stream_create(r.api->self, &r.streams[i], error));
+    OK(r.api->buffer_alloc(r.api->self, BYTES, &r.buffer, &r.address, error));
+    return r;
+}
+
+static void close_rig(rig *r) {
+    r->api->buffer_free(r->api->self, r->buffer);
+    for (int i = 0; i < 2; i++) r->api->stream_destroy(r->api->self, r->streams[i]);
+    nlm_device_close(r->device);
+    nlm_plugins_destroy(r->plugins);
+}
+
+static uint32_t read_now(const rig *r) {
+    uint32_t value = 0;
+    OK(r->api->download(r->api->self, NULL, r->buffer, 0, &value, BYTES, error));
+    return value;
+}
+
+static void write_on(const rig *r, int stream, const uint32_t *value) {
+    OK(r->api->upload(r->api->self, r->streams[stream], r->buffer, 0, value, BYTES, error));
+}
+
+static void nothing_happens_before_a_sync(void) {
+    rig r = open_rig("seed", "0");
+    uint32_t value = 1;
+    write_on(&r, 0, &value);
+    CU_ASSERT_EQUAL(read_now(&r), UINT32_MAX); /* as it was allocated: NaN */
+    value = 2;                                 /* the host's memory is read as late */
+    OK(r.api->sync(r.api->self, r.streams[0], error));
+    CU_ASSERT_EQUAL(read_now(&r), 2);
+    close_rig(&r);
+}
+
+/* Stream 0 writes 1, then stream 1 writes 2; whose value stays? */
+static uint32_t last_value(const char *seed, bool has_event) {
+    rig r = open_rig("seed", seed);
+    const uint32_t values[2] = {1, 2};
+    void *event = NULL;
+    OK(r.api->event_create(r.api->self, &event, error));
+    write_on(&r, 0, &values[0]);
+    if (has_event) {
+        OK(r.api->event_record(r.api->self, r.streams[0], event, error));
+        OK(r.api->event_wait(r.api->self, r.streams[1], event, error));
+    }
+    write_on(&r, 1, &values[1]);
+    r.api->event_destroy(r.api->self, event); /* what was enqueued still holds it */
+    for (int i = 0; i < 2; i++) OK(r.api->sync(r.api->self, r.streams[i], error));
+    const uint32_t value = read_now(&r);
+    close_rig(&r);
+    return value;
+}
+
+static void streams_are_ordered_by_events_alone(void) {
+    int n_first = 0;
+    for (int i = 0; i < N_SEEDS; i++) {
+        char seed[8];
+        snprintf(seed, sizeof seed, "%d", i);
+        n_first += last_value(seed, false) == 1;
+        CU_ASSERT_EQUAL(last_value(seed, true), 2);
+    }
+    CU_ASSERT(n_first > 0 && n_first < N_SEEDS);
+}
+
+static void an_error_sticks_to_its_stream_until_a_sync(void) {
+    rig r = open_rig("fail_work", "1");
+    const uint32_t values[2] = {1, 2};
+    nlm_error err = NLM_ERROR_INIT;
+    write_on(&r, 0, &values[0]); /* fails */
+    write_on(&r, 0, &values[1]); /* is dropped */
+    OK(r.api->sync(r.api->self, r.streams[1], error));
+    CU_ASSERT_EQUAL(r.api->sync(r.api->self, r.streams[0], &err), NLM_DEVICE_ERROR);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "work 1 of the streams was told to fail"));
+    CU_ASSERT_EQUAL(read_now(&r), UINT32_MAX);
+    OK(r.api->sync(r.api->self, r.streams[0], error));
+    write_on(&r, 0, &values[1]);
+    OK(r.api->sync(r.api->self, r.streams[0], error));
+    CU_ASSERT_EQUAL(read_now(&r), 2);
+    close_rig(&r);
+}
+
+/* What scale makes of x, given this address. */
+static nlm_status scale_at(const rig *r, void *data, uint64_t buffer, nlm_error *err) {
+    const nlm_tensor x = {.data = data,
+                          .buffer = buffer,
+                          .dtype = NLM_F32,
+                          .rank = 2,
+                          .shape = {1, 1, 1, 1},
+                          .stride_bytes = {BYTES, BYTES, 0, 0}};
+    const nlm_scale_args args = {.struct_size = sizeof args, .x = &x, .factor = 2, .y = &x};
+    const nlm_exec_v1 exec = {
+        .struct_size = sizeof exec, .nth = 1, .device = r->api->self, .stream = r->streams[0], .error = err};
+    const nlm_status status = r->device->ops.scale(&exec, &args);
+    return status == NLM_OK ? r->api->sync(r->api->self, r->streams[0], err) : status;
+}
+
+static void only_its_own_addresses_work(void) {
+    rig r = open_rig("seed", "0");
+    nlm_error err = NLM_ERROR_INIT;
+    float host = 1.5f, value = 0;
+    OK(r.api->upload(r.api->self, NULL, r.buffer, 0, &host, BYTES, error));
+    OK(scale_at(&r, r.address, r.buffer, error));
+    OK(r.api->download(r.api->self, NULL, r.buffer, 0, &value, BYTES, error));
+    CU_ASSERT_EQUAL(value, 3);
+    CU_ASSERT_EQUAL(scale_at(&r, &host, 0, &err), NLM_DEVICE_ERROR);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "are not in a buffer"));
+    CU_ASSERT_EQUAL(scale_at(&r, (char *)r.address + BYTES, r.buffer, &err), NLM_DEVICE_ERROR);
+    CU_ASSERT_EQUAL(scale_at(&r, r.address, r.buffer + 1, &err), NLM_DEVICE_ERROR);
+    CU_ASSERT_EQUAL(host, 1.5f);
+    close_rig(&r);
+}
+
+static void a_lost_device_stays_lost(void) {
+    rig r = open_rig("lost_call", "4"); /* two streams, a buffer, then */
+    nlm_error err = NLM_ERROR_INIT;
+    uint32_t value = 1;
+    CU_ASSERT_EQUAL(r.api->upload(r.api->self, NULL, r.buffer, 0, &value, BYTES, &err), NLM_DEVICE_LOST);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "lost in upload, call 4"));
+    CU_ASSERT_EQUAL(r.api->sync(r.api->self, r.streams[0], &err), NLM_DEVICE_LOST);
+    CU_ASSERT_EQUAL(r.api->download(r.api->self, NULL, r.buffer, 0, &value, BYTES, &err), NLM_DEVICE_LOST);
+    close_rig(&r);
+}
+
+static const check_case cases[] = {
+    CHECK_CASE(nothing_happens_before_a_sync),
+    CHECK_CASE(streams_are_ordered_by_events_alone),
+    CHECK_CASE(an_error_sticks_to_its_stream_until_a_sync),
+    CHECK_CASE(only_its_own_addresses_work),
+    CHECK_CASE(a_lost_device_stays_lost),
+};
+CHECK_MAIN("fake device", cases)
