@@ -1,0 +1,129 @@
+// example_cpp: a backend in C++17 with two ops, matmul and rms_norm. What else a model needs falls back.
+#include <nlm/plugin_kit.h>
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <exception>
+#include <iterator>
+
+namespace {
+
+// Eight partial sums in a fixed order: the same bits for every number of threads.
+template <typename Term>
+float sum_of(std::int64_t n, Term term) {
+    std::array<float, 8> sums{};
+    for (std::int64_t i = 0; i < n; i++) sums[static_cast<std::size_t>(i % 8)] += term(i);
+    return ((sums[0] + sums[4]) + (sums[1] + sums[5])) + ((sums[2] + sums[6]) + (sums[3] + sums[7]));
+}
+
+float *row_of(const nlm_tensor *t, std::int64_t i) {
+    return t ? static_cast<float *>(nlm_kit_at(t, i)) : nullptr;
+}
+
+// ---- matmul ----
+
+nlm_status query_matmul(const void *args, nlm_caps_v1 *out) {
+    nlm_kit_dims dims;
+    NLM_KIT_TRY(nlm_kit_check_matmul(args, &dims, out));
+    out->scratch_bytes = static_cast<std::uint64_t>(nlm_kit_dim(&dims, 'K')) * sizeof(float);
+    return NLM_OK;
+}
+
+void matmul(const nlm_exec_v1 &x, const nlm_matmul_args &args) {
+    const std::int64_t columns = args.w->shape[1], rows = nlm_live_rows(&x, args.x);
+    const float *bias = row_of(args.bias, 0);
+    const nlm_kit_range slice = nlm_kit_slice(&x, args.w->shape[0], 1);
+    for (std::int64_t n = slice.from; n < slice.to; n++) {
+        const float *w = nlm_kit_row_f32(args.w, n, static_cast<float *>(x.scratch));
+        for (std::int64_t m = 0; m < rows; m++) {
+            const float *row = row_of(args.x, m), *residual = row_of(args.residual, m);
+            const float sum = sum_of(columns, [&](std::int64_t k) { return row[k] * w[k]; });
+            row_of(args.y, m)[n] = sum + (bias ? bias[n] : 0) + (residual ? residual[n] : 0);
+        }
+    }
+}
+
+// ---- rms_norm ----
+
+nlm_status query_rms_norm(const void *args, nlm_caps_v1 *out) {
+    constexpr std::uint64_t f32 = NLM_KIT_BIT(F32);
+    static const nlm_kit_arg table[] = {
+        NLM_KIT_ARG(rms_norm, x, 0, f32, "RN"),
+        NLM_KIT_ARG(rms_norm, residual, NLM_KIT_OPTIONAL, f32, "RN"),
+        NLM_KIT_ARG(rms_norm, w, NLM_KIT_OPTIONAL, f32, "N"),
+        NLM_KIT_ARG(rms_norm, y, NLM_KIT_OUTPUT, f32, "RN"),
+        NLM_KIT_ARG(rms_norm, sum, NLM_KIT_OUTPUT | NLM_KIT_OPTIONAL, f32, "RN"),
+    };
+    nlm_kit_dims dims;
+    return nlm_kit_check(args, sizeof(nlm_rms_norm_args), 0, table, std::size(table), &dims, out);
+}
+
+void rms_norm(const nlm_exec_v1 &x, const nlm_rms_norm_args &args) {
+    const std::int64_t columns = args.y->shape[1];
+    const float *w = row_of(args.w, 0);
+    const nlm_kit_range slice = nlm_kit_slice(&x, nlm_live_rows(&x, args.x), 1);
+    for (std::int64_t r = slice.from; r < slice.to; r++) {
+        const float *in = row_of(args.x, r), *residual = row_of(args.residual, r);
+        float *y = row_of(args.y, r), *sum = row_of(args.sum, r);
+        const auto s = [&](std::int64_t c) { return residual ? in[c] + residual[c] : in[c]; };
+        const float squares = sum_of(columns, [&](std::int64_t c) { return s(c) * s(c); });
+        const float scale = 1 / std::sqrt(squares / static_cast<float>(columns) + args.eps);
+        for (std::int64_t c = 0; c < columns; c++) {
+            const float value = s(c); // read before y or sum, which may be x or residual, is written
+            if (sum) sum[c] = value;
+            y[c] = value * scale * (w ? w[c] : 1);
+        }
+    }
+}
+
+// ---- tables ----
+
+// A slot: no exception may cross the boundary.
+template <typename Args, void (*run)(const nlm_exec_v1 &, const Args &)>
+nlm_status slot(const nlm_exec_v1 *x, const Args *args) noexcept {
+    try {
+        run(*x, *args);
+        return NLM_OK;
+    } catch (const std::exception &e) {
+        return nlm_kit_fail(x->error, NLM_INTERNAL, "example_cpp", "%s", e.what());
+    } catch (...) {
+        return nlm_kit_fail(x->error, NLM_INTERNAL, "example_cpp", "an exception");
+    }
+}
+
+nlm_status query(void *, nlm_op op, const void *args, std::uint32_t, nlm_caps_v1 *out) {
+    switch (op) {
+        case NLM_OP_matmul: return query_matmul(args, out);
+        case NLM_OP_rms_norm: return query_rms_norm(args, out);
+        default: return nlm_kit_refuse(out, "example_cpp has matmul and rms_norm alone");
+    }
+}
+
+// constexpr, so that loading the library runs no constructor of ours.
+constexpr nlm_ops_v1 make_ops() {
+    nlm_ops_v1 ops{};
+    ops.struct_size = sizeof ops;
+    ops.matmul = slot<nlm_matmul_args, matmul>;
+    ops.rms_norm = slot<nlm_rms_norm_args, rms_norm>;
+    return ops;
+}
+constexpr nlm_ops_v1 ops = make_ops();
+
+constexpr nlm_device_info_v1 info{sizeof info, NLM_DEVICE_SLICED, NLM_DEVICE_HOST_MEMORY, 0, 0, 0, 0, "CPU, C++",
+                                  "any"};
+
+constexpr nlm_device_v1 make_device() {
+    nlm_device_v1 device{};
+    device.struct_size = sizeof device;
+    device.self = const_cast<nlm_device_info_v1 *>(&info);
+    device.ops = &ops;
+    device.describe = nlm_kit_describe;
+    device.query = query;
+    return device;
+}
+constexpr nlm_device_v1 device = make_device();
+
+} // namespace
+
+NLM_KIT_PLUGIN("example_cpp", "1", "matmul and rms_norm in C++", 0, device)
