@@ -293,6 +293,15 @@ nlm_status nlm_gguf_get_string(const nlm_gguf *gguf, const char *key, nlm_gguf_s
     return NLM_OK;
 }
 
+nlm_status nlm_gguf_save(const nlm_gguf *gguf, const char *path, nlm_error *err) {
+    nlm_file_writer *file = NULL;
+    NLM_TRY(nlm_file_writer_create(path, &file, err));
+    nlm_status status = nlm_file_writer_write(file, gguf->data, gguf->size, err);
+    if (status == NLM_OK) status = nlm_file_writer_commit(file, err);
+    nlm_file_writer_destroy(file);
+    return status;
+}
+
 void nlm_gguf_drop_pages(const nlm_gguf *gguf, const void *data, uint64_t bytes) {
     const uintptr_t base = (uintptr_t)gguf->map.data, at = (uintptr_t)data;
     if (!gguf->map.data || at < base || at - base > gguf->map.size || bytes > gguf->map.size - (at - base)) return;

@@ -73,6 +73,9 @@ void nlm_gguf_close(nlm_gguf *gguf);
 const char *nlm_gguf_path(const nlm_gguf *gguf);
 uint32_t nlm_gguf_version(const nlm_gguf *gguf);
 uint64_t nlm_gguf_file_bytes(const nlm_gguf *gguf);
+/* Writes the file as it is in memory to a temporary beside `path`, and renames it. Errors as
+ * nlm_file_writer_*. */
+nlm_status nlm_gguf_save(const nlm_gguf *gguf, const char *path, nlm_error *err);
 uint64_t nlm_gguf_alignment(const nlm_gguf *gguf);
 
 size_t nlm_gguf_entry_count(const nlm_gguf *gguf);

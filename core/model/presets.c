@@ -142,17 +142,24 @@ typedef struct preset_key {
 #define FIELD(field) offsetof(nlm_hparams, field)
 
 static const preset_key keys[] = {
-    {"context_length", FIELD(n_ctx_train)},  {"embedding_length", FIELD(n_embd)},
-    {"block_count", FIELD(n_layer)},         {"feed_forward_length", FIELD(n_ff)},
-    {"attention.head_count", FIELD(n_head)}, {"attention.head_count_kv", FIELD(n_head_kv)},
-    {"ssm.conv_kernel", FIELD(d_conv)},      {"ssm.inner_size", FIELD(d_inner)},
-    {"ssm.state_size", FIELD(d_state)},      {"ssm.time_step_rank", FIELD(dt_rank)},
+    {"vocab_size", FIELD(n_vocab)},
+    {"context_length", FIELD(n_ctx_train)},
+    {"embedding_length", FIELD(n_embd)},
+    {"block_count", FIELD(n_layer)},
+    {"feed_forward_length", FIELD(n_ff)},
+    {"attention.head_count", FIELD(n_head)},
+    {"attention.head_count_kv", FIELD(n_head_kv)},
+    {"ssm.conv_kernel", FIELD(d_conv)},
+    {"ssm.inner_size", FIELD(d_inner)},
+    {"ssm.state_size", FIELD(d_state)},
+    {"ssm.time_step_rank", FIELD(dt_rank)},
 };
 
 static void add_metadata(const nlm_preset *preset, nlm_gguf_writer *w) {
     char name[96];
     nlm_gguf_writer_string(w, "general.architecture", preset->architecture, strlen(preset->architecture));
     nlm_gguf_writer_string(w, "general.name", preset->name, strlen(preset->name));
+    nlm_gguf_writer_string(w, "tokenizer.ggml.model", "none", strlen("none"));
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         int32_t value;
         memcpy(&value, (const char *)&preset->hparams + keys[i].offset, sizeof value);

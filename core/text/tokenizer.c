@@ -70,6 +70,10 @@ static nlm_status read_all(nlm_tokenizer *tokenizer, const nlm_gguf *gguf, nlm_e
                         "the file has no tokenizer (tokenizer.ggml.model is not there)");
     }
     NLM_TRY(status);
+    if (equals(model, "none")) {
+        return nlm_fail(err, NLM_NOT_FOUND, nlm_gguf_path(gguf),
+                        "the file has no tokenizer (tokenizer.ggml.model is 'none')");
+    }
     const bool is_spm = equals(model, "llama");
     if (!is_spm && !equals(model, "gpt2")) {
         return nlm_fail(err, NLM_UNSUPPORTED, nlm_gguf_path(gguf),

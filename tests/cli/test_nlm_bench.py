@@ -123,6 +123,18 @@ class Presets(unittest.TestCase):
         self.assertIn("3 matrices are f16: their rows are no multiple of a block of q8_0", text)
 
 
+    def test_a_preset_is_saved_as_a_file_that_is_the_same_model(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "medium.gguf"
+            run("--preset", "medium", "--type", "q8_0", "--save", path)
+            saved = result_of("--model", path, *QUICK)
+            memory = result_of("--preset", "medium", "--type", "q8_0", *QUICK)
+            subprocess.run([PROGRAM.with_name("nlm-model"), "verify", path], check=True, capture_output=True)
+        for key in ("parameters", "file_bytes", "weight_bytes_per_token", "family"):
+            self.assertEqual(saved[key], memory[key])
+        self.assertIn("--save is for --preset", run("--model", LLAMA, "--save", "x.gguf", code=2).stderr)
+
+
 class Micro(unittest.TestCase):
     SIZES = ("--micro", "--threads", 1, "--repeat", 1, "--probe-mb", 2, "--json")
 

@@ -33,6 +33,9 @@ static void model_is_a_number(vocab_bytes *v) {
 static void model_is_unknown(vocab_bytes *v) {
     add_model(v, "t5");
 }
+static void model_is_none(vocab_bytes *v) {
+    add_model(v, "none");
+}
 static void pre_is_unknown(vocab_bytes *v) {
     add_model(v, "gpt2");
     vocab_string(v, KEY("pre"), "tekken");
@@ -107,6 +110,7 @@ static const struct {
     {"model_is_a_number", model_is_a_number, NLM_BAD_FORMAT, NULL},
     {"model_is_unknown", model_is_unknown, NLM_UNSUPPORTED,
      "the tokenizer 't5' (tokenizer.ggml.model) is not known; known are: llama gpt2"},
+    {"model_is_none", model_is_none, NLM_NOT_FOUND, "the file has no tokenizer (tokenizer.ggml.model is 'none')"},
     {"pre_is_unknown", pre_is_unknown, NLM_UNSUPPORTED,
      "the pre-tokenizer 'tekken' (tokenizer.ggml.pre) is not known; known are: " KNOWN_PRE},
     {"no_tokens", no_tokens, NLM_NOT_FOUND, "the file has no tokens (tokenizer.ggml.tokens)"},

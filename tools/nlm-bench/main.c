@@ -7,6 +7,7 @@
 #include "common/json.h"
 #include "nlm-bench/compare.h"
 #include "nlm-bench/micro.h"
+#include "nlm-bench/random_weights.h"
 #include "nlm-bench/report.h"
 #include "tensor/dtype.h"
 
@@ -80,6 +81,21 @@ static nlm_status run_models(const settings *set, nlm_error *err) {
     return status;
 }
 
+/* ---- a file ------------------------------------------------------------------------------- */
+
+static nlm_status save_preset(const settings *set, nlm_error *err) {
+    nlm_gguf *gguf = NULL;
+    nlm_pool *pool = NULL;
+    const nlm_pool_options pool_options = {.threads = set->threads[0]};
+    NLM_TRY(nlm_pool_create(&pool_options, &pool, err));
+    nlm_status status = nlm_preset_gguf(set->preset, set->dtype, &gguf, err);
+    if (status == NLM_OK) status = random_weights_fill(gguf, pool, err);
+    if (status == NLM_OK) status = nlm_gguf_save(gguf, set->save_path, err);
+    if (gguf) nlm_gguf_close(gguf);
+    nlm_pool_destroy(pool);
+    return status;
+}
+
 /* ---- single ops --------------------------------------------------------------------------- */
 
 static nlm_status sweep_engine(const settings *set, nlm_engine *engine, nlm_json *json, nlm_error *err) {
@@ -137,9 +153,10 @@ int main(int argc, char **argv) {
     }
     nlm_set_log(log_line, NULL, LOG_WARNING);
     nlm_error err = NLM_ERROR_INIT;
-    const nlm_status status = set.is_compare ? compare_files(argv[first], argv[first + 1], set.is_json, &err)
-                              : set.is_micro ? run_micro(&set, &err)
-                                             : run_models(&set, &err);
+    const nlm_status status = set.save_path    ? save_preset(&set, &err)
+                              : set.is_compare ? compare_files(argv[first], argv[first + 1], set.is_json, &err)
+                              : set.is_micro   ? run_micro(&set, &err)
+                                               : run_models(&set, &err);
     if (status != NLM_OK) {
         nlm_tell(&nlm_bench_command, &err);
         return NLM_EXIT_FAILED;

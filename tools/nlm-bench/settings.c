@@ -16,6 +16,8 @@ static const nlm_option options[] = {
      "of a preset's matrices, and of --micro's: f32 f16 bf16 q8_0 q4_0 ...\n"
      "(f32); matrices whose rows are no multiple of its block are f16",
      &given.type, 0, 0},
+    {"save", 0, NLM_OPTION_TEXT, "FILE", "write the preset's GGUF file, for other programs, and measure nothing",
+     &given.save_path, 0, 0},
     {"prompt", 'p', NLM_OPTION_INT, "N", "tokens of the prefill (512; 0: none)", &given.prompt, 0, 1 << 24},
     {"gen", 'n', NLM_OPTION_INT, "N", "tokens to decode after it (128; 0: none)", &given.gen, 0, 1 << 24},
     {"depth", 'd', NLM_OPTION_INT, "N", "tokens the context holds before (0)", &given.depth, 0, 1 << 24},
@@ -69,6 +71,7 @@ const nlm_command nlm_bench_command = {
         "  nlm-bench --preset tinyllama_1.1b --type q4_0 --prompt 512 --gen 64 --threads 1,2\n"
         "  nlm-bench --preset default --prompt 0 --gen 2000 --json       # a Mamba step\n"
         "  nlm-bench --preset small_125m --forward 64 --logits all\n"
+        "  nlm-bench --preset mamba_130m --type q8_0 --save mamba.gguf\n"
         "  nlm-bench --micro --sweeps gemv,barrier --type q8_0 --json > micro.json\n"
         "  nlm-bench --compare before.json after.json\n",
     .options = options,
@@ -142,6 +145,7 @@ static int check(settings *s, int n_operands) {
     if (!s->prompt && !s->gen && !s->forward) {
         return nlm_tell_usage(&nlm_bench_command, "nothing to measure: --prompt 0 and --gen 0");
     }
+    if (s->save_path && !s->preset_name) return nlm_tell_usage(&nlm_bench_command, "--save is for --preset");
     if (s->preset_name) {
         s->preset = nlm_preset_find(s->preset_name);
         if (!s->preset) return unknown_preset(s->preset_name);
