@@ -26,6 +26,7 @@ static derived derive(const settings *set, const run_result *r) {
     d.cache_frac = d.decode_gb_s / d.of[RUN_READ_SAME_GB_S].max;
     d.prefill_peak_frac = d.prefill_gflop_s / d.of[RUN_F32_GFLOP_S].max;
     d.forward_peak_frac = d.forward_gflop_s / d.of[RUN_F32_GFLOP_S].max;
+    if (!r->has_host_memory) d.bw_frac = d.cache_frac = d.prefill_peak_frac = d.forward_peak_frac = NAN;
     return d;
 }
 

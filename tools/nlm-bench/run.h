@@ -29,6 +29,7 @@ typedef struct run_result {
     samples series[RUN_N_SERIES];
     char backend[64], device[96], threads_reason[192], family[16], probe_isa[16];
     uint32_t threads, n_other_matrices;
+    bool has_host_memory; /* else the probes say nothing about the device */
     uint64_t parameters, file_bytes, weight_bytes_per_token, step_bytes, rss_peak_bytes;
     double prefill_flop, forward_flop; /* of one repetition */
     double load_seconds;
