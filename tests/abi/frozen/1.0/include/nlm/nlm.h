@@ -1,0 +1,363 @@
+/* nlm for programs that embed it: run language models on the backends found at run time.
+ *
+ *   nlm_engine_create    a device and threads
+ *   nlm_model_load       a GGUF file on that device, with a cache for several sessions
+ *   nlm_session_create   one conversation: extend it with tokens, generate, save, fork
+ *
+ * Rules of this interface
+ *   - Versions: nlm_api_version() is what the library has, NLM_API_MAJOR and NLM_API_MINOR what the program
+ *     was compiled with. A library serves every program of its major version and a minor up to its own.
+ *   - Growth: every struct begins with struct_size, which the caller sets to sizeof of its own definition
+ *     before the call, and only ever appends. The library reads and writes what struct_size covers; what
+ *     it does not cover, and every field that is zero, is the default. Options may be NULL.
+ *   - Errors: a call that can fail returns an nlm_status and writes a sentence to the nlm_error it is
+ *     given, if any. Nothing prints, aborts or exits; progress and warnings go to the log sink. When a
+ *     call fails, *out is NULL or untouched.
+ *   - Ownership: handles are freed by the function named destroy or unload, which accept NULL. Pointers
+ *     passed in are borrowed for the call. Pointers handed out say how long they are valid.
+ *   - Threads: an engine, its models and their sessions are used by one thread at a time; different
+ *     engines are independent. nlm_encode, nlm_decode and the nlm_model_describe may be called from any
+ *     number of threads at once. Callbacks run on the calling thread and must not call back into the
+ *     same engine except where their text allows it.
+ *   - Numbers: on CPU backends results depend on the input alone, not on the number of threads or on what
+ *     else is in the batch.
+ *
+ * Strings are UTF-8 and terminated unless a length stands beside them. Times are seconds. */
+#ifndef NLM_NLM_H
+#define NLM_NLM_H
+
+#include <nlm/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NLM_API_MAJOR 1
+#define NLM_API_MINOR 0
+
+#if defined(__GNUC__)
+#define NLM_API __attribute__((visibility("default")))
+#else
+#define NLM_API
+#endif
+
+/* The library's interface: major << 16 | minor. */
+NLM_API uint32_t nlm_api_version(void);
+/* The library's release, "0.1.0"; valid for ever. */
+NLM_API const char *nlm_version(void);
+/* "out of memory" for NLM_OUT_OF_MEMORY; valid for ever. */
+NLM_API const char *nlm_status_string(nlm_status status);
+
+/* Where messages go: one line without newline, from any thread. level: 0 error, 1 warning, 2 information,
+ * 3 debug; messages above `level` are not made. fn NULL: stderr. Process-wide. */
+typedef void (*nlm_log_fn)(void *user, int32_t level, const char *message);
+NLM_API void nlm_set_log(nlm_log_fn fn, void *user, int32_t level);
+
+/* How far a long operation is: 0..1. Returning nonzero ends it with NLM_CANCELLED. */
+typedef int32_t (*nlm_progress_fn)(void *user, double fraction);
+
+/* ---- engine: a device and threads --------------------------------------------------------- */
+
+typedef struct nlm_engine nlm_engine;
+
+enum {
+    NLM_ENGINE_NO_FALLBACK = 1, /* an op the backend lacks is an error, not run by another CPU backend */
+    NLM_ENGINE_PROFILE = 2,     /* count time, bytes and FLOP per op: nlm_engine_profile */
+    NLM_ENGINE_BIND_CALLER = 4, /* also bind the calling thread to its core while it works (a program that
+                                   has the machine to itself) */
+    NLM_ENGINE_UNBOUND = 8      /* bind no thread */
+};
+
+typedef struct nlm_engine_options {
+    uint32_t struct_size;
+    uint32_t flags;                     /* NLM_ENGINE_* */
+    const char *backend;                /* "cpu_scalar", as in plugins.toml; NULL: the best that works here */
+    int32_t device_id;                  /* which device of the backend */
+    uint32_t threads;                   /* 0: one per physical core the process may use */
+    const char *registry;               /* a plugins.toml; NULL: NLM_PLUGIN_REGISTRY, or the library's own */
+    const char *const *backend_options; /* key, value, key, value, ..., NULL: override the registry's */
+} nlm_engine_options;
+
+typedef struct nlm_engine_info {
+    uint32_t struct_size;
+    int32_t device_id;
+    uint32_t threads;
+    uint32_t reserved;
+    const char *backend;          /* these strings live as long as the engine */
+    const char *device;           /* for people: the device's name */
+    const char *threads_reason;   /* for people: "2 threads: one per physical core of 2 allowed CPUs" */
+    uint64_t device_memory_bytes; /* 0: not known */
+    uint64_t device_memory_free_bytes;
+} nlm_engine_info;
+
+/* Finds the backends, opens the device and starts the threads.
+ * Errors   NOT_FOUND (no such backend, and which there are; no registry), UNSUPPORTED (the backend does not
+ *          work here, and why), INVALID_ARGUMENT, BAD_FORMAT (the registry: file:line:column),
+ *          OUT_OF_MEMORY. */
+NLM_API nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out_engine, nlm_error *error);
+/* Unload its models first. */
+NLM_API void nlm_engine_destroy(nlm_engine *engine);
+NLM_API nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info *out_info, nlm_error *error);
+
+/* Goes on with another backend or device, for example after one was lost or ran out of memory: opens it,
+ * then closes the one before. Threads, registry, flags and profile stay. Unload the engine's models first:
+ * the tokens of their sessions are what to take along. backend and backend_options as in
+ * nlm_engine_options; a failure leaves the engine as it was.
+ * Errors   as nlm_engine_create; INVALID_ARGUMENT (a model is loaded). */
+NLM_API nlm_status nlm_engine_switch(nlm_engine *engine, const char *backend, int32_t device_id,
+                                     const char *const *backend_options, nlm_error *error);
+
+enum { NLM_PROFILE_TEXT = 0, NLM_PROFILE_JSON = 1 };
+
+/* What has run so far, per op and per layer, as a table for people or a JSON object. At most capacity
+ * bytes are written, always terminated if capacity is not 0; *out_length is the length of the whole.
+ * Errors   INVALID_ARGUMENT (the engine was made without NLM_ENGINE_PROFILE), OUT_OF_MEMORY. */
+NLM_API nlm_status nlm_engine_profile(const nlm_engine *engine, uint32_t form, char *out_text, size_t capacity,
+                                      size_t *out_length, nlm_error *error);
+
+/* ---- model: weights, tokenizer and cache -------------------------------------------------- */
+
+typedef struct nlm_model nlm_model;
+
+enum { NLM_MODEL_NO_PROMPT_CACHE = 1 /* do not keep prefixes of earlier prompts */ };
+
+typedef struct nlm_model_options {
+    uint32_t struct_size;
+    uint32_t flags;              /* NLM_MODEL_* */
+    uint32_t context_length;     /* tokens a session may hold; 0: what the model was trained for, with a KV
+                                cache at most 4096 */
+    uint32_t parallel;           /* sessions at once; 0: 1 */
+    const char *kv_type;         /* of the KV cache: "f16", "f32", "q8_0"; NULL: f16 */
+    uint64_t prompt_cache_bytes; /* bound of the prompt cache; 0: a quarter of the KV cache, or 64 MiB of states */
+    const char *chat_template;   /* "chatml", "llama-2", "llama-3", "zephyr", "mistral"; NULL: the model's */
+    nlm_progress_fn progress;    /* of the load; or NULL */
+    void *progress_user;
+} nlm_model_options;
+
+typedef struct nlm_model_info {
+    uint32_t struct_size;
+    uint32_t context_length; /* as chosen */
+    uint32_t parallel;
+    int32_t n_vocab, n_layer, n_embd;
+    int32_t n_ctx_train;
+    int32_t bos, eos;          /* token ids, -1: none */
+    const char *family;        /* "llama", "mamba"; these strings live as long as the model */
+    const char *chat_template; /* NULL: none was given or recognised */
+    uint64_t file_bytes;
+    uint64_t cache_bytes;            /* when every session is full */
+    uint64_t weight_bytes_per_token; /* weights read to decode one token */
+    double load_seconds;
+} nlm_model_info;
+
+/* What a load would need of the memory it goes to. */
+typedef struct nlm_memory_estimate {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t weight_bytes;
+    uint64_t cache_bytes;     /* when every session is full */
+    uint64_t working_bytes;   /* activations, tokenizer: about */
+    uint64_t available_bytes; /* of the machine or, where smaller, the control group; 0: not known */
+} nlm_memory_estimate;
+
+/* Reads the file's header alone. Errors as nlm_model_load. */
+NLM_API nlm_status nlm_model_estimate(const nlm_engine *engine, const char *path, const nlm_model_options *options,
+                                      nlm_memory_estimate *out_estimate, nlm_error *error);
+
+/* Maps a GGUF file, places its weights on the engine's device and sets up the cache. A need above the
+ * available memory is a warning in the log.
+ * Errors   NOT_FOUND, PERMISSION, IO, BAD_FORMAT (file:offset, what, what was expected), UNSUPPORTED (an
+ *          architecture, a tokenizer or an op that is not known: which are), INVALID_ARGUMENT (options),
+ *          OUT_OF_MEMORY, CANCELLED. */
+NLM_API nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_options *options,
+                                  nlm_model **out_model, nlm_error *error);
+/* Destroy its sessions first. */
+NLM_API void nlm_model_unload(nlm_model *model);
+NLM_API nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, nlm_error *error);
+
+/* ---- text and tokens ---------------------------------------------------------------------- */
+
+enum {
+    NLM_TEXT_BOS = 1,    /* encode: put BOS and EOS where the model wants them */
+    NLM_TEXT_SPECIAL = 2 /* encode: text that spells a control token becomes it (never for what a user
+                            typed); decode: control tokens give their text, else nothing */
+};
+
+/* Token ids of text[0..length), any bytes. At most capacity ids are written; *out_count is how many there
+ * are in all. out_ids NULL: they are only counted.
+ * Errors   LIMIT (capacity is smaller than *out_count; the first ones are written), INVALID_ARGUMENT,
+ *          NOT_FOUND (the file has no tokenizer), OUT_OF_MEMORY. */
+NLM_API nlm_status nlm_encode(const nlm_model *model, const char *text, size_t length, uint32_t flags,
+                              int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
+
+/* The bytes of ids[0..count) as a whole text (not terminated). As nlm_encode; an id outside the
+ * vocabulary is INVALID_ARGUMENT. */
+NLM_API nlm_status nlm_decode(const nlm_model *model, const int32_t *ids, size_t count, uint32_t flags,
+                              char *out_text, size_t capacity, size_t *out_length, nlm_error *error);
+
+typedef struct nlm_message {
+    const char *role; /* "system", "user", "assistant" */
+    const char *content;
+} nlm_message;
+
+/* Token ids of messages in the model's chat template, followed by the opening of the assistant's turn.
+ * n_before: how many messages of the conversation the session holds already, the answers it generated
+ * included; with 0 the ids begin with BOS where the model wants it, else with the end of the last answer.
+ * Control tokens spelled in `content` stay text.
+ * Errors   as nlm_encode; NOT_FOUND (the model has no template) and UNSUPPORTED (one that is not known): name
+ *          one in nlm_model_options.chat_template; INVALID_ARGUMENT (a role the template does not have). */
+NLM_API nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
+                                   int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
+
+/* ---- sampler ------------------------------------------------------------------------------ */
+
+typedef struct nlm_sampler nlm_sampler;
+
+/* Applied in this order: repetition penalty, temperature, top-k, top-p, min-p. Zero turns each off. */
+typedef struct nlm_sampler_options {
+    uint32_t struct_size;
+    uint32_t repeat_last_n; /* how many of the last tokens are looked at; 0: 64 */
+    uint64_t seed;
+    float temperature;    /* 0: greedy, the first of the greatest logits */
+    float top_p;          /* keep the fewest most likely tokens whose probabilities reach it */
+    float min_p;          /* keep tokens at least this fraction as likely as the likeliest */
+    float repeat_penalty; /* > 0: logits of tokens seen are divided by it (multiplied if negative), once a token */
+    int32_t top_k;        /* keep the k most likely tokens; of equals those of lower id */
+    uint32_t reserved;
+} nlm_sampler_options;
+
+/* The random number of a draw is Philox4x32-10 of (seed, position in the session): the same seed gives the
+ * same text on every run, for any number of threads, and after a session was saved and restored. A
+ * sampler may serve several sessions of one model.
+ * Errors   INVALID_ARGUMENT (a value out of its range: which, and what the range is), OUT_OF_MEMORY. */
+NLM_API nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_options *options,
+                                      nlm_sampler **out_sampler, nlm_error *error);
+NLM_API void nlm_sampler_destroy(nlm_sampler *sampler);
+
+/* ---- session: one sequence of tokens ------------------------------------------------------ */
+
+typedef struct nlm_session nlm_session;
+
+/* An empty session. Errors LIMIT (the model's `parallel` sessions are all in use), OUT_OF_MEMORY. */
+NLM_API nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_error *error);
+NLM_API void nlm_session_destroy(nlm_session *session);
+
+/* Called between chunks of a long prefill; NULL: none. A cancelled session keeps the chunks it has. */
+NLM_API void nlm_session_set_progress(nlm_session *session, nlm_progress_fn fn, void *user);
+
+/* Appends tokens: the first time this is the prefill, of which what the prompt cache holds is not computed
+ * again; later calls compute the new tokens alone.
+ * Errors   INVALID_ARGUMENT (an id outside the vocabulary, count 0), LIMIT (the context would overflow:
+ *          nothing is appended), NUMERIC (a logit is not finite: at which position), CANCELLED,
+ *          OUT_OF_MEMORY, DEVICE_ERROR. After an error that came while computing, a session of
+ *          a Llama holds the tokens before the failed chunk, one of a Mamba is empty. */
+NLM_API nlm_status nlm_session_extend(nlm_session *session, const int32_t *ids, size_t count, nlm_error *error);
+
+/* As nlm_session_extend, and writes the logits after each token: out_logits [count, n_vocab] f32. The
+ * prompt cache is not used. */
+NLM_API nlm_status nlm_session_extend_logits(nlm_session *session, const int32_t *ids, size_t count,
+                                             float *out_logits, nlm_error *error);
+
+/* One more token for each of several sessions of one model, in one batch: session i gets ids[i].
+ * Errors   as nlm_session_extend; sessions of different models, or one given twice, is INVALID_ARGUMENT. */
+NLM_API nlm_status nlm_sessions_decode(nlm_session *const *sessions, const int32_t *ids, size_t count,
+                                       nlm_error *error);
+
+/* The logits after the last token: [n_vocab] f32, valid until the session changes.
+ * Errors   INVALID_ARGUMENT (the session is empty), and those of computing a token not computed yet. */
+NLM_API nlm_status nlm_session_logits(nlm_session *session, const float **out_logits, nlm_error *error);
+
+/* Chooses the next token from the logits; nothing is appended. sampler NULL: greedy. Errors as
+ * nlm_session_logits. */
+NLM_API nlm_status nlm_session_sample(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *error);
+
+/* The tokens the session holds, valid until it changes; their number. */
+NLM_API const int32_t *nlm_session_tokens(const nlm_session *session, size_t *out_count);
+
+/* Forgets all tokens (the prompt cache may keep them). */
+NLM_API nlm_status nlm_session_reset(nlm_session *session, nlm_error *error);
+
+/* A new session that holds the same tokens; what both share is stored once until one of them writes it.
+ * Errors as nlm_session_create. */
+NLM_API nlm_status nlm_session_fork(nlm_session *session, nlm_session **out_session, nlm_error *error);
+
+/* Writes the session to a file (a temporary beside it, renamed when complete); restore replaces what the
+ * session holds. Continuing a restored session gives what continuing the saved one would have.
+ * Errors   IO, PERMISSION, NOT_FOUND; restore: BAD_FORMAT (truncated or changed: where),
+ *          UNSUPPORTED (another version, KV type or model), LIMIT (longer than the context). When restore
+ *          fails before it has read the whole file the session is as it was, else empty. */
+NLM_API nlm_status nlm_session_save(nlm_session *session, const char *path, nlm_error *error);
+NLM_API nlm_status nlm_session_restore(nlm_session *session, const char *path, nlm_error *error);
+
+/* ---- generation --------------------------------------------------------------------------- */
+
+/* Receives text as it is generated: whole characters (bytes that can never be UTF-8 as they are), never
+ * part of a stop string. Returning nonzero ends the generation. */
+typedef int32_t (*nlm_text_fn)(void *user, const char *text, size_t length);
+
+enum { NLM_GENERATE_IGNORE_END = 1 /* go on after the model's end-of-text tokens */ };
+
+typedef struct nlm_generate_options {
+    uint32_t struct_size;
+    uint32_t flags;           /* NLM_GENERATE_* */
+    uint64_t max_tokens;      /* 0: until something else ends it */
+    const char *const *stops; /* strings that end the generation, not part of the text */
+    size_t n_stops;
+} nlm_generate_options;
+
+enum {
+    NLM_ENDED_BY_MODEL = 1,    /* an end-of-text or end-of-turn token */
+    NLM_ENDED_BY_TOKENS = 2,   /* max_tokens */
+    NLM_ENDED_BY_STOP = 3,     /* a stop string */
+    NLM_ENDED_BY_CALLBACK = 4, /* the callback */
+    NLM_ENDED_BY_CONTEXT = 5   /* the session is full */
+};
+
+typedef struct nlm_generate_result {
+    uint32_t struct_size;
+    int32_t ended_by;   /* NLM_ENDED_BY_* */
+    uint64_t n_tokens;  /* generated, the end token included */
+    uint64_t n_bytes;   /* of text passed to the callback */
+    int32_t stop_index; /* which stop string, or -1 */
+    uint32_t reserved;
+} nlm_generate_result;
+
+/* Generates from where the session is, appending each token to it but an end token (the last one is
+ * computed with the next call). sampler NULL: greedy. on_text may be NULL. Allocates nothing per token. Repeated
+ * calls with the same number of tokens in all give the same text. Errors   INVALID_ARGUMENT (an empty session, an
+ * empty stop string), NUMERIC (a logit is not finite), and those of nlm_session_extend but LIMIT. Text generated
+ * before an error has been passed on. */
+NLM_API nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler,
+                                        const nlm_generate_options *options, nlm_text_fn on_text, void *user,
+                                        nlm_generate_result *out_result, nlm_error *error);
+
+/* ---- metrics ------------------------------------------------------------------------------ */
+
+typedef struct nlm_metrics {
+    uint32_t struct_size;
+    int32_t device_id;
+    uint32_t threads;
+    uint32_t reserved;
+    const char *backend;    /* lives as long as the engine */
+    uint64_t prompt_tokens; /* computed by nlm_session_extend */
+    uint64_t cached_tokens; /* taken from the prompt cache instead */
+    uint64_t decode_tokens; /* computed one at a time while generating or in nlm_sessions_decode */
+    double prompt_seconds;
+    double decode_seconds;
+    double first_token_seconds;      /* from the latest extend to the first token generated after it */
+    double prompt_tokens_per_second; /* 0 without a prompt token */
+    double decode_tokens_per_second;
+    uint64_t file_bytes;             /* of the model */
+    uint64_t weight_bytes_per_token; /* read to decode one token */
+    uint64_t cache_bytes;            /* of the model's cache, in use by all sessions */
+    uint64_t activation_bytes;       /* of the graphs planned so far */
+    uint64_t rss_bytes;              /* of the process */
+    uint64_t rss_peak_bytes;
+} nlm_metrics;
+
+/* Since the session was created. */
+NLM_API nlm_status nlm_session_metrics(const nlm_session *session, nlm_metrics *out_metrics, nlm_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,296 @@
+/* One argument struct per op of ops.def.
+ *
+ * Every struct begins with struct_size and flags and only ever grows at its end: a backend reads a
+ * field only if struct_size covers it, and refuses in query() flags it does not know. Tensors are
+ * pointers to descriptors the host owns; an optional one is NULL. In query() `data` may be NULL.
+ * Activations are f32 unless a comment says more. What changes from run to run (ids, positions,
+ * slots, block tables) is the content of small i32 tensors, never a field here, so that a recorded
+ * graph can be replayed.
+ *
+ * Names of dimensions: T tokens of the batch (grouped by sequence), S sequences, R output rows,
+ * N and K the rows and columns of a weight, H query heads, G key/value heads, D head size,
+ * C channels, P pages, B tokens a page.
+ * The batch: pos[T] absolute position of each token; seq_start[S+1] first row of each sequence
+ * (seq_start[S] = live tokens; an empty sequence has two equal neighbours); slot[S] the cache or
+ * state slot of each sequence. A slot occurs at most once in a batch.
+ * Outputs never overlap inputs, except that y may be exactly x where a comment says "in place". */
+#ifndef NLM_OP_ARGS_H
+#define NLM_OP_ARGS_H
+
+#include <nlm/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* y[r,:] = w[ids[r],:], dequantised.
+ * Shapes   ids: [R] i32; w: [V, N] any type; y: [R, N] f32.
+ * Errors   an id outside [0, V) of a live row is INVALID_ARGUMENT. Also gathers rows of activations. */
+typedef struct nlm_embed_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *ids;
+    const nlm_tensor *w;
+    const nlm_tensor *y;
+} nlm_embed_args;
+
+/* y[m,n] = sum_k x[m,k] w[n,k] (+ bias[n]) (+ residual[m,n])
+ * Shapes   x: [M, K] f32, any row stride; w: [N, K] any type, possibly packed; bias: [N] f32 or NULL;
+ *          residual: [M, N] f32 or NULL, may be exactly y; y: [M, N] f32. */
+typedef struct nlm_matmul_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *w;
+    const nlm_tensor *bias;
+    const nlm_tensor *residual;
+    const nlm_tensor *y;
+} nlm_matmul_args;
+
+/* s = x (+ residual); y[r,c] = s[r,c] * w[c] / sqrt(mean_c(s[r,:]^2) + eps)
+ * Shapes   x, residual, y, sum: [R, N] f32; w: [N] f32 or NULL (1). `sum` receives s if not NULL.
+ *          In place: y may be x; sum may be x or residual. */
+typedef struct nlm_rms_norm_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *residual;
+    const nlm_tensor *w;
+    const nlm_tensor *y;
+    const nlm_tensor *sum;
+    float eps;
+    uint32_t reserved;
+} nlm_rms_norm_args;
+
+#define NLM_ROPE_HALF_SPLIT 1u /* pairs (i, i + n_rot/2) as in GPT-NeoX; else (2i, 2i+1) */
+#define NLM_ROPE_INVERSE    2u /* rotate by -angle: the gradient of rope */
+
+/* Rotates pairs of the first n_rot elements of each head by angle
+ *   pos * freq_scale * freq_base^(-2i/n_rot) / freq_factors[i],  i = 0 .. n_rot/2-1;
+ * the rest is copied.
+ * Shapes   x, y: [T, H, D] f32, in place allowed; pos: [T] i32; freq_factors: [n_rot/2] f32 or NULL.
+ * Source   Su et al. 2021; freq_scale = 1/factor is linear scaling, freq_factors those of Llama 3.1. */
+typedef struct nlm_rope_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_ROPE_* */
+    const nlm_tensor *x;
+    const nlm_tensor *pos;
+    const nlm_tensor *freq_factors;
+    const nlm_tensor *y;
+    float freq_base;
+    float freq_scale;
+    int32_t n_rot; /* even, 2..D */
+    uint32_t reserved;
+} nlm_rope_args;
+
+/* Writes the keys and values of a batch into the paged cache: for row t of sequence s
+ *   page = block_table[slot[s], pos[t] / B];  k_cache[page, g, pos[t] % B, :] = k[t, g, :]  (same for v)
+ * Shapes   k, v: [T, G, D] f32; k_cache, v_cache: [P, G, B, D] f32, f16 or q8_0; pos: [T];
+ *          seq_start: [S+1]; slot: [S]; block_table: [slots, blocks a slot] i32, all i32.
+ * Reads k, v; writes the caches. Padding rows write nothing. A page outside [0, P) is INVALID_ARGUMENT. */
+typedef struct nlm_kv_append_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *k;
+    const nlm_tensor *v;
+    const nlm_tensor *k_cache;
+    const nlm_tensor *v_cache;
+    const nlm_tensor *pos;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *slot;
+    const nlm_tensor *block_table;
+} nlm_kv_append_args;
+
+/* Causal attention over the paged cache. For row t of sequence s and head h, with g = h / (H/G):
+ *   p = softmax_j(scale * q[t,h,:] . k[j,g,:]),  y[t,h,:] = sum_j p_j v[j,g,:]
+ * over positions j with max(0, pos[t]-window+1) <= j <= pos[t] (window 0: from 0).
+ * Shapes   q, y: [T, H, D] f32; caches and tables as in kv_append, which ran before;
+ *          lse: [T, H] f32 or NULL, receives log(sum_j exp(scale q.k)).
+ * Numeric  the order of the sum depends on pos[t] and window alone. */
+typedef struct nlm_attention_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *q;
+    const nlm_tensor *k_cache;
+    const nlm_tensor *v_cache;
+    const nlm_tensor *pos;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *slot;
+    const nlm_tensor *block_table;
+    const nlm_tensor *y;
+    const nlm_tensor *lse;
+    float scale;
+    int32_t window; /* tokens, 0 for none */
+} nlm_attention_args;
+
+/* y = silu(gate) * up, silu(v) = v / (1 + exp(-v)).
+ * Shapes   gate, up, y: [R, N] f32; in place: y may be gate or up. */
+typedef struct nlm_silu_mul_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *gate;
+    const nlm_tensor *up;
+    const nlm_tensor *y;
+} nlm_silu_mul_args;
+
+/* y = a + b. Shapes a, y: [R, N] f32; b: [R, N], or [N] for every row. In place: y may be a. */
+typedef struct nlm_add_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *a;
+    const nlm_tensor *b;
+    const nlm_tensor *y;
+} nlm_add_args;
+
+/* y = a * b. Shapes a, y: [R, N] f32; b: [R, N], or [N] for every row. In place: y may be a. */
+typedef struct nlm_mul_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *a;
+    const nlm_tensor *b;
+    const nlm_tensor *y;
+} nlm_mul_args;
+
+/* y = factor * x + offset. Shapes x, y: [R, N] f32. In place: y may be x. */
+typedef struct nlm_scale_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *y;
+    float factor;
+    float offset;
+} nlm_scale_args;
+
+/* y[r,:] = softmax(factor * x[r,:]). Shapes x, y: [R, N] f32. In place: y may be x.
+ * A row of -inf alone gives zeros. */
+typedef struct nlm_softmax_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *y;
+    float factor;
+    uint32_t reserved;
+} nlm_softmax_args;
+
+#define NLM_CONV_SILU 1u /* y = silu(y) */
+
+/* Depthwise causal convolution that carries its last K-1 inputs from run to run:
+ *   y[t,c] = bias[c] + sum_{j<K} w[c,j] * x[t-K+1+j, c]
+ * where rows before a sequence's first come from state[slot[s]] (oldest first), which afterwards
+ * holds the last K-1 inputs of the sequence. An empty sequence leaves its state alone.
+ * Shapes   x, y: [T, C] f32; w: [C, K] f32; bias: [C] f32 or NULL; state: [slots, K-1, C] f32;
+ *          seq_start: [S+1], slot: [S] i32. K is 2..8. Reads and writes state. */
+typedef struct nlm_conv1d_causal_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_CONV_* */
+    const nlm_tensor *x;
+    const nlm_tensor *w;
+    const nlm_tensor *bias;
+    const nlm_tensor *state;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *slot;
+    const nlm_tensor *y;
+} nlm_conv1d_causal_args;
+
+/* Channels of an SSM state stand in tiles of this many, see nlm_ssm_scan_args. */
+#define NLM_SSM_TILE 16
+
+/* Mamba-1's selective scan, carrying h from run to run. For token t, channel c and state n:
+ *   e = softplus(dt[t,c]);  h[c,n] = exp(e * a[c,n]) * h[c,n] + e * b[t,n] * x[t,c]
+ *   y[t,c] = (sum_n c[t,n] * h[c,n] + d[c] * x[t,c]) * silu(z[t,c])
+ * Shapes   x, dt, y: [T, C] f32; a: [C, N] f32, negative; b, c: [T, N] f32; d: [C] f32 or NULL (0);
+ *          z: [T, C] f32 or NULL (no gate); seq_start: [S+1], slot: [S] i32. x, dt, b, c, z may have
+ *          any row stride. state: [slots, ceil(C/16), N, 16] f32: h[c,n] at [slot, c/16, n, c%16].
+ *          y may be exactly x. N is 1..256. Reads and writes state; lanes past C stay zero.
+ * Source   Gu & Dao 2023; softplus(v) = log(1 + exp(v)), v itself above 20. */
+typedef struct nlm_ssm_scan_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *dt;
+    const nlm_tensor *a;
+    const nlm_tensor *b;
+    const nlm_tensor *c;
+    const nlm_tensor *d;
+    const nlm_tensor *z;
+    const nlm_tensor *state;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *slot;
+    const nlm_tensor *y;
+} nlm_ssm_scan_args;
+
+/* y = x, converted to y's type. Same shape, any strides, types f32 f16 bf16 i32 (i32 to i32 alone);
+ * rounds to nearest even. x and y do not overlap. */
+typedef struct nlm_copy_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *y;
+} nlm_copy_args;
+
+/* y[r] = the first index of the greatest x[r,:]; NaN never wins, an all-NaN row gives -1.
+ * Shapes   x: [R, N] f32; y: [R] i32. */
+typedef struct nlm_argmax_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *y;
+} nlm_argmax_args;
+
+/* y = silu(x w_gate^T) * (x w_up^T): matmul, matmul, silu_mul in one.
+ * Shapes   x: [M, K] f32; w_gate, w_up: [N, K] of one type; y: [M, N] f32. */
+typedef struct nlm_gate_up_silu_mul_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *w_gate;
+    const nlm_tensor *w_up;
+    const nlm_tensor *y;
+} nlm_gate_up_silu_mul_args;
+
+/* q = rope(x w_q^T + b_q), k = rope(x w_k^T + b_k), v = x w_v^T + b_v, k and v appended to the cache:
+ * three matmuls, two ropes and kv_append in one.
+ * Shapes   x: [T, K] f32; w_q: [H*D, K], w_k, w_v: [G*D, K]; b_*: rows of w_* f32 or NULL;
+ *          q: [T, H, D] f32; the rest as in rope and kv_append. flags as in rope. */
+typedef struct nlm_qkv_rope_append_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_ROPE_* */
+    const nlm_tensor *x;
+    const nlm_tensor *w_q;
+    const nlm_tensor *w_k;
+    const nlm_tensor *w_v;
+    const nlm_tensor *b_q;
+    const nlm_tensor *b_k;
+    const nlm_tensor *b_v;
+    const nlm_tensor *freq_factors;
+    const nlm_tensor *q;
+    const nlm_tensor *k_cache;
+    const nlm_tensor *v_cache;
+    const nlm_tensor *pos;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *slot;
+    const nlm_tensor *block_table;
+    float freq_base;
+    float freq_scale;
+    int32_t n_rot;
+    uint32_t reserved;
+} nlm_qkv_rope_append_args;
+
+/* y = rms_norm(x, norm_w, eps) w^T (+ bias): rms_norm and matmul in one.
+ * Shapes   x: [M, K] f32; norm_w: [K] f32; w: [N, K]; bias: [N] f32 or NULL; y: [M, N] f32. */
+typedef struct nlm_norm_matmul_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *norm_w;
+    const nlm_tensor *w;
+    const nlm_tensor *bias;
+    const nlm_tensor *y;
+    float eps;
+    uint32_t reserved;
+} nlm_norm_matmul_args;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

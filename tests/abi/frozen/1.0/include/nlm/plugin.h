@@ -1,0 +1,271 @@
+/* The contract between nlm and a backend: the one header a backend author needs.
+ *
+ * A backend is a shared object that exports exactly one symbol, nlm_plugin_query_v1, links nothing
+ * of nlm and includes only nlm's headers. Start with docs/writing-a-backend.md.
+ *
+ * Rules at this boundary
+ *   - Growth: every struct begins with struct_size, the size its writer was compiled with, and only
+ *     ever appends. A reader looks at a field only if struct_size covers it. The host copies the
+ *     first min(sizes) bytes into a zeroed struct of its own.
+ *   - Never here: bitfields, bare enums, bool, long, varargs, structs by value, exceptions, longjmp,
+ *     abort, exit.
+ *   - Strings are UTF-8 and terminated. Pointers a plugin hands out stay valid until the object they
+ *     came from is closed; those it is handed are borrowed for the call.
+ *   - A call that fails returns a status and fills the nlm_error it was given, if any.
+ *   - A plugin prints nothing, starts no compute threads, touches no affinity, signal handler, FP
+ *     mode, locale or working directory, and leaves nothing behind after close. It may keep
+ *     per-device driver threads, as GPU runtimes do, until close. */
+#ifndef NLM_PLUGIN_H
+#define NLM_PLUGIN_H
+
+#include <nlm/op_args.h>
+#include <nlm/status.h>
+#include <nlm/tensor.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define NLM_ABI_MAJOR 1
+#define NLM_ABI_MINOR 0
+
+#if defined(__GNUC__)
+#define NLM_PLUGIN_EXPORT __attribute__((visibility("default")))
+#else
+#define NLM_PLUGIN_EXPORT
+#endif
+
+/* ---- ops ---------------------------------------------------------------------------------- */
+
+typedef uint32_t nlm_op;
+
+enum {
+    NLM_OP_NONE = 0,
+#define NLM_OP(number, name) NLM_OP_##name = number,
+#include <nlm/ops.def>
+#undef NLM_OP
+    NLM_OP_END /* one past the greatest number this header knows */
+};
+
+/* What a slot is called with. Valid for the call only.
+ *
+ * On a sliced device every one of nth workers calls the slot with the same arguments and its own
+ * ith; each does its slice of the rows or columns, which slice being the plugin's choice. No worker
+ * may leave a slot having written what another worker's slice owns; between two ops the host puts a
+ * barrier. On a stream device the slot is called once (ith 0, nth 1) and enqueues on `stream`. */
+typedef struct nlm_exec_v1 {
+    uint32_t struct_size;
+    uint32_t ith;
+    uint32_t nth;
+    uint32_t reserved;
+    void *device; /* nlm_device_v1.self */
+    void *stream; /* stream devices: from stream_create; else NULL */
+    /* Workspace and scratch are in the memory that tensors are in: host or device addresses. */
+    void *workspace;          /* shared by the workers, at least caps.workspace_bytes, 64-aligned */
+    uint64_t workspace_bytes; /*   (sliced: contents unspecified at entry) */
+    void *scratch;            /* this worker's own, at least caps.scratch_bytes, 64-aligned */
+    uint64_t scratch_bytes;
+    const int32_t *live_rows; /* [NLM_ROWS_KINDS], on the host; entry 0 is unused */
+    /* Sliced devices: waits for all workers of this op. Returns NLM_OK, or NLM_CANCELLED when another
+     * worker's slot has failed: then return that at once. Every worker must reach the same barriers
+     * unless it returns an error. */
+    nlm_status (*barrier)(const struct nlm_exec_v1 *x);
+    void *host;       /* the host's, for barrier */
+    nlm_error *error; /* this worker's, or NULL */
+} nlm_exec_v1;
+
+/* How many rows of t this run uses: shape[0], or the live count of its kind. */
+static inline int64_t nlm_live_rows(const nlm_exec_v1 *x, const nlm_tensor *t) {
+    if (t->row_kind == NLM_ROWS_FIXED || t->row_kind >= NLM_ROWS_KINDS || !x->live_rows) return t->shape[0];
+    const int64_t live = x->live_rows[t->row_kind];
+    return live < t->shape[0] ? live : t->shape[0];
+}
+
+/* A slot that is NULL, or past struct_size, is an op the device lacks. */
+typedef struct nlm_ops_v1 {
+    uint32_t struct_size;
+    uint32_t reserved;
+#define NLM_OP(number, name) nlm_status (*name)(const nlm_exec_v1 *x, const nlm_##name##_args *args);
+#include <nlm/ops.def>
+#undef NLM_OP
+} nlm_ops_v1;
+
+/* ---- what the host offers ----------------------------------------------------------------- */
+
+enum { NLM_LOG_ERROR = 0, NLM_LOG_WARN = 1, NLM_LOG_INFO = 2, NLM_LOG_DEBUG = 3 };
+
+/* Thread-safe. Valid until the plugin's last device is closed. */
+typedef struct nlm_host_v1 {
+    uint32_t struct_size;
+    uint32_t abi_minor;
+    void *self; /* pass as the first argument of what follows */
+    void (*log)(void *self, int32_t level, const char *message);
+    /* alignment: a power of two up to 4096. NULL when there is no memory. */
+    void *(*alloc)(void *self, uint64_t bytes, uint64_t alignment);
+    void (*release)(void *self, void *memory);
+    /* The value of this plugin's `options` in plugins.toml or [backend.options] of the
+     * configuration, as text; NULL if not set. */
+    const char *(*option)(void *self, const char *key);
+} nlm_host_v1;
+
+/* ---- a device ----------------------------------------------------------------------------- */
+
+enum {
+    NLM_DEVICE_SLICED = 1, /* slots run on the host's workers, in host memory */
+    NLM_DEVICE_STREAM = 2  /* slots enqueue on a stream */
+};
+
+#define NLM_DEVICE_HOST_MEMORY 1u /* flag: tensors live in host memory; buffer_* may be NULL */
+
+typedef struct nlm_device_info_v1 {
+    uint32_t struct_size;
+    uint32_t kind;  /* NLM_DEVICE_SLICED or NLM_DEVICE_STREAM */
+    uint32_t flags; /* NLM_DEVICE_* */
+    uint32_t ordinal;
+    uint64_t memory_total_bytes; /* 0: not known */
+    uint64_t memory_free_bytes;
+    /* Of the memory that the host allocates for tensors, a power of two up to 4096; 0 means 64. A view
+     * begins at any element of its value. A row-major weight on a device with host memory lies where
+     * its file has it (GGUF: at a multiple of 32). */
+    uint64_t alignment_bytes;
+    char name[96]; /* for people: "NVIDIA H200" */
+    char arch[32]; /* "x86_64+avx2", "sm_90" */
+} nlm_device_info_v1;
+
+/* query()'s answer. The host zeroes it and sets struct_size. */
+typedef struct nlm_caps_v1 {
+    uint32_t struct_size;
+    uint32_t flags;           /* 0 */
+    uint64_t workspace_bytes; /* one block shared by all workers */
+    uint64_t scratch_bytes;   /* one block per worker */
+    /* The layout wanted for the op's weights (all of them): NLM_LAYOUT_ROW_MAJOR, or a number of
+     * the plugin's own, for which pack_size and pack then do the packing. */
+    uint32_t weight_layout;
+    uint32_t reserved;
+    char reason[192]; /* why not, one clause: "w: q6_k rows must be a multiple of 256, got 172" */
+} nlm_caps_v1;
+
+/* What a weight is used for, a mask: one weight may be both an embedding table and a head. */
+enum { NLM_ROLE_MATMUL = 1, NLM_ROLE_EMBED = 2 };
+
+/* How a weight is packed. The host zeroes it and sets struct_size. */
+typedef struct nlm_pack_info_v1 {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t bytes;       /* of the packed weight */
+    int64_t row_multiple; /* pack() is called with row_from a multiple of this */
+} nlm_pack_info_v1;
+
+/* An opened device. Slots marked * are required; others may be NULL where the text allows it.
+ * Unless said otherwise calls on one device come from one thread at a time; slots and pack come from
+ * many. */
+typedef struct nlm_device_v1 {
+    uint32_t struct_size;
+    uint32_t reserved;
+    void *self;
+    const nlm_ops_v1 *ops; /* * */
+
+    /* * Fills what struct_size covers. */
+    nlm_status (*describe)(void *self, nlm_device_info_v1 *out, nlm_error *error);
+
+    /* * Can this op run with these arguments (shapes, types, strides, flags; data may be NULL) on
+     * nth workers? NLM_OK: yes, and the needs are in `out`. NLM_UNSUPPORTED: no, why in out->reason.
+     * Pure, thread-safe, asked when a graph is planned. A yes that then fails to run is a bug.
+     * A weight's `layout` tells how the host holds it already; a device that can use it so says so
+     * by the same weight_layout. */
+    nlm_status (*query)(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out);
+
+    /* Packing; NULL if query never names a layout. `w` is row-major on the host; rows
+     * [row_from, row_to) go to where they belong in `packed`, 64-aligned, pack_size's bytes in all.
+     * Different row ranges come from different threads at once. */
+    nlm_status (*pack_size)(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, nlm_pack_info_v1 *out,
+                            nlm_error *error);
+    nlm_status (*pack)(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, int64_t row_from,
+                       int64_t row_to, void *packed, nlm_error *error);
+
+    /* Memory. NULL, all of them, for NLM_DEVICE_HOST_MEMORY. An address is what nlm_tensor.data holds.
+     * With a stream, upload, download and copy are work of it and may return before they are done: host
+     * memory stays valid until sync. Without one they are done when they return, and do not wait for work
+     * that streams have yet to do. */
+    nlm_status (*buffer_alloc)(void *self, uint64_t bytes, uint64_t *out_buffer, void **out_address,
+                               nlm_error *error);
+    void (*buffer_free)(void *self, uint64_t buffer);
+    nlm_status (*upload)(void *self, void *stream, uint64_t buffer, uint64_t offset, const void *host, uint64_t bytes,
+                         nlm_error *error);
+    nlm_status (*download)(void *self, void *stream, uint64_t buffer, uint64_t offset, void *host, uint64_t bytes,
+                           nlm_error *error);
+    nlm_status (*copy)(void *self, void *stream, uint64_t to_buffer, uint64_t to_offset, uint64_t from_buffer,
+                       uint64_t from_offset, uint64_t bytes, nlm_error *error);
+
+    /* Streams: in-order queues. Required for NLM_DEVICE_STREAM, NULL for sliced devices. An error of
+     * enqueued work sticks to the stream and is returned by the next sync. */
+    nlm_status (*stream_create)(void *self, void **out_stream, nlm_error *error);
+    void (*stream_destroy)(void *self, void *stream);
+    nlm_status (*sync)(void *self, void *stream, nlm_error *error);
+    nlm_status (*event_create)(void *self, void **out_event, nlm_error *error);
+    void (*event_destroy)(void *self, void *event);
+    nlm_status (*event_record)(void *self, void *stream, void *event, nlm_error *error);
+    nlm_status (*event_wait)(void *self, void *stream, void *event, nlm_error *error);
+} nlm_device_v1;
+
+/* ---- the plugin --------------------------------------------------------------------------- */
+
+enum { NLM_SANITIZER_NONE = 0, NLM_SANITIZER_ADDRESS = 1, NLM_SANITIZER_THREAD = 2, NLM_SANITIZER_MEMORY = 3 };
+
+#if defined(__SANITIZE_ADDRESS__)
+#define NLM_SANITIZER_BUILD NLM_SANITIZER_ADDRESS
+#elif defined(__SANITIZE_THREAD__)
+#define NLM_SANITIZER_BUILD NLM_SANITIZER_THREAD
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NLM_SANITIZER_BUILD NLM_SANITIZER_ADDRESS
+#elif __has_feature(thread_sanitizer)
+#define NLM_SANITIZER_BUILD NLM_SANITIZER_THREAD
+#elif __has_feature(memory_sanitizer)
+#define NLM_SANITIZER_BUILD NLM_SANITIZER_MEMORY
+#endif
+#endif
+#ifndef NLM_SANITIZER_BUILD
+#define NLM_SANITIZER_BUILD NLM_SANITIZER_NONE
+#endif
+
+/* probe()'s answer. The host zeroes it and sets struct_size. */
+typedef struct nlm_probe_v1 {
+    uint32_t struct_size;
+    uint32_t device_count; /* 0: not usable here, `reason` says why */
+    int32_t score;         /* greater is preferred among plugins of equal priority */
+    uint32_t reserved;
+    char reason[192];
+} nlm_probe_v1;
+
+typedef struct nlm_plugin_v1 {
+    uint32_t struct_size;
+    uint32_t abi_minor;      /* the literal its author coded to, not NLM_ABI_MINOR of some later header */
+    uint32_t min_host_minor; /* refuse to load in a host older than this */
+    uint32_t sanitizer;      /* NLM_SANITIZER_BUILD */
+    const char *name;        /* "cpu_avx2": [a-z0-9_]+, as in plugins.toml */
+    const char *version;
+    const char *description; /* one line for people */
+
+    /* Is the hardware here? Cheap, without side effects. Returns NLM_OK even if the answer is no. */
+    nlm_status (*probe)(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *error);
+
+    /* Opens device `ordinal` (0 .. device_count-1). The host copies *out_device; `self` and what else
+     * it points to live until close. May be called again, for the same ordinal too. */
+    nlm_status (*open)(const nlm_host_v1 *host, uint32_t ordinal, const nlm_device_v1 **out_device, nlm_error *error);
+    void (*close)(const nlm_device_v1 *device);
+
+    /* An optional interface by name and version ("nlm.capture", 1), or NULL. */
+    const void *(*extension)(const char *name, uint32_t version);
+} nlm_plugin_v1;
+
+/* The one exported symbol. Pure and constant: no allocation, no ISA-specific code, the same answer
+ * every time; NULL if the plugin cannot work with a host of this minor. */
+typedef const nlm_plugin_v1 *(*nlm_plugin_query_v1_fn)(uint32_t host_minor);
+NLM_PLUGIN_EXPORT const nlm_plugin_v1 *nlm_plugin_query_v1(uint32_t host_minor);
+#define NLM_PLUGIN_QUERY_SYMBOL "nlm_plugin_query_v1"
+
+#ifdef __cplusplus
+}
+#endif
+#endif
