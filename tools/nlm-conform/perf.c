@@ -267,6 +267,9 @@ nlm_status conform_perf(const conform_options *options, nlm_error *err) {
     nlm_device *device;
     nlm_status status = conform_open(options, &plugins, &device, err);
     perf p = {.options = options, .device = device, .err = err};
+    if (status == NLM_OK && !(nlm_device_is_sliced(device) && nlm_device_has_host_memory(device))) {
+        status = nlm_fail(err, NLM_UNSUPPORTED, "--perf", "only ops that run on the host's threads can be timed");
+    }
     if (status == NLM_OK) status = time_all(&p, err);
     free(p.cold_memory);
     if (p.pool) nlm_pool_destroy(p.pool);
