@@ -221,7 +221,7 @@ static bool reads_no_further(const abi_plugin *plugin, abi_host *host, uint32_t 
     bool is_good = abi_open(plugin, host, ordinal, &device, result);
     if (!is_good) return false;
     for (nlm_op op = 1; is_good && op < NLM_OP_END; op++) {
-        for (uint32_t bytes = 8; is_good && bytes < nlm_ops_args_size(op); bytes += 4) {
+        for (uint32_t bytes = 8; is_good && bytes < nlm_ops_args_size(op); bytes += 8) {
             is_good = says_no(&device, op, bytes, "arguments cut short", result);
         }
     }

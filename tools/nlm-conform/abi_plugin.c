@@ -193,7 +193,7 @@ bool abi_describe(const abi_device *device, nlm_device_info_v1 *out, conform_res
 bool abi_query(const abi_device *device, nlm_op op, uint32_t args_bytes, nlm_status *out_status, nlm_caps_v1 *out,
                conform_result *result) {
     guard_block args, caps;
-    if (!guard_alloc(&args, "the arguments", args_bytes, 4, false)) return conform_fail(result, "no memory");
+    if (!guard_alloc(&args, "the arguments", args_bytes, 8, false)) return conform_fail(result, "no memory");
     if (!guard_alloc(&caps, "nlm_caps_v1", sizeof *out, 8, false)) {
         guard_free(&args);
         return conform_fail(result, "no memory");
