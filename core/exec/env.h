@@ -8,7 +8,7 @@
 #include "exec/profile.h"
 #include "plugin/device.h"
 
-#define NLM_ENV_DEVICES 4
+#define NLM_ENV_DEVICES 8
 
 typedef struct nlm_env {
     nlm_device *devices[NLM_ENV_DEVICES]; /* [0] the chosen one; the rest sliced ones in host memory, in
