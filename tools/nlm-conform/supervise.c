@@ -141,7 +141,9 @@ static nlm_status run_children(const conform_options *options, board *b, size_t 
         const size_t at = atomic_load(&b->next);
         if (at > from && b->cases[from].kind == CONFORM_RULE) {
             /* A rule that was kept, by a plugin that spoils the end of the process. */
-            if (!is_exit || WEXITSTATUS(status) != CHILD_RULE_DONE) blame(b, from, status, is_late, limit_s);
+            const bool is_said = b->cases[from].result.verdict == CONFORM_FAILED;
+            if (!is_said && (!is_exit || WEXITSTATUS(status) != CHILD_RULE_DONE))
+                blame(b, from, status, is_late, limit_s);
             continue;
         }
         if (at == count && is_exit && WEXITSTATUS(status) == CHILD_DONE) break;
