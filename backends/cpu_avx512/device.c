@@ -6,8 +6,8 @@
 
 #include "amx.h"
 
-const nlm_vector_device nlm_avx512_device = {&gemm_quant_dword};
-const nlm_vector_device nlm_avx512_tile_device = {&gemm_quant_amx};
+const nlm_vector_device nlm_avx512_device = {&nlm_vector_gemm_quant_dword};
+const nlm_vector_device nlm_avx512_tile_device = {&nlm_avx512_gemm_quant};
 
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_TILE_DATA  18

@@ -101,4 +101,4 @@ static void run(const matmul_kernels *kernels, const open_panel *panels, int32_t
     }
 }
 
-const gemm_quant gemm_quant_amx = {TOKENS, 1, 1, begin, end, run};
+const gemm_quant nlm_avx512_gemm_quant = {TOKENS, 1, 1, begin, end, run};

@@ -40,7 +40,7 @@ nlm_status nlm_vector_embed(const nlm_exec_v1 *x, const nlm_embed_args *args) {
             nlm_cpu_decode(args->w->dtype, nlm_cpu_at(args->w, id), y, columns);
             continue;
         }
-        const matmul_weight w = matmul_weight_of(args->w);
+        const matmul_weight w = nlm_vector_matmul_weight_of(args->w);
         const uint8_t *panel = w.panels + (uint64_t)(id / PANEL_ROWS) * panel_bytes(w.format, columns);
         if (w.kernels->is_quant)
             decode_quant(&w, panel, (int)(id % PANEL_ROWS), y, columns);

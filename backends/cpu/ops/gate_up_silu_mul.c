@@ -25,9 +25,9 @@ nlm_status nlm_vector_gate_up_silu_mul(const nlm_exec_v1 *x, const nlm_gate_up_s
     matmul_job job = nlm_vector_job(x, args->x);
     job.n_weights = 2;
     job.is_interleaved = 1;
-    job.weights[0] = matmul_weight_of(args->w_gate);
-    job.weights[1] = matmul_weight_of(args->w_up);
+    job.weights[0] = nlm_vector_matmul_weight_of(args->w_gate);
+    job.weights[1] = nlm_vector_matmul_weight_of(args->w_up);
     job.sink = store_tile;
     job.sink_args = args;
-    return matmul_run(&job);
+    return nlm_vector_matmul_run(&job);
 }

@@ -3,8 +3,10 @@
 void nlm_vector_matmul_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
                              nlm_caps_v1 *out) {
     (void)nth;
-    out->workspace_bytes = matmul_workspace_bytes(device->gemm, nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'));
-    out->scratch_bytes = matmul_scratch_bytes(device->gemm, nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'));
+    out->workspace_bytes =
+        nlm_vector_matmul_workspace_bytes(device->gemm, nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'));
+    out->scratch_bytes =
+        nlm_vector_matmul_scratch_bytes(device->gemm, nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'));
 }
 
 matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows) {
@@ -37,8 +39,8 @@ static void store_tile(const matmul_job *job, int32_t weight, int64_t panel, int
 
 nlm_status nlm_vector_matmul(const nlm_exec_v1 *x, const nlm_matmul_args *args) {
     matmul_job job = nlm_vector_job(x, args->x);
-    job.weights[0] = matmul_weight_of(args->w);
+    job.weights[0] = nlm_vector_matmul_weight_of(args->w);
     job.sink = store_tile;
     job.sink_args = args;
-    return matmul_run(&job);
+    return nlm_vector_matmul_run(&job);
 }

@@ -12,8 +12,8 @@ void nlm_vector_qkv_rope_append_needs(const nlm_vector_device *device, const nlm
     (void)nth;
     const int64_t tokens = nlm_cpu_dim(dims, 'T'), columns = nlm_cpu_dim(dims, 'K');
     out->workspace_bytes =
-        kv_bytes(tokens, nlm_cpu_dim(dims, 'U')) + matmul_workspace_bytes(device->gemm, tokens, columns);
-    out->scratch_bytes = matmul_scratch_bytes(device->gemm, tokens, columns);
+        kv_bytes(tokens, nlm_cpu_dim(dims, 'U')) + nlm_vector_matmul_workspace_bytes(device->gemm, tokens, columns);
+    out->scratch_bytes = nlm_vector_matmul_scratch_bytes(device->gemm, tokens, columns);
     const uint64_t rope = nlm_vector_rope_bytes(nlm_cpu_dim(dims, 'D'));
     if (rope > out->scratch_bytes) out->scratch_bytes = rope;
 }
@@ -53,8 +53,8 @@ static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *
     job.sink = store_tile;
     job.sink_args = out;
     job.n_weights = 3;
-    for (int i = 0; i < 3; i++) job.weights[i] = matmul_weight_of(weights[i]);
-    if (matmul_is_one_job(&job)) return matmul_run(&job);
+    for (int i = 0; i < 3; i++) job.weights[i] = nlm_vector_matmul_weight_of(weights[i]);
+    if (nlm_vector_matmul_is_one_job(&job)) return nlm_vector_matmul_run(&job);
     /* weights whose kinds differ (plain and quantised) cannot share packed activations */
     for (int i = 0; i < 3; i++) {
         matmul_job one = nlm_vector_job(&rest, args->x);
@@ -62,7 +62,7 @@ static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *
         one.weights[0] = job.weights[i];
         one.sink = store_tile;
         one.sink_args = &part;
-        NLM_CPU_TRY(matmul_run(&one));
+        NLM_CPU_TRY(nlm_vector_matmul_run(&one));
         NLM_CPU_TRY(x->barrier(x)); /* the next packs into the same workspace */
     }
     return NLM_OK;

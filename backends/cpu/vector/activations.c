@@ -30,7 +30,7 @@ static void quantize_block(const float *x, int8_t *q, float *d, float *d_sum, in
     *d_sum = *d * (float)(sum16[0] + sum16[1]);
 }
 
-void quantize_row(const float *x, int64_t columns, int8_t *q, float *d, float *d_sum, int32_t *sum16) {
+void nlm_vector_quantize_row(const float *x, int64_t columns, int8_t *q, float *d, float *d_sum, int32_t *sum16) {
     const int64_t blocks = padded_blocks(columns), whole = columns / BLOCK;
     for (int64_t b = 0; b < whole; b++)
         quantize_block(x + b * BLOCK, q + b * PLANES * BLOCK, &d[b], &d_sum[b], &sum16[2 * b]);
@@ -38,24 +38,24 @@ void quantize_row(const float *x, int64_t columns, int8_t *q, float *d, float *d
     for (int64_t b = whole; b < blocks; b++) d[b] = d_sum[b] = 0.0f, sum16[2 * b] = sum16[2 * b + 1] = 0;
 }
 
-uint64_t quant_row_bytes(int64_t columns) {
+uint64_t nlm_vector_quant_row_bytes(int64_t columns) {
     return ROUND_UP((uint64_t)padded_blocks(columns) * (PLANES * BLOCK + 4 + 4 + 8));
 }
 
-quant_row quant_row_make(const float *x, int64_t columns, void *memory) {
+quant_row nlm_vector_quant_row_make(const float *x, int64_t columns, void *memory) {
     const int64_t blocks = padded_blocks(columns);
     int8_t *q = memory;
     float *d = (float *)(void *)(q + blocks * PLANES * BLOCK), *d_sum = d + blocks;
     int32_t *sum16 = (int32_t *)(void *)(d_sum + blocks);
-    quantize_row(x, columns, q, d, d_sum, sum16);
+    nlm_vector_quantize_row(x, columns, q, d, d_sum, sum16);
     return (quant_row){q, d, d_sum, sum16};
 }
 
-uint64_t quant_tile_bytes(int32_t tokens, int64_t columns) {
+uint64_t nlm_vector_quant_tile_bytes(int32_t tokens, int64_t columns) {
     return ROUND_UP((uint64_t)padded_blocks(columns) * (PLANES * BLOCK + 4 + 4 + 8) * (uint64_t)tokens);
 }
 
-quant_tile quant_tile_view(const gemm_quant *gemm, int64_t columns, const void *memory) {
+quant_tile nlm_vector_quant_tile_view(const gemm_quant *gemm, int64_t columns, const void *memory) {
     const int64_t blocks = padded_blocks(columns), tokens = gemm->tokens;
     const int8_t *q = memory;
     const float *d = (const float *)(const void *)(q + blocks * PLANES * BLOCK * tokens),
@@ -64,15 +64,15 @@ quant_tile quant_tile_view(const gemm_quant *gemm, int64_t columns, const void *
                         (const int32_t *)(const void *)(d_sum + blocks * tokens)};
 }
 
-void quant_tile_make(const gemm_quant *gemm, const float *x, int64_t x_stride, int32_t count, int64_t columns,
-                     void *row, void *memory) {
+void nlm_vector_quant_tile_make(const gemm_quant *gemm, const float *x, int64_t x_stride, int32_t count,
+                                int64_t columns, void *row, void *memory) {
     const int64_t blocks = padded_blocks(columns), tokens = gemm->tokens;
     int8_t *q = memory;
     float *d = (float *)(void *)(q + blocks * PLANES * BLOCK * tokens), *d_sum = d + blocks * tokens;
     int32_t *sum16 = (int32_t *)(void *)(d_sum + blocks * tokens);
-    if (count < tokens) memset(memory, 0, (size_t)quant_tile_bytes((int32_t)tokens, columns));
+    if (count < tokens) memset(memory, 0, (size_t)nlm_vector_quant_tile_bytes((int32_t)tokens, columns));
     for (int32_t m = 0; m < count; m++) {
-        const quant_row r = quant_row_make(x + m * x_stride, columns, row);
+        const quant_row r = nlm_vector_quant_row_make(x + m * x_stride, columns, row);
         for (int64_t b = 0; b < blocks; b++) {
             d[b * tokens + m] = r.d[b];
             d_sum[b * tokens + m] = r.d_sum[b];

@@ -35,7 +35,7 @@ nlm_status nlm_vector_pack_size(void *self, const nlm_tensor *w, uint32_t layout
                                 nlm_pack_info_v1 *out, nlm_error *error) {
     (void)self;
     (void)roles;
-    const panel_format *format = panel_format_find(w->dtype);
+    const panel_format *format = nlm_vector_panel_format_find(w->dtype);
     if (layout != LAYOUT_PANEL || !format || w->rank != 2)
         return nlm_cpu_fail(error, NLM_INVALID_ARGUMENT, "pack_size", "layout %u of type %d and rank %d is not known",
                             layout, w->dtype, w->rank);
@@ -51,6 +51,6 @@ nlm_status nlm_vector_pack(void *self, const nlm_tensor *w, uint32_t layout, uin
     if (row_from % PANEL_ROWS != 0 || row_from < 0 || row_to > w->shape[0])
         return nlm_cpu_fail(error, NLM_INVALID_ARGUMENT, "pack", "rows %lld to %lld of %lld", (long long)row_from,
                             (long long)row_to, (long long)w->shape[0]);
-    panel_pack(panel_format_find(w->dtype), w, row_from, row_to, packed);
+    nlm_vector_panel_pack(nlm_vector_panel_format_find(w->dtype), w, row_from, row_to, packed);
     return NLM_OK;
 }

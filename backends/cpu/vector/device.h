@@ -10,7 +10,7 @@ typedef struct nlm_vector_device {
 } nlm_vector_device;
 
 /* A dot product of 4 columns an instruction: runs on every CPU of the backend. */
-extern const struct gemm_quant gemm_quant_dword;
+extern const struct gemm_quant nlm_vector_gemm_quant_dword;
 
 extern const nlm_ops_v1 nlm_vector_ops;
 nlm_status nlm_vector_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out);

@@ -6,7 +6,7 @@
 
 /* ---- f32: GEMM_F32_TOKENS x (2 panels) accumulators in registers -------------------------------- */
 
-void gemm_f32(const float *const *panels, int64_t columns, const float *x, int is_first, float *out) {
+void nlm_vector_gemm_f32(const float *const *panels, int64_t columns, const float *x, int is_first, float *out) {
     vf acc[GEMM_F32_TOKENS][GEMM_PANELS];
     for (int m = 0; m < GEMM_F32_TOKENS; m++) {
         for (int p = 0; p < GEMM_PANELS; p++)
@@ -112,4 +112,4 @@ static void run_dword(const matmul_kernels *kernels, const open_panel *panels, i
         dword_tile(pair, blocks, x, V_Q8_OFFSET, 1, 0, 0, out);
 }
 
-const gemm_quant gemm_quant_dword = {TOKENS, 0, 0, NULL, NULL, run_dword};
+const gemm_quant nlm_vector_gemm_quant_dword = {TOKENS, 0, 0, NULL, NULL, run_dword};

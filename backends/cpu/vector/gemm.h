@@ -34,6 +34,6 @@ typedef struct gemm_quant {
 #else
 #define GEMM_F32_TOKENS 6
 #endif
-void gemm_f32(const float *const *panels, int64_t columns, const float *x, int is_first, float *out);
+void nlm_vector_gemm_f32(const float *const *panels, int64_t columns, const float *x, int is_first, float *out);
 
 #endif

@@ -152,7 +152,7 @@ static const matmul_kernels kernels[] = {{NLM_F32, 0, 0, 1, 0, BOTH(f32), {{0}},
 #undef QUANT_ROW
 };
 
-const matmul_kernels *matmul_kernels_find(nlm_dtype dtype) {
+const matmul_kernels *nlm_vector_matmul_kernels_find(nlm_dtype dtype) {
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         if (kernels[i].dtype == dtype) return &kernels[i];
     }

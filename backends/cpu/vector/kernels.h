@@ -46,6 +46,6 @@ typedef struct matmul_kernels {
     open_fn open;
 } matmul_kernels;
 
-const matmul_kernels *matmul_kernels_find(nlm_dtype dtype);
+const matmul_kernels *nlm_vector_matmul_kernels_find(nlm_dtype dtype);
 
 #endif

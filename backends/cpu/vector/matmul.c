@@ -8,8 +8,9 @@
 #define F32_DEPTH       512 /* columns of f32 panels taken at a time */
 #define MAX_TILE_TOKENS 16
 
-matmul_weight matmul_weight_of(const nlm_tensor *w) {
-    return (matmul_weight){w->data, w->shape[0], matmul_kernels_find(w->dtype), panel_format_find(w->dtype)};
+matmul_weight nlm_vector_matmul_weight_of(const nlm_tensor *w) {
+    return (matmul_weight){w->data, w->shape[0], nlm_vector_matmul_kernels_find(w->dtype),
+                           nlm_vector_panel_format_find(w->dtype)};
 }
 
 /* ---- what runs where --------------------------------------------------------------------------- */
@@ -35,19 +36,21 @@ static uint64_t f32_sums_bytes(int64_t tokens) {
            sizeof(float);
 }
 
-uint64_t matmul_workspace_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns) {
+uint64_t nlm_vector_matmul_workspace_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns) {
     if (tokens < MATMUL_GEMM_TOKENS) return 0;
-    const uint64_t quant = (uint64_t)tiles_of(tokens, gemm->tokens) * quant_tile_bytes(gemm->tokens, columns);
+    const uint64_t quant =
+        (uint64_t)tiles_of(tokens, gemm->tokens) * nlm_vector_quant_tile_bytes(gemm->tokens, columns);
     const uint64_t plain =
         (uint64_t)tiles_of(tokens, GEMM_F32_TOKENS) * GEMM_F32_TOKENS * (uint64_t)columns * sizeof(float);
     return quant > plain ? quant : plain;
 }
 
-uint64_t matmul_scratch_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns) {
+uint64_t nlm_vector_matmul_scratch_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns) {
     (void)gemm;
-    uint64_t bytes = (MATMUL_GEMM_TOKENS - 1) * quant_row_bytes(columns);
+    uint64_t bytes = (MATMUL_GEMM_TOKENS - 1) * nlm_vector_quant_row_bytes(columns);
     if (tokens < MATMUL_GEMM_TOKENS) return bytes;
-    const uint64_t quant = (uint64_t)opened_panels(columns) * open_panel_bytes(columns) + quant_row_bytes(columns);
+    const uint64_t quant =
+        (uint64_t)opened_panels(columns) * open_panel_bytes(columns) + nlm_vector_quant_row_bytes(columns);
     const uint64_t plain = f32_sums_bytes(tokens) + OPEN_MAX_PANELS * F32_DEPTH * PANEL_ROWS * sizeof(float);
     if (quant > bytes) bytes = quant;
     return plain > bytes ? plain : bytes;
@@ -119,8 +122,8 @@ static void run_gemv(const matmul_job *job) {
     for (int64_t m = 0; m < job->tokens; m++) {
         plain[m] = job->x + m * job->x_stride;
         if (!job->weights[0].kernels->is_quant) continue;
-        quant[m] = quant_row_make(plain[m], job->columns, memory);
-        memory += quant_row_bytes(job->columns);
+        quant[m] = nlm_vector_quant_row_make(plain[m], job->columns, memory);
+        memory += nlm_vector_quant_row_bytes(job->columns);
     }
     int64_t at, end;
     my_panels(job, GEMV_PANELS, &at, &end);
@@ -144,9 +147,10 @@ static void pack_quant(const matmul_job *job) {
     const int64_t tiles = tiles_of(job->tokens, gemm->tokens);
     for (int64_t t = job->exec->ith; t < tiles; t += job->exec->nth) {
         const int64_t first = t * gemm->tokens, left = job->tokens - first;
-        quant_tile_make(gemm, job->x + first * job->x_stride, job->x_stride,
-                        (int32_t)(left < gemm->tokens ? left : gemm->tokens), job->columns, job->exec->scratch,
-                        (uint8_t *)job->exec->workspace + (uint64_t)t * quant_tile_bytes(gemm->tokens, job->columns));
+        nlm_vector_quant_tile_make(
+            gemm, job->x + first * job->x_stride, job->x_stride, (int32_t)(left < gemm->tokens ? left : gemm->tokens),
+            job->columns, job->exec->scratch,
+            (uint8_t *)job->exec->workspace + (uint64_t)t * nlm_vector_quant_tile_bytes(gemm->tokens, job->columns));
     }
 }
 
@@ -182,9 +186,10 @@ static void run_gemm_quant(const matmul_job *job) {
         if (gemm->begin) gemm->begin(w->kernels->halves);
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t first = t * gemm->tokens, left = job->tokens - first;
-            const quant_tile x = quant_tile_view(
-                gemm, job->columns,
-                (const uint8_t *)job->exec->workspace + (uint64_t)t * quant_tile_bytes(gemm->tokens, job->columns));
+            const quant_tile x =
+                nlm_vector_quant_tile_view(gemm, job->columns,
+                                           (const uint8_t *)job->exec->workspace +
+                                               (uint64_t)t * nlm_vector_quant_tile_bytes(gemm->tokens, job->columns));
             for (int32_t p = 0; p < run.count; p += GEMM_PANELS) {
                 const int32_t n = run.count - p < GEMM_PANELS ? run.count - p : GEMM_PANELS;
                 gemm->run(w->kernels, opened + p, n, blocks, &x, out);
@@ -238,8 +243,8 @@ static void run_gemm_plain(const matmul_job *job) {
                 for (int32_t pair = 0; pair < pairs; pair++) {
                     const int32_t second = 2 * pair + 1 < run.count ? 2 * pair + 1 : 2 * pair;
                     const float *both[GEMM_PANELS] = {panels[2 * pair], panels[second]};
-                    gemm_f32(both, depth, x, k == 0,
-                             sums + (t * (OPEN_MAX_PANELS / GEMM_PANELS) + pair) * sums_of_pair);
+                    nlm_vector_gemm_f32(both, depth, x, k == 0,
+                                        sums + (t * (OPEN_MAX_PANELS / GEMM_PANELS) + pair) * sums_of_pair);
                 }
             }
         }
@@ -256,14 +261,14 @@ static void run_gemm_plain(const matmul_job *job) {
     }
 }
 
-int matmul_is_one_job(const matmul_job *job) {
+int nlm_vector_matmul_is_one_job(const matmul_job *job) {
     for (int32_t i = 1; i < job->n_weights; i++) {
         if (job->weights[i].kernels->is_quant != job->weights[0].kernels->is_quant) return 0;
     }
     return 1;
 }
 
-nlm_status matmul_run(const matmul_job *job) {
+nlm_status nlm_vector_matmul_run(const matmul_job *job) {
     if (job->tokens < MATMUL_GEMM_TOKENS) {
         if (job->tokens > 0) run_gemv(job);
         return NLM_OK;

@@ -41,16 +41,16 @@ struct matmul_job {
 };
 
 /* Fills a weight from its packed tensor. */
-matmul_weight matmul_weight_of(const nlm_tensor *w);
+matmul_weight nlm_vector_matmul_weight_of(const nlm_tensor *w);
 
 /* Bytes that a job over at most `tokens` tokens needs. */
-uint64_t matmul_workspace_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns);
-uint64_t matmul_scratch_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns);
+uint64_t nlm_vector_matmul_workspace_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns);
+uint64_t nlm_vector_matmul_scratch_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns);
 
 /* Whether all weights take the same packed activations: quantised, or plain. */
-int matmul_is_one_job(const matmul_job *job);
+int nlm_vector_matmul_is_one_job(const matmul_job *job);
 
 /* This worker's slice. Errors: CANCELLED from the barrier. */
-nlm_status matmul_run(const matmul_job *job);
+nlm_status nlm_vector_matmul_run(const matmul_job *job);
 
 #endif

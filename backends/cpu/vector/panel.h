@@ -48,7 +48,7 @@ typedef struct panel_format {
 } panel_format;
 
 /* NULL for a type without a packed form. */
-const panel_format *panel_format_find(nlm_dtype dtype);
+const panel_format *nlm_vector_panel_format_find(nlm_dtype dtype);
 
 static inline int64_t panel_records(const panel_format *format, int64_t columns) {
     return (columns + format->columns - 1) / format->columns;
@@ -61,6 +61,7 @@ static inline int64_t panel_count(int64_t rows) {
 }
 
 /* Packs rows [row_from, row_to) of w (row_from a multiple of PANEL_ROWS) into `packed`. */
-void panel_pack(const panel_format *format, const nlm_tensor *w, int64_t row_from, int64_t row_to, uint8_t *packed);
+void nlm_vector_panel_pack(const panel_format *format, const nlm_tensor *w, int64_t row_from, int64_t row_to,
+                           uint8_t *packed);
 
 #endif

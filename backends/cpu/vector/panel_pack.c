@@ -181,7 +181,7 @@ static const panel_format formats[] = {
 #undef PANEL_ROW
 };
 
-const panel_format *panel_format_find(nlm_dtype dtype) {
+const panel_format *nlm_vector_panel_format_find(nlm_dtype dtype) {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         if (formats[i].dtype == dtype) return &formats[i];
     }
@@ -203,7 +203,8 @@ static void source_block(nlm_dtype dtype, int32_t *columns, int64_t *bytes) {
     *bytes = 0;
 }
 
-void panel_pack(const panel_format *format, const nlm_tensor *w, int64_t row_from, int64_t row_to, uint8_t *packed) {
+void nlm_vector_panel_pack(const panel_format *format, const nlm_tensor *w, int64_t row_from, int64_t row_to,
+                           uint8_t *packed) {
     int32_t block_columns;
     int64_t block_bytes;
     source_block(format->dtype, &block_columns, &block_bytes);
