@@ -108,7 +108,10 @@ static nlm_status bind_one(nlm_weights *weights, const nlm_hparams *hparams, con
     if (!weight) return no_memory(err, weights);
     weight->name = name;
     weight->source = found->tensor;
-    if ((spec->flags & NLM_WEIGHT_F32_ONLY) && found->tensor.dtype != NLM_F32) {
+    /* Vectors are copied too: read in place, each would keep its neighbours in the file resident, up to a
+     * large folio of the page cache. */
+    const bool is_vector = found->tensor.rank == 1;
+    if ((spec->flags & NLM_WEIGHT_F32_ONLY) && (is_vector || found->tensor.dtype != NLM_F32)) {
         NLM_TRY(convert_to_f32(weights, name, &found->tensor, &weight->source, err));
     } else {
         weight->drop_source = drop_source;
