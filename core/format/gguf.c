@@ -10,8 +10,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FOLIO_BYTES ((uintptr_t)2 << 20)
-
 /* X(NAME, name, C type); strings and arrays have no fixed size. */
 #define FIXED_TYPE_LIST(X)   \
     X(U8, "u8", uint8_t)     \
@@ -307,10 +305,8 @@ nlm_status nlm_gguf_save(const nlm_gguf *gguf, const char *path, nlm_error *err)
 void nlm_gguf_drop_pages(const nlm_gguf *gguf, const void *data, uint64_t bytes) {
     const uintptr_t base = (uintptr_t)gguf->map.data, at = (uintptr_t)data;
     if (!gguf->map.data || at < base || at - base > gguf->map.size || bytes > gguf->map.size - (at - base)) return;
-    /* A fault may map a whole large folio of the page cache and so bring back what was dropped before it:
-     * the range begins one such folio earlier. A page that is still wanted comes back by itself. */
+    /* Only whole pages: those at the edges may hold neighbours. */
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t early = at - base > FOLIO_BYTES ? at - FOLIO_BYTES : base;
-    const uintptr_t from = early & ~(page - 1), to = (at + (uintptr_t)bytes + page - 1) & ~(page - 1);
+    const uintptr_t from = (at + page - 1) & ~(page - 1), to = (at + (uintptr_t)bytes) & ~(page - 1);
     if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
 }
