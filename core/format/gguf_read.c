@@ -395,7 +395,7 @@ static nlm_status place_tensors(reader *r) {
 
 nlm_status nlm_gguf_read(nlm_gguf *gguf, nlm_error *err) {
     reader r = {gguf, 0, err};
-    uint64_t tensors, entries;
+    uint64_t tensors = 0, entries = 0;
     NLM_TRY(take_magic_and_version(&r));
     NLM_TRY(take_counts(&r, &tensors, &entries));
     NLM_TRY(take_entries(&r, entries));

@@ -106,7 +106,7 @@ static nlm_status median_of(bench *b, int runs, uint64_t *out_ns, nlm_error *err
 }
 
 static nlm_status measure(bench *b, uint8_t *cold_memory, uint64_t cold_bytes, timing *out, nlm_error *err) {
-    uint64_t first;
+    uint64_t first = 0;
     NLM_TRY(median_of(b, MIN_RUNS, &first, err));
     NLM_TRY(
         median_of(b, (int)(HOT_NS / (first + 1) < MAX_RUNS ? HOT_NS / (first + 1) : MAX_RUNS), &out->hot_ns, err));
@@ -205,7 +205,7 @@ static void print_case(perf *p, const char *name, const timing *t) {
 static nlm_status time_case(perf *p, const char *name, nlm_error *err) {
     spec_case c;
     bench b = {.pool = p->pool, .device = p->device, .error = NLM_ERROR_INIT};
-    timing t;
+    timing t = {0};
     NLM_TRY(spec_parse(name, &c, err));
     if (!is_timed(&c)) return NLM_OK;
     NLM_TRY(spec_build(&c, (uint64_t)p->options->seed, &b.in, err));
