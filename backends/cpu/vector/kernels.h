@@ -46,6 +46,12 @@ typedef struct matmul_kernels {
     open_fn open;
 } matmul_kernels;
 
+#define NLM_VECTOR_PLAIN_TYPES 3
+#define NLM_VECTOR_QUANT_TYPES 8
+extern const matmul_kernels nlm_vector_plain_kernels[NLM_VECTOR_PLAIN_TYPES];
+extern const matmul_kernels nlm_vector_quant_kernels[NLM_VECTOR_QUANT_TYPES];
+
+/* NULL for a type without kernels. */
 const matmul_kernels *nlm_vector_matmul_kernels_find(nlm_dtype dtype);
 
 #endif

@@ -7,12 +7,6 @@
 
 #include "cpu/vector/panel.h"
 
-typedef struct block_weights {
-    vi q[8];
-    vf scale[2];
-    vf min;
-} block_weights;
-
 enum {
     Q8_0_OFFSET = V_Q8_OFFSET,
     Q8_0_HALVES = 1,
@@ -48,84 +42,87 @@ enum {
     Q6_K_SMALL = 1
 };
 
-V_INLINE void load_nibbles(const uint8_t *vectors, block_weights *w) {
-    const vi low = vi_set1_u8(15);
-    for (int v = 0; v < 4; v++) {
-        const vi both = vi_load(vectors + v * GROUP_BYTES);
-        w->q[v] = vi_and(both, low);
-        w->q[v + 4] = vi_and(vi_shr16(both, 4), low);
-    }
+/* Groups v and v+4 of block b of a record. */
+typedef void (*pair_fn)(const uint8_t *record, int b, int v, vi *low, vi *high);
+/* scale[halves] and min of block b; min only where the format has one. */
+typedef void (*scales_fn)(const uint8_t *record, int b, vf *scale, vf *min);
+
+V_INLINE void nibbles(const uint8_t *block, int v, vi *low, vi *high) {
+    const vi both = vi_load(block + v * GROUP_BYTES), mask = vi_set1_u8(15);
+    *low = vi_and(both, mask);
+    *high = vi_and(vi_shr16(both, 4), mask);
 }
 
-V_INLINE void add_fifths(const uint8_t *bits, block_weights *w) {
-    for (int g = 0; g < 8; g++) w->q[g] = vi_add_where(w->q[g], bits + g * (GROUP_BYTES / 8), vi_set1_u8(16));
+/* With fifth bits, which follow the nibbles. */
+V_INLINE void nibbles_and_fifths(const uint8_t *block, int v, vi *low, vi *high) {
+    const uint8_t *bits = block + NIBBLES;
+    nibbles(block, v, low, high);
+    *low = vi_add_where(*low, bits + v * (GROUP_BYTES / 8), vi_set1_u8(16));
+    *high = vi_add_where(*high, bits + (v + 4) * (GROUP_BYTES / 8), vi_set1_u8(16));
 }
 
-V_INLINE void load_q8_0(const uint8_t *record, int b, block_weights *w) {
-    w->scale[0] = vf_load_f16(record + 2 * PANEL_ROWS * b);
-    const uint8_t *quants = record + 4 * PANEL_ROWS + b * 8 * GROUP_BYTES;
-    for (int g = 0; g < 8; g++) w->q[g] = vi_load(quants + g * GROUP_BYTES);
+V_INLINE void pair_q8_0(const uint8_t *record, int b, int v, vi *low, vi *high) {
+    const uint8_t *block = record + 4 * PANEL_ROWS + b * 8 * GROUP_BYTES;
+    *low = vi_load(block + v * GROUP_BYTES);
+    *high = vi_load(block + (v + 4) * GROUP_BYTES);
+}
+V_INLINE void scales_q8_0(const uint8_t *record, int b, vf *scale, vf *min) {
+    (void)min;
+    scale[0] = vf_load_f16(record + 2 * PANEL_ROWS * b);
 }
 
-V_INLINE void load_q4_0(const uint8_t *record, int b, block_weights *w) {
-    w->scale[0] = vf_load_f16(record + 2 * PANEL_ROWS * b);
-    load_nibbles(record + 4 * PANEL_ROWS + b * NIBBLES, w);
+V_INLINE void pair_q4_0(const uint8_t *record, int b, int v, vi *low, vi *high) {
+    nibbles(record + 4 * PANEL_ROWS + b * NIBBLES, v, low, high);
+}
+#define scales_q4_0 scales_q8_0
+
+V_INLINE void pair_q4_1(const uint8_t *record, int b, int v, vi *low, vi *high) {
+    nibbles(record + 8 * PANEL_ROWS + b * NIBBLES, v, low, high);
+}
+V_INLINE void scales_q4_1(const uint8_t *record, int b, vf *scale, vf *min) {
+    scale[0] = vf_load_f16(record + 2 * PANEL_ROWS * b);
+    *min = vf_load_f16(record + 2 * PANEL_ROWS * (2 + b));
 }
 
-V_INLINE void load_q4_1(const uint8_t *record, int b, block_weights *w) {
-    w->scale[0] = vf_load_f16(record + 2 * PANEL_ROWS * b);
-    w->min = vf_load_f16(record + 2 * PANEL_ROWS * (2 + b));
-    load_nibbles(record + 8 * PANEL_ROWS + b * NIBBLES, w);
+V_INLINE void pair_q5_0(const uint8_t *record, int b, int v, vi *low, vi *high) {
+    nibbles_and_fifths(record + 4 * PANEL_ROWS + b * (NIBBLES + FIFTHS), v, low, high);
 }
+#define scales_q5_0 scales_q8_0
 
-V_INLINE void load_q5_0(const uint8_t *record, int b, block_weights *w) {
-    const uint8_t *quants = record + 4 * PANEL_ROWS + b * (NIBBLES + FIFTHS);
-    w->scale[0] = vf_load_f16(record + 2 * PANEL_ROWS * b);
-    load_nibbles(quants, w);
-    add_fifths(quants + NIBBLES, w);
+V_INLINE void pair_q5_1(const uint8_t *record, int b, int v, vi *low, vi *high) {
+    nibbles_and_fifths(record + 8 * PANEL_ROWS + b * (NIBBLES + FIFTHS), v, low, high);
 }
+#define scales_q5_1 scales_q4_1
 
-V_INLINE void load_q5_1(const uint8_t *record, int b, block_weights *w) {
-    const uint8_t *quants = record + 8 * PANEL_ROWS + b * (NIBBLES + FIFTHS);
-    w->scale[0] = vf_load_f16(record + 2 * PANEL_ROWS * b);
-    w->min = vf_load_f16(record + 2 * PANEL_ROWS * (2 + b));
-    load_nibbles(quants, w);
-    add_fifths(quants + NIBBLES, w);
+V_INLINE void pair_q4_k(const uint8_t *record, int b, int v, vi *low, vi *high) {
+    nibbles(record + 20 * PANEL_ROWS + b * NIBBLES, v, low, high);
 }
-
 /* d * scale and -dmin * min are exact: 11 bits times 6. */
-V_INLINE void load_k_scales(const uint8_t *record, int b, block_weights *w) {
+V_INLINE void scales_q4_k(const uint8_t *record, int b, vf *scale, vf *min) {
     const vf d = vf_load_f16(record), d_min = vf_load_f16(record + 2 * PANEL_ROWS);
-    w->scale[0] = vf_mul(d, vf_load_u8(record + (4 + b) * PANEL_ROWS));
-    w->min = vf_neg(vf_mul(d_min, vf_load_u8(record + (12 + b) * PANEL_ROWS)));
+    scale[0] = vf_mul(d, vf_load_u8(record + (4 + b) * PANEL_ROWS));
+    *min = vf_neg(vf_mul(d_min, vf_load_u8(record + (12 + b) * PANEL_ROWS)));
 }
 
-V_INLINE void load_q4_k(const uint8_t *record, int b, block_weights *w) {
-    load_k_scales(record, b, w);
-    load_nibbles(record + 20 * PANEL_ROWS + b * NIBBLES, w);
+V_INLINE void pair_q5_k(const uint8_t *record, int b, int v, vi *low, vi *high) {
+    nibbles_and_fifths(record + 20 * PANEL_ROWS + b * (NIBBLES + FIFTHS), v, low, high);
 }
+#define scales_q5_k scales_q4_k
 
-V_INLINE void load_q5_k(const uint8_t *record, int b, block_weights *w) {
-    const uint8_t *quants = record + 20 * PANEL_ROWS + b * (NIBBLES + FIFTHS);
-    load_k_scales(record, b, w);
-    load_nibbles(quants, w);
-    add_fifths(quants + NIBBLES, w);
-}
-
-V_INLINE void load_q6_k(const uint8_t *record, int b, block_weights *w) {
-    const vf d = vf_load_f16(record);
-    w->scale[0] = vf_mul(d, vf_load_i8(record + (2 + 2 * b) * PANEL_ROWS));
-    w->scale[1] = vf_mul(d, vf_load_i8(record + (3 + 2 * b) * PANEL_ROWS));
-    const uint8_t *quants = record + 18 * PANEL_ROWS + b * (NIBBLES + 2 * GROUP_BYTES);
-    load_nibbles(quants, w);
+/* Groups v and v+4 have their two high bits in place v of the first and of the second vector. */
+V_INLINE void pair_q6_k(const uint8_t *record, int b, int v, vi *low, vi *high) {
+    const uint8_t *block = record + 18 * PANEL_ROWS + b * (NIBBLES + 2 * GROUP_BYTES);
     const vi mask = vi_set1_u8(0x30);
-    for (int v = 0; v < 2; v++) {
-        const vi high = vi_load(quants + NIBBLES + v * GROUP_BYTES);
-        w->q[4 * v] = vi_or(w->q[4 * v], vi_and(vi_shl16(high, 4), mask));
-        w->q[4 * v + 1] = vi_or(w->q[4 * v + 1], vi_and(vi_shl16(high, 2), mask));
-        w->q[4 * v + 2] = vi_or(w->q[4 * v + 2], vi_and(high, mask));
-        w->q[4 * v + 3] = vi_or(w->q[4 * v + 3], vi_and(vi_shr16(high, 2), mask));
-    }
+    const vi first = vi_load(block + NIBBLES), second = vi_load(block + NIBBLES + GROUP_BYTES);
+    nibbles(block, v, low, high);
+    *low = vi_or(*low, vi_and(v < 3 ? vi_shl16(first, 4 - 2 * v) : vi_shr16(first, 2), mask));
+    *high = vi_or(*high, vi_and(v < 3 ? vi_shl16(second, 4 - 2 * v) : vi_shr16(second, 2), mask));
+}
+V_INLINE void scales_q6_k(const uint8_t *record, int b, vf *scale, vf *min) {
+    (void)min;
+    const vf d = vf_load_f16(record);
+    scale[0] = vf_mul(d, vf_load_i8(record + (2 + 2 * b) * PANEL_ROWS));
+    scale[1] = vf_mul(d, vf_load_i8(record + (3 + 2 * b) * PANEL_ROWS));
 }
 
 /* X(NAME, name, blocks of 32 in a record) */
