@@ -92,9 +92,14 @@ static panel_run next_run(const matmul_job *job, int64_t at, int64_t end, int32_
     return run;
 }
 
-/* This worker's range of panels, in whole runs of `multiple`. */
+/* This worker's range of panels: those it was given, or its share in whole runs of `multiple`. */
 static void my_panels(const matmul_job *job, int32_t multiple, int64_t *from, int64_t *to) {
     const int64_t panels = job_panels(job), groups = (panels + multiple - 1) / multiple;
+    if (job->has_panels) {
+        *from = job->panel_from;
+        *to = job->panel_to;
+        return;
+    }
     *from = groups * job->exec->ith / job->exec->nth * multiple;
     *to = groups * (job->exec->ith + 1) / job->exec->nth * multiple;
     if (*to > panels) *to = panels;
@@ -105,13 +110,15 @@ static void my_panels(const matmul_job *job, int32_t multiple, int64_t *from, in
 static void gemv_panels(const matmul_kernels *kernels, const panel_format *format, int64_t columns,
                         const uint8_t *const *panels, int32_t n_panels, const quant_row *quant,
                         const float *const *plain, int32_t tokens, float *tile) {
-    const int wide = n_panels == GEMV_PANELS;
+    const int wide = n_panels > GEMV_PANELS / 2;
+    const uint8_t *streams[GEMV_PANELS]; /* three panels are sooner done as four, the last of them twice */
+    for (int32_t p = 0; p < GEMV_PANELS; p++) streams[p] = panels[p < n_panels ? p : n_panels - 1];
     for (int32_t p = 0; p < n_panels; p += wide ? GEMV_PANELS : 1) {
         float *out = tile + (int64_t)p * tokens * PANEL_ROWS;
         if (kernels->is_quant)
-            kernels->gemv_quant[wide][tokens - 1](panels + p, panel_records(format, columns), quant, out);
+            kernels->gemv_quant[wide][tokens - 1](streams + p, panel_records(format, columns), quant, out);
         else
-            kernels->gemv_f32[wide][tokens - 1](panels + p, columns, plain, out);
+            kernels->gemv_f32[wide][tokens - 1](streams + p, columns, plain, out);
     }
 }
 

@@ -38,6 +38,10 @@ struct matmul_job {
     matmul_weight weights[MATMUL_MAX_WEIGHTS];
     matmul_sink sink;
     const void *sink_args;
+    /* Which panels are this worker's: its share of all, or [panel_from, panel_to), counted as they are worked
+     * on: interleaved weights take turns, others follow each other. */
+    int32_t has_panels;
+    int64_t panel_from, panel_to;
 };
 
 /* Fills a weight from its packed tensor. */
