@@ -43,8 +43,9 @@ typedef struct panel_format {
     nlm_dtype dtype;
     int32_t columns; /* of a record */
     uint32_t bytes;  /* of a record */
-    /* rows[r] points at the row's first block in `w`'s own layout for this record, or NULL */
-    void (*pack)(const uint8_t *const *rows, int32_t blocks, uint8_t *record);
+    /* Packs one record, of plain types PANEL_ROWS of them. `in`: where row 0 begins, PANEL_ROWS rows `stride`
+     * bytes apart, in the file's layout. */
+    void (*pack)(const uint8_t *in, int64_t stride, uint8_t *out);
 } panel_format;
 
 /* NULL for a type without a packed form. */

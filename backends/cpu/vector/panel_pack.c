@@ -1,175 +1,199 @@
-/* Row-major GGUF blocks into panels. Plain C: runs once, at load, on every core. */
+/* Row-major GGUF blocks into panels: transpositions of dwords, as a lane of a packed vector is a row. */
 #include "cpu/vector/panel.h"
 
 #include <stddef.h>
 
-/* Quants of one row as bytes, 32 at a time, in column order. */
-static void nibbles_in_order(const uint8_t *qs, uint8_t *out) {
-    for (int j = 0; j < 16; j++) {
-        out[j] = qs[j] & 15;
-        out[j + 16] = qs[j] >> 4;
+/* What a call of format->pack reads and writes at most. */
+#define ROW_BYTES_MAX 256
+#define OUT_BYTES_MAX 4096
+
+/* What every packer below is given: the first byte of row 0, the distance of rows, where records go. */
+#define PACK_ARGS const uint8_t *in, int64_t stride, uint8_t *out
+
+/* The halves at `at` of each row. */
+static void put_halves(const uint8_t *at, int64_t stride, uint8_t *out) {
+    for (int r = 0; r < PANEL_ROWS; r++) memcpy(out + 2 * r, at + r * stride, 2);
+}
+
+/* ---- plain types: PANEL_ROWS columns a call ------------------------------------------------- */
+
+static void pack_f32(PACK_ARGS) {
+    for (int column = 0; column < PANEL_ROWS; column += 4) {
+        vi quads[4];
+        v_quads(in + 4 * column, stride, quads);
+        for (int i = 0; i < 4; i++) vi_store(out + (column + i) * 4 * PANEL_ROWS, quads[i]);
     }
 }
 
-/* Columns 4g..4g+3 of row r; vector v's low nibbles are group v, its high ones group v+4. */
-static void put_nibbles(const uint8_t *q, int r, uint8_t *vectors) {
+static void pack_f16(PACK_ARGS) {
+    for (int column = 0; column < PANEL_ROWS; column += 8) {
+        vi quads[4];
+        v_quads(in + 2 * column, stride, quads);
+        for (int i = 0; i < 4; i++) vi_store(out + (column + 2 * i) * 2 * PANEL_ROWS, vi_halves(quads[i]));
+    }
+}
+
+/* ---- types of 32 columns: two blocks a call --------------------------------------------------- */
+
+static void pack_q8_0(PACK_ARGS) {
+    const vi offset = vi_set1_u8((uint8_t)(0u - V_Q8_OFFSET)); /* subtracted */
+    for (int b = 0; b < 2; b++) {
+        const uint8_t *block = in + 34 * b;
+        uint8_t *quants = out + 4 * PANEL_ROWS + b * 8 * GROUP_BYTES;
+        put_halves(block, stride, out + 2 * PANEL_ROWS * b);
+        for (int half = 0; half < 2; half++) {
+            vi quads[4];
+            v_quads(block + 2 + 16 * half, stride, quads);
+            for (int i = 0; i < 4; i++) vi_store(quants + (4 * half + i) * GROUP_BYTES, vi_sub_u8(quads[i], offset));
+        }
+    }
+}
+
+/* The fifth bits of a group's columns, one to a byte's top: bits 4g .. 4g+3 of each lane, now its lowest. */
+V_INLINE vi spread_nibble(vi bits) {
+    const vi low = vi_and(bits, vi_set1(15));
+    return vi_or(vi_or(vi_shl32(low, 7), vi_shl32(low, 14)), vi_or(vi_shl32(low, 21), vi_shl32(low, 28)));
+}
+
+static void put_fifths(const uint8_t *at, int64_t stride, uint8_t *out) {
+    int32_t rows[PANEL_ROWS];
+    for (int r = 0; r < PANEL_ROWS; r++) memcpy(&rows[r], at + r * stride, 4);
+    vi bits = vi_load(rows);
+    for (int g = 0; g < 8; g++) {
+        vi_store_bits(out + g * (GROUP_BYTES / 8), spread_nibble(bits));
+        bits = vi_shr32(bits, 4);
+    }
+}
+
+/* The four types of nibbles differ in what stands before them. A file's byte has columns j and j+16, as a
+ * packed one. */
+V_INLINE void pack_legacy(PACK_ARGS, int n_scales, int has_fifths) {
+    const int block_bytes = 2 * n_scales + 4 * has_fifths + 16;
+    for (int b = 0; b < 2; b++) {
+        const uint8_t *block = in + b * block_bytes;
+        uint8_t *quants = out + 4 * n_scales * PANEL_ROWS + b * (NIBBLES + has_fifths * FIFTHS);
+        for (int s = 0; s < n_scales; s++) put_halves(block + 2 * s, stride, out + 2 * PANEL_ROWS * (2 * s + b));
+        vi quads[4];
+        v_quads(block + block_bytes - 16, stride, quads);
+        for (int i = 0; i < 4; i++) vi_store(quants + i * GROUP_BYTES, quads[i]);
+        if (has_fifths) put_fifths(block + 2 * n_scales, stride, quants + NIBBLES);
+    }
+}
+
+static void pack_q4_0(PACK_ARGS) {
+    pack_legacy(in, stride, out, 1, 0);
+}
+static void pack_q4_1(PACK_ARGS) {
+    pack_legacy(in, stride, out, 2, 0);
+}
+static void pack_q5_0(PACK_ARGS) {
+    pack_legacy(in, stride, out, 1, 1);
+}
+static void pack_q5_1(PACK_ARGS) {
+    pack_legacy(in, stride, out, 2, 1);
+}
+
+/* ---- k-quants: one block of 256 columns a call ------------------------------------------------- */
+
+/* Bytes of a file hold columns of two blocks; a packed byte columns j and j+16 of one: first[] and
+ * second[] are the file's bytes of columns 0 .. 15 and 16 .. 31. */
+V_INLINE void put_low_nibbles(const vi *first, const vi *second, uint8_t *out) {
+    const vi low = vi_set1_u8(15), high = vi_set1_u8(0xF0);
     for (int v = 0; v < 4; v++) {
-        for (int i = 0; i < 4; i++)
-            vectors[v * GROUP_BYTES + r * 4 + i] = (uint8_t)((q[4 * v + i] & 15) | (q[4 * v + 16 + i] & 15) << 4);
+        vi_store(out + v * GROUP_BYTES, vi_or(vi_and(first[v], low), vi_and(vi_shl16(second[v], 4), high)));
+    }
+}
+V_INLINE void put_high_nibbles(const vi *first, const vi *second, uint8_t *out) {
+    const vi low = vi_set1_u8(15), high = vi_set1_u8(0xF0);
+    for (int v = 0; v < 4; v++) {
+        vi_store(out + v * GROUP_BYTES, vi_or(vi_and(vi_shr16(first[v], 4), low), vi_and(second[v], high)));
     }
 }
 
-static void put_fifths(const uint8_t *q, int r, uint8_t *bits) {
-    for (int column = 0; column < 32; column++) {
-        const int byte = r * 4 + column % 4; /* of the group's vector */
-        uint8_t *group = bits + (column / 4) * (GROUP_BYTES / 8);
-        if (q[column] & 16) group[byte / 8] = (uint8_t)(group[byte / 8] | 1u << (byte % 8));
-    }
+/* d, dmin and 8 scales and mins of 6 bits: halves d[R], dmin[R], then bytes scales[8][R], mins[8][R]. */
+V_INLINE void put_k_scales(PACK_ARGS) {
+    vi head[4]; /* d and dmin; the low bits of scales 0..3 and mins 0..3; the low ones of all others */
+    v_quads(in, stride, head);
+    const vi six = vi_set1_u8(63), low = vi_set1_u8(15), top = vi_set1_u8(0x30);
+    const vi scales = vi_or(vi_and(head[3], low), vi_and(vi_shr16(head[1], 2), top));
+    const vi mins = vi_or(vi_and(vi_shr16(head[3], 4), low), vi_and(vi_shr16(head[2], 2), top));
+    vi_store(out, vi_halves(head[0]));
+    out += GROUP_BYTES;
+    vi_store(out, vi_planes(vi_and(head[1], six)));
+    vi_store(out + GROUP_BYTES, vi_planes(scales));
+    vi_store(out + 2 * GROUP_BYTES, vi_planes(vi_and(head[2], six)));
+    vi_store(out + 3 * GROUP_BYTES, vi_planes(mins));
 }
 
-static void put_sixths(const uint8_t *q, int r, uint8_t *vectors) {
-    for (int column = 0; column < 32; column++) {
-        const int g = column / 4;
-        uint8_t *byte = vectors + (g / 4) * GROUP_BYTES + r * 4 + column % 4;
-        *byte = (uint8_t)(*byte | (q[column] >> 4) << (2 * (g % 4)));
-    }
-}
-
-static void put_half(uint8_t *halves, int index, const uint8_t *half) {
-    memcpy(halves + 2 * index, half, 2);
-}
-
-static void pack_plain(const uint8_t *const *rows, uint8_t *record, size_t element) {
-    for (int r = 0; r < PANEL_ROWS; r++) {
-        if (rows[r]) memcpy(record + (size_t)r * element, rows[r], element);
-    }
-}
-
-static void pack_f32(const uint8_t *const *rows, int32_t blocks, uint8_t *record) {
-    (void)blocks;
-    pack_plain(rows, record, 4);
-}
-
-static void pack_f16(const uint8_t *const *rows, int32_t blocks, uint8_t *record) {
-    (void)blocks;
-    pack_plain(rows, record, 2);
-}
-
-/* The five 32-column types differ in what stands before the quants and in their bits. */
-static void pack_legacy(const uint8_t *const *rows, int32_t blocks, uint8_t *record, int n_scales, int has_fifths) {
-    const size_t block_bytes = (size_t)(2 * n_scales + 4 * has_fifths + 16);
-    uint8_t *quants = record + 2 * 2 * n_scales * PANEL_ROWS;
-    for (int b = 0; b < blocks; b++) {
-        for (int r = 0; r < PANEL_ROWS; r++) {
-            if (!rows[r]) continue;
-            const uint8_t *block = rows[r] + (size_t)b * block_bytes;
-            for (int s = 0; s < n_scales; s++)
-                put_half(record + s * 2 * 2 * PANEL_ROWS, b * PANEL_ROWS + r, block + 2 * s);
-            uint8_t q[32];
-            nibbles_in_order(block + block_bytes - 16, q);
-            uint8_t *out = quants + b * (NIBBLES + has_fifths * FIFTHS);
-            put_nibbles(q, r, out);
-            if (!has_fifths) continue;
-            uint32_t high;
-            memcpy(&high, block + 2 * n_scales, 4);
-            for (int j = 0; j < 32; j++) q[j] = (uint8_t)(q[j] | ((high >> j) & 1) << 4);
-            put_fifths(q, r, out + NIBBLES);
+/* Bit b of byte j is the fifth bit of column j of block b. */
+static void put_k_fifths(const uint8_t *at, int64_t stride, uint8_t *out, int64_t block_stride) {
+    vi bits[8];
+    v_quads(at, stride, bits);
+    v_quads(at + 16, stride, bits + 4);
+    for (int b = 7; b >= 0; b--) {
+        for (int g = 0; g < 8; g++) {
+            vi_store_bits(out + b * block_stride + g * (GROUP_BYTES / 8), bits[g]);
+            bits[g] = vi_shl16(bits[g], 1);
         }
     }
 }
 
-static void pack_q4_0(const uint8_t *const *rows, int32_t blocks, uint8_t *record) {
-    pack_legacy(rows, blocks, record, 1, 0);
-}
-static void pack_q4_1(const uint8_t *const *rows, int32_t blocks, uint8_t *record) {
-    pack_legacy(rows, blocks, record, 2, 0);
-}
-static void pack_q5_0(const uint8_t *const *rows, int32_t blocks, uint8_t *record) {
-    pack_legacy(rows, blocks, record, 1, 1);
-}
-static void pack_q5_1(const uint8_t *const *rows, int32_t blocks, uint8_t *record) {
-    pack_legacy(rows, blocks, record, 2, 1);
+V_INLINE void pack_k45(PACK_ARGS, int has_fifths) {
+    const int64_t block_stride = NIBBLES + has_fifths * FIFTHS;
+    const uint8_t *nibbles = in + 16 + 32 * has_fifths;
+    uint8_t *quants = out + 20 * PANEL_ROWS;
+    put_k_scales(in, stride, out);
+    for (int pair = 0; pair < 4; pair++) {
+        vi first[4], second[4];
+        v_quads(nibbles + 32 * pair, stride, first);
+        v_quads(nibbles + 32 * pair + 16, stride, second);
+        put_low_nibbles(first, second, quants + 2 * pair * block_stride);
+        put_high_nibbles(first, second, quants + (2 * pair + 1) * block_stride);
+    }
+    if (has_fifths) put_k_fifths(in + 16, stride, quants + NIBBLES, block_stride);
 }
 
-static void pack_q8_0(const uint8_t *const *rows, int32_t blocks, uint8_t *record) {
-    uint8_t *quants = record + 2 * 2 * PANEL_ROWS;
-    for (int b = 0; b < blocks; b++) {
-        for (int r = 0; r < PANEL_ROWS; r++) {
-            if (!rows[r]) continue;
-            const uint8_t *block = rows[r] + (size_t)b * 34;
-            put_half(record, b * PANEL_ROWS + r, block);
-            for (int j = 0; j < 32; j++)
-                quants[(b * 8 + j / 4) * GROUP_BYTES + r * 4 + j % 4] = (uint8_t)(block[2 + j] + V_Q8_OFFSET);
+static void pack_q4_k(PACK_ARGS) {
+    pack_k45(in, stride, out, 0);
+}
+static void pack_q5_k(PACK_ARGS) {
+    pack_k45(in, stride, out, 1);
+}
+
+/* Bits 2k, 2k+1 of byte j are the top ones of column j of block k of four. */
+static void put_sixths(const uint8_t *at, int64_t stride, uint8_t *out, int64_t block_stride) {
+    const vi two = vi_set1_u8(3);
+    vi bits[8];
+    v_quads(at, stride, bits);
+    v_quads(at + 16, stride, bits + 4);
+    for (int k = 0; k < 4; k++, out += block_stride) {
+        for (int v = 0; v < 2; v++) {
+            const vi *g = bits + 4 * v;
+            const vi low = vi_or(vi_and(g[0], two), vi_shl16(vi_and(g[1], two), 2));
+            const vi high = vi_or(vi_shl16(vi_and(g[2], two), 4), vi_shl16(vi_and(g[3], two), 6));
+            vi_store(out + v * GROUP_BYTES, vi_or(low, high));
         }
+        for (int i = 0; i < 8; i++) bits[i] = vi_shr16(bits[i], 2);
     }
-}
-
-/* The 6-bit scales and mins of a k-quant super-block: 12 bytes hold 8 of each. */
-static void k_scales(const uint8_t *packed, uint8_t *scales, uint8_t *mins) {
-    for (int j = 0; j < 4; j++) {
-        scales[j] = packed[j] & 63;
-        mins[j] = packed[j + 4] & 63;
-        scales[j + 4] = (uint8_t)((packed[j + 8] & 15) | (packed[j] >> 6) << 4);
-        mins[j + 4] = (uint8_t)((packed[j + 8] >> 4) | (packed[j + 4] >> 6) << 4);
-    }
-}
-
-/* Record: d[R], dmin[R] as halves, scales[8][R], mins[8][R] as bytes, then the 8 blocks. */
-static void pack_k45(const uint8_t *const *rows, uint8_t *record, int has_fifths) {
-    uint8_t *scales = record + 4 * PANEL_ROWS, *mins = scales + 8 * PANEL_ROWS, *quants = mins + 8 * PANEL_ROWS;
-    for (int r = 0; r < PANEL_ROWS; r++) {
-        const uint8_t *super = rows[r];
-        if (!super) continue;
-        put_half(record, r, super);
-        put_half(record + 2 * PANEL_ROWS, r, super + 2);
-        uint8_t s[8], m[8];
-        k_scales(super + 4, s, m);
-        const uint8_t *fifths = super + 16, *nibbles = super + 16 + 32 * has_fifths;
-        for (int b = 0; b < 8; b++) {
-            scales[b * PANEL_ROWS + r] = s[b];
-            mins[b * PANEL_ROWS + r] = m[b];
-            uint8_t q[32];
-            for (int j = 0; j < 32; j++) {
-                const uint8_t byte = nibbles[(b / 2) * 32 + j];
-                q[j] = b % 2 ? byte >> 4 : byte & 15;
-                if (has_fifths) q[j] = (uint8_t)(q[j] | ((fifths[j] >> b) & 1) << 4);
-            }
-            uint8_t *out = quants + b * (NIBBLES + has_fifths * FIFTHS);
-            put_nibbles(q, r, out);
-            if (has_fifths) put_fifths(q, r, out + NIBBLES);
-        }
-    }
-}
-
-static void pack_q4_k(const uint8_t *const *rows, int32_t blocks, uint8_t *record) {
-    (void)blocks;
-    pack_k45(rows, record, 0);
-}
-static void pack_q5_k(const uint8_t *const *rows, int32_t blocks, uint8_t *record) {
-    (void)blocks;
-    pack_k45(rows, record, 1);
 }
 
 /* Record: d[R] as halves, scales[16][R] as signed bytes, then 8 blocks of nibbles and 2-bit vectors. */
-static void pack_q6_k(const uint8_t *const *rows, int32_t blocks, uint8_t *record) {
-    (void)blocks;
-    uint8_t *scales = record + 2 * PANEL_ROWS, *quants = scales + 16 * PANEL_ROWS;
-    for (int r = 0; r < PANEL_ROWS; r++) {
-        const uint8_t *super = rows[r];
-        if (!super) continue;
-        put_half(record, r, super + 208);
-        for (int s = 0; s < 16; s++) scales[s * PANEL_ROWS + r] = super[192 + s];
-        for (int b = 0; b < 8; b++) {
-            const uint8_t *low = super + (b / 4) * 64 + (b % 2) * 32, *high = super + 128 + (b / 4) * 32;
-            uint8_t q[32];
-            for (int j = 0; j < 32; j++) {
-                const int nibble = b % 4 >= 2 ? low[j] >> 4 : low[j] & 15;
-                q[j] = (uint8_t)(nibble | ((high[j] >> (2 * (b % 4))) & 3) << 4);
-            }
-            uint8_t *out = quants + b * (NIBBLES + 2 * GROUP_BYTES);
-            put_nibbles(q, r, out);
-            put_sixths(q, r, out + NIBBLES);
+static void pack_q6_k(PACK_ARGS) {
+    const int64_t block_stride = NIBBLES + 2 * GROUP_BYTES;
+    uint8_t *scales = out + 2 * PANEL_ROWS, *quants = scales + 16 * PANEL_ROWS;
+    vi quads[4];
+    put_halves(in + 208, stride, out);
+    v_quads(in + 192, stride, quads);
+    for (int i = 0; i < 4; i++) vi_store(scales + i * GROUP_BYTES, vi_planes(quads[i]));
+    for (int half = 0; half < 2; half++) { /* 64 bytes: low nibbles of two blocks, high ones of the next two */
+        for (int b = 0; b < 2; b++) {
+            vi first[4], second[4];
+            v_quads(in + 64 * half + 32 * b, stride, first);
+            v_quads(in + 64 * half + 32 * b + 16, stride, second);
+            put_low_nibbles(first, second, quants + (4 * half + b) * block_stride);
+            put_high_nibbles(first, second, quants + (4 * half + b + 2) * block_stride);
         }
+        put_sixths(in + 128 + 32 * half, stride, quants + 4 * half * block_stride + NIBBLES, block_stride);
     }
 }
 
@@ -180,6 +204,10 @@ static const panel_format formats[] = {
     PANEL_LIST(PANEL_ROW)
 #undef PANEL_ROW
 };
+
+#define CHECK_BYTES(NAME, name, columns, bytes) \
+    _Static_assert((columns == 1 ? PANEL_ROWS : 1) * (bytes) <= OUT_BYTES_MAX, #name " outgrows the staging area");
+PANEL_LIST(CHECK_BYTES)
 
 const panel_format *nlm_vector_panel_format_find(nlm_dtype dtype) {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
@@ -203,25 +231,53 @@ static void source_block(nlm_dtype dtype, int32_t *columns, int64_t *bytes) {
     *bytes = 0;
 }
 
+/* One call of format->pack. */
+typedef struct pack_step {
+    int64_t columns, in_bytes; /* of a row */
+    int64_t out_bytes;
+} pack_step;
+
+static pack_step step_of(const panel_format *format) {
+    int32_t block_columns;
+    int64_t block_bytes;
+    source_block(format->dtype, &block_columns, &block_bytes);
+    const int64_t records = format->columns == 1 ? PANEL_ROWS : 1, columns = records * format->columns;
+    return (pack_step){columns, columns / block_columns * block_bytes, records * format->bytes};
+}
+
+/* A step that the weight does not fill: what it lacks is zeros. */
+static void pack_edge(const panel_format *format, const pack_step *step, const uint8_t *in, int64_t stride,
+                      int64_t rows, int64_t row_bytes, uint8_t *out, int64_t out_bytes) {
+    uint8_t staged[PANEL_ROWS * ROW_BYTES_MAX] = {0}, packed[OUT_BYTES_MAX];
+    for (int64_t r = 0; r < rows; r++) memcpy(staged + r * ROW_BYTES_MAX, in + r * stride, (size_t)row_bytes);
+    format->pack(staged, ROW_BYTES_MAX, packed);
+    memcpy(out, packed, (size_t)(out_bytes < step->out_bytes ? out_bytes : step->out_bytes));
+}
+
+static void pack_panel(const panel_format *format, const uint8_t *in, int64_t stride, int64_t rows, int64_t row_bytes,
+                       uint8_t *out, int64_t out_bytes) {
+    const pack_step step = step_of(format);
+    for (; out_bytes > 0; out_bytes -= step.out_bytes, row_bytes -= step.in_bytes) {
+        if (rows == PANEL_ROWS && row_bytes >= step.in_bytes)
+            format->pack(in, stride, out);
+        else
+            pack_edge(format, &step, in, stride, rows, row_bytes < step.in_bytes ? row_bytes : step.in_bytes, out,
+                      out_bytes);
+        in += step.in_bytes;
+        out += step.out_bytes;
+    }
+}
+
 void nlm_vector_panel_pack(const panel_format *format, const nlm_tensor *w, int64_t row_from, int64_t row_to,
                            uint8_t *packed) {
     int32_t block_columns;
     int64_t block_bytes;
     source_block(format->dtype, &block_columns, &block_bytes);
-    const int64_t n_records = panel_records(format, w->shape[1]), n_blocks = w->shape[1] / block_columns;
-    const int64_t record_blocks = format->columns / block_columns;
-    for (int64_t first = row_from; first < row_to; first += PANEL_ROWS) {
-        uint8_t *record = packed + (uint64_t)(first / PANEL_ROWS) * panel_bytes(format, w->shape[1]);
-        for (int64_t i = 0; i < n_records; i++, record += format->bytes) {
-            const int64_t left = n_blocks - i * record_blocks;
-            const uint8_t *rows[PANEL_ROWS];
-            for (int r = 0; r < PANEL_ROWS; r++) {
-                rows[r] = first + r < row_to ? (const uint8_t *)w->data + (first + r) * w->stride_bytes[0] +
-                                                   i * record_blocks * block_bytes
-                                             : NULL;
-            }
-            memset(record, 0, format->bytes);
-            format->pack(rows, (int32_t)(left < record_blocks ? left : record_blocks), record);
-        }
+    const uint64_t bytes = panel_bytes(format, w->shape[1]);
+    for (int64_t row = row_from; row < row_to; row += PANEL_ROWS) {
+        const int64_t rows = row_to - row < PANEL_ROWS ? row_to - row : PANEL_ROWS;
+        pack_panel(format, (const uint8_t *)w->data + row * w->stride_bytes[0], w->stride_bytes[0], rows,
+                   w->shape[1] / block_columns * block_bytes, packed + (uint64_t)(row / PANEL_ROWS) * bytes,
+                   (int64_t)bytes);
     }
 }

@@ -131,6 +131,7 @@ VI_FN vi_add(vi a, vi b) {
     return _mm256_add_epi32(a, b);
 }
 #define vi_shl32(a, n) _mm256_slli_epi32(a, n)
+#define vi_shr32(a, n) _mm256_srli_epi32(a, n)
 #define vi_shr16(a, n) _mm256_srli_epi16(a, n)
 #define vi_shl16(a, n) _mm256_slli_epi16(a, n)
 VF_FN vf_from_i32(vi a) {
@@ -178,6 +179,38 @@ static inline __attribute__((always_inline)) void v_transpose(const float *in, i
         _mm256_storeu_ps(out + k * out_stride, _mm256_permute2f128_ps(b[k], b[4 + k], 0x20));
         _mm256_storeu_ps(out + (4 + k) * out_stride, _mm256_permute2f128_ps(b[k], b[4 + k], 0x31));
     }
+}
+/* out[k] lane r: dword k of the 16 bytes of row r. */
+static inline __attribute__((always_inline)) void v_quads(const uint8_t *in, int64_t stride_bytes, vi out[4]) {
+    vi a[4]; /* a[i]: row 4j+i in 128-bit lane j */
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *row = in + i * stride_bytes;
+        a[i] = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)row));
+        a[i] = _mm256_inserti128_si256(a[i], _mm_loadu_si128((const __m128i *)(row + 4 * stride_bytes)), 1);
+    }
+    const vi low01 = _mm256_unpacklo_epi32(a[0], a[1]), low23 = _mm256_unpacklo_epi32(a[2], a[3]);
+    const vi high01 = _mm256_unpackhi_epi32(a[0], a[1]), high23 = _mm256_unpackhi_epi32(a[2], a[3]);
+    out[0] = _mm256_unpacklo_epi64(low01, low23);
+    out[1] = _mm256_unpackhi_epi64(low01, low23);
+    out[2] = _mm256_unpacklo_epi64(high01, high23);
+    out[3] = _mm256_unpackhi_epi64(high01, high23);
+}
+/* Byte i of lane r becomes byte i * V_LANES + r. */
+VI_FN vi_planes(vi a) {
+    const vi in_lanes =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    return _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8(a, in_lanes), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+/* Half i of lane r becomes half i * V_LANES + r. */
+VI_FN vi_halves(vi a) {
+    const vi in_lanes =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+    return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(a, in_lanes), 0xD8);
+}
+/* The top bit of each byte, as vi_add_where takes them. */
+static inline __attribute__((always_inline)) void vi_store_bits(uint8_t *bits, vi a) {
+    const int32_t mask = _mm256_movemask_epi8(a);
+    memcpy(bits, &mask, sizeof mask);
 }
 /* 16 floats, scaled and rounded to nearest even, split into 128 * high + low, low in [-64, 63]. */
 static inline __attribute__((always_inline)) void v_split16(const float *x, float scale, int8_t *high, int8_t *low) {

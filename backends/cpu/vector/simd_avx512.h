@@ -122,6 +122,7 @@ VI_FN vi_add(vi a, vi b) {
     return _mm512_add_epi32(a, b);
 }
 #define vi_shl32(a, n) _mm512_slli_epi32(a, n)
+#define vi_shr32(a, n) _mm512_srli_epi32(a, n)
 #define vi_shr16(a, n) _mm512_srli_epi16(a, n)
 #define vi_shl16(a, n) _mm512_slli_epi16(a, n)
 VF_FN vf_from_i32(vi a) {
@@ -180,6 +181,39 @@ static inline __attribute__((always_inline)) void v_transpose(const float *in, i
         _mm512_storeu_ps(out + (8 + k) * out_stride, _mm512_shuffle_f32x4(high, high2, 0x88));
         _mm512_storeu_ps(out + (12 + k) * out_stride, _mm512_shuffle_f32x4(high, high2, 0xDD));
     }
+}
+/* out[k] lane r: dword k of the 16 bytes of row r. */
+static inline __attribute__((always_inline)) void v_quads(const uint8_t *in, int64_t stride_bytes, vi out[4]) {
+    vi a[4]; /* a[i]: row 4j+i in 128-bit lane j */
+    for (int i = 0; i < 4; i++) {
+        const uint8_t *row = in + i * stride_bytes;
+        a[i] = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)row));
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const __m128i *)(row + 4 * stride_bytes)), 1);
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const __m128i *)(row + 8 * stride_bytes)), 2);
+        a[i] = _mm512_inserti32x4(a[i], _mm_loadu_si128((const __m128i *)(row + 12 * stride_bytes)), 3);
+    }
+    const vi low01 = _mm512_unpacklo_epi32(a[0], a[1]), low23 = _mm512_unpacklo_epi32(a[2], a[3]);
+    const vi high01 = _mm512_unpackhi_epi32(a[0], a[1]), high23 = _mm512_unpackhi_epi32(a[2], a[3]);
+    out[0] = _mm512_unpacklo_epi64(low01, low23);
+    out[1] = _mm512_unpackhi_epi64(low01, low23);
+    out[2] = _mm512_unpacklo_epi64(high01, high23);
+    out[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+/* Byte i of lane r becomes byte i * V_LANES + r. */
+VI_FN vi_planes(vi a) {
+    const vi in_lanes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    const vi order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return _mm512_permutexvar_epi32(order, _mm512_shuffle_epi8(a, in_lanes));
+}
+/* Half i of lane r becomes half i * V_LANES + r. */
+VI_FN vi_halves(vi a) {
+    const vi in_lanes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+    return _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7), _mm512_shuffle_epi8(a, in_lanes));
+}
+/* The top bit of each byte, as vi_add_where takes them. */
+static inline __attribute__((always_inline)) void vi_store_bits(uint8_t *bits, vi a) {
+    const __mmask64 mask = _mm512_movepi8_mask(a);
+    memcpy(bits, &mask, sizeof mask);
 }
 /* 16 floats, scaled and rounded to nearest even, split into 128 * high + low, low in [-64, 63]. */
 static inline __attribute__((always_inline)) void v_split16(const float *x, float scale, int8_t *high, int8_t *low) {
