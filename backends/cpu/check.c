@@ -78,9 +78,9 @@ static nlm_status check_strides(const nlm_cpu_arg *arg, const nlm_tensor *t, con
     return NLM_OK;
 }
 
-/* Weights are the arguments that may be quantised and are not a cache. */
+/* Weights are the arguments that may be quantised and are not a cache, and those that say so. */
 static int is_weight(const nlm_cpu_arg *arg) {
-    return (arg->dtypes >> NLM_Q4_0 & 1) != 0;
+    return (arg->dtypes >> NLM_Q4_0 & 1) != 0 || (arg->traits & NLM_CPU_PACKED) != 0;
 }
 
 static nlm_status check_tensor(const nlm_cpu_arg *arg, const nlm_tensor *t, uint32_t packed_layout,

@@ -133,6 +133,27 @@ static const nlm_cpu_arg norm_matmul_args[] = {
     OPT(norm_matmul, bias, F32, "N"), OUT(norm_matmul, y, F32, "MN"),
 };
 
+static const nlm_cpu_arg norm_xz_conv_args[] = {
+    IN(norm_xz_conv, x, F32, "TK"),         IN(norm_xz_conv, norm_w, F32, "K"),
+    IN(norm_xz_conv, w, WEIGHT, "UK"),      WITH(norm_xz_conv, conv_w, NLM_CPU_PACKED, F32, "CJ"),
+    OPT(norm_xz_conv, conv_bias, F32, "C"), OUT(norm_xz_conv, state, F32, "LJ-C"),
+    IN(norm_xz_conv, slot, I32, "S"),       IN(norm_xz_conv, seq_start, I32, "S+"),
+    OUT(norm_xz_conv, xz, F32, "TU"),       OUT(norm_xz_conv, y, F32, "TC"),
+};
+static const nlm_cpu_arg dt_bc_scan_args[] = {
+    IN(dt_bc_scan, x, F32, "TC"),
+    IN(dt_bc_scan, w_x, WEIGHT, "UC"),
+    IN(dt_bc_scan, w_dt, WEIGHT, "CR"),
+    OPT(dt_bc_scan, b_dt, F32, "C"),
+    WITH(dt_bc_scan, a, NLM_CPU_PACKED, F32, "CN"),
+    OPT(dt_bc_scan, d, F32, "C"),
+    OPT(dt_bc_scan, z, F32, "TC"),
+    WITH(dt_bc_scan, state, NLM_CPU_OUTPUT | NLM_CPU_STATE, F32, "LENW"),
+    IN(dt_bc_scan, slot, I32, "S"),
+    IN(dt_bc_scan, seq_start, I32, "S+"),
+    OUT(dt_bc_scan, y, F32, "TC"),
+};
+
 /* ---- what shapes alone do not say ---------------------------------------------------------- */
 
 static nlm_status check_rotation(int32_t n_rot, const nlm_cpu_dims *dims, nlm_caps_v1 *out) {
@@ -171,11 +192,14 @@ static nlm_status check_attention(const void *args, const nlm_cpu_dims *dims, nl
     return check_pages(dims, out);
 }
 
+static nlm_status check_taps(int64_t taps, nlm_caps_v1 *out) {
+    if (taps >= 2 && taps <= 8) return NLM_OK;
+    return nlm_cpu_refuse(out, "%lld taps, expected 2 to 8", (long long)taps);
+}
+
 static nlm_status check_conv1d_causal(const void *args, const nlm_cpu_dims *dims, nlm_caps_v1 *out) {
     (void)args;
-    const int64_t width = nlm_cpu_dim(dims, 'K');
-    if (width >= 2 && width <= 8) return NLM_OK;
-    return nlm_cpu_refuse(out, "w: %lld taps, expected 2 to 8", (long long)width);
+    return check_taps(nlm_cpu_dim(dims, 'K'), out);
 }
 
 static nlm_status check_ssm_scan(const void *args, const nlm_cpu_dims *dims, nlm_caps_v1 *out) {
@@ -190,6 +214,23 @@ static nlm_status check_ssm_scan(const void *args, const nlm_cpu_dims *dims, nlm
                               NLM_SSM_TILE);
     }
     return NLM_OK;
+}
+
+static nlm_status check_norm_xz_conv(const void *args, const nlm_cpu_dims *dims, nlm_caps_v1 *out) {
+    (void)args;
+    const int64_t rows = nlm_cpu_dim(dims, 'U'), channels = nlm_cpu_dim(dims, 'C');
+    if (rows != 2 * channels) {
+        return nlm_cpu_refuse(out, "w: %lld rows, expected %lld", (long long)rows, (long long)(2 * channels));
+    }
+    return check_taps(nlm_cpu_dim(dims, 'J'), out);
+}
+
+static nlm_status check_dt_bc_scan(const void *args, const nlm_cpu_dims *dims, nlm_caps_v1 *out) {
+    const int64_t rows = nlm_cpu_dim(dims, 'U'), wanted = nlm_cpu_dim(dims, 'R') + 2 * nlm_cpu_dim(dims, 'N');
+    if (rows != wanted) {
+        return nlm_cpu_refuse(out, "w_x: %lld rows, expected %lld", (long long)rows, (long long)wanted);
+    }
+    return check_ssm_scan(args, dims, out);
 }
 
 static nlm_status check_copy(const void *args, const nlm_cpu_dims *dims, nlm_caps_v1 *out) {
@@ -248,6 +289,8 @@ static const nlm_cpu_rule rules[] = {
     RULE(gate_up_silu_mul, 0, check_gate_up),
     RULE(qkv_rope_append, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, check_qkv),
     RULE(norm_matmul, 0, NULL),
+    RULE(norm_xz_conv, NLM_CONV_SILU, check_norm_xz_conv),
+    RULE(dt_bc_scan, 0, check_dt_bc_scan),
 };
 
 const nlm_cpu_rule *nlm_cpu_rule_of(nlm_op op) {

@@ -8,7 +8,8 @@ enum {
     NLM_CPU_OPTIONAL = 1,   /* may be NULL */
     NLM_CPU_OUTPUT = 2,     /* written: its elements must not overlap */
     NLM_CPU_ANY_STRIDE = 4, /* the innermost dimension need not be contiguous */
-    NLM_CPU_STATE = 8       /* an output that stands still in memory: contiguous */
+    NLM_CPU_STATE = 8,      /* an output that stands still in memory: contiguous */
+    NLM_CPU_PACKED = 16     /* f32 that may be packed as weights are */
 };
 
 /* One tensor of an args struct. `shape` has a letter for each dimension: the first tensor that uses a

@@ -18,6 +18,22 @@ static inline const int32_t *nlm_cpu_i32(const nlm_tensor *t) {
     return t->data;
 }
 
+/* Columns [from, from + count) of an f32 matrix. */
+static inline nlm_tensor nlm_cpu_columns(const nlm_tensor *t, int64_t from, int64_t count) {
+    nlm_tensor view = *t;
+    view.data = (float *)t->data + from;
+    view.shape[1] = count;
+    return view;
+}
+/* An f32 matrix of as many rows as `rows` has, without gaps. */
+static inline nlm_tensor nlm_cpu_matrix(const nlm_tensor *rows, void *data, int64_t columns) {
+    nlm_tensor view = *rows;
+    view.data = data;
+    view.shape[1] = columns;
+    view.stride_bytes[0] = columns * (int64_t)sizeof(float);
+    return view;
+}
+
 /* The part [from, to) of `total` items that is worker ith's: contiguous, in multiples of `step`. */
 typedef struct nlm_cpu_range {
     int64_t from, to;

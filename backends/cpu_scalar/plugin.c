@@ -16,6 +16,8 @@ static nlm_status query(void *self, nlm_op op, const void *args, uint32_t nth, n
         case NLM_OP_gate_up_silu_mul: nlm_scalar_gate_up_silu_mul_needs(&dims, nth, out); break;
         case NLM_OP_qkv_rope_append: nlm_scalar_qkv_rope_append_needs(&dims, nth, out); break;
         case NLM_OP_norm_matmul: nlm_scalar_norm_matmul_needs(&dims, nth, out); break;
+        case NLM_OP_norm_xz_conv: nlm_scalar_norm_xz_conv_needs(&dims, nth, out); break;
+        case NLM_OP_dt_bc_scan: nlm_scalar_dt_bc_scan_needs(&dims, nth, out); break;
         default: break;
     }
     return NLM_OK;

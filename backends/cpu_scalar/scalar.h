@@ -20,5 +20,10 @@ void nlm_scalar_attention_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps
 void nlm_scalar_gate_up_silu_mul_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
 void nlm_scalar_qkv_rope_append_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
 void nlm_scalar_norm_matmul_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
+void nlm_scalar_norm_xz_conv_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
+void nlm_scalar_dt_bc_scan_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
+
+/* Scratch bytes of a matmul over rows of so many columns. */
+uint64_t nlm_scalar_matmul_scratch(int64_t columns);
 
 #endif

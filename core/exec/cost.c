@@ -127,6 +127,18 @@ nlm_cost nlm_step_cost(const nlm_step *step, const int32_t *live_rows) {
             return (nlm_cost){bytes + append_bytes(q->pos, q->k_cache, q->v_cache, live_rows),
                               matmul_flop(q->x, q->w_q, live_rows) + 2 * matmul_flop(q->x, q->w_k, live_rows)};
         }
+        case NLM_OP_norm_xz_conv: {
+            const nlm_norm_xz_conv_args *n = &a->norm_xz_conv;
+            return (nlm_cost){bytes + slot_bytes(n->state, n->slot, live_rows),
+                              matmul_flop(n->x, n->w, live_rows) +
+                                  2 * live_elements(n->y, live_rows) * (uint64_t)n->conv_w->shape[1]};
+        }
+        case NLM_OP_dt_bc_scan: {
+            const nlm_dt_bc_scan_args *s = &a->dt_bc_scan;
+            return (nlm_cost){bytes + slot_bytes(s->state, s->slot, live_rows),
+                              matmul_flop(s->x, s->w_x, live_rows) + matmul_flop(s->x, s->w_dt, live_rows) +
+                                  7 * live_elements(s->x, live_rows) * (uint64_t)s->a->shape[1]};
+        }
         case NLM_OP_norm_matmul: return (nlm_cost){bytes, matmul_flop(a->norm_matmul.x, a->norm_matmul.w, live_rows)};
         default: {
             const nlm_op_spec *spec = nlm_op_spec_of(step->op);

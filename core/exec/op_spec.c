@@ -159,6 +159,28 @@ static const nlm_op_field norm_matmul_fields[] = {
     RESULT(norm_matmul, y, F32, "M N", ""),
 };
 
+static const nlm_op_field norm_xz_conv_fields[] = {
+    FIELD(norm_xz_conv, x, IN, F32, "T K"),
+    FIELD(norm_xz_conv, norm_w, IN, F32, "K"),
+    FIELD(norm_xz_conv, w, MATMUL, WEIGHT, "U K"),
+    FIELD(norm_xz_conv, conv_w, MATMUL, F32, "C J"),
+    FIELD(norm_xz_conv, conv_bias, OPTIONAL, F32, "C"),
+    FIELD(norm_xz_conv, state, UPDATES, F32, "L J-1 C"),
+    FIELD(norm_xz_conv, seq_start, IN, I32, "S+1"),
+    FIELD(norm_xz_conv, slot, IN, I32, "S"),
+    RESULT(norm_xz_conv, xz, F32, "T U", ""),
+    RESULT(norm_xz_conv, y, F32, "T C", ""),
+};
+
+static const nlm_op_field dt_bc_scan_fields[] = {
+    FIELD(dt_bc_scan, x, IN, F32, "T C"),           FIELD(dt_bc_scan, w_x, MATMUL, WEIGHT, "U C"),
+    FIELD(dt_bc_scan, w_dt, MATMUL, WEIGHT, "C R"), FIELD(dt_bc_scan, b_dt, OPTIONAL, F32, "C"),
+    FIELD(dt_bc_scan, a, MATMUL, F32, "C N"),       FIELD(dt_bc_scan, d, OPTIONAL, F32, "C"),
+    FIELD(dt_bc_scan, z, OPTIONAL, F32, "T C"),     FIELD(dt_bc_scan, state, UPDATES, F32, "L C/16 N 16"),
+    FIELD(dt_bc_scan, seq_start, IN, I32, "S+1"),   FIELD(dt_bc_scan, slot, IN, I32, "S"),
+    RESULT(dt_bc_scan, y, F32, "T C", ""),
+};
+
 static const nlm_op_spec specs[NLM_OP_END] = {
 #define NLM_OP(number, name) \
     [number] = {#name, sizeof(nlm_##name##_args), sizeof name##_fields / sizeof *name##_fields, name##_fields},

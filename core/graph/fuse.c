@@ -8,16 +8,19 @@
 #define WHERE "nlm_graph_plan"
 
 #define MAX_PARTS   6
-#define MAX_LINKS   8
+#define MAX_LINKS   11
 #define MAX_NUMBERS 4
 #define MAX_TEMPS   4
+#define MAX_SLICES  3
 #define WINDOW      64 /* nodes before the last part in which the others are looked for */
 
-/* A part's tensor is the fused op's, or a value between parts that nothing else uses. */
+/* A part's tensor is the fused op's, or a value between parts that nothing else uses; or one of the slices
+ * into which the parts of a pattern cut the columns of one such value, from the first on. */
 typedef struct link {
     uint32_t from; /* offset of the tensor pointer in the part's arguments */
     uint32_t to;   /* in the fused op's, or the number of a temporary */
     bool is_temp;
+    uint32_t slice; /* 0: all columns; 1 is the first slice */
 } link;
 
 /* A part's number is the fused op's, and equal in all parts that have it. */
@@ -39,9 +42,13 @@ typedef struct pattern {
 
 /* No tensor pointer and no number has offset 0: a zeroed entry ends a list. */
 #define LINK(op, field, to_op, to_field) \
-    { offsetof(nlm_##op##_args, field), offsetof(nlm_##to_op##_args, to_field), false }
+    { offsetof(nlm_##op##_args, field), offsetof(nlm_##to_op##_args, to_field), false, 0 }
 #define TEMP(op, field, number) \
-    { offsetof(nlm_##op##_args, field), number, true }
+    { offsetof(nlm_##op##_args, field), number, true, 0 }
+#define LINK_SLICE(op, field, to_op, to_field, slice) \
+    { offsetof(nlm_##op##_args, field), offsetof(nlm_##to_op##_args, to_field), false, slice }
+#define TEMP_SLICE(op, field, number, slice) \
+    { offsetof(nlm_##op##_args, field), number, true, slice }
 #define NUMBER(op, field, to_op, to_field) \
     { offsetof(nlm_##op##_args, field), offsetof(nlm_##to_op##_args, to_field) }
 
@@ -50,6 +57,10 @@ typedef struct pattern {
 #define QKV_NUMBER(field)     NUMBER(rope, field, qkv_rope_append, field)
 #define QKV_ROPE_NUMBERS \
     { QKV_NUMBER(flags), QKV_NUMBER(freq_base), QKV_NUMBER(freq_scale), QKV_NUMBER(n_rot) }
+
+#define XZ(op, field)        LINK(op, field, norm_xz_conv, field)
+#define XZ_AS(op, field, to) LINK(op, field, norm_xz_conv, to)
+#define SCAN(op, field)      LINK(op, field, dt_bc_scan, field)
 
 static const pattern patterns[] = {
     {NLM_OP_qkv_rope_append,
@@ -76,6 +87,29 @@ static const pattern patterns[] = {
       {NLM_OP_silu_mul,
        {TEMP(silu_mul, gate, 0), TEMP(silu_mul, up, 1), LINK(silu_mul, y, gate_up_silu_mul, y)},
        {{0}}}}},
+    {NLM_OP_norm_xz_conv,
+     3,
+     {{NLM_OP_rms_norm,
+       {XZ(rms_norm, x), XZ_AS(rms_norm, w, norm_w), TEMP(rms_norm, y, 0)},
+       {NUMBER(rms_norm, eps, norm_xz_conv, eps)}},
+      {NLM_OP_matmul, {TEMP(matmul, x, 0), XZ(matmul, w), XZ_AS(matmul, y, xz)}, {{0}}},
+      {NLM_OP_conv1d_causal,
+       {LINK_SLICE(conv1d_causal, x, norm_xz_conv, xz, 1), XZ_AS(conv1d_causal, w, conv_w),
+        XZ_AS(conv1d_causal, bias, conv_bias), XZ(conv1d_causal, state), XZ(conv1d_causal, seq_start),
+        XZ(conv1d_causal, slot), XZ(conv1d_causal, y)},
+       {NUMBER(conv1d_causal, flags, norm_xz_conv, flags)}}}},
+    {NLM_OP_dt_bc_scan,
+     3,
+     {{NLM_OP_matmul, {SCAN(matmul, x), LINK(matmul, w, dt_bc_scan, w_x), TEMP(matmul, y, 0)}, {{0}}},
+      {NLM_OP_matmul,
+       {TEMP_SLICE(matmul, x, 0, 1), LINK(matmul, w, dt_bc_scan, w_dt), LINK(matmul, bias, dt_bc_scan, b_dt),
+        TEMP(matmul, y, 1)},
+       {{0}}},
+      {NLM_OP_ssm_scan,
+       {SCAN(ssm_scan, x), TEMP(ssm_scan, dt, 1), SCAN(ssm_scan, a), TEMP_SLICE(ssm_scan, b, 0, 2),
+        TEMP_SLICE(ssm_scan, c, 0, 3), SCAN(ssm_scan, d), SCAN(ssm_scan, z), SCAN(ssm_scan, state),
+        SCAN(ssm_scan, seq_start), SCAN(ssm_scan, slot), SCAN(ssm_scan, y)},
+       {{0}}}}},
     {NLM_OP_norm_matmul,
      2,
      {{NLM_OP_rms_norm,
@@ -98,6 +132,7 @@ typedef struct match {
     nlm_node fused;
     bool has_number[sizeof(nlm_any_args)]; /* by offset */
     nlm_value temps[MAX_TEMPS];            /* bases */
+    nlm_value slices[MAX_SLICES];          /* views */
     uint32_t nodes[MAX_PARTS];             /* where each part is */
 } match;
 
@@ -125,6 +160,26 @@ static bool bind_value(match *m, nlm_value *bound, nlm_value value) {
     return is_same(m, *bound, value);
 }
 
+/* Binds the value that a view is a slice of; where the slice begins is checked when all are known. */
+static bool bind_slice(match *m, const link *l, nlm_value *bound, nlm_value value) {
+    if (value < 0 || m->plan->values[value].kind != NLM_VALUE_VIEW) return false;
+    m->slices[l->slice - 1] = value;
+    return bind_value(m, bound, base_of(m, value));
+}
+
+/* Does each slice begin where the one before it ends? */
+static bool are_slices_in_turn(const match *m) {
+    uint64_t offset = 0;
+    for (uint32_t i = 0; i < MAX_SLICES && m->slices[i] != UNBOUND; i++) {
+        const nlm_value_info *slice = &m->plan->values[m->slices[i]], *base = &m->plan->values[slice->base];
+        const nlm_tensor *whole = &base->tensor, *part = &slice->tensor;
+        if (slice->offset_bytes != offset || part->rank != 2 || whole->rank != 2) return false;
+        if (part->stride_bytes[0] != whole->stride_bytes[0] || part->shape[0] != whole->shape[0]) return false;
+        offset += (uint64_t)(part->shape[1] * part->stride_bytes[1]);
+    }
+    return true;
+}
+
 static const link *find_link(const part *p, uint32_t offset) {
     for (uint32_t i = 0; i < MAX_LINKS && p->links[i].from; i++) {
         if (p->links[i].from == offset) return &p->links[i];
@@ -141,13 +196,20 @@ static bool bind_tensors(match *m, const part *p, const nlm_node *node) {
             if (value >= 0) return false;
             continue;
         }
+        nlm_value *bound = l->is_temp ? &m->temps[l->to] : fused_field(m, l->to);
+        if (l->slice) {
+            if (!bound || !bind_slice(m, l, bound, value)) return false;
+            continue;
+        }
         if (l->is_temp && value < 0) return false;
         if (l->is_temp && !nlm_value_is_whole(m->plan->values, value)) return false;
-        nlm_value *bound = l->is_temp ? &m->temps[l->to] : fused_field(m, l->to);
         if (!bound || !bind_value(m, bound, value)) return false;
     }
     return true;
 }
+
+/* Where every argument struct has its flags. */
+#define HEAD_FLAGS offsetof(nlm_rope_args, flags)
 
 static bool bind_numbers(match *m, const part *p, const nlm_node *node) {
     for (uint32_t i = 0; i < MAX_NUMBERS && p->numbers[i].from; i++) {
@@ -158,7 +220,7 @@ static bool bind_numbers(match *m, const part *p, const nlm_node *node) {
         if (memcmp(to, from, 4) != 0) return false;
     }
     /* A part whose flags mean nothing to the fused op must have none. */
-    return p->numbers[0].from == offsetof(nlm_rope_args, flags) || node->args.head.flags == 0;
+    return p->numbers[0].from == HEAD_FLAGS || node->args.head.flags == 0;
 }
 
 static bool is_taken(const match *m, uint32_t from_part, uint32_t node) {
@@ -193,6 +255,7 @@ static bool match_at(match *m, uint32_t last) {
     memset(m->has_number, 0, sizeof m->has_number);
     for (uint32_t i = 0; i < NLM_OP_MAX_FIELDS; i++) m->fused.fields[i] = UNBOUND;
     for (uint32_t i = 0; i < MAX_TEMPS; i++) m->temps[i] = UNBOUND;
+    for (uint32_t i = 0; i < MAX_SLICES; i++) m->slices[i] = UNBOUND;
     m->nodes[m->pattern->n_parts - 1] = last;
     return bind_tensors(m, p, node) && bind_numbers(m, p, node) && match_rest(m, m->pattern->n_parts - 1, last);
 }
@@ -285,7 +348,7 @@ static bool is_wanted(match *m, uint32_t *out_device) {
     for (uint32_t i = 0; i < NLM_OP_MAX_FIELDS; i++) {
         if (m->fused.fields[i] == UNBOUND) m->fused.fields[i] = NLM_NO_VALUE;
     }
-    if (!has_all_fields(&m->fused)) return false;
+    if (!has_all_fields(&m->fused) || !are_slices_in_turn(m)) return false;
     if (!are_temps_private(m) || !can_move_down(m) || !find_device(m, out_device)) return false;
     nlm_tensor results[NLM_OP_MAX_FIELDS];
     if (nlm_shape_check(m->plan->values, &m->fused, results, NULL) != NLM_OK) return false;

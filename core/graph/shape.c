@@ -206,6 +206,27 @@ static nlm_status check_qkv(const nlm_node *node, const dims *known, nlm_error *
     return check_rotation(node, known, node->args.qkv_rope_append.n_rot, err);
 }
 
+static nlm_status check_taps(const nlm_node *node, int64_t taps, nlm_error *err) {
+    return require(taps >= 2 && taps <= 8, node, err, "a convolution has from 2 to 8 taps", taps, 8);
+}
+
+static nlm_status check_states(const nlm_node *node, int64_t states, nlm_error *err) {
+    return require(states >= 1 && states <= 256, node, err, "N must be from 1 to 256", states, 256);
+}
+
+static nlm_status check_norm_xz_conv(const nlm_node *node, const dims *known, nlm_error *err) {
+    NLM_TRY(require(size_of(known, 'U') == 2 * size_of(known, 'C'), node, err, "w must have a row for each x and z",
+                    size_of(known, 'U'), size_of(known, 'C')));
+    return check_taps(node, size_of(known, 'J'), err);
+}
+
+static nlm_status check_dt_bc_scan(const nlm_node *node, const dims *known, nlm_error *err) {
+    const int64_t rows = size_of(known, 'R') + 2 * size_of(known, 'N');
+    NLM_TRY(require(size_of(known, 'U') == rows, node, err, "w_x must have a row for each dt, b and c",
+                    size_of(known, 'U'), rows));
+    return check_states(node, size_of(known, 'N'), err);
+}
+
 static nlm_status check_copy(const nlm_value_info *values, const nlm_node *node, nlm_error *err) {
     if (node->fields[1] == NLM_VALUE_NEW) return NLM_OK;
     const nlm_dtype from = values[node->fields[0]].tensor.dtype, to = values[node->fields[1]].tensor.dtype;
@@ -216,18 +237,16 @@ static nlm_status check_rules(const nlm_value_info *values, const nlm_node *node
     switch (node->op) {
         case NLM_OP_rope: return check_rotation(node, known, node->args.rope.n_rot, err);
         case NLM_OP_attention: return check_attention(node, known, err);
-        case NLM_OP_conv1d_causal:
-            return require(size_of(known, 'K') >= 2 && size_of(known, 'K') <= 8, node, err, "K must be from 2 to 8",
-                           size_of(known, 'K'), 8);
-        case NLM_OP_ssm_scan:
-            return require(size_of(known, 'N') >= 1 && size_of(known, 'N') <= 256, node, err,
-                           "N must be from 1 to 256", size_of(known, 'N'), 256);
+        case NLM_OP_conv1d_causal: return check_taps(node, size_of(known, 'K'), err);
+        case NLM_OP_ssm_scan: return check_states(node, size_of(known, 'N'), err);
         case NLM_OP_copy: return check_copy(values, node, err);
         case NLM_OP_gate_up_silu_mul: {
             const nlm_dtype gate = values[node->fields[1]].tensor.dtype, up = values[node->fields[2]].tensor.dtype;
             return require(gate == up, node, err, "w_gate and w_up must have one type", gate, up);
         }
         case NLM_OP_qkv_rope_append: return check_qkv(node, known, err);
+        case NLM_OP_norm_xz_conv: return check_norm_xz_conv(node, known, err);
+        case NLM_OP_dt_bc_scan: return check_dt_bc_scan(node, known, err);
         default: return NLM_OK;
     }
 }

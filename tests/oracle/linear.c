@@ -15,13 +15,8 @@ ORACLE_OP(embed) {
     }
 }
 
-/* sum_k x[m,k] w[n,k], and the scale of its error. */
-typedef struct product {
-    double value, scale;
-} product;
-
-static product multiply(const nlm_tensor *x, const nlm_tensor *w, int64_t m, int64_t n) {
-    product sum = {0, 0};
+oracle_product oracle_multiply(const nlm_tensor *x, const nlm_tensor *w, int64_t m, int64_t n) {
+    oracle_product sum = {0, 0};
     for (int64_t k = 0; k < w->shape[1]; k++) {
         const double weight = oracle_at(w, n, k, 0, 0);
         sum.value += oracle_at(x, m, k, 0, 0) * weight;
@@ -41,7 +36,7 @@ ORACLE_OP(matmul) {
     set_precision(run, y, a->w);
     for (int64_t m = 0; m < run->live_rows; m++) {
         for (int64_t n = 0; n < columns; n++) {
-            product sum = multiply(a->x, a->w, m, n);
+            oracle_product sum = oracle_multiply(a->x, a->w, m, n);
             const double bias = a->bias ? oracle_at(a->bias, n, 0, 0, 0) : 0;
             const double residual = a->residual ? oracle_at(a->residual, m, n, 0, 0) : 0;
             sum.scale += fabs(bias) + fabs(residual);
@@ -78,7 +73,8 @@ ORACLE_OP(gate_up_silu_mul) {
     set_precision(run, y, a->w_gate);
     for (int64_t m = 0; m < run->live_rows; m++) {
         for (int64_t n = 0; n < columns; n++) {
-            const product gate = multiply(a->x, a->w_gate, m, n), up = multiply(a->x, a->w_up, m, n);
+            const oracle_product gate = oracle_multiply(a->x, a->w_gate, m, n),
+                                 up = oracle_multiply(a->x, a->w_up, m, n);
             const double silu = oracle_silu(gate.value);
             /* silu's slope is below 1.1 everywhere. */
             const double scale = 1.1 * gate.scale * fabs(up.value) + fabs(silu) * up.scale;
@@ -87,34 +83,34 @@ ORACLE_OP(gate_up_silu_mul) {
     }
 }
 
-ORACLE_OP(norm_matmul) {
-    oracle_result *y = oracle_output(run, a->y);
-    const int64_t rows = run->live_rows, k_count = a->x->shape[1], columns = a->y->shape[1];
-    set_precision(run, y, a->w);
-    float *normed = calloc((size_t)(a->x->shape[0] * k_count) + 1, sizeof *normed);
-    if (!normed) {
-        run->has_failed = true;
-        return;
-    }
-    /* Rounded to f32 as any implementation rounds them; the error of that is within the bound of the sum. */
-    for (int64_t m = 0; m < rows; m++) {
-        double squares = 0;
-        for (int64_t k = 0; k < k_count; k++) squares += pow(oracle_at(a->x, m, k, 0, 0), 2);
-        const double factor = 1 / sqrt(squares / (double)k_count + (double)a->eps);
-        for (int64_t k = 0; k < k_count; k++) {
-            normed[m * k_count + k] =
-                (float)(oracle_at(a->x, m, k, 0, 0) * oracle_at(a->norm_w, k, 0, 0, 0) * factor);
-        }
-    }
-    nlm_tensor view = *a->x;
+nlm_tensor oracle_normed(oracle_run *run, const nlm_tensor *x, const nlm_tensor *w, float eps) {
+    const int64_t k_count = x->shape[1];
+    float *normed = calloc((size_t)(x->shape[0] * k_count) + 1, sizeof *normed);
+    nlm_tensor view = *x;
     view.data = normed;
     view.stride_bytes[0] = k_count * (int64_t)sizeof *normed;
-    for (int64_t m = 0; m < rows; m++) {
+    if (!normed) run->has_failed = true;
+    for (int64_t m = 0; normed && m < run->live_rows; m++) {
+        double squares = 0;
+        for (int64_t k = 0; k < k_count; k++) squares += pow(oracle_at(x, m, k, 0, 0), 2);
+        const double factor = 1 / sqrt(squares / (double)k_count + (double)eps);
+        for (int64_t k = 0; k < k_count; k++)
+            normed[m * k_count + k] = (float)(oracle_at(x, m, k, 0, 0) * oracle_at(w, k, 0, 0, 0) * factor);
+    }
+    return view;
+}
+
+ORACLE_OP(norm_matmul) {
+    oracle_result *y = oracle_output(run, a->y);
+    const int64_t columns = a->y->shape[1];
+    set_precision(run, y, a->w);
+    const nlm_tensor normed = oracle_normed(run, a->x, a->norm_w, a->eps);
+    for (int64_t m = 0; normed.data && m < run->live_rows; m++) {
         for (int64_t n = 0; n < columns; n++) {
-            const product sum = multiply(&view, a->w, m, n);
+            const oracle_product sum = oracle_multiply(&normed, a->w, m, n);
             const double bias = a->bias ? oracle_at(a->bias, n, 0, 0, 0) : 0;
             oracle_set(y, m * columns + n, sum.value + bias, sum.scale + fabs(bias) + 1e-30);
         }
     }
-    free(normed);
+    free(normed.data);
 }

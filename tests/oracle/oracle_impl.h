@@ -34,6 +34,28 @@ static inline oracle_sequence oracle_sequence_at(const nlm_tensor *seq_start, co
 /* The magnitude by which rounding x[m,k] for a multiplication with this type of weight is measured. */
 double oracle_activation_scale(const nlm_tensor *x, int32_t weight_dtype, int64_t m, int64_t k);
 
+/* One element of a product x w^T, and the scale of its error. */
+typedef struct oracle_product {
+    double value, scale;
+} oracle_product;
+oracle_product oracle_multiply(const nlm_tensor *x, const nlm_tensor *w, int64_t m, int64_t n);
+
+/* rms_norm of the live rows, rounded to f32 as any implementation rounds them: the error of that is within
+ * the bound of a sum of them. In memory of its own, which the caller frees; NULL data: no memory. */
+nlm_tensor oracle_normed(oracle_run *run, const nlm_tensor *x, const nlm_tensor *w, float eps);
+
+/* What a convolution and a scan are given may be uncertain: scales of the errors of x, dt, b and c, rows
+ * apart by `columns`; NULL: exact. */
+typedef struct oracle_doubt {
+    const double *conv_x;
+    const double *dt, *b, *c;
+    int64_t conv_columns, dt_columns, bc_columns;
+} oracle_doubt;
+void oracle_convolve(oracle_run *run, const nlm_conv1d_causal_args *a, const oracle_doubt *doubt, oracle_result *y,
+                     oracle_result *state);
+void oracle_scan(oracle_run *run, const nlm_ssm_scan_args *a, const oracle_doubt *doubt, oracle_result *y,
+                 oracle_result *state);
+
 #define ORACLE_OP(name)      void oracle_##name(oracle_run *run, const nlm_##name##_args *a)
 #define NLM_OP(number, name) ORACLE_OP(name);
 #include <nlm/ops.def>

@@ -27,22 +27,34 @@ static double activation(spec_instance *in, int64_t row) {
     }
 }
 
+/* How far the numbers of a weight are from 0, so that a product is of the size of what it multiplies. */
+static double deviation(const spec_tensor *t) {
+    const bool is_matrix = (t->field->use & NLM_FIELD_MATMUL) && t->desc.shape[1] > 0;
+    return is_matrix ? 1 / sqrt((double)t->desc.shape[1]) : 1;
+}
+
+/* The scan's parameters: decays a, steps dt around softplus(-3) = 0.05. */
+static double scan_content(spec_instance *in, const spec_tensor *t, int64_t row, int64_t column) {
+    const char *name = t->field->name;
+    if (strcmp(name, "a") == 0) return -(double)(column + 1) * exp(0.3 * spec_normal(in));
+    if (strcmp(name, "b_dt") == 0) return spec_normal(in) - 3;
+    if (strcmp(name, "w_dt") == 0) return 0.3 * spec_normal(in) * deviation(t);
+    if (strcmp(name, "w_x") == 0) return spec_normal(in) * deviation(t);
+    if (strcmp(name, "dt") == 0)
+        return in->c.data == SPEC_DATA_wide ? activation(in, row) : 1.5 * spec_normal(in) - 3;
+    return spec_normal(in);
+}
+
 /* What one element of a tensor holds, by the tensor's part in its op; `row` and `column` are its first and
  * last index. */
 static double content(spec_instance *in, const spec_tensor *t, int64_t row, int64_t column) {
     const char *name = t->field->name;
-    const int64_t k = in->c.dims['K' - 'A'];
-    if (t->field->types == NLM_TYPES_WEIGHT) return spec_normal(in) / sqrt((double)(k > 0 ? k : 1));
+    if (in->c.op == NLM_OP_ssm_scan || in->c.op == NLM_OP_dt_bc_scan) return scan_content(in, t, row, column);
+    if (t->field->types == NLM_TYPES_WEIGHT) return spec_normal(in) * deviation(t);
     if (strcmp(name, "norm_w") == 0 || (in->c.op == NLM_OP_rms_norm && strcmp(name, "w") == 0)) {
         return 1 + 0.2 * spec_normal(in);
     }
     if (strcmp(name, "freq_factors") == 0) return 1 + 7 * spec_uniform(in);
-    if (in->c.op == NLM_OP_ssm_scan) {
-        if (strcmp(name, "a") == 0) return -(double)(column + 1) * exp(0.3 * spec_normal(in));
-        if (strcmp(name, "dt") == 0)
-            return in->c.data == SPEC_DATA_wide ? activation(in, row) : 1.5 * spec_normal(in) - 3;
-        return spec_normal(in);
-    }
     return t->is_state || t->rows != SPEC_ROWS_TOKENS ? spec_normal(in) : activation(in, row);
 }
 
@@ -82,11 +94,11 @@ void spec_fill_tensors(spec_instance *in) {
         spec_tensor *t = &in->tensors[i];
         if ((t->is_written && !t->is_state) || (t->desc.dtype == NLM_I32 && in->c.op != NLM_OP_copy)) continue;
         if (nlm_dtype_find(t->desc.dtype)->block_elements > 1) {
-            const int64_t k = in->c.dims['K' - 'A'];
-            spec_fill_blocks(in, &t->desc, t->is_state || k < 1 ? 1 : 1 / sqrt((double)k));
+            spec_fill_blocks(in, &t->desc, t->is_state ? 1 : deviation(t));
         } else {
             fill_plain(in, t);
         }
-        if (in->c.op == NLM_OP_ssm_scan && t->is_state) clear_spare_lanes(in, t);
+        const bool is_scan = in->c.op == NLM_OP_ssm_scan || in->c.op == NLM_OP_dt_bc_scan;
+        if (is_scan && t->is_state) clear_spare_lanes(in, t);
     }
 }

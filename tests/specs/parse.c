@@ -31,6 +31,7 @@ static const scalar scalars[] = {
     SCALAR(qkv_rope_append, freq_scale, false, 1),
     SCALAR(qkv_rope_append, n_rot, true, 0),
     SCALAR(norm_matmul, eps, false, 1e-5),
+    SCALAR(norm_xz_conv, eps, false, 1e-5),
 };
 #define N_SCALARS (sizeof scalars / sizeof *scalars)
 
@@ -46,6 +47,7 @@ static const flag flags[] = {
     {NLM_OP_qkv_rope_append, "half_split", NLM_ROPE_HALF_SPLIT},
     {NLM_OP_qkv_rope_append, "inverse", NLM_ROPE_INVERSE},
     {NLM_OP_conv1d_causal, "silu", NLM_CONV_SILU},
+    {NLM_OP_norm_xz_conv, "silu", NLM_CONV_SILU},
 };
 
 #define WORD(name) #name,

@@ -28,6 +28,10 @@ static const char *const large_rows[] = {
     "qkv_rope_append/seqs=1,past=1000,K=2048,H=32,G=8,D=64,B=64,w:all,cache:f16",
     "norm_matmul/M=1,K=2048,N=32000,w:q4_0",
     "norm_matmul/M=1,K=2048,N=32000,w:q6_k",
+    "norm_xz_conv/seqs=1,past=0,K=768,C=1536,J=4,w:blocks,conv_bias,silu",
+    "norm_xz_conv/seqs=512,past=0,K=768,C=1536,J=4,w:blocks,conv_bias,silu",
+    "dt_bc_scan/seqs=1,past=0,C=1536,R=48,N=16,b_dt,d,z",
+    "dt_bc_scan/seqs=512,past=0,C=1536,R=48,N=16,b_dt,d,z",
     NULL,
 };
 

@@ -41,6 +41,8 @@ static void derive_sizes(spec_instance *in) {
         set_default(c, 'Q', *dim(c, 'H') * *dim(c, 'D'));
         set_default(c, 'U', *dim(c, 'G') * *dim(c, 'D'));
     }
+    if (c->op == NLM_OP_norm_xz_conv) set_default(c, 'U', 2 * *dim(c, 'C'));
+    if (c->op == NLM_OP_dt_bc_scan) set_default(c, 'U', *dim(c, 'R') + 2 * *dim(c, 'N'));
 }
 
 /* Scalars whose default follows from a size. */

@@ -27,6 +27,8 @@ const spec_table *spec_tables(size_t *out_count) {
         LEVEL_2(gate_up_silu_mul),
         LEVEL_2(qkv_rope_append),
         LEVEL_2(norm_matmul),
+        LEVEL_2(norm_xz_conv),
+        LEVEL_2(dt_bc_scan),
     };
     *out_count = sizeof tables / sizeof *tables;
     return tables;

@@ -1,4 +1,4 @@
-/* The blocks of a Llama as small graphs: attention, and a feed-forward block with a head. */
+/* The blocks of models as small graphs: attention, a feed-forward block with a head, and Mamba's. */
 #ifndef NLM_TESTS_BLOCK_GRAPHS_H
 #define NLM_TESTS_BLOCK_GRAPHS_H
 
@@ -130,6 +130,69 @@ static inline void mlp_run(const mlp_graph *m, nlm_program *program, float *logi
     for (int i = 0; i < 3 * 12; i++) x[i] = (float)((i * 11) % 13 - 6) / 8.0f;
     fixture_run(program, (const int32_t[]){0, 3, 0, 0});
     memcpy(logits, nlm_program_output(program, m->logits), 3 * 7 * sizeof *logits);
+}
+
+typedef struct mamba_graph {
+    nlm_graph *graph;
+    nlm_state conv, ssm;
+    nlm_batch_values batch;
+    nlm_value x, low_b_c, y;
+} mamba_graph;
+
+enum { MAMBA_EMBD = 12, MAMBA_INNER = 20, MAMBA_RANK = 3, MAMBA_STATES = 5, MAMBA_TAPS = 4 };
+
+static inline void mamba_weights(fixture *f) {
+    fixture_weight(f, "norm", SHAPE(MAMBA_EMBD));
+    fixture_weight(f, "in", SHAPE(2 * MAMBA_INNER, MAMBA_EMBD));
+    fixture_weight(f, "conv", SHAPE(MAMBA_INNER, MAMBA_TAPS));
+    fixture_weight(f, "conv_bias", SHAPE(MAMBA_INNER));
+    fixture_weight(f, "x", SHAPE(MAMBA_RANK + 2 * MAMBA_STATES, MAMBA_INNER));
+    fixture_weight(f, "dt", SHAPE(MAMBA_INNER, MAMBA_RANK));
+    fixture_weight(f, "dt_bias", SHAPE(MAMBA_INNER));
+    float *a = fixture_weight(f, "a", SHAPE(MAMBA_INNER, MAMBA_STATES))->source.data;
+    for (int i = 0; i < MAMBA_INNER * MAMBA_STATES; i++) a[i] = -1.5f - a[i];
+    fixture_weight(f, "d", SHAPE(MAMBA_INNER));
+}
+
+/* is_swapped: b and c change places in the product that gives them. */
+static inline void mamba_make(fixture *f, bool is_swapped, mamba_graph *m) {
+    nlm_error err = NLM_ERROR_INIT;
+    if (f->n_weights == 0) mamba_weights(f);
+    nlm_graph *g = m->graph = fixture_graph();
+    nlm_value w[9];
+    for (int i = 0; i < 9; i++) w[i] = nlm_graph_weight(g, &f->weights[i]);
+    expect_ok(nlm_state_init(&m->conv, "conv", NLM_F32, SHAPE(2, MAMBA_TAPS - 1, MAMBA_INNER), &err), &err);
+    expect_ok(nlm_state_init(&m->ssm, "ssm", NLM_F32, SHAPE(2, 2, MAMBA_STATES, NLM_SSM_TILE), &err), &err);
+    m->batch.seq_start = nlm_graph_input(g, "seq_start", NLM_I32, SHAPE(2), NLM_ROWS_FIXED);
+    m->batch.slot = nlm_graph_input(g, "slot", NLM_I32, SHAPE(1), NLM_ROWS_SEQS);
+    m->x = nlm_graph_input(g, "x", NLM_F32, SHAPE(TOKENS, MAMBA_EMBD), NLM_ROWS_TOKENS);
+    const nlm_value xz =
+        nlm_graph_matmul(g, nlm_graph_rms_norm(g, m->x, w[0], 1e-5f), w[1], NLM_NO_VALUE, NLM_NO_VALUE);
+    const nlm_value x = nlm_graph_conv1d_causal(g, nlm_graph_columns(g, xz, 0, MAMBA_INNER), w[2], w[3],
+                                                nlm_graph_state(g, &m->conv), &m->batch, NLM_CONV_SILU);
+    m->low_b_c = nlm_graph_matmul(g, x, w[4], NLM_NO_VALUE, NLM_NO_VALUE);
+    const nlm_value low = nlm_graph_columns(g, m->low_b_c, 0, MAMBA_RANK);
+    const nlm_value b = nlm_graph_columns(g, m->low_b_c, MAMBA_RANK, MAMBA_STATES);
+    const nlm_value c = nlm_graph_columns(g, m->low_b_c, MAMBA_RANK + MAMBA_STATES, MAMBA_STATES);
+    const nlm_value z = nlm_graph_columns(g, xz, MAMBA_INNER, MAMBA_INNER);
+    m->y = nlm_graph_ssm_scan(g, x, nlm_graph_matmul(g, low, w[5], w[6], NLM_NO_VALUE), w[7], is_swapped ? c : b,
+                              is_swapped ? b : c, w[8], z, nlm_graph_state(g, &m->ssm), &m->batch);
+    nlm_graph_output(g, m->y);
+}
+
+static inline void mamba_destroy(mamba_graph *m) {
+    nlm_graph_destroy(m->graph);
+    nlm_state_release(&m->conv);
+    nlm_state_release(&m->ssm);
+}
+
+static inline void mamba_run(const mamba_graph *m, nlm_program *program, float *y) {
+    int32_t *seq_start = nlm_program_input(program, m->batch.seq_start);
+    float *x = nlm_program_input(program, m->x);
+    seq_start[1] = TOKENS;
+    for (int i = 0; i < TOKENS * MAMBA_EMBD; i++) x[i] = (float)((i * 29) % 19 - 9) / 8.0f;
+    fixture_run(program, (const int32_t[]){0, TOKENS, 0, 1});
+    memcpy(y, nlm_program_output(program, m->y), sizeof(float) * TOKENS * MAMBA_INNER);
 }
 
 #endif

@@ -76,8 +76,14 @@ static int count_fallbacks(const char *model, const char *const *options) {
 
 static void missing_ops_run_on_the_host(void) {
     static const char *const refused[] = {
-        "embed",         "rms_norm", "rope qkv_rope_append kv_append",    "attention", "matmul norm_matmul",
-        "conv1d_causal", "ssm_scan", "silu_mul gate_up_silu_mul mul add",
+        "embed",
+        "rms_norm",
+        "rope qkv_rope_append kv_append",
+        "attention",
+        "matmul norm_matmul norm_xz_conv dt_bc_scan",
+        "conv1d_causal norm_xz_conv",
+        "ssm_scan dt_bc_scan",
+        "silu_mul gate_up_silu_mul mul add",
     };
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         const char *const options[] = {"refuse", refused[i], "seed", "3", NULL};

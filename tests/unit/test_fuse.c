@@ -123,6 +123,53 @@ static void a_value_wanted_elsewhere_keeps_ops_apart(void) {
     fixture_close(&f);
 }
 
+static void a_mamba_block_becomes_two_ops(void) {
+    fixture f;
+    fixture_open(&f, 2);
+    float results[2][2][TOKENS * MAMBA_INNER];
+    for (int is_fused = 0; is_fused < 2; is_fused++) {
+        mamba_graph m;
+        mamba_make(&f, false, &m);
+        nlm_program *program = fixture_plan(&f, m.graph, is_fused ? &plan_all : &plan_packed);
+        CU_ASSERT_EQUAL(nlm_program_steps(program), is_fused ? 2 : 6);
+        CU_ASSERT_EQUAL(count_op(program, NLM_OP_norm_xz_conv), (uint32_t)is_fused);
+        CU_ASSERT_EQUAL(count_op(program, NLM_OP_dt_bc_scan), (uint32_t)is_fused);
+        for (int run = 0; run < 2; run++) mamba_run(&m, program, results[is_fused][run]); /* on carried states */
+        nlm_program_destroy(program);
+        mamba_destroy(&m);
+    }
+    for (int run = 0; run < 2; run++) expect_near(results[1][run], results[0][run], TOKENS * MAMBA_INNER);
+    CU_ASSERT_TRUE(memcmp(results[0][0], results[0][1], sizeof results[0][0]) != 0);
+    fixture_close(&f);
+}
+
+static void slices_out_of_turn_keep_ops_apart(void) {
+    fixture f;
+    fixture_open(&f, 1);
+    mamba_graph m;
+    mamba_make(&f, true, &m);
+    nlm_program *program = fixture_plan(&f, m.graph, &plan_all);
+    CU_ASSERT_EQUAL(count_op(program, NLM_OP_norm_xz_conv), 1);
+    CU_ASSERT_EQUAL(count_op(program, NLM_OP_dt_bc_scan), 0);
+    CU_ASSERT_EQUAL(count_op(program, NLM_OP_ssm_scan), 1);
+    nlm_program_destroy(program);
+    mamba_destroy(&m);
+    fixture_close(&f);
+}
+
+static void a_sliced_value_wanted_elsewhere_keeps_ops_apart(void) {
+    fixture f;
+    fixture_open(&f, 1);
+    mamba_graph m;
+    mamba_make(&f, false, &m);
+    nlm_graph_output(m.graph, nlm_graph_columns(m.graph, m.low_b_c, 0, MAMBA_RANK));
+    nlm_program *program = fixture_plan(&f, m.graph, &plan_all);
+    CU_ASSERT_EQUAL(count_op(program, NLM_OP_dt_bc_scan), 0);
+    nlm_program_destroy(program);
+    mamba_destroy(&m);
+    fixture_close(&f);
+}
+
 static const check_case cases[] = {
     CHECK_CASE(projections_rotation_and_append_become_one_op),
     CHECK_CASE(parts_do_not_move_past_what_depends_on_them),
@@ -130,5 +177,8 @@ static const check_case cases[] = {
     CHECK_CASE(a_fused_op_is_left_apart_where_its_device_lacks_it),
     CHECK_CASE(a_fused_op_may_spare_a_fallback),
     CHECK_CASE(a_value_wanted_elsewhere_keeps_ops_apart),
+    CHECK_CASE(a_mamba_block_becomes_two_ops),
+    CHECK_CASE(slices_out_of_turn_keep_ops_apart),
+    CHECK_CASE(a_sliced_value_wanted_elsewhere_keeps_ops_apart),
 };
 CHECK_MAIN("fuse", cases)

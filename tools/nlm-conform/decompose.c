@@ -9,11 +9,13 @@
 #include "tensor/dtype.h"
 
 #define MAX_PARTS  6
-#define MAX_FIELDS 8
+#define MAX_FIELDS 11
 #define MAX_TEMPS  4
+#define MAX_SLICES 3
 
-/* A part's tensor is the fused op's, or ("#0") a value between parts. A value is made by one part and has
- * the shape that its maker's output has: `like` a tensor of the fused op. */
+/* A part's tensor is the fused op's, or ("#0") a value between parts, or ("#0/2") the second slice of its
+ * columns. A value is made by one part and has the shape that its maker's output has: `like` a tensor of the fused
+ * op. */
 typedef struct field_link {
     const char *part, *fused;
 } field_link;
@@ -28,6 +30,8 @@ typedef struct decomposition {
     int n_parts;
     const char *like[MAX_TEMPS];
     part parts[MAX_PARTS];
+    const char *slices[MAX_SLICES]; /* tensors of the fused op that are as wide; a value without `like` is as
+                                     * wide as all slices */
 } decomposition;
 
 #define SAME(name) \
@@ -39,12 +43,14 @@ static const decomposition decompositions[] = {
      {"y", "y"},
      {{NLM_OP_matmul, {{"x", "x"}, {"w", "w_gate"}, {"y", "#0"}}},
       {NLM_OP_matmul, {{"x", "x"}, {"w", "w_up"}, {"y", "#1"}}},
-      {NLM_OP_silu_mul, {{"gate", "#0"}, {"up", "#1"}, {"y", "y"}}}}},
+      {NLM_OP_silu_mul, {{"gate", "#0"}, {"up", "#1"}, {"y", "y"}}}},
+     {0}},
     {NLM_OP_norm_matmul,
      2,
      {"x"},
      {{NLM_OP_rms_norm, {{"x", "x"}, {"w", "norm_w"}, {"y", "#0"}}},
-      {NLM_OP_matmul, {{"x", "#0"}, {"w", "w"}, {"bias", "bias"}, {"y", "y"}}}}},
+      {NLM_OP_matmul, {{"x", "#0"}, {"w", "w"}, {"bias", "bias"}, {"y", "y"}}}},
+     {0}},
     {NLM_OP_qkv_rope_append,
      6,
      {"q", "k", "k", "k"},
@@ -61,7 +67,35 @@ static const decomposition decompositions[] = {
         SAME(pos),
         SAME(seq_start),
         SAME(slot),
-        SAME(block_table)}}}},
+        SAME(block_table)}}},
+     {0}},
+    {NLM_OP_norm_xz_conv,
+     4,
+     {"x", "xz"},
+     {{NLM_OP_rms_norm, {SAME(x), {"w", "norm_w"}, {"y", "#0"}}},
+      {NLM_OP_matmul, {{"x", "#0"}, SAME(w), {"y", "xz"}}},
+      {NLM_OP_matmul, {{"x", "#0"}, SAME(w), {"y", "#1"}}},
+      {NLM_OP_conv1d_causal,
+       {{"x", "#1/1"}, {"w", "conv_w"}, {"bias", "conv_bias"}, SAME(state), SAME(seq_start), SAME(slot), SAME(y)}}},
+     {"y"}},
+    {NLM_OP_dt_bc_scan,
+     3,
+     {NULL, "y"},
+     {{NLM_OP_matmul, {SAME(x), {"w", "w_x"}, {"y", "#0"}}},
+      {NLM_OP_matmul, {{"x", "#0/1"}, {"w", "w_dt"}, {"bias", "b_dt"}, {"y", "#1"}}},
+      {NLM_OP_ssm_scan,
+       {SAME(x),
+        {"dt", "#1"},
+        SAME(a),
+        {"b", "#0/2"},
+        {"c", "#0/3"},
+        SAME(d),
+        SAME(z),
+        SAME(state),
+        SAME(seq_start),
+        SAME(slot),
+        SAME(y)}}},
+     {"w_dt", "a", "a"}},
 };
 
 /* A decomposition under way: memory of the values between parts, and of what the last parts write. */
@@ -82,9 +116,24 @@ static int find_tensor(const spec_instance *in, const char *name) {
     return -1;
 }
 
+static int64_t slice_width(const chain *c, int slice) {
+    const char *as_wide = c->d->slices[slice];
+    return as_wide ? c->fused->tensors[find_tensor(c->fused, as_wide)].desc.shape[1] : 0;
+}
+
+/* As wide as all slices, and as high as the fused op's first tensor. */
+static nlm_tensor sliced_desc(const chain *c) {
+    nlm_tensor t = c->fused->tensors[0].desc;
+    t.shape[1] = 0;
+    for (int i = 0; i < MAX_SLICES; i++) t.shape[1] += slice_width(c, i);
+    t.stride_bytes[0] = t.shape[1] * (int64_t)sizeof(float);
+    return t;
+}
+
 /* The value between parts as a tensor without gaps: [rows, columns] for matmul, heads apart for others. */
 static nlm_tensor temp_desc(const chain *c, int number, nlm_op op) {
     const char *like = c->d->like[number];
+    if (!like) return sliced_desc(c);
     const bool is_keys = strcmp(like, "k") == 0;
     nlm_tensor t = c->fused->tensors[find_tensor(c->fused, is_keys ? "q" : like)].desc;
     if (is_keys) t.shape[1] = c->fused->tensors[find_tensor(c->fused, "k_cache")].desc.shape[1];
@@ -116,8 +165,21 @@ static bool place_temp(chain *c, int number, nlm_op op, spec_tensor *out) {
     return true;
 }
 
+/* Cuts the columns of a value down to those of a slice. */
+static void take_slice(const chain *c, int slice, spec_tensor *t) {
+    int64_t from = 0;
+    for (int i = 0; i < slice - 1; i++) from += slice_width(c, i);
+    t->desc.shape[1] = slice_width(c, slice - 1);
+    t->image += from * (int64_t)sizeof(float);
+    t->desc.data = t->image;
+    t->bytes -= (uint64_t)from * sizeof(float);
+}
+
 static void copy_numbers(const nlm_any_args *fused, nlm_op op, nlm_op part_op, nlm_any_args *part) {
-    if (part_op == NLM_OP_rms_norm) part->rms_norm.eps = fused->norm_matmul.eps;
+    if (part_op == NLM_OP_rms_norm) {
+        part->rms_norm.eps = op == NLM_OP_norm_xz_conv ? fused->norm_xz_conv.eps : fused->norm_matmul.eps;
+    }
+    if (part_op == NLM_OP_conv1d_causal) part->head.flags = fused->head.flags;
     if (part_op != NLM_OP_rope || op != NLM_OP_qkv_rope_append) return;
     part->head.flags = fused->head.flags;
     part->rope.freq_base = fused->qkv_rope_append.freq_base;
@@ -144,6 +206,7 @@ static bool build_part(chain *c, const part *p, spec_instance *out, conform_imag
         if (!is_temp && from < 0) continue; /* an optional one that is absent */
         spec_tensor *t = &out->tensors[out->n_tensors];
         if (is_temp && !place_temp(c, link->fused[1] - '0', p->op, t)) return false;
+        if (is_temp && link->fused[2] == '/') take_slice(c, link->fused[3] - '0', t);
         if (!is_temp) *t = c->fused->tensors[from];
         t->field = &spec->fields[f];
         t->shares = -1;

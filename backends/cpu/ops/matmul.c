@@ -19,6 +19,23 @@ matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows) {
                         .n_weights = 1};
 }
 
+void nlm_vector_store_rows(const matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
+                           int32_t n_tokens, int32_t tile_tokens, const float *tile) {
+    const nlm_vector_rows *out = job->sink_args;
+    const int32_t turns = job->is_interleaved ? 2 : 1;
+    for (int32_t p = 0; p < n_panels; p++) {
+        const int32_t w = job->is_interleaved ? p % 2 : weight;
+        const int64_t first = (panel + p / turns) * PANEL_ROWS, left = out->columns[w] - first;
+        const int n = (int)(left < PANEL_ROWS ? left : PANEL_ROWS);
+        const float *bias = out->bias[w];
+        for (int32_t m = 0; m < n_tokens; m++) {
+            vf value = vf_load(tile + (p * tile_tokens + m) * PANEL_ROWS);
+            if (bias) value = vf_add(value, vf_load_n(bias + first, n));
+            vf_store_n(out->rows[w] + (token + m) * out->stride[w] + first, value, n);
+        }
+    }
+}
+
 static void store_tile(const matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
                        int32_t n_tokens, int32_t tile_tokens, const float *tile) {
     (void)weight;

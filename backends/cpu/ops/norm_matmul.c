@@ -6,35 +6,42 @@ static uint64_t normed_bytes(int64_t tokens, int64_t columns) {
     return ROUND_UP((uint64_t)(tokens * columns) * sizeof(float));
 }
 
-/* Few rows are normalised by every worker for itself, into its scratch; many in slices, into the workspace.
- * What the product needs follows. */
-void nlm_vector_norm_matmul_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
-                                  nlm_caps_v1 *out) {
-    const int64_t tokens = nlm_cpu_dim(dims, 'M'), columns = nlm_cpu_dim(dims, 'K');
-    nlm_vector_matmul_needs(device, dims, nth, out);
+void nlm_vector_norm_rows_needs(int64_t tokens, int64_t columns, nlm_caps_v1 *out) {
     out->scratch_bytes += normed_bytes(MATMUL_GEMM_TOKENS - 1, columns);
     out->workspace_bytes += normed_bytes(tokens, columns);
 }
 
-nlm_status nlm_vector_norm_matmul(const nlm_exec_v1 *x, const nlm_norm_matmul_args *args) {
-    const int64_t tokens = nlm_live_rows(x, args->x), columns = args->x->shape[1];
-    const float *norm_w = args->norm_w->data;
+/* Few rows are normalised by every worker for itself, into its scratch; many in slices, into the workspace.
+ * What the product needs follows. */
+nlm_status nlm_vector_norm_rows(const nlm_exec_v1 *x, const nlm_tensor *rows, const float *w, float eps,
+                                nlm_exec_v1 *out_rest, nlm_tensor *out_normed) {
+    const int64_t tokens = nlm_live_rows(x, rows), columns = rows->shape[1];
     const int is_few = tokens < MATMUL_GEMM_TOKENS;
-    const uint64_t bytes = normed_bytes(is_few ? MATMUL_GEMM_TOKENS - 1 : args->x->shape[0], columns);
+    const uint64_t bytes = normed_bytes(is_few ? MATMUL_GEMM_TOKENS - 1 : rows->shape[0], columns);
     float *normed = is_few ? x->scratch : x->workspace;
-    const nlm_cpu_range rows = is_few ? (nlm_cpu_range){0, tokens} : nlm_cpu_slice(x, tokens, 1);
-    for (int64_t r = rows.from; r < rows.to; r++)
-        nlm_vector_norm_row(nlm_cpu_at(args->x, r), norm_w, args->eps, columns, normed + r * columns);
-    nlm_exec_v1 rest = *x;
+    const nlm_cpu_range mine = is_few ? (nlm_cpu_range){0, tokens} : nlm_cpu_slice(x, tokens, 1);
+    for (int64_t r = mine.from; r < mine.to; r++)
+        nlm_vector_norm_row(nlm_cpu_at(rows, r), w, eps, columns, normed + r * columns);
+    *out_normed = nlm_cpu_matrix(rows, normed, columns);
+    *out_rest = *x;
     if (is_few) {
-        rest.scratch = (char *)x->scratch + bytes;
-    } else {
-        rest.workspace = (char *)x->workspace + bytes;
-        NLM_CPU_TRY(x->barrier(x));
+        out_rest->scratch = (char *)x->scratch + bytes;
+        return NLM_OK;
     }
-    nlm_tensor view = *args->x;
-    view.data = normed;
-    view.stride_bytes[0] = columns * (int64_t)sizeof(float);
-    const nlm_matmul_args matmul = {sizeof matmul, 0, &view, args->w, args->bias, NULL, args->y};
+    out_rest->workspace = (char *)x->workspace + bytes;
+    return x->barrier(x);
+}
+
+void nlm_vector_norm_matmul_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
+                                  nlm_caps_v1 *out) {
+    nlm_vector_matmul_needs(device, dims, nth, out);
+    nlm_vector_norm_rows_needs(nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'), out);
+}
+
+nlm_status nlm_vector_norm_matmul(const nlm_exec_v1 *x, const nlm_norm_matmul_args *args) {
+    nlm_exec_v1 rest;
+    nlm_tensor normed;
+    NLM_CPU_TRY(nlm_vector_norm_rows(x, args->x, args->norm_w->data, args->eps, &rest, &normed));
+    const nlm_matmul_args matmul = {sizeof matmul, 0, &normed, args->w, args->bias, NULL, args->y};
     return nlm_vector_matmul(&rest, &matmul);
 }

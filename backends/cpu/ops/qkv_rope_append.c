@@ -18,39 +18,12 @@ void nlm_vector_qkv_rope_append_needs(const nlm_vector_device *device, const nlm
     if (rope > out->scratch_bytes) out->scratch_bytes = rope;
 }
 
-/* Where the product's three parts go: rows of `stride` floats. */
-typedef struct qkv_out {
-    float *rows[3];
-    int64_t stride[3];
-    const float *bias[3];
-    int64_t columns[3];
-} qkv_out;
-
-static void store_tile(const matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
-                       int32_t n_tokens, int32_t tile_tokens, const float *tile) {
-    const qkv_out *out = job->sink_args;
-    for (int32_t p = 0; p < n_panels; p++) {
-        const int64_t first = (panel + p) * PANEL_ROWS, left = out->columns[weight] - first;
-        const int n = (int)(left < PANEL_ROWS ? left : PANEL_ROWS);
-        const float *bias = out->bias[weight];
-        for (int32_t m = 0; m < n_tokens; m++) {
-            vf value = vf_load(tile + (p * tile_tokens + m) * PANEL_ROWS);
-            if (bias) value = vf_add(value, vf_load_n(bias + first, n));
-            vf_store_n(out->rows[weight] + (token + m) * out->stride[weight] + first, value, n);
-        }
-    }
-}
-
-static const float *data_of(const nlm_tensor *t) {
-    return t ? t->data : NULL;
-}
-
-static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *args, const qkv_out *out) {
+static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *args, const nlm_vector_rows *out) {
     nlm_exec_v1 rest = *x;
     rest.workspace = (char *)x->workspace + kv_bytes(args->x->shape[0], out->columns[1]);
     matmul_job job = nlm_vector_job(&rest, args->x);
     const nlm_tensor *weights[3] = {args->w_q, args->w_k, args->w_v};
-    job.sink = store_tile;
+    job.sink = nlm_vector_store_rows;
     job.sink_args = out;
     job.n_weights = 3;
     for (int i = 0; i < 3; i++) job.weights[i] = nlm_vector_matmul_weight_of(weights[i]);
@@ -58,9 +31,9 @@ static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *
     /* weights whose kinds differ (plain and quantised) cannot share packed activations */
     for (int i = 0; i < 3; i++) {
         matmul_job one = nlm_vector_job(&rest, args->x);
-        const qkv_out part = {{out->rows[i]}, {out->stride[i]}, {out->bias[i]}, {out->columns[i]}};
+        const nlm_vector_rows part = {{out->rows[i]}, {out->stride[i]}, {out->bias[i]}, {out->columns[i]}};
         one.weights[0] = job.weights[i];
-        one.sink = store_tile;
+        one.sink = nlm_vector_store_rows;
         one.sink_args = &part;
         NLM_CPU_TRY(nlm_vector_matmul_run(&one));
         NLM_CPU_TRY(x->barrier(x)); /* the next packs into the same workspace */
@@ -72,10 +45,10 @@ nlm_status nlm_vector_qkv_rope_append(const nlm_exec_v1 *x, const nlm_qkv_rope_a
     const int64_t size = args->q->shape[2], heads = args->q->shape[1], groups = args->k_cache->shape[1];
     const int64_t columns = groups * size;
     float *k = x->workspace, *v = k + args->x->shape[0] * columns;
-    const qkv_out out = {{args->q->data, k, v},
-                         {args->q->stride_bytes[0] / (int64_t)sizeof(float), columns, columns},
-                         {data_of(args->b_q), data_of(args->b_k), data_of(args->b_v)},
-                         {heads * size, columns, columns}};
+    const nlm_vector_rows out = {{args->q->data, k, v},
+                                 {args->q->stride_bytes[0] / (int64_t)sizeof(float), columns, columns},
+                                 {nlm_vector_data(args->b_q), nlm_vector_data(args->b_k), nlm_vector_data(args->b_v)},
+                                 {heads * size, columns, columns}};
     const nlm_rope_args rotation = {
         sizeof rotation, args->flags,      NULL,        args->pos, args->freq_factors, NULL,
         args->freq_base, args->freq_scale, args->n_rot, 0};

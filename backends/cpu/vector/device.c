@@ -19,6 +19,8 @@ static const struct {
     [NLM_OP_qkv_rope_append] = {nlm_vector_qkv_rope_append_needs, 1},
     [NLM_OP_rope] = {nlm_vector_rope_needs, 0},
     [NLM_OP_attention] = {nlm_vector_attention_needs, 0},
+    [NLM_OP_norm_xz_conv] = {nlm_vector_norm_xz_conv_needs, 1},
+    [NLM_OP_dt_bc_scan] = {nlm_vector_dt_bc_scan_needs, 1},
     [NLM_OP_gate_up_silu_mul] = {nlm_vector_gate_up_silu_mul_needs, 1},
 };
 

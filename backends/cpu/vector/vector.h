@@ -26,11 +26,41 @@ void nlm_vector_norm_matmul_needs(const nlm_vector_device *, const nlm_cpu_dims 
 void nlm_vector_qkv_rope_append_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
 void nlm_vector_rope_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
 void nlm_vector_attention_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
+void nlm_vector_norm_xz_conv_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
+void nlm_vector_dt_bc_scan_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
 
 /* A job over x's live rows, all but weights and sink filled in. */
 matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows);
+/* A sink and its arguments: where the products with each weight go, rows `stride` floats apart, with a bias
+ * or NULL. */
+typedef struct nlm_vector_rows {
+    float *rows[MATMUL_MAX_WEIGHTS];
+    int64_t stride[MATMUL_MAX_WEIGHTS];
+    const float *bias[MATMUL_MAX_WEIGHTS];
+    int64_t columns[MATMUL_MAX_WEIGHTS];
+} nlm_vector_rows;
+void nlm_vector_store_rows(const matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
+                           int32_t n_tokens, int32_t tile_tokens, const float *tile);
+static inline const float *nlm_vector_data(const nlm_tensor *t) {
+    return t ? t->data : NULL;
+}
+
 /* y = s * w / sqrt(mean(s^2) + eps) for one row of `columns`; w may be NULL. */
 void nlm_vector_norm_row(const float *s, const float *w, float eps, int64_t columns, float *y);
+
+/* The live rows of x normalised, where this worker finds all of them, and the call with what is left of its
+ * memory; the bytes it takes for at most `tokens` rows are added to *out. Errors: CANCELLED. */
+void nlm_vector_norm_rows_needs(int64_t tokens, int64_t columns, nlm_caps_v1 *out);
+nlm_status nlm_vector_norm_rows(const nlm_exec_v1 *x, const nlm_tensor *rows, const float *w, float eps,
+                                nlm_exec_v1 *out_rest, nlm_tensor *out_normed);
+
+/* Rows channel .. channel+n of a [C, N] f32 tensor with its dimensions swapped, [N][V_LANES]: as a panel has
+ * them, or in `memory`, lanes past n zero. */
+const float *nlm_vector_lanes(const nlm_tensor *t, int64_t channel, int n, float *memory);
+
+/* The channels [from, to) of the ops, from a multiple of V_LANES; conv's w and scan's a may be panels. */
+void nlm_vector_conv_channels(const nlm_conv1d_causal_args *args, const nlm_cpu_batch *batch, nlm_cpu_range channels);
+void nlm_vector_scan_channels(const nlm_ssm_scan_args *args, const nlm_cpu_batch *batch, nlm_cpu_range channels);
 
 /* Rope, a position and a head at a time; memory of nlm_vector_rope_bytes. */
 typedef struct nlm_vector_rotation {

@@ -7,7 +7,11 @@
 
 void nlm_scalar_matmul_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
     (void)nth;
-    out->scratch_bytes = TILE * sizeof(float) * (uint64_t)nlm_cpu_dim(dims, 'K');
+    out->scratch_bytes = nlm_scalar_matmul_scratch(nlm_cpu_dim(dims, 'K'));
+}
+
+uint64_t nlm_scalar_matmul_scratch(int64_t columns) {
+    return TILE * sizeof(float) * (uint64_t)columns;
 }
 
 /* The f32 rows n .. n+count of w: where they are, or decoded into scratch. Past count the last repeats. */
