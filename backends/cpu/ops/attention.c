@@ -1,269 +1,270 @@
 #include <math.h>
 
-#include "cpu/decode.h"
+#include "cpu/vector/attention.h"
+#include "cpu/vector/attention_deal.h"
 #include "cpu/vector/vector.h"
 
-/* Flash attention over the paged cache. A worker takes the query rows (token, head) of one key/value head
- * and a block of tokens of one sequence, and walks the cache in tiles of TILE positions, each converted
- * once for all rows: keys transposed, so that a row's scores are a small GEMM. Tiles begin at multiples of
- * TILE, so that a row's sums depend on its position and window alone.
- * Source: Dao et al. 2022; Milakov & Gimelshein 2018 (online softmax). */
-#define TILE       64
-#define BLOCK_ROWS 96
-#define ROWS       6 /* query rows a kernel call takes at most */
+/* Flash attention over the paged cache. A block of query rows, tokens of one sequence times the heads of
+ * one key/value head, walks the cache in tiles. Positions are cut in chunks at multiples of CHUNK: a chunk
+ * is summed by itself, from its first position on, and the chunks are then folded in ascending order. A row's
+ * bits depend on its position and window alone, however chunks are dealt out.
+ *
+ * Where a block's chunks went to several workers, these leave their sums in the workspace and fold them
+ * after a barrier; how the work is dealt (attention_deal.h) tells every worker alike whether there is one. */
 
+#define TILE  ATTENTION_TILE
+#define CHUNK ATTENTION_CHUNK
+#define GROUP ATTENTION_GROUP
+#define LOG2E 1.44269504088896341
+#define LN2   0.693147180559945309
+
+/* What a worker has for itself, in its scratch. */
 typedef struct attention_memory {
-    float *keys;     /* [Dp][TILE] */
-    float *values;   /* [TILE][Dp] */
-    float *q;        /* [rows][Dp], scaled */
-    float *sums;     /* [rows][Dp]: sum of p v */
-    float *greatest; /* [rows] */
-    float *weight;   /* [rows]: sum of p */
+    attention_tile tile;
+    attention_state part, total; /* of a chunk, and of those before it */
+    float *q;
+    int32_t *first, *end; /* [rows] */
+    void *zeros;          /* a row of the cache */
 } attention_memory;
 
+/* A run of the op: the same for all workers but for x and mem. */
+typedef struct attention_run {
+    const nlm_exec_v1 *x;
+    const nlm_attention_args *args;
+    attention_deal deal;
+    attention_memory mem;
+    int64_t head, shared;
+} attention_run;
+
 static int64_t padded(int64_t head) {
-    return (head + V_CHUNK * V_LANES - 1) / (V_CHUNK * V_LANES) * (V_CHUNK * V_LANES);
+    return (head + V_LANES - 1) / V_LANES * V_LANES;
 }
 
-static int64_t block_rows(int64_t shared) {
-    return shared > BLOCK_ROWS ? shared : BLOCK_ROWS;
+static int64_t state_floats(int64_t head, int64_t rows) {
+    return rows * head + (2 * rows + V_LANES - 1) / V_LANES * V_LANES;
+}
+
+static attention_state state_at(float *memory, int64_t head, int64_t rows) {
+    return (attention_state){memory, memory + rows * head, memory + rows * head + rows};
 }
 
 void nlm_vector_attention_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
                                 nlm_caps_v1 *out) {
     (void)device;
-    (void)nth;
-    const int64_t head = padded(nlm_cpu_dim(dims, 'D'));
-    const int64_t rows = block_rows(nlm_cpu_dim(dims, 'H') / nlm_cpu_dim(dims, 'G'));
-    out->scratch_bytes = (uint64_t)(2 * TILE * head + rows * (2 * head + 2)) * sizeof(float);
+    const int64_t size = nlm_cpu_dim(dims, 'D'), head = padded(size), groups = nlm_cpu_dim(dims, 'G');
+    const int64_t shared = nlm_cpu_dim(dims, 'H') / groups, rows = nlm_vector_attention_block_rows(shared);
+    const int64_t tile = 3 * TILE * head, others = 2 * state_floats(head, rows) + rows * head + 2 * rows + head;
+    out->scratch_bytes = (uint64_t)(tile + others) * sizeof(float);
+
+    const int64_t positions = nlm_cpu_dim(dims, 'C') * nlm_cpu_dim(dims, 'B');
+    const int64_t blocks = nlm_vector_attention_most_split(nlm_cpu_dim(dims, 'T') * groups, positions, nth);
+    const int64_t split_rows = nlm_vector_attention_split_rows(shared);
+    out->workspace_bytes =
+        (uint64_t)(blocks * nlm_vector_attention_chunks(positions) * state_floats(head, split_rows)) * sizeof(float);
 }
 
-static attention_memory divide(float *scratch, int64_t head, int64_t rows) {
-    attention_memory mem;
-    mem.keys = scratch;
-    mem.values = mem.keys + TILE * head;
-    mem.q = mem.values + TILE * head;
-    mem.sums = mem.q + rows * head;
-    mem.greatest = mem.sums + rows * head;
-    mem.weight = mem.greatest + rows;
+static attention_memory divide(float *scratch, int64_t size, int64_t shared) {
+    const int64_t head = padded(size), rows = nlm_vector_attention_block_rows(shared);
+    attention_memory mem = {.tile = {.size = size, .head = head}};
+    mem.tile.keys = scratch;
+    mem.tile.values = mem.tile.keys + TILE * head;
+    mem.tile.half_keys = (uint16_t *)(void *)(mem.tile.values + TILE * head);
+    mem.tile.scales = mem.tile.values + TILE * head; /* one type has halves, another scales */
+    mem.part = state_at(mem.tile.scales + TILE * head, head, rows);
+    mem.total = state_at(mem.part.sums + state_floats(head, rows), head, rows);
+    mem.q = mem.total.sums + state_floats(head, rows);
+    mem.first = (int32_t *)(void *)(mem.q + rows * head);
+    mem.end = mem.first + rows;
+    mem.zeros = mem.end + rows;
+    memset(mem.zeros, 0, (size_t)head * sizeof(float));
     return mem;
 }
 
-/* Tokens [from, to) of a sequence and the heads of key/value head g. */
-typedef struct attention_block {
-    int32_t slot;
-    int64_t from, to, g, shared, head;
-} attention_block;
+/* ---- the rows of a block ------------------------------------------------------------------ */
 
-/* One row of the cache as f32; out past `size` stays as it is. */
-static void load_row(nlm_dtype dtype, const void *row, float *out, int64_t size) {
-    if (dtype != NLM_F16) {
-        nlm_cpu_decode(dtype, row, out, size);
-        return;
+static void begin_rows(const attention_run *run, const attention_block *b) {
+    const nlm_attention_args *args = run->args;
+    const float scale = (float)((double)args->scale * LOG2E);
+    const int64_t size = args->q->shape[2], shared = run->shared;
+    for (int64_t row = 0; row < b->rows; row++) {
+        const int64_t token = b->token + row / shared;
+        const float *q = nlm_cpu_at2(args->q, token, b->g * shared + row % shared);
+        float *scaled = run->mem.q + row * run->head;
+        const attention_seen seen = nlm_vector_attention_seen(&run->deal, token);
+        run->mem.first[row] = (int32_t)seen.first;
+        run->mem.end[row] = (int32_t)seen.end;
+        for (int64_t c = 0; c < size; c++) scaled[c] = q[c] * scale;
     }
-    int64_t c = 0;
-    for (; c + V_LANES <= size; c += V_LANES) vf_store(out + c, vf_load_f16((const uint16_t *)row + c));
-    for (; c < size; c++) out[c] = nlm_cpu_f16_to_f32(((const uint16_t *)row)[c]);
 }
 
-/* Positions [from, to) of the tile that begins at `tile` as its rows; the other rows are zeros, as nobody
- * may see them and their memory may hold anything. */
-static nlm_status load_positions(const nlm_exec_v1 *x, const nlm_attention_args *args, const nlm_tensor *cache,
-                                 const attention_block *b, int64_t tile, int64_t from, int64_t to, float *out) {
-    const int64_t page_tokens = cache->shape[2], size = cache->shape[3], head = b->head;
-    memset(out, 0, (size_t)((from - tile) * head) * sizeof(float));
-    for (int64_t j = from; j < to; j++) {
+static void clear(const attention_state *state, int64_t rows, int64_t head) {
+    memset(state->sums, 0, (size_t)(rows * head) * sizeof(float));
+    for (int64_t row = 0; row < rows; row++) {
+        state->greatest[row] = -INFINITY;
+        state->weight[row] = 0.0f;
+    }
+}
+
+static void move_row(const attention_state *to, int64_t to_row, const attention_state *from, int64_t row,
+                     int64_t head) {
+    memcpy(to->sums + to_row * head, from->sums + row * head, (size_t)head * sizeof(float));
+    to->greatest[to_row] = from->greatest[row];
+    to->weight[to_row] = from->weight[row];
+}
+
+/* total row = total row + part row, of a later chunk. */
+static void fold_row(const attention_state *total, int64_t total_row, const attention_state *part, int64_t row,
+                     int64_t head) {
+    const float ours = total->greatest[total_row], theirs = part->greatest[row];
+    const float greatest = theirs > ours ? theirs : ours;
+    float shrink[V_LANES] = {ours - greatest, theirs - greatest};
+    vf_store(shrink, vf_exp2(vf_load(shrink)));
+    const vf keep = vf_set1(shrink[0]), add = vf_set1(shrink[1]);
+    float *sums = total->sums + total_row * head;
+    for (int64_t c = 0; c < head; c += V_LANES)
+        vf_store(sums + c, vf_fma(vf_load(part->sums + row * head + c), add, vf_mul(vf_load(sums + c), keep)));
+    total->greatest[total_row] = greatest;
+    total->weight[total_row] = total->weight[total_row] * shrink[0] + part->weight[row] * shrink[1];
+}
+
+/* Adding 0 makes -0 of what is too small for f32 the 0 that it is beside other rows. */
+static void finish_row(const attention_run *run, const attention_block *b, int64_t row, const attention_state *state,
+                       int64_t state_row) {
+    const nlm_attention_args *args = run->args;
+    const int64_t token = b->token + row / run->shared, h = b->g * run->shared + row % run->shared;
+    const float *sums = state->sums + state_row * run->head;
+    const float weight = state->weight[state_row], inverse = 1.0f / weight;
+    float *y = nlm_cpu_at2(args->y, token, h);
+    for (int64_t c = 0; c < args->q->shape[2]; c++) y[c] = sums[c] * inverse + 0.0f;
+    if (args->lse)
+        *(float *)nlm_cpu_at2(args->lse, token, h) = state->greatest[state_row] * (float)LN2 + logf(weight);
+}
+
+/* ---- walking the cache -------------------------------------------------------------------- */
+
+/* The tile at `tile` as far as the block sees it; a page is looked up once. */
+static nlm_status find_rows(const attention_run *run, const attention_block *b, int64_t tile, attention_rows *out) {
+    const nlm_tensor *k = run->args->k_cache, *v = run->args->v_cache;
+    const int64_t page_tokens = k->shape[2];
+    out->tile = tile;
+    out->from = b->first > tile ? b->first : tile;
+    out->to = b->end < tile + TILE ? b->end : tile + TILE;
+    for (int64_t j = tile; j < out->from; j++) out->k[j - tile] = out->v[j - tile] = run->mem.zeros;
+    for (int64_t j = out->from; j < out->to;) {
+        const int64_t row = j % page_tokens, left = out->to - j;
+        const int64_t count = page_tokens - row < left ? page_tokens - row : left;
         int64_t page;
-        float *row = out + (j - tile) * head;
-        NLM_CPU_TRY(nlm_cpu_page(x, "attention", args->block_table, b->slot, j, page_tokens, cache->shape[0], &page));
-        load_row(cache->dtype, nlm_cpu_at3(cache, page, b->g, j % page_tokens), row, size);
-        for (int64_t c = size; c < head; c++) row[c] = 0.0f;
+        NLM_CPU_TRY(
+            nlm_cpu_page(run->x, "attention", run->args->block_table, b->slot, j, page_tokens, k->shape[0], &page));
+        const char *key = nlm_cpu_at3(k, page, b->g, row), *value = nlm_cpu_at3(v, page, b->g, row);
+        for (int64_t i = 0; i < count; i++, j++) {
+            out->k[j - tile] = key + i * k->stride_bytes[2];
+            out->v[j - tile] = value + i * v->stride_bytes[2];
+        }
     }
-    memset(out + (to - tile) * head, 0, (size_t)((tile + TILE - to) * head) * sizeof(float));
+    for (int64_t j = out->to; j < tile + TILE; j++) out->k[j - tile] = out->v[j - tile] = run->mem.zeros;
     return NLM_OK;
 }
 
-/* scores[r][TILE] = q[r] . keys for R rows, each sum in the order of the head's elements. */
-#define SCORES(R)                                                                                           \
-    static void scores_##R(const float *q, const float *keys, int64_t head, float *scores) {                \
-        for (int64_t j = 0; j < TILE; j += V_CHUNK * V_LANES) {                                             \
-            vf acc[R][V_CHUNK];                                                                             \
-            for (int r = 0; r < R; r++)                                                                     \
-                for (int v = 0; v < V_CHUNK; v++) acc[r][v] = vf_zero();                                    \
-            for (int64_t d = 0; d < head; d++) {                                                            \
-                vf k[V_CHUNK];                                                                              \
-                for (int v = 0; v < V_CHUNK; v++) k[v] = vf_load(keys + d * TILE + j + v * V_LANES);        \
-                _Pragma("GCC unroll 6") for (int r = 0; r < R; r++) {                                       \
-                    const vf value = vf_set1(q[r * head + d]);                                              \
-                    _Pragma("GCC unroll 4") for (int v = 0; v < V_CHUNK; v++) acc[r][v] =                   \
-                        vf_fma(k[v], value, acc[r][v]);                                                     \
-                }                                                                                           \
-            }                                                                                               \
-            for (int r = 0; r < R; r++)                                                                     \
-                for (int v = 0; v < V_CHUNK; v++) vf_store(scores + r * TILE + j + v * V_LANES, acc[r][v]); \
-        }                                                                                                   \
-    }
-SCORES(1)
-SCORES(2)
-SCORES(4)
-SCORES(6)
-
-/* sums[r] = sums[r] * shrink[r] + p[r] . values for R rows, positions in ascending order. */
-#define SUMS(R)                                                                                                 \
-    static void sums_##R(const float *p, const float *shrink, const float *values, int64_t head, float *sums) { \
-        for (int64_t c = 0; c < head; c += V_CHUNK * V_LANES) {                                                 \
-            vf acc[R][V_CHUNK];                                                                                 \
-            for (int r = 0; r < R; r++)                                                                         \
-                for (int v = 0; v < V_CHUNK; v++)                                                               \
-                    acc[r][v] = vf_mul(vf_load(sums + r * head + c + v * V_LANES), vf_set1(shrink[r]));         \
-            for (int64_t j = 0; j < TILE; j++) {                                                                \
-                vf row[V_CHUNK];                                                                                \
-                for (int v = 0; v < V_CHUNK; v++) row[v] = vf_load(values + j * head + c + v * V_LANES);        \
-                _Pragma("GCC unroll 6") for (int r = 0; r < R; r++) {                                           \
-                    const vf weight = vf_set1(p[r * TILE + j]);                                                 \
-                    _Pragma("GCC unroll 4") for (int v = 0; v < V_CHUNK; v++) acc[r][v] =                       \
-                        vf_fma(row[v], weight, acc[r][v]);                                                      \
-                }                                                                                               \
-            }                                                                                                   \
-            for (int r = 0; r < R; r++)                                                                         \
-                for (int v = 0; v < V_CHUNK; v++) vf_store(sums + r * head + c + v * V_LANES, acc[r][v]);       \
-        }                                                                                                       \
-    }
-SUMS(1)
-SUMS(2)
-SUMS(4)
-SUMS(6)
-
-/* Scores outside [from, to) do not count; the others become p = exp(score - greatest). */
-static void weigh(float *scores, int64_t from, int64_t to, float *greatest, float *weight, float *shrink) {
-    for (int64_t j = 0; j < from; j++) scores[j] = -INFINITY;
-    for (int64_t j = to; j < TILE; j++) scores[j] = -INFINITY;
-    vf largest = vf_load(scores);
-    for (int64_t j = V_LANES; j < TILE; j += V_LANES) largest = vf_max(largest, vf_load(scores + j));
-    const float new_greatest = fmaxf(*greatest, vf_hmax(largest));
-    float factor[V_LANES];
-    vf_store(factor, vf_exp(vf_set1(*greatest - new_greatest)));
-    vf total = vf_zero();
-    for (int64_t j = 0; j < TILE; j += V_LANES) {
-        const vf p = vf_exp(vf_sub(vf_load(scores + j), vf_set1(new_greatest)));
-        total = vf_add(total, p);
-        vf_store(scores + j, p);
-    }
-    *shrink = factor[0];
-    *weight = *weight * *shrink + vf_sum(total);
-    *greatest = new_greatest;
+/* Six rows at a time use the registers best, unless few are left. */
+static int64_t group_size(int64_t left) {
+    if (left <= GROUP) return left;
+    return left < 12 ? (left + 1) / 2 : 6;
 }
 
-/* Takes rows row .. row + count of the block through one tile that begins at position `tile`. */
-static void tile_rows(const nlm_attention_args *args, const attention_block *b, const attention_memory *mem,
-                      int64_t row, int64_t count, int64_t tile) {
-    float scores[ROWS * TILE], shrink[ROWS];
-    const float *q = mem->q + row * b->head;
-    if (count == 6) scores_6(q, mem->keys, b->head, scores);
-    if (count == 4) scores_4(q, mem->keys, b->head, scores);
-    if (count == 2) scores_2(q, mem->keys, b->head, scores);
-    if (count == 1) scores_1(q, mem->keys, b->head, scores);
-    int is_seen = 0;
-    for (int64_t r = 0; r < count; r++) {
-        const int64_t pos = nlm_cpu_i32(args->pos)[b->from + (row + r) / b->shared];
-        const int64_t first = args->window > 0 && pos >= args->window ? pos - args->window + 1 : 0;
-        const int64_t from = first > tile ? first - tile : 0, to = pos + 1 - tile;
-        shrink[r] = 1.0f;
-        if (from < TILE && to > from) {
-            weigh(scores + r * TILE, from, to < TILE ? to : TILE, &mem->greatest[row + r], &mem->weight[row + r],
-                  &shrink[r]);
-            is_seen = 1;
+static void take_tile(const attention_run *run, const attention_block *b, const attention_rows *rows,
+                      const attention_rows *next, const attention_state *state) {
+    attention_tile tile = run->mem.tile;
+    const nlm_dtype k_type = run->args->k_cache->dtype, v_type = run->args->v_cache->dtype;
+    tile.is_half = b->rows <= GROUP && nlm_vector_attention_takes_halves(k_type, tile.size) && v_type == k_type;
+    nlm_vector_attention_load_keys(rows, next, k_type, &tile);
+    nlm_vector_attention_load_values(rows, next, v_type, &tile);
+    attention_group group = {.q = run->mem.q, .first = run->mem.first, .end = run->mem.end};
+    for (; group.row < b->rows; group.row += group.count) {
+        group.count = group_size(b->rows - group.row);
+        nlm_vector_attention_take(&group, rows, &tile, state);
+    }
+}
+
+/* The chunk's sums in a split block's part of the workspace. */
+static attention_state split_state(const attention_run *run, const attention_block *b, int64_t chunk) {
+    const int64_t rows = nlm_vector_attention_split_rows(run->shared);
+    const int64_t positions = run->args->block_table->shape[1] * run->args->k_cache->shape[2];
+    const int64_t number = b->split * nlm_vector_attention_chunks(positions) + chunk - b->first / CHUNK;
+    return state_at((float *)run->x->workspace + number * state_floats(run->head, rows), run->head, rows);
+}
+
+static void fold_chunk(const attention_run *run, const attention_block *b, int64_t chunk) {
+    const attention_memory *mem = &run->mem;
+    for (int64_t row = 0; row < b->rows; row++) {
+        if (mem->first[row] >= (chunk + 1) * CHUNK || mem->end[row] <= chunk * CHUNK) continue;
+        if (mem->first[row] / CHUNK == chunk) {
+            move_row(&mem->total, row, &mem->part, row, run->head);
         } else {
-            memset(scores + r * TILE, 0, TILE * sizeof(float));
+            fold_row(&mem->total, row, &mem->part, row, run->head);
         }
-    }
-    float *sums = mem->sums + row * b->head;
-    if (!is_seen) return;
-    if (count == 6) sums_6(scores, shrink, mem->values, b->head, sums);
-    if (count == 4) sums_4(scores, shrink, mem->values, b->head, sums);
-    if (count == 2) sums_2(scores, shrink, mem->values, b->head, sums);
-    if (count == 1) sums_1(scores, shrink, mem->values, b->head, sums);
-}
-
-static void begin_rows(const nlm_attention_args *args, const attention_block *b, const attention_memory *mem) {
-    const int64_t size = args->q->shape[2];
-    for (int64_t row = 0; row < (b->to - b->from) * b->shared; row++) {
-        const float *q = nlm_cpu_at2(args->q, b->from + row / b->shared, b->g * b->shared + row % b->shared);
-        float *scaled = mem->q + row * b->head;
-        for (int64_t c = 0; c < size; c++) scaled[c] = q[c] * args->scale;
-        for (int64_t c = size; c < b->head; c++) scaled[c] = 0.0f;
-        memset(mem->sums + row * b->head, 0, (size_t)b->head * sizeof(float));
-        mem->greatest[row] = -INFINITY;
-        mem->weight[row] = 0.0f;
     }
 }
 
-static void finish_rows(const nlm_attention_args *args, const attention_block *b, const attention_memory *mem) {
-    const int64_t size = args->q->shape[2];
-    for (int64_t row = 0; row < (b->to - b->from) * b->shared; row++) {
-        const int64_t token = b->from + row / b->shared, h = b->g * b->shared + row % b->shared;
-        float *y = nlm_cpu_at2(args->y, token, h);
-        const float inverse = 1.0f / mem->weight[row];
-        for (int64_t c = 0; c < size; c++) y[c] = mem->sums[row * b->head + c] * inverse;
-        if (args->lse) *(float *)nlm_cpu_at2(args->lse, token, h) = mem->greatest[row] + logf(mem->weight[row]);
+/* Takes the block through this worker's chunks of it, which it leaves in the workspace where others have
+ * some too. */
+static nlm_status attend(const attention_run *run, const attention_block *b) {
+    const int64_t first = b->first / TILE * TILE,
+                  begin = b->chunk_from * CHUNK > first ? b->chunk_from * CHUNK : first;
+    const int64_t end = b->chunk_to * CHUNK < b->end ? b->chunk_to * CHUNK : b->end;
+    attention_rows rows[2];
+    const int is_folded = b->split < 0 && b->end > (b->first / CHUNK + 1) * CHUNK;
+    attention_state state = is_folded ? run->mem.part : run->mem.total;
+    int turn = 0;
+    begin_rows(run, b);
+    NLM_CPU_TRY(find_rows(run, b, begin, &rows[turn]));
+    for (int64_t tile = begin; tile < end; tile += TILE, turn = !turn) {
+        const int is_last = tile + TILE >= end;
+        if (!is_last) NLM_CPU_TRY(find_rows(run, b, tile + TILE, &rows[!turn]));
+        if (b->split >= 0) state = split_state(run, b, tile / CHUNK);
+        if (tile == begin || tile % CHUNK == 0) clear(&state, b->rows, run->head);
+        take_tile(run, b, &rows[turn], &rows[is_last ? turn : !turn], &state);
+        if (is_folded && (is_last || (tile + TILE) % CHUNK == 0)) fold_chunk(run, b, tile / CHUNK);
     }
-}
-
-static nlm_status attend(const nlm_exec_v1 *x, const nlm_attention_args *args, const attention_block *b) {
-    const attention_memory mem = divide(x->scratch, b->head, block_rows(b->shared));
-    const int64_t rows = (b->to - b->from) * b->shared;
-    int64_t first = INT64_MAX, last = -1;
-    for (int64_t t = b->from; t < b->to; t++) {
-        const int64_t pos = nlm_cpu_i32(args->pos)[t];
-        const int64_t seen = args->window > 0 && pos >= args->window ? pos - args->window + 1 : 0;
-        if (pos < 0)
-            return nlm_cpu_fail(x->error, NLM_INVALID_ARGUMENT, "attention", "pos[%lld] is %lld", (long long)t,
-                                (long long)pos);
-        first = seen < first ? seen : first;
-        last = pos > last ? pos : last;
-    }
-    begin_rows(args, b, &mem);
-    for (int64_t tile = first / TILE * TILE; tile <= last; tile += TILE) {
-        const int64_t from = first > tile ? first : tile, to = last + 1 < tile + TILE ? last + 1 : tile + TILE;
-        /* the keys pass through the values' place on their way to be transposed */
-        NLM_CPU_TRY(load_positions(x, args, args->k_cache, b, tile, from, to, mem.values));
-        for (int64_t j = 0; j < TILE; j += V_LANES) {
-            for (int64_t d = 0; d < b->head; d += V_LANES)
-                v_transpose(mem.values + j * b->head + d, b->head, mem.keys + d * TILE + j, TILE);
-        }
-        NLM_CPU_TRY(load_positions(x, args, args->v_cache, b, tile, from, to, mem.values));
-        for (int64_t row = 0; row < rows;) {
-            const int64_t left = rows - row, take = left >= 6 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-            tile_rows(args, b, &mem, row, take, tile);
-            row += take;
-        }
-    }
-    finish_rows(args, b, &mem);
+    if (b->split >= 0) return NLM_OK;
+    for (int64_t row = 0; row < b->rows; row++) finish_row(run, b, row, &run->mem.total, row);
     return NLM_OK;
 }
 
-/* Slices (sequence, key/value head, block of tokens), dealt out in turn: later blocks see more positions. */
-nlm_status nlm_vector_attention(const nlm_exec_v1 *x, const nlm_attention_args *args) {
-    const int64_t groups = args->k_cache->shape[1], shared = args->q->shape[1] / groups;
-    const int64_t block_tokens = block_rows(shared) / shared;
-    nlm_cpu_batch batch;
-    NLM_CPU_TRY(nlm_cpu_batch_read(x, "attention", args->seq_start, args->slot, nlm_live_rows(x, args->q),
-                                   args->block_table->shape[0], &batch));
-    uint32_t turn = 0;
-    for (int64_t s = 0; s < batch.n_seqs; s++) {
-        for (int64_t from = batch.seq_start[s]; from < batch.seq_start[s + 1]; from += block_tokens) {
-            const int64_t left = batch.seq_start[s + 1] - from;
-            for (int64_t g = 0; g < groups; g++) {
-                if (turn++ % x->nth != x->ith) continue;
-                const attention_block block = {batch.slot[s],
-                                               from,
-                                               from + (left < block_tokens ? left : block_tokens),
-                                               g,
-                                               shared,
-                                               padded(args->q->shape[2])};
-                NLM_CPU_TRY(attend(x, args, &block));
+/* Folds this worker's rows of a split block. */
+static void fold_block(const attention_run *run, const attention_block *b) {
+    const nlm_cpu_range rows = nlm_cpu_slice(run->x, b->rows, 1);
+    for (int64_t row = rows.from; row < rows.to; row++) {
+        const attention_seen seen = nlm_vector_attention_seen(&run->deal, b->token + row / run->shared);
+        const int64_t from = seen.first / CHUNK, to = nlm_vector_attention_chunks(seen.end);
+        for (int64_t chunk = from; chunk < to; chunk++) {
+            const attention_state part = split_state(run, b, chunk);
+            if (chunk == from) {
+                move_row(&run->mem.total, 0, &part, row, run->head);
+            } else {
+                fold_row(&run->mem.total, 0, &part, row, run->head);
             }
         }
+        finish_row(run, b, row, &run->mem.total, 0);
+    }
+}
+
+nlm_status nlm_vector_attention(const nlm_exec_v1 *x, const nlm_attention_args *args) {
+    attention_run run = {.x = x, .args = args};
+    attention_block block;
+    NLM_CPU_TRY(nlm_vector_attention_deal(x, args, &run.deal));
+    run.shared = run.deal.shared;
+    run.head = padded(args->q->shape[2]);
+    run.mem = divide(x->scratch, args->q->shape[2], run.shared);
+    attention_walk walk = {0};
+    while (nlm_vector_attention_next(&run.deal, &walk, &block)) {
+        if (block.chunk_from < block.chunk_to) NLM_CPU_TRY(attend(&run, &block));
+    }
+    if (walk.n_split == 0) return NLM_OK;
+    NLM_CPU_TRY(x->barrier(x));
+    walk = (attention_walk){0};
+    while (nlm_vector_attention_next(&run.deal, &walk, &block)) {
+        if (block.split >= 0) fold_block(&run, &block);
     }
     return NLM_OK;
 }

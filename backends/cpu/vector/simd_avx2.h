@@ -112,6 +112,20 @@ VI_FN vi_load(const void *p) {
 static inline __attribute__((always_inline)) void vi_store(void *p, vi a) {
     _mm256_storeu_si256((__m256i *)p, a);
 }
+/* half a vector from each */
+VI_FN vi_load_2(const void *low, const void *high) {
+    const __m256i first = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)low));
+    return _mm256_inserti128_si256(first, _mm_loadu_si128((const __m128i *)high), 1);
+}
+/* Rounded to nearest even, V_LANES bytes; within [-128, 127]. */
+static inline __attribute__((always_inline)) void vf_store_i8(void *p, vf a) {
+    const __m256i all = _mm256_cvtps_epi32(a);
+    const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+    _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(words, words));
+}
+VF_FN vf_bits(vi a) {
+    return _mm256_castsi256_ps(a);
+}
 VI_FN vi_set1(int32_t a) {
     return _mm256_set1_epi32(a);
 }
@@ -132,6 +146,7 @@ VI_FN vi_add(vi a, vi b) {
 }
 #define vi_shl32(a, n) _mm256_slli_epi32(a, n)
 #define vi_shr32(a, n) _mm256_srli_epi32(a, n)
+#define vi_sra32(a, n) _mm256_srai_epi32(a, n)
 #define vi_shr16(a, n) _mm256_srli_epi16(a, n)
 #define vi_shl16(a, n) _mm256_slli_epi16(a, n)
 VF_FN vf_from_i32(vi a) {
@@ -160,14 +175,12 @@ VI_FN vi_add_where(vi a, const uint8_t *bits, vi value) {
     const vi is_set = _mm256_cmpeq_epi8(_mm256_and_si256(spread, one_bit), one_bit);
     return _mm256_add_epi8(a, _mm256_and_si256(is_set, value));
 }
-/* out[c][r] = in[r][c] for V_LANES rows and columns; strides in floats. */
-static inline __attribute__((always_inline)) void v_transpose(const float *in, int64_t in_stride, float *out,
-                                                              int64_t out_stride) {
+/* out[c][r] = lane c of in[r], any 32-bit lanes; the stride in floats. */
+static inline __attribute__((always_inline)) void v_transpose(const vf in[V_LANES], float *out, int64_t out_stride) {
     __m256 a[8], b[8];
     for (int i = 0; i < 8; i += 2) {
-        const __m256 x = _mm256_loadu_ps(in + i * in_stride), y = _mm256_loadu_ps(in + (i + 1) * in_stride);
-        a[i] = _mm256_unpacklo_ps(x, y);
-        a[i + 1] = _mm256_unpackhi_ps(x, y);
+        a[i] = _mm256_unpacklo_ps(in[i], in[i + 1]);
+        a[i + 1] = _mm256_unpackhi_ps(in[i], in[i + 1]);
     }
     for (int i = 0; i < 8; i += 4) { /* b[i+k]: columns k and 4+k of rows i..i+3 */
         b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);

@@ -103,6 +103,15 @@ VI_FN vi_load(const void *p) {
 static inline __attribute__((always_inline)) void vi_store(void *p, vi a) {
     _mm512_storeu_si512(p, a);
 }
+/* half a vector from each */
+VI_FN vi_load_2(const void *low, const void *high) {
+    const __m512i first = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i *)low));
+    return _mm512_inserti64x4(first, _mm256_loadu_si256((const __m256i *)high), 1);
+}
+/* Rounded to nearest even, V_LANES bytes; within [-128, 127]. */
+static inline __attribute__((always_inline)) void vf_store_i8(void *p, vf a) {
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
+}
 VI_FN vi_set1(int32_t a) {
     return _mm512_set1_epi32(a);
 }
@@ -123,6 +132,7 @@ VI_FN vi_add(vi a, vi b) {
 }
 #define vi_shl32(a, n) _mm512_slli_epi32(a, n)
 #define vi_shr32(a, n) _mm512_srli_epi32(a, n)
+#define vi_sra32(a, n) _mm512_srai_epi32(a, n)
 #define vi_shr16(a, n) _mm512_srli_epi16(a, n)
 #define vi_shl16(a, n) _mm512_slli_epi16(a, n)
 VF_FN vf_from_i32(vi a) {
@@ -156,14 +166,12 @@ VI_FN vi_add_where(vi a, const uint8_t *bits, vi value) {
     memcpy(&mask, bits, sizeof mask);
     return _mm512_mask_add_epi8(a, mask, a, value);
 }
-/* out[c][r] = in[r][c] for V_LANES rows and columns; strides in floats. */
-static inline __attribute__((always_inline)) void v_transpose(const float *in, int64_t in_stride, float *out,
-                                                              int64_t out_stride) {
+/* out[c][r] = lane c of in[r], any 32-bit lanes; the stride in floats. */
+static inline __attribute__((always_inline)) void v_transpose(const vf in[V_LANES], float *out, int64_t out_stride) {
     __m512 a[16], b[16];
     for (int i = 0; i < 16; i += 2) {
-        const __m512 x = _mm512_loadu_ps(in + i * in_stride), y = _mm512_loadu_ps(in + (i + 1) * in_stride);
-        a[i] = _mm512_unpacklo_ps(x, y);
-        a[i + 1] = _mm512_unpackhi_ps(x, y);
+        a[i] = _mm512_unpacklo_ps(in[i], in[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps(in[i], in[i + 1]);
     }
     for (int i = 0; i < 16; i += 4) { /* b[i+k]: column k of each 4-column lane, rows i..i+3 */
         b[i] = _mm512_shuffle_ps(a[i], a[i + 2], 0x44);

@@ -1,0 +1,193 @@
+/* Taking a group of query rows through a tile: scores, their weights, the sum of the values. A score is
+ * summed in the order of the head's elements, a sum of values in the order of positions, so that neither
+ * depends on how many rows go together or on the form the tile has.
+ * Source: Dao et al. 2022; Milakov & Gimelshein 2018 (online softmax). */
+#include <math.h>
+
+#include "cpu/vector/attention.h"
+
+#define TILE           ATTENTION_TILE
+#define GROUP          ATTENTION_GROUP
+#define UNROLL_ROWS    _Pragma("GCC unroll 8")
+#define UNROLL_VECTORS _Pragma("GCC unroll 4")
+
+/* scores[r][j ..] = q[r] . keys for V vectors of positions. */
+V_INLINE void scores_at(int R, int V, int is_half, const float *q, const attention_tile *tile, int64_t j,
+                        float *scores) {
+    vf acc[GROUP][V_CHUNK];
+    UNROLL_ROWS for (int r = 0; r < R; r++) {
+        UNROLL_VECTORS for (int v = 0; v < V; v++) acc[r][v] = vf_zero();
+    }
+    for (int64_t c = 0; c < tile->size; c++) {
+        vf k[V_CHUNK];
+        UNROLL_VECTORS for (int v = 0; v < V; v++) {
+            const int64_t at = c * TILE + j + v * V_LANES;
+            k[v] = is_half ? vf_load_f16(tile->half_keys + at) : vf_load(tile->keys + at);
+        }
+        UNROLL_ROWS for (int r = 0; r < R; r++) {
+            const vf value = vf_set1(q[r * tile->head + c]);
+            UNROLL_VECTORS for (int v = 0; v < V; v++) acc[r][v] = vf_fma(k[v], value, acc[r][v]);
+        }
+    }
+    UNROLL_ROWS for (int r = 0; r < R; r++) {
+        UNROLL_VECTORS for (int v = 0; v < V; v++) vf_store(scores + r * TILE + j + v * V_LANES, acc[r][v]);
+    }
+}
+
+/* How many vectors of accumulators a row has, so that those of R rows stay in registers. */
+V_INLINE int vectors_of(int R) {
+    return R <= 6 ? V_CHUNK : V_CHUNK / 2;
+}
+
+/* The first `width` positions; some more may be written. */
+V_INLINE void scores_of(int R, int is_half, const float *q, const attention_tile *tile, int64_t width,
+                        float *scores) {
+    const int V = vectors_of(R);
+    int64_t j = 0;
+    for (; j + V_CHUNK / 2 * V_LANES < width; j += V * V_LANES) scores_at(R, V, is_half, q, tile, j, scores);
+    if (j < width) scores_at(R, V_CHUNK / 2, is_half, q, tile, j, scores);
+}
+
+/* sums[r][c ..] = sums[r][c ..] * shrink[r] + p[r] . values, positions [from, to). */
+V_INLINE void sums_at(int R, int V, int is_half, const float *p, const float *shrink, const attention_tile *tile,
+                      int64_t c, int64_t from, int64_t to, float *sums) {
+    vf acc[GROUP][V_CHUNK];
+    UNROLL_ROWS for (int r = 0; r < R; r++) {
+        UNROLL_VECTORS for (int v = 0; v < V; v++) acc[r][v] =
+            vf_mul(vf_load(sums + r * tile->head + c + v * V_LANES), vf_set1(shrink[r]));
+    }
+    for (int64_t j = from; j < to; j++) {
+        const uint16_t *half_row = is_half ? (const uint16_t *)tile->v[j] : NULL;
+        vf row[V_CHUNK];
+        UNROLL_VECTORS for (int v = 0; v < V; v++) {
+            const int64_t at = c + v * V_LANES;
+            row[v] = is_half ? vf_load_f16(half_row + at) : vf_load(tile->values + j * tile->head + at);
+        }
+        UNROLL_ROWS for (int r = 0; r < R; r++) {
+            const vf weight = vf_set1(p[r * TILE + j]);
+            UNROLL_VECTORS for (int v = 0; v < V; v++) acc[r][v] = vf_fma(row[v], weight, acc[r][v]);
+        }
+    }
+    UNROLL_ROWS for (int r = 0; r < R; r++) {
+        UNROLL_VECTORS for (int v = 0; v < V; v++) vf_store(sums + r * tile->head + c + v * V_LANES, acc[r][v]);
+    }
+}
+
+V_INLINE void sums_of(int R, int is_half, const float *p, const float *shrink, const attention_tile *tile,
+                      int64_t from, int64_t to, float *sums) {
+    const int V = vectors_of(R);
+    int64_t c = 0;
+    for (; c + V * V_LANES <= tile->head; c += V * V_LANES)
+        sums_at(R, V, is_half, p, shrink, tile, c, from, to, sums);
+    for (; c < tile->head; c += V_LANES) sums_at(R, 1, is_half, p, shrink, tile, c, from, to, sums);
+}
+
+typedef void (*scores_fn)(const float *q, const attention_tile *tile, int64_t width, float *scores);
+typedef void (*sums_fn)(const float *p, const float *shrink, const attention_tile *tile, int64_t from, int64_t to,
+                        float *sums);
+
+#define GROUP_SIZES(X, is_half) \
+    X(1, is_half) X(2, is_half) X(3, is_half) X(4, is_half) X(5, is_half) X(6, is_half) X(7, is_half) X(8, is_half)
+
+#define DEFINE(R, is_half)                                                                                          \
+    static void scores_##R##_##is_half(const float *q, const attention_tile *tile, int64_t width, float *scores) {  \
+        scores_of(R, is_half, q, tile, width, scores);                                                              \
+    }                                                                                                               \
+    static void sums_##R##_##is_half(const float *p, const float *shrink, const attention_tile *tile, int64_t from, \
+                                     int64_t to, float *sums) {                                                     \
+        sums_of(R, is_half, p, shrink, tile, from, to, sums);                                                       \
+    }
+GROUP_SIZES(DEFINE, 0)
+GROUP_SIZES(DEFINE, 1)
+#undef DEFINE
+
+static const struct {
+    scores_fn scores;
+    sums_fn sums;
+} kernels[2][GROUP + 1] = {
+#define LIST(R, is_half) [is_half][R] = {scores_##R##_##is_half, sums_##R##_##is_half},
+    GROUP_SIZES(LIST, 0) GROUP_SIZES(LIST, 1)
+#undef LIST
+};
+
+/* ---- weights ------------------------------------------------------------------------------ */
+
+/* The part of a tile that the rows of a group see: row r [from[r], to[r]), all of them [least, width). */
+typedef struct group_view {
+    int64_t from[GROUP], to[GROUP];
+    int64_t least, width;
+} group_view;
+
+static int64_t clip(int64_t position) {
+    return position < 0 ? 0 : position > TILE ? TILE : position;
+}
+
+static group_view view_of(const attention_group *group, int64_t tile) {
+    group_view view = {.least = TILE, .width = 0};
+    for (int64_t r = 0; r < group->count; r++) {
+        view.from[r] = clip(group->first[group->row + r] - tile);
+        view.to[r] = clip(group->end[group->row + r] - tile);
+        if (view.from[r] >= view.to[r]) continue;
+        if (view.from[r] < view.least) view.least = view.from[r];
+        if (view.to[r] > view.width) view.width = view.to[r];
+    }
+    return view;
+}
+
+V_INLINE int64_t whole_vectors(int64_t n) {
+    return (n + V_LANES - 1) / V_LANES * V_LANES;
+}
+
+/* The greatest of the scores in [from, to); those of the same vectors outside do not count. */
+static float mask_and_find_greatest(float *scores, int64_t from, int64_t to) {
+    const int64_t end = whole_vectors(to);
+    for (int64_t j = 0; j < from; j++) scores[j] = -INFINITY;
+    for (int64_t j = to; j < end; j++) scores[j] = -INFINITY;
+    vf greatest = vf_load(scores);
+    for (int64_t j = V_LANES; j < end; j += V_LANES) greatest = vf_max(greatest, vf_load(scores + j));
+    return vf_hmax(greatest);
+}
+
+/* p = 2^(score - greatest) and their sum; zeros from `end` to `width`. */
+static float weigh(float *scores, float greatest, int64_t end, int64_t width) {
+    const vf largest = vf_set1(greatest);
+    vf total = vf_zero();
+    int64_t j = 0;
+    for (; j < end; j += V_LANES) {
+        const vf p = vf_exp2(vf_sub(vf_load(scores + j), largest));
+        total = vf_add(total, p);
+        vf_store(scores + j, p);
+    }
+    for (; j < width; j++) scores[j] = 0.0f;
+    return vf_sum(total);
+}
+
+/* scores become p; shrink[r] is what the sums so far are worth now. */
+static void weigh_group(const attention_group *group, const group_view *view, const attention_state *state,
+                        float *scores, float *shrink) {
+    float *greatest = state->greatest + group->row, *weight = state->weight + group->row;
+    float step[2 * V_LANES] = {0};
+    for (int64_t r = 0; r < group->count; r++) {
+        if (view->from[r] >= view->to[r]) continue;
+        const float largest = mask_and_find_greatest(scores + r * TILE, view->from[r], view->to[r]);
+        if (largest <= greatest[r]) continue;
+        step[r] = greatest[r] - largest;
+        greatest[r] = largest;
+    }
+    vf_store(shrink, vf_exp2(vf_load(step)));
+    for (int64_t r = 0; r < group->count; r++) {
+        const int64_t end = view->from[r] < view->to[r] ? whole_vectors(view->to[r]) : 0;
+        weight[r] = weight[r] * shrink[r] + weigh(scores + r * TILE, greatest[r], end, view->width);
+    }
+}
+
+void nlm_vector_attention_take(const attention_group *group, const attention_rows *rows, const attention_tile *tile,
+                               const attention_state *state) {
+    const group_view view = view_of(group, rows->tile);
+    if (view.width == 0) return;
+    float scores[GROUP * TILE], shrink[V_LANES];
+    kernels[tile->is_half][group->count].scores(group->q + group->row * tile->head, tile, view.width, scores);
+    weigh_group(group, &view, state, scores, shrink);
+    kernels[tile->is_half][group->count].sums(scores, shrink, tile, view.least, view.width,
+                                              state->sums + group->row * tile->head);
+}
