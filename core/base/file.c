@@ -21,7 +21,12 @@ static nlm_status map_descriptor(int fd, const char *path, nlm_file_map *out, nl
     struct stat info;
     if (fstat(fd, &info) != 0) return nlm_fail_errno(err, NLM_IO, path, "cannot examine '%s'", path);
     if (!S_ISREG(info.st_mode)) return nlm_fail(err, NLM_IO, path, "'%s' is not a regular file", path);
-    *out = (nlm_file_map){NULL, (size_t)info.st_size};
+    *out = (nlm_file_map){
+        .size = (size_t)info.st_size,
+        .is_file = true,
+        .is_ours = (info.st_uid == geteuid() || info.st_uid == 0) && (info.st_mode & (S_IWGRP | S_IWOTH)) == 0,
+        .modified_s = info.st_mtim.tv_sec,
+        .modified_ns = info.st_mtim.tv_nsec};
     if (out->size == 0) return NLM_OK;
     void *data = mmap(NULL, out->size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED) {
@@ -46,13 +51,37 @@ nlm_status nlm_file_map_zeros(size_t bytes, nlm_file_map *out, nlm_error *err) {
     void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (data == MAP_FAILED) return nlm_fail_errno(err, NLM_OUT_OF_MEMORY, __func__, "no memory for %zu bytes", bytes);
     (void)madvise(data, bytes, MADV_NOHUGEPAGE);
-    *out = (nlm_file_map){data, bytes};
+    *out = (nlm_file_map){.data = data, .size = bytes};
     return NLM_OK;
 }
 
 void nlm_file_map_close(nlm_file_map *map) {
     if (map->data) munmap((void *)(uintptr_t)map->data, map->size);
-    *map = (nlm_file_map){NULL, 0};
+    *map = (nlm_file_map){0};
+}
+
+static nlm_status make_one_folder(const char *path, nlm_error *err) {
+    struct stat info;
+    if (mkdir(path, 0700) == 0) return NLM_OK;
+    const int why = errno;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) return NLM_OK;
+    errno = why == EEXIST ? ENOTDIR : why;
+    return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot make the folder '%s'", path);
+}
+
+nlm_status nlm_file_make_folder(const char *path, nlm_error *err) {
+    char *part = strdup(path);
+    if (!part) return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "out of memory");
+    nlm_status status = NLM_OK;
+    for (char *slash = strchr(part + (*part == '/'), '/'); slash && status == NLM_OK;
+         slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        status = make_one_folder(part, err);
+        *slash = '/';
+    }
+    if (status == NLM_OK) status = make_one_folder(part, err);
+    free(part);
+    return status;
 }
 
 struct nlm_file_writer {

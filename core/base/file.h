@@ -3,6 +3,7 @@
 #define NLM_BASE_FILE_H
 
 #include <nlm/status.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,6 +11,9 @@
 typedef struct nlm_file_map {
     const void *data;
     size_t size;
+    bool is_file;                    /* what follows is known */
+    bool is_ours;                    /* it belongs to us or to root, and no other may write to it */
+    int64_t modified_s, modified_ns; /* when it was, as it was opened */
 } nlm_file_map;
 
 /* Errors NOT_FOUND, PERMISSION, IO (also: not a regular file), OUT_OF_MEMORY. Never blocks on a pipe. */
@@ -18,6 +22,10 @@ nlm_status nlm_file_map_open(const char *path, nlm_file_map *out, nlm_error *err
  * as it is written. Errors OUT_OF_MEMORY. */
 nlm_status nlm_file_map_zeros(size_t bytes, nlm_file_map *out, nlm_error *err);
 void nlm_file_map_close(nlm_file_map *map); /* leaves a valid empty map */
+
+/* Makes a folder and those above it that are missing, for their owner alone. Errors PERMISSION, IO, NOT_FOUND
+ * (something on the way is no folder), OUT_OF_MEMORY. */
+nlm_status nlm_file_make_folder(const char *path, nlm_error *err);
 
 /* Writes to a temporary beside `path`; commit makes it durable and gives it its name. Until then `path`
  * is as it was, and destroy leaves nothing behind. A symbolic link is followed; anything at `path` that

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/checked.h"
@@ -111,21 +112,19 @@ static void *alloc_packed(const nlm_weight *weight, uint64_t bytes, uint64_t ali
 }
 
 /* Packs into fresh host memory, given to the caller. */
-static nlm_status pack(const nlm_weight *weight, const nlm_device *device, uint32_t layout, nlm_pool *pool,
-                       void **out_packed, uint64_t *out_bytes, nlm_error *err) {
-    nlm_pack_info_v1 info;
-    NLM_TRY(ask_pack_size(weight, device, layout, &info, err));
-    void *packed = alloc_packed(weight, info.bytes, alignment_of(device));
+static nlm_status pack(const nlm_weight *weight, const nlm_device *device, uint32_t layout,
+                       const nlm_pack_info_v1 *info, nlm_pool *pool, void **out_packed, nlm_error *err) {
+    void *packed = alloc_packed(weight, info->bytes, alignment_of(device));
     if (!packed) {
-        return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %" PRIu64 " packed bytes", info.bytes);
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %" PRIu64 " packed bytes", info->bytes);
     }
-    const uint64_t unit_bytes = (uint64_t)weight->source.stride_bytes[0] * (uint64_t)info.row_multiple;
+    const uint64_t unit_bytes = (uint64_t)weight->source.stride_bytes[0] * (uint64_t)info->row_multiple;
     const int64_t units = unit_bytes && unit_bytes < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / unit_bytes) : 1;
     pack_job job = {.weight = weight,
                     .device = device,
                     .layout = layout,
-                    .row_multiple = info.row_multiple,
-                    .chunk_rows = units * info.row_multiple,
+                    .row_multiple = info->row_multiple,
+                    .chunk_rows = units * info->row_multiple,
                     .packed = packed,
                     .error = err};
     nlm_pool_run(pool, pack_rows, &job);
@@ -136,7 +135,6 @@ static nlm_status pack(const nlm_weight *weight, const nlm_device *device, uint3
     }
     drop_all(weight);
     *out_packed = packed;
-    *out_bytes = info.bytes;
     return NLM_OK;
 }
 
@@ -164,6 +162,33 @@ static nlm_status upload(const nlm_weight *weight, nlm_weight_place *place, cons
     return NLM_OK;
 }
 
+static nlm_packed describe_packed(const nlm_weight *weight, uint32_t layout, const nlm_pack_info_v1 *info) {
+    const nlm_tensor *source = &weight->source;
+    return (nlm_packed){.name = weight->name,
+                        .name_bytes = strlen(weight->name),
+                        .dtype = (uint32_t)source->dtype,
+                        .layout = layout,
+                        .layout_version = info->layout_version,
+                        .roles = weight->roles,
+                        .rows = source->shape[0],
+                        .columns = source->rank > 1 ? source->shape[1] : 1,
+                        .bytes = info->bytes};
+}
+
+/* Packed bytes in the host's memory, where they stay: mapped from the cache, or the place's own. */
+static nlm_status keep_packed(const nlm_weight *weight, nlm_weight_place *place, const nlm_pack_info_v1 *info,
+                              nlm_pool *pool, nlm_error *err) {
+    nlm_packed what = describe_packed(weight, place->layout, info);
+    what.data = nlm_pack_cache_find(weight->cache, place->device, &what);
+    if (!what.data) {
+        NLM_TRY(pack(weight, place->device, place->layout, info, pool, &place->host, err));
+        what.data = place->host;
+        nlm_pack_cache_add(weight->cache, place->device, &what);
+    }
+    place->tensor.data = (void *)(uintptr_t)what.data;
+    return NLM_OK;
+}
+
 static nlm_status fill_place(const nlm_weight *weight, nlm_weight_place *place, nlm_pool *pool, nlm_error *err) {
     const bool is_host = nlm_device_has_host_memory(place->device);
     place->tensor = weight->source;
@@ -172,15 +197,12 @@ static nlm_status fill_place(const nlm_weight *weight, nlm_weight_place *place, 
         if (is_host) return NLM_OK;
         return upload(weight, place, weight->source.data, nlm_tensor_bytes(&weight->source), err);
     }
+    nlm_pack_info_v1 info;
+    NLM_TRY(ask_pack_size(weight, place->device, place->layout, &info, err));
+    if (is_host) return keep_packed(weight, place, &info, pool, err);
     void *packed = NULL;
-    uint64_t bytes = 0;
-    NLM_TRY(pack(weight, place->device, place->layout, pool, &packed, &bytes, err));
-    if (is_host) {
-        place->host = packed;
-        place->tensor.data = packed;
-        return NLM_OK;
-    }
-    const nlm_status status = upload(weight, place, packed, bytes, err);
+    NLM_TRY(pack(weight, place->device, place->layout, &info, pool, &packed, err));
+    const nlm_status status = upload(weight, place, packed, info.bytes, err);
     free(packed);
     return status;
 }

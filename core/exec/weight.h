@@ -3,6 +3,7 @@
 #define NLM_EXEC_WEIGHT_H
 
 #include "base/threads.h"
+#include "exec/pack_cache.h"
 #include "plugin/device.h"
 
 #define NLM_WEIGHT_PLACES 4
@@ -11,7 +12,7 @@ typedef struct nlm_weight_place {
     const nlm_device *device;
     uint32_t layout;
     uint64_t buffer;   /* device buffer, or 0 */
-    void *host;        /* packed host memory owned here, or NULL when tensor.data is the source */
+    void *host;        /* packed host memory owned here, or NULL when tensor.data is the source or mapped */
     nlm_tensor tensor; /* what ops on that device are given */
 } nlm_weight_place;
 
@@ -25,13 +26,13 @@ typedef struct nlm_weight {
      * their pages are not needed soon, yet the source must stay readable. From any thread; may be NULL. */
     void (*drop_source)(void *user, const void *data, uint64_t bytes);
     void *drop_user;
+    nlm_pack_cache *cache; /* where packed copies are looked for and noted; borrowed, may be NULL */
 } nlm_weight;
 
 /* The weight as `device` wants it in `layout`, packed (in parallel over `pool`, slice by slice, source
- * pages dropped behind) or uploaded at the first call; row-major in host memory it is the source
- * itself. *out stays valid until release. Not thread-safe: plan from one thread.
- * Errors   OUT_OF_MEMORY, LIMIT (more than NLM_WEIGHT_PLACES), INTERNAL (a layout that its device
- *          cannot pack), and what pack and upload return. */
+ * pages dropped behind), mapped from the cache or uploaded at the first call; row-major in host memory it is the
+ * source itself. *out stays valid until release. Not thread-safe: plan from one thread. Errors   OUT_OF_MEMORY, LIMIT
+ * (more than NLM_WEIGHT_PLACES), INTERNAL (a layout that its device cannot pack), and what pack and upload return. */
 nlm_status nlm_weight_place_on(nlm_weight *weight, const nlm_device *device, uint32_t layout, uint32_t role,
                                nlm_pool *pool, const nlm_tensor **out, nlm_error *err);
 /* Frees all places. */

@@ -1,6 +1,7 @@
 /* An open GGUF file: lookup and typed access. Its bytes were checked by gguf_read.c. */
 #include "format/gguf.h"
 
+#include "base/checksum.h"
 #include "base/status.h"
 #include "format/gguf_internal.h"
 
@@ -309,4 +310,28 @@ void nlm_gguf_drop_pages(const nlm_gguf *gguf, const void *data, uint64_t bytes)
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     const uintptr_t from = (at + page - 1) & ~(page - 1), to = (at + (uintptr_t)bytes) & ~(page - 1);
     if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
+#define N_SAMPLES    64u
+#define SAMPLE_BYTES 4096u
+
+bool nlm_gguf_identify(const nlm_gguf *gguf, nlm_gguf_identity *out) {
+    if (!gguf->map.is_file) return false;
+    const unsigned char *data = gguf->data + gguf->data_start;
+    const size_t bytes = gguf->size - (size_t)gguf->data_start;
+    nlm_checksum sum;
+    nlm_checksum_init(&sum);
+    nlm_checksum_update(&sum, gguf->data, (size_t)gguf->data_start);
+    if (bytes <= (size_t)N_SAMPLES * SAMPLE_BYTES) {
+        nlm_checksum_update(&sum, data, bytes);
+    } else {
+        const size_t step = (bytes - SAMPLE_BYTES) / (N_SAMPLES - 1);
+        for (size_t i = 0; i < N_SAMPLES; i++) nlm_checksum_update(&sum, data + i * step, SAMPLE_BYTES);
+    }
+    nlm_gguf_drop_pages(gguf, data, bytes);
+    *out = (nlm_gguf_identity){.bytes = gguf->size,
+                               .modified_s = gguf->map.modified_s,
+                               .modified_ns = gguf->map.modified_ns,
+                               .checksum = nlm_checksum_value(&sum)};
+    return true;
 }

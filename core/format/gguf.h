@@ -100,6 +100,16 @@ double nlm_gguf_array_f64(const nlm_gguf_entry *entry, uint64_t index);
 /* The spelling of a metadata type ("u32", "string"); "unknown" if there is none. */
 const char *nlm_gguf_type_name(nlm_gguf_type type);
 
+/* What tells a file from others, and from itself after a change, without reading it whole. */
+typedef struct nlm_gguf_identity {
+    uint64_t bytes;
+    int64_t modified_s, modified_ns;
+    uint64_t checksum; /* XXH64 of all that stands before the tensors' data, and of 64 samples of 4 KiB of that */
+} nlm_gguf_identity;
+
+/* False for one that is no file. Drops the pages of the tensors. */
+bool nlm_gguf_identify(const nlm_gguf *gguf, nlm_gguf_identity *out);
+
 /* Tells the system that a tensor's pages will not be read again soon (they were packed). The data stays
  * valid. */
 void nlm_gguf_drop_pages(const nlm_gguf *gguf, const void *data, uint64_t bytes);

@@ -16,6 +16,7 @@ struct nlm_gguf {
     nlm_file_map map; /* empty if `data` is borrowed */
     uint32_t version;
     uint64_t alignment;
+    uint64_t data_start; /* where the tensors' data begins; the size without tensors */
     nlm_gguf_entry *entries;
     size_t entry_count;
     nlm_gguf_tensor *tensors;

@@ -384,11 +384,13 @@ static nlm_status check_no_overlap(const reader *r) {
 
 static nlm_status place_tensors(reader *r) {
     nlm_gguf *gguf = r->gguf;
-    if (gguf->tensor_count == 0) return NLM_OK;
     uint64_t data_start;
+    gguf->data_start = gguf->size;
+    if (gguf->tensor_count == 0) return NLM_OK;
     if (!nlm_align_u64(r->at, gguf->alignment, &data_start) || data_start > gguf->size) {
         return BAD(r, r->at, "the file ends before its tensor data");
     }
+    gguf->data_start = data_start;
     for (size_t i = 0; i < gguf->tensor_count; i++) NLM_TRY(place_tensor(r, &gguf->tensors[i], data_start));
     return check_no_overlap(r);
 }

@@ -21,6 +21,7 @@ struct nlm_weights {
     int32_t n_specs;
     bound_spec *specs;
     size_t n_bound;
+    nlm_pack_cache *cache; /* or NULL */
 };
 
 static nlm_status no_memory(nlm_error *err, const nlm_weights *weights) {
@@ -194,16 +195,41 @@ nlm_status nlm_weights_bind(const nlm_gguf *gguf, const nlm_hparams *hparams, co
     return NLM_OK;
 }
 
-void nlm_weights_destroy(nlm_weights *weights) {
-    if (!weights) return;
+/* Calls fn for each weight there is. */
+static void for_each(nlm_weights *weights, void (*fn)(nlm_weights *weights, nlm_weight *weight)) {
     for (int32_t i = 0; weights->specs && i < weights->n_specs; i++) {
         const bound_spec *bound = &weights->specs[i];
         for (int32_t layer = 0; bound->weights && layer < bound->n_layer; layer++) {
-            if (bound->weights[layer]) nlm_weight_release(bound->weights[layer]);
+            if (bound->weights[layer]) fn(weights, bound->weights[layer]);
         }
     }
+}
+
+static void release_one(nlm_weights *weights, nlm_weight *weight) {
+    (void)weights;
+    nlm_weight_release(weight);
+}
+
+void nlm_weights_destroy(nlm_weights *weights) {
+    if (!weights) return;
+    for_each(weights, release_one);
+    nlm_pack_cache_close(weights->cache);
     nlm_arena_release(&weights->arena);
     free(weights);
+}
+
+static void set_cache(nlm_weights *weights, nlm_weight *weight) {
+    weight->cache = weights->cache;
+}
+
+void nlm_weights_take_cache(nlm_weights *weights, nlm_pack_cache *cache) {
+    nlm_pack_cache_close(weights->cache);
+    weights->cache = cache;
+    for_each(weights, set_cache);
+}
+
+nlm_pack_cache *nlm_weights_cache(const nlm_weights *weights) {
+    return weights->cache;
 }
 
 nlm_weight *nlm_weights_get(nlm_weights *weights, int32_t id, int32_t layer) {

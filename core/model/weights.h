@@ -30,6 +30,10 @@ typedef struct nlm_weights nlm_weights;
 nlm_status nlm_weights_bind(const nlm_gguf *gguf, const nlm_hparams *hparams, const nlm_weight_spec *specs,
                             nlm_weights **out, nlm_error *err);
 void nlm_weights_destroy(nlm_weights *weights);
+/* Where packed copies of these weights are kept between processes; taken. Before the first of them is placed. */
+void nlm_weights_take_cache(nlm_weights *weights, nlm_pack_cache *cache);
+/* NULL: none. */
+nlm_pack_cache *nlm_weights_cache(const nlm_weights *weights);
 /* layer is ignored for a name without "%d". NULL if optional and absent. */
 nlm_weight *nlm_weights_get(nlm_weights *weights, int32_t id, int32_t layer);
 

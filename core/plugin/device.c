@@ -23,6 +23,10 @@ struct nlm_opened {
     nlm_opened *next;
 };
 
+const char *nlm_device_backend_version(const nlm_device *device) {
+    return device->plugin ? device->plugin->api.version : "";
+}
+
 static nlm_status fail(const nlm_opened *o, nlm_error *err, nlm_status status, const char *what) {
     return nlm_fail(err, status, o->plugin->name, "device %u: %s", o->device.device_id, what);
 }

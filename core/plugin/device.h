@@ -23,6 +23,9 @@ static inline bool nlm_device_has_host_memory(const nlm_device *device) {
     return (device->info.flags & NLM_DEVICE_HOST_MEMORY) != 0;
 }
 
+/* The version that the device's plugin gives itself; "" for a device of no plugin. */
+const char *nlm_device_backend_version(const nlm_device *device);
+
 /* The op's name, "op 99" style numbers are "unknown op"; NLM_OP_NONE for an unknown name. */
 const char *nlm_op_name(nlm_op op);
 nlm_op nlm_op_from_name(const char *name);

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "model/packed.h"
 #include "session/estimate.h"
 #include "session/hash.h"
 #include "session/options.h"
@@ -148,9 +149,13 @@ static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *opti
     NLM_TRY(nlm_check_memory(runtime, err));
     NLM_TRY(report(options, 0.1, err));
     NLM_TRY(open_text(runtime, options, err));
+    if (options->pack_cache && options->pack_cache[0]) {
+        NLM_TRY(nlm_model_use_packed(runtime->model, options->pack_cache, nlm_engine_device(runtime->engine), err));
+    }
     drop_metadata(runtime);
     NLM_TRY(report(options, 0.3, err));
     NLM_TRY(plan(runtime, err));
+    nlm_model_save_packed(runtime->model);
     NLM_TRY(create_prompt_cache(runtime, options, err));
     return report(options, 1, err);
 }

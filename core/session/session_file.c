@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/checked.h"
+#include "base/little_endian.h"
 #include "base/status.h"
 #include "session/hash.h"
 
@@ -18,33 +19,23 @@ typedef struct header {
     uint64_t fingerprint, n_tokens, n_logits, state_bytes;
 } header;
 
-static uint64_t get_le(const unsigned char *at, int bytes) {
-    uint64_t value = 0;
-    for (int i = bytes - 1; i >= 0; i--) value = value << 8 | at[i];
-    return value;
-}
-
-static void put_le(unsigned char *at, uint64_t value, int bytes) {
-    for (int i = 0; i < bytes; i++) at[i] = (unsigned char)(value >> (8 * i));
-}
-
 static header get_header(const unsigned char *at) {
-    return (header){.version = (uint32_t)get_le(at + 8, 4),
-                    .state_kind = (uint32_t)get_le(at + 12, 4),
-                    .fingerprint = get_le(at + 16, 8),
-                    .n_tokens = get_le(at + 24, 8),
-                    .n_logits = get_le(at + 32, 8),
-                    .state_bytes = get_le(at + 40, 8)};
+    return (header){.version = (uint32_t)nlm_get_le(at + 8, 4),
+                    .state_kind = (uint32_t)nlm_get_le(at + 12, 4),
+                    .fingerprint = nlm_get_le(at + 16, 8),
+                    .n_tokens = nlm_get_le(at + 24, 8),
+                    .n_logits = nlm_get_le(at + 32, 8),
+                    .state_bytes = nlm_get_le(at + 40, 8)};
 }
 
 static void put_header(unsigned char *at, const header *h) {
     memcpy(at, magic, sizeof magic);
-    put_le(at + 8, h->version, 4);
-    put_le(at + 12, h->state_kind, 4);
-    put_le(at + 16, h->fingerprint, 8);
-    put_le(at + 24, h->n_tokens, 8);
-    put_le(at + 32, h->n_logits, 8);
-    put_le(at + 40, h->state_bytes, 8);
+    nlm_put_le(at + 8, h->version, 4);
+    nlm_put_le(at + 12, h->state_kind, 4);
+    nlm_put_le(at + 16, h->fingerprint, 8);
+    nlm_put_le(at + 24, h->n_tokens, 8);
+    nlm_put_le(at + 32, h->n_logits, 8);
+    nlm_put_le(at + 40, h->state_bytes, 8);
 }
 
 /* 0 when it wraps. */
@@ -65,7 +56,7 @@ static nlm_status check_whole(const char *name, const unsigned char *data, size_
                         " bytes of state) asks for a file of %" PRIu64 " bytes, and it has %zu: truncated or changed",
                         h->n_tokens, h->n_logits, h->state_bytes, expected, size);
     }
-    const uint64_t stored = get_le(data + size - END_BYTES, 8);
+    const uint64_t stored = nlm_get_le(data + size - END_BYTES, 8);
     if (nlm_hash(NLM_HASH_START, data, size - END_BYTES) == stored) return NLM_OK;
     return nlm_fail(err, NLM_BAD_FORMAT, name, "the checksum at offset %zu does not match: the file was changed",
                     size - END_BYTES);
@@ -103,7 +94,7 @@ static nlm_status check_fit(const char *name, const header *h, const nlm_session
 
 static nlm_status check_tokens(const char *name, const nlm_session_view *view, int32_t n_vocab, nlm_error *err) {
     for (uint64_t i = 0; i < view->n_tokens; i++) {
-        const uint64_t id = get_le(view->tokens + 4 * i, 4);
+        const uint64_t id = nlm_get_le(view->tokens + 4 * i, 4);
         if (id < (uint64_t)n_vocab) continue;
         return nlm_fail(err, NLM_BAD_FORMAT, name,
                         "token %" PRIu64 " is %" PRIu64 ", outside the vocabulary of %" PRId32, i, id, n_vocab);
@@ -157,7 +148,7 @@ nlm_status nlm_session_writer_put(nlm_session_writer *writer, const void *data, 
 
 nlm_status nlm_session_writer_commit(nlm_session_writer *writer, nlm_error *err) {
     unsigned char bytes[END_BYTES];
-    put_le(bytes, writer->hash, 8);
+    nlm_put_le(bytes, writer->hash, 8);
     NLM_TRY(nlm_file_writer_write(writer->file, bytes, sizeof bytes, err));
     return nlm_file_writer_commit(writer->file, err);
 }

@@ -52,7 +52,8 @@ static nlm_status load(bench *b, nlm_error *err) {
                                        .flags = NLM_MODEL_NO_PROMPT_CACHE,
                                        .context_length = (uint32_t)b->n_ids,
                                        .parallel = (uint32_t)set->batch,
-                                       .kv_type = set->kv_type};
+                                       .kv_type = set->kv_type,
+                                       .pack_cache = set->pack_cache};
     if (!set->preset) return nlm_model_load(b->engine, set->model, &options, &b->model, err);
     nlm_gguf *gguf = NULL;
     NLM_TRY(nlm_preset_gguf(set->preset, set->dtype, &gguf, err));

@@ -34,6 +34,8 @@ static const nlm_option options[] = {
     {"device-id", 0, NLM_OPTION_INT, "N", "which device of the backend (0)", &given.device_id, 0, 1023},
     {"registry", 0, NLM_OPTION_TEXT, "FILE", "the plugins.toml to find backends in", &given.registry, 0, 0},
     {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", &given.kv_type, 0, 0},
+    {"pack-cache", 0, NLM_OPTION_TEXT, "DIR", "keep packed weights in files there, for later runs (off)",
+     &given.pack_cache, 0, 0},
     {"micro", 0, NLM_OPTION_FLAG, NULL, "measure single ops through the backend's slots", &given.is_micro, 0, 0},
     {"sweeps", 0, NLM_OPTION_TEXT, "LIST", "of --micro: gemv,gemm,attention,scan,barrier (all)", &given.sweeps, 0, 0},
     {"max-mb", 0, NLM_OPTION_INT, "N", "--micro: leave out weights and caches of more than N MB (1024)",

@@ -11,7 +11,7 @@
 
 typedef struct settings {
     const char *model, *preset_name, *type, *logits, *threads_text;
-    const char *backend, *registry, *kv_type, *samples_path, *save_path, *sweeps;
+    const char *backend, *registry, *kv_type, *pack_cache, *samples_path, *save_path, *sweeps;
     int64_t prompt, gen, depth, batch, repeat, warmup, forward, device_id, max_mb, probe_mb;
     bool is_json, is_micro, is_compare;
     /* derived */

@@ -32,6 +32,7 @@ static nlm_status open_model(run *r, nlm_error *err) {
                                        .flags = NLM_MODEL_NO_PROMPT_CACHE,
                                        .context_length = (uint32_t)set->context,
                                        .kv_type = set->kv_type,
+                                       .pack_cache = set->pack_cache,
                                        .chat_template = set->chat_template,
                                        .progress = progress_show,
                                        .progress_user = &r->progress};

@@ -12,6 +12,7 @@ static const nlm_config_key keys[] = {
     {"model.path", NLM_CONFIG_STRING, AT(model), 0, 0, NULL},
     {"model.context", NLM_CONFIG_INT, AT(context), 0, 1 << 28, NULL},
     {"model.kv_type", NLM_CONFIG_STRING, AT(kv_type), 0, 0, kv_types},
+    {"model.pack_cache", NLM_CONFIG_STRING, AT(pack_cache), 0, 0, NULL},
     {"sampler.temperature", NLM_CONFIG_FLOAT, AT(temperature), 0, 1000, NULL},
     {"sampler.top_k", NLM_CONFIG_INT, AT(top_k), 0, INT32_MAX, NULL},
     {"sampler.top_p", NLM_CONFIG_FLOAT, AT(top_p), 0, 1, NULL},
@@ -73,6 +74,8 @@ static const nlm_option options[] = {
     {"context", 0, NLM_OPTION_INT, "N", "tokens the session may hold (the model's, up to 4096)", TO(context), 0,
      1 << 28},
     {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", TO(kv_type), 0, 0},
+    {"pack-cache", 0, NLM_OPTION_TEXT, "DIR", "keep packed weights in files there, for later runs (off)",
+     TO(pack_cache), 0, 0},
     {"backend", 'b', NLM_OPTION_TEXT, "NAME", "the backend to run on (the best one here; see nlm-plugins)",
      TO(backend), 0, 0},
     {"device-id", 0, NLM_OPTION_INT, "N", "which device of the backend (0)", TO(device_id), 0, 1023},
@@ -89,7 +92,7 @@ static const nlm_option options[] = {
 
 static const char details[] =
     "Configuration (TOML); the command line wins over it. A relative path in it starts at its folder.\n"
-    "  [model]    path, context, kv_type\n"
+    "  [model]    path, context, kv_type, pack_cache (a folder for packed weights, which later runs map)\n"
     "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed\n"
     "  [backend]  name, device_id, threads, fallback, registry, options (a table, passed to the backend)\n"
     "  [chat]     enabled, system, template\n"
@@ -131,6 +134,7 @@ static nlm_status read_config(const nlm_config *config, const char *path, nlm_er
     NLM_TRY(nlm_config_read_file(config, path, err));
     NLM_TRY(from_folder_of(path, config->arena, &values->model, err));
     NLM_TRY(from_folder_of(path, config->arena, &values->prompt_file, err));
+    NLM_TRY(from_folder_of(path, config->arena, &values->pack_cache, err));
     return from_folder_of(path, config->arena, &values->registry, err);
 }
 

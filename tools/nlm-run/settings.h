@@ -15,7 +15,7 @@ typedef struct settings {
     /* [model] */
     const char *model;
     int64_t context;
-    const char *kv_type;
+    const char *kv_type, *pack_cache;
     /* [sampler] */
     double temperature, top_p, min_p, repeat_penalty;
     int64_t top_k, repeat_last_n;

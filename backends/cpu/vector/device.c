@@ -43,6 +43,8 @@ nlm_status nlm_vector_pack_size(void *self, const nlm_tensor *w, uint32_t layout
                             layout, w->dtype, w->rank);
     out->bytes = (uint64_t)panel_count(w->shape[0]) * panel_bytes(format, w->shape[1]);
     out->row_multiple = PANEL_ROWS;
+    /* A host that knows the field has room for it. */
+    if (out->struct_size >= sizeof *out) out->layout_version = LAYOUT_PANEL_VERSION;
     return NLM_OK;
 }
 

@@ -14,10 +14,11 @@
 
 #include "cpu/vector/simd.h"
 
-#define PANEL_ROWS   V_LANES
-#define GROUP_BYTES  (4 * PANEL_ROWS) /* one vector */
-#define BLOCK        32               /* columns a scale of the activations covers */
-#define LAYOUT_PANEL 1u               /* the number query() names */
+#define PANEL_ROWS           V_LANES
+#define GROUP_BYTES          (4 * PANEL_ROWS) /* one vector */
+#define BLOCK                32               /* columns a scale of the activations covers */
+#define LAYOUT_PANEL         1u               /* the number query() names */
+#define LAYOUT_PANEL_VERSION 1u               /* raised when the bytes of a panel change */
 
 enum { PANEL_MAX_BLOCKS = 8 }; /* of 32 columns in a record */
 

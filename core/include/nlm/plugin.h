@@ -154,6 +154,11 @@ typedef struct nlm_pack_info_v1 {
     uint32_t reserved;
     uint64_t bytes;       /* of the packed weight */
     int64_t row_multiple; /* pack() is called with row_from a multiple of this */
+    /* Of the layout: another number whenever pack() writes other bytes than an earlier release did for the
+     * same arguments, on a device of the same `arch`. 0: its bytes are for this process alone. Else the host
+     * may keep them in a file and give them to a later process, where pack() is then not called. */
+    uint32_t layout_version;
+    uint32_t reserved2;
 } nlm_pack_info_v1;
 
 /* An opened device. Slots marked * are required; others may be NULL where the text allows it.
