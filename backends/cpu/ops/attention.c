@@ -93,7 +93,9 @@ static void begin_rows(const attention_run *run, const attention_block *b) {
         const attention_seen seen = nlm_vector_attention_seen(&run->deal, token);
         run->mem.first[row] = (int32_t)seen.first;
         run->mem.end[row] = (int32_t)seen.end;
-        for (int64_t c = 0; c < size; c++) scaled[c] = q[c] * scale;
+        int64_t c = 0;
+        for (; c + V_LANES <= size; c += V_LANES) vf_store(scaled + c, vf_mul(vf_load(q + c), vf_set1(scale)));
+        for (; c < size; c++) scaled[c] = q[c] * scale;
     }
 }
 
@@ -133,9 +135,14 @@ static void finish_row(const attention_run *run, const attention_block *b, int64
     const nlm_attention_args *args = run->args;
     const int64_t token = b->token + row / run->shared, h = b->g * run->shared + row % run->shared;
     const float *sums = state->sums + state_row * run->head;
-    const float weight = state->weight[state_row], inverse = 1.0f / weight;
+    const float weight = state->weight[state_row];
+    const vf inverse = vf_set1(1.0f / weight);
+    const int64_t size = args->q->shape[2];
     float *y = nlm_cpu_at2(args->y, token, h);
-    for (int64_t c = 0; c < args->q->shape[2]; c++) y[c] = sums[c] * inverse + 0.0f;
+    for (int64_t c = 0; c < size; c += V_LANES) {
+        const vf value = vf_add(vf_mul(vf_load(sums + c), inverse), vf_zero());
+        vf_store_n(y + c, value, (int)(size - c < V_LANES ? size - c : V_LANES));
+    }
     if (args->lse)
         *(float *)nlm_cpu_at2(args->lse, token, h) = state->greatest[state_row] * (float)LN2 + logf(weight);
 }
@@ -174,11 +181,13 @@ static int64_t group_size(int64_t left) {
 
 static void take_tile(const attention_run *run, const attention_block *b, const attention_rows *rows,
                       const attention_rows *next, const attention_state *state) {
-    attention_tile tile = run->mem.tile;
     const nlm_dtype k_type = run->args->k_cache->dtype, v_type = run->args->v_cache->dtype;
-    tile.is_half = b->rows <= GROUP && nlm_vector_attention_takes_halves(k_type, tile.size) && v_type == k_type;
-    nlm_vector_attention_load_keys(rows, next, k_type, &tile);
-    nlm_vector_attention_load_values(rows, next, v_type, &tile);
+    attention_tile tile = run->mem.tile;
+    tile.is_half = nlm_vector_attention_takes_halves(b->rows, tile.size, k_type, v_type);
+    tile.next_k = next->k;
+    tile.next_v = next->v;
+    nlm_vector_attention_load_keys(rows, k_type, &tile);
+    nlm_vector_attention_load_values(rows, v_type, &tile);
     attention_group group = {.q = run->mem.q, .first = run->mem.first, .end = run->mem.end};
     for (; group.row < b->rows; group.row += group.count) {
         group.count = group_size(b->rows - group.row);

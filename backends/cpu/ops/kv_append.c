@@ -1,14 +1,37 @@
 #include "cpu/decode.h"
 #include "cpu/vector/vector.h"
 
-static void store_row(nlm_dtype dtype, const float *row, void *out, int64_t size) {
-    if (dtype != NLM_F16) {
-        nlm_cpu_encode(dtype, row, out, size);
-        return;
-    }
+#define Q8 32 /* elements of a block of q8_0 */
+
+static void store_f16(const float *row, uint16_t *out, int64_t size) {
     int64_t c = 0;
-    for (; c + V_LANES <= size; c += V_LANES) vf_store_f16((uint16_t *)out + c, vf_load(row + c));
-    nlm_cpu_encode(dtype, row + c, (uint16_t *)out + c, size - c);
+    for (; c + V_LANES <= size; c += V_LANES) vf_store_f16(out + c, vf_load(row + c));
+    nlm_cpu_encode(NLM_F16, row + c, out + c, size - c);
+}
+
+/* The bytes of nlm_cpu_encode: a scale of max|x|/127, NaN becomes 0. */
+static void store_q8_0(const float *row, uint8_t *out, int64_t size) {
+    const vf limit = vf_set1(127.0f);
+    for (int64_t b = 0; b < size / Q8; b++, row += Q8, out += 2 + Q8) {
+        vf largest = vf_zero();
+        for (int c = 0; c < Q8; c += V_LANES) largest = vf_max(vf_abs(vf_load(row + c)), largest);
+        const float scale = vf_hmax(largest) / 127;
+        const vf inverse = vf_set1(scale > 0 ? 1 / scale : 0);
+        const uint16_t half = nlm_cpu_f16_from_f32(scale);
+        memcpy(out, &half, sizeof half);
+        for (int c = 0; c < Q8; c += V_LANES) {
+            const vf q = vf_mul(vf_load(row + c), inverse);
+            vf_store_i8(out + 2 + c, vf_max(vf_min(vf_and_ge(q, q, q), limit), vf_neg(limit)));
+        }
+    }
+}
+
+static void store_row(nlm_dtype dtype, const float *row, void *out, int64_t size) {
+    switch (dtype) {
+        case NLM_F16: store_f16(row, out, size); break;
+        case NLM_Q8_0: store_q8_0(row, out, size); break;
+        default: nlm_cpu_encode(dtype, row, out, size); break;
+    }
 }
 
 nlm_status nlm_vector_kv_place(const nlm_exec_v1 *x, const nlm_kv_append_args *args, int32_t slot, int64_t t,

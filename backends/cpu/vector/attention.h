@@ -18,16 +18,19 @@ typedef struct attention_rows {
     const void *k[ATTENTION_TILE], *v[ATTENTION_TILE];
 } attention_rows;
 
-/* A tile as the kernels read it. Halves, f16 as in the cache, serve where one group of rows is all there
- * is; more rows share one conversion. The sums are the same. */
+/* A tile as the kernels read it. One that many groups of rows go through is converted to f32 once, and the
+ * next one is fetched meanwhile. One of f16 that a single group goes through stays f16, and the kernels
+ * fetch the next one in even steps. The sums are the same. */
 typedef struct attention_tile {
     int64_t size, head; /* elements of a head, and the same padded to whole vectors */
     int is_half;
     float *keys;          /* [size][TILE] */
-    uint16_t *half_keys;  /* the same in f16, where is_half */
-    float *values;        /* [TILE][head]; unused where is_half */
-    const void *const *v; /* rows of the cache, f16, where is_half */
+    float *values;        /* [TILE][head] */
+    uint16_t *half_keys;  /* where is_half: these instead of keys */
+    const void *const *v; /* where is_half: rows of the cache instead of values */
     float *scales;        /* room: [size / 32][TILE] */
+    /* Rows of the next tile, to be fetched. */
+    const void *const *next_k, *const *next_v;
 } attention_tile;
 
 /* What the rows of a block have of some range of positions: p = 2^(score - greatest). */
@@ -44,13 +47,12 @@ typedef struct attention_group {
     int64_t row, count;
 } attention_group;
 
-/* Whether heads of this size can be used as halves. */
-int nlm_vector_attention_takes_halves(nlm_dtype dtype, int64_t size);
-/* Both fill their part of `tile` from the rows and prefetch those of `next`. */
-void nlm_vector_attention_load_keys(const attention_rows *rows, const attention_rows *next, nlm_dtype dtype,
-                                    attention_tile *tile);
-void nlm_vector_attention_load_values(const attention_rows *rows, const attention_rows *next, nlm_dtype dtype,
-                                      attention_tile *tile);
+/* Whether a block of `rows` can take its tiles as f16. */
+int nlm_vector_attention_takes_halves(int64_t rows, int64_t size, nlm_dtype k_type, nlm_dtype v_type);
+/* Both fill their part of `tile` from the rows. */
+void nlm_vector_attention_load_keys(const attention_rows *rows, nlm_dtype dtype, attention_tile *tile);
+void nlm_vector_attention_load_values(const attention_rows *rows, nlm_dtype dtype, attention_tile *tile);
+
 /* Adds a tile, positions rows->tile on, to the state of a group. */
 void nlm_vector_attention_take(const attention_group *group, const attention_rows *rows, const attention_tile *tile,
                                const attention_state *state);

@@ -12,16 +12,15 @@ V_INLINE const char *at(const void *row, int64_t bytes) {
     return (const char *)row + bytes;
 }
 
-V_INLINE void prefetch(const void *row, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += LINE) __builtin_prefetch(at(row, i), 0, 2);
+int nlm_vector_attention_takes_halves(int64_t rows, int64_t size, nlm_dtype k_type, nlm_dtype v_type) {
+    return rows <= ATTENTION_GROUP && k_type == NLM_F16 && v_type == NLM_F16 && size % (2 * V_LANES) == 0;
 }
 
-static int64_t row_bytes(nlm_dtype dtype, int64_t size) {
-    return dtype == NLM_Q8_0 ? size / Q8 * Q8_ROW : size * (dtype == NLM_F32 ? 4 : 2);
-}
-
-int nlm_vector_attention_takes_halves(nlm_dtype dtype, int64_t size) {
-    return dtype == NLM_F16 && size % (2 * V_LANES) == 0;
+/* Rows of the next tile. */
+V_INLINE void fetch(const void *const *rows, int count, int64_t row_bytes) {
+    for (int j = 0; j < count; j++) {
+        for (int64_t i = 0; i < row_bytes; i += LINE) __builtin_prefetch(at(rows[j], i), 0, 2);
+    }
 }
 
 /* Elements c .. c + V_LANES of a row, zeros past the first n. `scale` is that of q8_0's block. */
@@ -58,9 +57,11 @@ V_INLINE void keys_of(nlm_dtype dtype, const attention_rows *rows, int64_t c, co
     }
 }
 
-static void keys_f32(const attention_rows *rows, const attention_rows *next, const attention_tile *tile) {
-    for (int j = 0; j < TILE; j++) prefetch(next->k[j], tile->size * 4);
-    for (int64_t c = 0; c < tile->size; c += V_LANES) keys_of(NLM_F32, rows, c, tile);
+static void keys_f32(const attention_rows *rows, const attention_tile *tile) {
+    for (int64_t c = 0; c < tile->size; c += V_LANES) {
+        fetch(tile->next_k + c % TILE, V_LANES, tile->size * 4);
+        keys_of(NLM_F32, rows, c, tile);
+    }
 }
 
 /* Two positions' halves of an element share a lane while they are transposed: 2 V_LANES positions and
@@ -80,14 +81,14 @@ V_INLINE void keys_f16_pairs(const void *const *rows, int64_t c, uint16_t *out) 
     v_transpose(in, (float *)(void *)(out + TILE), TILE); /* c + 1, c + 3, ... */
 }
 
-static void keys_f16(const attention_rows *rows, const attention_rows *next, const attention_tile *tile) {
+static void keys_f16(const attention_rows *rows, const attention_tile *tile) {
     uint16_t *halves = tile->half_keys;
     float *keys = tile->keys;
     int64_t c = 0;
     for (; c + 2 * V_LANES <= tile->size; c += 2 * V_LANES) {
         for (int j = 0; j < TILE; j += 2 * V_LANES) {
             keys_f16_pairs(rows->k + j, c, halves + c * TILE + j);
-            for (int i = 0; i < 2 * V_LANES; i++) prefetch(at(next->k[j + i], 2 * c), 4 * V_LANES);
+            if (c == 0 && !tile->is_half) fetch(tile->next_k + j, 2 * V_LANES, tile->size * 2);
         }
     }
     if (tile->is_half) return;
@@ -116,58 +117,61 @@ V_INLINE void keys_q8_quads(const void *const *rows, int64_t c, const float *sca
     }
 }
 
-static void keys_q8_0(const attention_rows *rows, const attention_rows *next, const attention_tile *tile) {
+static void keys_q8_0(const attention_rows *rows, const attention_tile *tile) {
     load_scales(rows->k, tile->size, tile->scales);
     int64_t c = 0;
     for (int j = 0; j < TILE; j += V_LANES) {
         for (c = 0; c + 4 * V_LANES <= tile->size; c += 4 * V_LANES)
             keys_q8_quads(rows->k + j, c, tile->scales + j, tile->keys + j);
-        for (int i = 0; i < V_LANES; i++) prefetch(next->k[j + i], row_bytes(NLM_Q8_0, tile->size));
+        fetch(tile->next_k + j, V_LANES, tile->size / Q8 * Q8_ROW);
     }
     for (; c < tile->size; c += V_LANES) keys_of(NLM_Q8_0, rows, c, tile);
 }
 
-void nlm_vector_attention_load_keys(const attention_rows *rows, const attention_rows *next, nlm_dtype dtype,
-                                    attention_tile *tile) {
+void nlm_vector_attention_load_keys(const attention_rows *rows, nlm_dtype dtype, attention_tile *tile) {
     switch (dtype) {
-        case NLM_F32: keys_f32(rows, next, tile); break;
-        case NLM_F16: keys_f16(rows, next, tile); break;
-        default: keys_q8_0(rows, next, tile); break;
+        case NLM_F32: keys_f32(rows, tile); break;
+        case NLM_F16: keys_f16(rows, tile); break;
+        default: keys_q8_0(rows, tile); break;
     }
 }
 
 /* ---- values ------------------------------------------------------------------------------- */
 
-V_INLINE void values_of(nlm_dtype dtype, const attention_rows *rows, const attention_rows *next,
-                        const attention_tile *tile) {
-    const int64_t whole = tile->size / V_LANES * V_LANES, bytes = row_bytes(dtype, tile->size);
-    const float *scales = tile->scales;
+V_INLINE void values_of(nlm_dtype dtype, const attention_rows *rows, const attention_tile *tile) {
+    const int64_t whole = tile->size / V_LANES * V_LANES, head = tile->head;
     float *values = tile->values;
     for (int64_t j = rows->from - rows->tile; j < rows->to - rows->tile; j++) {
         const void *row = rows->v[j];
-        float *out = values + j * tile->head;
-        prefetch(next->v[j], bytes);
-        for (int64_t c = 0; c < whole; c += V_LANES) {
-            const float scale = dtype == NLM_Q8_0 ? scales[c / Q8 * TILE + j] : 1.0f;
-            vf_store(out + c, elements(dtype, row, c, V_LANES, scale));
-        }
+        float *out = values + j * head;
+        fetch(tile->next_v + j, 1, dtype == NLM_F32 ? tile->size * 4 : tile->size * 2);
+        for (int64_t c = 0; c < whole; c += V_LANES) vf_store(out + c, elements(dtype, row, c, V_LANES, 1.0f));
         if (whole < tile->size) vf_store(out + whole, elements(dtype, row, whole, tile->size - whole, 1.0f));
     }
 }
 
-void nlm_vector_attention_load_values(const attention_rows *rows, const attention_rows *next, nlm_dtype dtype,
-                                      attention_tile *tile) {
-    if (tile->is_half) {
-        tile->v = rows->v;
-        for (int j = 0; j < TILE; j++) prefetch(next->v[j], row_bytes(dtype, tile->size));
-        return;
+static void values_q8_0(const attention_rows *rows, const attention_tile *tile) {
+    const int64_t blocks = tile->size / Q8, head = tile->head;
+    float *values = tile->values;
+    const float *scales = tile->scales;
+    load_scales(rows->v, tile->size, tile->scales);
+    for (int64_t j = rows->from - rows->tile; j < rows->to - rows->tile; j++) {
+        const char *row = rows->v[j];
+        fetch(tile->next_v + j, 1, blocks * Q8_ROW);
+        for (int64_t b = 0; b < blocks; b++) {
+            const vf scale = vf_set1(scales[b * TILE + j]);
+            for (int c = 0; c < Q8; c += V_LANES)
+                vf_store(values + j * head + b * Q8 + c, vf_mul(vf_load_i8(row + b * Q8_ROW + 2 + c), scale));
+        }
     }
+}
+
+void nlm_vector_attention_load_values(const attention_rows *rows, nlm_dtype dtype, attention_tile *tile) {
+    tile->v = rows->v;
+    if (tile->is_half) return;
     switch (dtype) {
-        case NLM_F32: values_of(NLM_F32, rows, next, tile); break;
-        case NLM_F16: values_of(NLM_F16, rows, next, tile); break;
-        default:
-            load_scales(rows->v, tile->size, tile->scales);
-            values_of(NLM_Q8_0, rows, next, tile);
-            break;
+        case NLM_F32: values_of(NLM_F32, rows, tile); break;
+        case NLM_F16: values_of(NLM_F16, rows, tile); break;
+        default: values_q8_0(rows, tile); break;
     }
 }

@@ -9,23 +9,33 @@
 #define TILE           ATTENTION_TILE
 #define GROUP          ATTENTION_GROUP
 #define UNROLL_ROWS    _Pragma("GCC unroll 8")
+#define UNROLL_TILE    _Pragma("GCC unroll 8")
 #define UNROLL_VECTORS _Pragma("GCC unroll 4")
+
+/* Fetches `bytes` of f16 from element c of a row on, as far as the row's lines go in whole steps. */
+V_INLINE void fetch(const void *row, int64_t c, int64_t bytes) {
+    const char *at = (const char *)row + 2 * c;
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(at + i, 0, 2);
+}
 
 /* scores[r][j ..] = q[r] . keys for V vectors of positions. */
 V_INLINE void scores_at(int R, int V, int is_half, const float *q, const attention_tile *tile, int64_t j,
                         float *scores) {
+    const int64_t size = tile->size, head = tile->head;
     vf acc[GROUP][V_CHUNK];
     UNROLL_ROWS for (int r = 0; r < R; r++) {
         UNROLL_VECTORS for (int v = 0; v < V; v++) acc[r][v] = vf_zero();
     }
-    for (int64_t c = 0; c < tile->size; c++) {
+    for (int64_t c = 0; c < size; c++) {
         vf k[V_CHUNK];
+        /* every step a row, and of that as much as this pass is of the tile */
+        if (is_half) fetch(tile->next_k[c % TILE], c / TILE * TILE + j, 2 * V * V_LANES);
         UNROLL_VECTORS for (int v = 0; v < V; v++) {
             const int64_t at = c * TILE + j + v * V_LANES;
             k[v] = is_half ? vf_load_f16(tile->half_keys + at) : vf_load(tile->keys + at);
         }
         UNROLL_ROWS for (int r = 0; r < R; r++) {
-            const vf value = vf_set1(q[r * tile->head + c]);
+            const vf value = vf_set1(q[r * head + c]);
             UNROLL_VECTORS for (int v = 0; v < V; v++) acc[r][v] = vf_fma(k[v], value, acc[r][v]);
         }
     }
@@ -51,17 +61,19 @@ V_INLINE void scores_of(int R, int is_half, const float *q, const attention_tile
 /* sums[r][c ..] = sums[r][c ..] * shrink[r] + p[r] . values, positions [from, to). */
 V_INLINE void sums_at(int R, int V, int is_half, const float *p, const float *shrink, const attention_tile *tile,
                       int64_t c, int64_t from, int64_t to, float *sums) {
+    const int64_t head = tile->head;
     vf acc[GROUP][V_CHUNK];
     UNROLL_ROWS for (int r = 0; r < R; r++) {
         UNROLL_VECTORS for (int v = 0; v < V; v++) acc[r][v] =
-            vf_mul(vf_load(sums + r * tile->head + c + v * V_LANES), vf_set1(shrink[r]));
+            vf_mul(vf_load(sums + r * head + c + v * V_LANES), vf_set1(shrink[r]));
     }
     for (int64_t j = from; j < to; j++) {
         const uint16_t *half_row = is_half ? (const uint16_t *)tile->v[j] : NULL;
         vf row[V_CHUNK];
+        if (is_half) fetch(tile->next_v[j], c, 2 * V * V_LANES);
         UNROLL_VECTORS for (int v = 0; v < V; v++) {
             const int64_t at = c + v * V_LANES;
-            row[v] = is_half ? vf_load_f16(half_row + at) : vf_load(tile->values + j * tile->head + at);
+            row[v] = is_half ? vf_load_f16(half_row + at) : vf_load(tile->values + j * head + at);
         }
         UNROLL_ROWS for (int r = 0; r < R; r++) {
             const vf weight = vf_set1(p[r * TILE + j]);
@@ -69,7 +81,7 @@ V_INLINE void sums_at(int R, int V, int is_half, const float *p, const float *sh
         }
     }
     UNROLL_ROWS for (int r = 0; r < R; r++) {
-        UNROLL_VECTORS for (int v = 0; v < V; v++) vf_store(sums + r * tile->head + c + v * V_LANES, acc[r][v]);
+        UNROLL_VECTORS for (int v = 0; v < V; v++) vf_store(sums + r * head + c + v * V_LANES, acc[r][v]);
     }
 }
 
@@ -86,27 +98,27 @@ typedef void (*scores_fn)(const float *q, const attention_tile *tile, int64_t wi
 typedef void (*sums_fn)(const float *p, const float *shrink, const attention_tile *tile, int64_t from, int64_t to,
                         float *sums);
 
-#define GROUP_SIZES(X, is_half) \
-    X(1, is_half) X(2, is_half) X(3, is_half) X(4, is_half) X(5, is_half) X(6, is_half) X(7, is_half) X(8, is_half)
+/* X(rows, is_half) */
+#define KERNELS(X)          KERNELS_OF(X, 0) KERNELS_OF(X, 1)
+#define KERNELS_OF(X, half) X(1, half) X(2, half) X(3, half) X(4, half) X(5, half) X(6, half) X(7, half) X(8, half)
 
-#define DEFINE(R, is_half)                                                                                          \
-    static void scores_##R##_##is_half(const float *q, const attention_tile *tile, int64_t width, float *scores) {  \
-        scores_of(R, is_half, q, tile, width, scores);                                                              \
-    }                                                                                                               \
-    static void sums_##R##_##is_half(const float *p, const float *shrink, const attention_tile *tile, int64_t from, \
-                                     int64_t to, float *sums) {                                                     \
-        sums_of(R, is_half, p, shrink, tile, from, to, sums);                                                       \
+#define DEFINE(R, half)                                                                                          \
+    static void scores_##half##_##R(const float *q, const attention_tile *tile, int64_t width, float *scores) {  \
+        scores_of(R, half, q, tile, width, scores);                                                              \
+    }                                                                                                            \
+    static void sums_##half##_##R(const float *p, const float *shrink, const attention_tile *tile, int64_t from, \
+                                  int64_t to, float *sums) {                                                     \
+        sums_of(R, half, p, shrink, tile, from, to, sums);                                                       \
     }
-GROUP_SIZES(DEFINE, 0)
-GROUP_SIZES(DEFINE, 1)
+KERNELS(DEFINE)
 #undef DEFINE
 
 static const struct {
     scores_fn scores;
     sums_fn sums;
 } kernels[2][GROUP + 1] = {
-#define LIST(R, is_half) [is_half][R] = {scores_##R##_##is_half, sums_##R##_##is_half},
-    GROUP_SIZES(LIST, 0) GROUP_SIZES(LIST, 1)
+#define LIST(R, half) [half][R] = {scores_##half##_##R, sums_##half##_##R},
+    KERNELS(LIST)
 #undef LIST
 };
 
@@ -122,16 +134,17 @@ static int64_t clip(int64_t position) {
     return position < 0 ? 0 : position > TILE ? TILE : position;
 }
 
-static group_view view_of(const attention_group *group, int64_t tile) {
-    group_view view = {.least = TILE, .width = 0};
+static void find_view(const attention_group *group, int64_t tile, group_view *out) {
+    out->least = TILE;
+    out->width = 0;
     for (int64_t r = 0; r < group->count; r++) {
-        view.from[r] = clip(group->first[group->row + r] - tile);
-        view.to[r] = clip(group->end[group->row + r] - tile);
-        if (view.from[r] >= view.to[r]) continue;
-        if (view.from[r] < view.least) view.least = view.from[r];
-        if (view.to[r] > view.width) view.width = view.to[r];
+        const int64_t from = clip(group->first[group->row + r] - tile), to = clip(group->end[group->row + r] - tile);
+        out->from[r] = from;
+        out->to[r] = to;
+        if (from >= to) continue;
+        if (from < out->least) out->least = from;
+        if (to > out->width) out->width = to;
     }
-    return view;
 }
 
 V_INLINE int64_t whole_vectors(int64_t n) {
@@ -148,16 +161,29 @@ static float mask_and_find_greatest(float *scores, int64_t from, int64_t to) {
     return vf_hmax(greatest);
 }
 
+/* The same of a whole tile. */
+V_INLINE float find_greatest(const float *scores) {
+    vf greatest = vf_load(scores);
+    UNROLL_TILE for (int j = V_LANES; j < TILE; j += V_LANES) greatest = vf_max(greatest, vf_load(scores + j));
+    return vf_hmax(greatest);
+}
+
+V_INLINE vf weigh_vector(float *scores, vf greatest) {
+    const vf p = vf_exp2(vf_sub(vf_load(scores), greatest));
+    vf_store(scores, p);
+    return p;
+}
+
 /* p = 2^(score - greatest) and their sum; zeros from `end` to `width`. */
-static float weigh(float *scores, float greatest, int64_t end, int64_t width) {
+V_INLINE float weigh(float *scores, float greatest, int64_t end, int64_t width) {
     const vf largest = vf_set1(greatest);
     vf total = vf_zero();
-    int64_t j = 0;
-    for (; j < end; j += V_LANES) {
-        const vf p = vf_exp2(vf_sub(vf_load(scores + j), largest));
-        total = vf_add(total, p);
-        vf_store(scores + j, p);
+    if (end == TILE) {
+        UNROLL_TILE for (int j = 0; j < TILE; j += V_LANES) total = vf_add(total, weigh_vector(scores + j, largest));
+        return vf_sum(total);
     }
+    int64_t j = 0;
+    for (; j < end; j += V_LANES) total = vf_add(total, weigh_vector(scores + j, largest));
     for (; j < width; j++) scores[j] = 0.0f;
     return vf_sum(total);
 }
@@ -169,7 +195,9 @@ static void weigh_group(const attention_group *group, const group_view *view, co
     float step[2 * V_LANES] = {0};
     for (int64_t r = 0; r < group->count; r++) {
         if (view->from[r] >= view->to[r]) continue;
-        const float largest = mask_and_find_greatest(scores + r * TILE, view->from[r], view->to[r]);
+        const int is_whole = view->from[r] == 0 && view->to[r] == TILE;
+        const float largest = is_whole ? find_greatest(scores + r * TILE)
+                                       : mask_and_find_greatest(scores + r * TILE, view->from[r], view->to[r]);
         if (largest <= greatest[r]) continue;
         step[r] = greatest[r] - largest;
         greatest[r] = largest;
@@ -183,7 +211,8 @@ static void weigh_group(const attention_group *group, const group_view *view, co
 
 void nlm_vector_attention_take(const attention_group *group, const attention_rows *rows, const attention_tile *tile,
                                const attention_state *state) {
-    const group_view view = view_of(group, rows->tile);
+    group_view view;
+    find_view(group, rows->tile, &view);
     if (view.width == 0) return;
     float scores[GROUP * TILE], shrink[V_LANES];
     kernels[tile->is_half][group->count].scores(group->q + group->row * tile->head, tile, view.width, scores);
