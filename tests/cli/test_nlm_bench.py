@@ -150,10 +150,19 @@ class Micro(unittest.TestCase):
 
     def test_attention_and_gemm_run(self):
         r = json.loads(run(*self.SIZES, "--sweeps", "attention,gemm", "--max-mb", 1, "--type", "q4_0").stdout)
-        contexts = [(c["tokens"], c["context"]) for c in r["micro"] if c["sweep"] == "attention"]
-        self.assertEqual(contexts, [(1, 128), (1, 256), (1, 512), (1, 1024), (128, 128), (256, 256), (512, 512),
-                                    (512, 1024)])
+        cases = [c for c in r["micro"] if c["sweep"] == "attention"]
+        self.assertEqual([(c["heads_kv"], c["tokens"], c["context"]) for c in cases],
+                         [(12, 1, 128), (12, 1, 256), (4, 1, 128), (4, 1, 256), (4, 1, 512), (4, 1, 1024), (1, 1, 128),
+                          (1, 1, 256), (1, 1, 512), (1, 1, 1024), (1, 1, 2048), (1, 1, 4096), (4, 128, 128),
+                          (4, 256, 256), (4, 512, 512), (4, 512, 1024)])
+        self.assertEqual(cases[0]["bytes"], 2 * 12 * 128 * 64 * 2)
         self.assertEqual([(c["m"], c["n"], c["k"]) for c in r["micro"] if c["sweep"] == "gemm"], [(1024, 1024, 1024)])
+
+    def test_attention_reads_the_cache_it_is_told(self):
+        r = json.loads(run(*self.SIZES, "--sweeps", "attention", "--max-mb", 1, "--kv-type", "q8_0").stdout)
+        self.assertEqual(r["micro"][0]["bytes"], 2 * 12 * 128 * 64 // 32 * 34)
+        text = run(*self.SIZES, "--sweeps", "attention", "--kv-type", "x8", code=1).stderr
+        self.assertIn("--kv-type: 'x8' is no type", text)
 
 
 class Compare(unittest.TestCase):

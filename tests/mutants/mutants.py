@@ -124,6 +124,18 @@ MUTANTS = [
      "attention", NAN + "|" + WRONG_VALUE + "|claimed as supported, but .* block_table"),
     ("attention_does_not_shrink_its_earlier_sum", "cpu_scalar/ops/attention.c",
      "head->values[c] *= shrink;", "head->values[c] *= 1;", "attention", WRONG_VALUE),
+    ("attention_splits_long_contexts_by_thread_count", "cpu_scalar/ops/attention.c",
+     "for (int64_t i = 0; i < count; i++) add_chunk(&heads[i], k, v, end - j, size, args->scale);",
+     "for (int64_t i = 0; i < count; i++) {\n"
+     "if (x->nth == 3 && last >= 512 && j - first == 256) heads[i].weight *= 1.0000003;\n"
+     "add_chunk(&heads[i], k, v, end - j, size, args->scale);\n}",
+     "attention", "(y|lse): other bits with 3 threads"),
+    ("attention_splits_long_contexts_of_single_tokens", "cpu_scalar/ops/attention.c",
+     "for (int64_t i = 0; i < count; i++) add_chunk(&heads[i], k, v, end - j, size, args->scale);",
+     "for (int64_t i = 0; i < count; i++) {\n"
+     "if (nlm_live_rows(x, args->q) == 1 && last >= 256 && j - first == 256) heads[i].weight *= 1.0000003;\n"
+     "add_chunk(&heads[i], k, v, end - j, size, args->scale);\n}",
+     "attention", "(y|lse): other bits for a row alone"),
     ("kv_append_writes_padding_rows", "cpu_scalar/ops/kv_append.c",
      "const nlm_cpu_range tokens = nlm_cpu_slice(x, batch.n_tokens, 1);",
      "batch.n_tokens = args->k->shape[0];\n    const nlm_cpu_range tokens = nlm_cpu_slice(x, batch.n_tokens, 1);",

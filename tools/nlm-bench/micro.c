@@ -37,8 +37,8 @@ static void run_probes(sweep *s) {
 /* What a case is called, and how its numbers are named in JSON. */
 typedef struct label {
     const char *sweep;
-    const char *names[3];
-    int64_t values[3];
+    const char *names[4];
+    int64_t values[4];
 } label;
 
 static void report_case(const sweep *s, const label *l, const samples *us, double bytes, double flop) {
@@ -46,7 +46,7 @@ static void report_case(const sweep *s, const label *l, const samples *us, doubl
     const double gb_s = bytes * 1e-3 / of.min, gflop_s = flop * 1e-3 / of.min;
     if (!s->json) {
         char text[96] = "";
-        for (int i = 0, used = 0; i < 3 && l->names[i]; i++) {
+        for (int i = 0, used = 0; i < 4 && l->names[i]; i++) {
             used += snprintf(text + used, sizeof text - (size_t)used, "%s %" PRId64 "  ", l->names[i], l->values[i]);
         }
         printf("%-10s %-40s %12.3f us (min %.3f)", l->sweep, text, of.median, of.min);
@@ -58,7 +58,7 @@ static void report_case(const sweep *s, const label *l, const samples *us, doubl
     }
     nlm_json_begin_object(s->json, NULL);
     nlm_json_string(s->json, "sweep", l->sweep);
-    for (int i = 0; i < 3 && l->names[i]; i++) nlm_json_i64(s->json, l->names[i], l->values[i]);
+    for (int i = 0; i < 4 && l->names[i]; i++) nlm_json_i64(s->json, l->names[i], l->values[i]);
     report_stats_json(us, "us", s->json);
     if (bytes > 0) {
         nlm_json_f64(s->json, "bytes", bytes);
@@ -132,20 +132,29 @@ static nlm_status sweep_gemm(sweep *s, nlm_error *err) {
     return sweep_matmul(s, "gemm", 1024, 1024, 1024, err);
 }
 
-static nlm_status sweep_one_attention(sweep *s, int64_t tokens, int64_t context, nlm_error *err) {
-    if (is_too_large(s, (double)context * MICRO_HEADS_KV * MICRO_HEAD_DIM * 4)) return NLM_OK;
+static nlm_status sweep_one_attention(sweep *s, int64_t heads, int64_t heads_kv, int64_t tokens, int64_t context,
+                                      nlm_error *err) {
+    const nlm_dtype_info *kv = nlm_dtype_from_name(s->set->kv_type ? s->set->kv_type : "f16");
+    if (!kv) return nlm_fail(err, NLM_INVALID_ARGUMENT, "--kv-type", "'%s' is no type", s->set->kv_type);
+    const micro_attention shape = {heads, heads_kv, tokens, context, kv->dtype};
+    if (is_too_large(s, micro_attention_bytes(&shape))) return NLM_OK;
     micro_case c = {.engine = s->engine};
-    nlm_status status = micro_open_attention(&c, tokens, context, err);
-    const label l = {"attention", {"tokens", "context"}, {tokens, context}};
+    nlm_status status = micro_open_attention(&c, &shape, err);
+    const label l = {"attention", {"heads", "heads_kv", "tokens", "context"}, {heads, heads_kv, tokens, context}};
     if (status == NLM_OK) status = measure_case(s, &c, &l, err);
     micro_close(&c);
     return status;
 }
 
+/* Decode with as many heads of keys as queries, fewer, and one; prefill. */
 static nlm_status sweep_attention(sweep *s, nlm_error *err) {
-    for (int64_t context = 128; context <= 16384; context *= 2) NLM_TRY(sweep_one_attention(s, 1, context, err));
+    static const int64_t heads[][2] = {{12, 12}, {32, 4}, {32, 1}};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        for (int64_t context = 128; context <= 16384; context *= 2)
+            NLM_TRY(sweep_one_attention(s, heads[i][0], heads[i][1], 1, context, err));
+    }
     for (int64_t context = 128; context <= 4096; context *= 2) {
-        NLM_TRY(sweep_one_attention(s, context < 512 ? context : 512, context, err));
+        NLM_TRY(sweep_one_attention(s, 32, 4, context < 512 ? context : 512, context, err));
     }
     return NLM_OK;
 }

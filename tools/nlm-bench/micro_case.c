@@ -149,23 +149,29 @@ static nlm_status fill_states(micro_case *c, nlm_error *err) {
     return NLM_OK;
 }
 
-nlm_status micro_open_attention(micro_case *c, int64_t tokens, int64_t context, nlm_error *err) {
+double micro_attention_bytes(const micro_attention *shape) {
+    const double row = (double)nlm_dtype_row_bytes(shape->kv_type, MICRO_HEAD_DIM);
+    return 2 * row * (double)(shape->context * shape->heads_kv);
+}
+
+nlm_status micro_open_attention(micro_case *c, const micro_attention *shape, nlm_error *err) {
+    const int64_t tokens = shape->tokens, context = shape->context;
     const int64_t n_pages = (context + PAGE_TOKENS - 1) / PAGE_TOKENS;
     nlm_value k, v;
     NLM_TRY(begin(c, err));
-    const int64_t cache[4] = {n_pages, MICRO_HEADS_KV, PAGE_TOKENS, MICRO_HEAD_DIM};
-    NLM_TRY(add_state(c, "k", NLM_F16, 4, cache, &k, err));
-    NLM_TRY(add_state(c, "v", NLM_F16, 4, cache, &v, err));
+    const int64_t cache[4] = {n_pages, shape->heads_kv, PAGE_TOKENS, MICRO_HEAD_DIM};
+    NLM_TRY(add_state(c, "k", shape->kv_type, 4, cache, &k, err));
+    NLM_TRY(add_state(c, "v", shape->kv_type, 4, cache, &v, err));
     const nlm_batch_values batch = add_batch(c, tokens, n_pages);
     const nlm_value q =
-        nlm_graph_input(c->graph, "q", NLM_F32, SHAPE(tokens, MICRO_HEADS, MICRO_HEAD_DIM), NLM_ROWS_TOKENS);
+        nlm_graph_input(c->graph, "q", NLM_F32, SHAPE(tokens, shape->heads, MICRO_HEAD_DIM), NLM_ROWS_TOKENS);
     NLM_TRY(plan(c, nlm_graph_attention(c->graph, q, k, v, &batch, 0.125f, 0), err));
-    fill_input(c, q, tokens * MICRO_HEADS * MICRO_HEAD_DIM);
+    fill_input(c, q, tokens * shape->heads * MICRO_HEAD_DIM);
     fill_batch(c, &batch, tokens, context, n_pages);
     NLM_TRY(fill_states(c, err));
     const double pairs = (double)tokens * ((double)context - 0.5 * (double)(tokens - 1));
-    c->bytes = 2.0 * (double)context * MICRO_HEADS_KV * MICRO_HEAD_DIM * 2;
-    c->flop = 4 * pairs * MICRO_HEADS * MICRO_HEAD_DIM;
+    c->bytes = micro_attention_bytes(shape);
+    c->flop = 4 * pairs * (double)shape->heads * MICRO_HEAD_DIM;
     return NLM_OK;
 }
 

@@ -25,12 +25,17 @@ typedef struct micro_case {
 
 /* [m, k] x [n, k]^T, the weight of `dtype`. */
 nlm_status micro_open_matmul(micro_case *c, nlm_dtype dtype, int64_t m, int64_t n, int64_t k, nlm_error *err);
-/* `tokens` queries at the end of `context` positions; 32 heads, 4 of keys, 64 elements, f16. */
-nlm_status micro_open_attention(micro_case *c, int64_t tokens, int64_t context, nlm_error *err);
+/* `tokens` queries at the end of `context` positions, heads of MICRO_HEAD_DIM elements. */
+typedef struct micro_attention {
+    int64_t heads, heads_kv, tokens, context;
+    nlm_dtype kv_type;
+} micro_attention;
+double micro_attention_bytes(const micro_attention *shape); /* of its cache */
+nlm_status micro_open_attention(micro_case *c, const micro_attention *shape, nlm_error *err);
 /* A layer of mamba_130m: 1536 channels, 16 states. */
 nlm_status micro_open_scan(micro_case *c, int64_t tokens, nlm_error *err);
 void micro_close(micro_case *c);
 
-enum { MICRO_HEADS = 32, MICRO_HEADS_KV = 4, MICRO_HEAD_DIM = 64, MICRO_CHANNELS = 1536, MICRO_STATES = 16 };
+enum { MICRO_HEAD_DIM = 64, MICRO_CHANNELS = 1536, MICRO_STATES = 16 };
 
 #endif
