@@ -7,7 +7,7 @@ static void decode_quant(const matmul_weight *w, const uint8_t *panel, int r, fl
     _Alignas(64) float scale[PANEL_MAX_BLOCKS * 2 * PANEL_ROWS], min[PANEL_MAX_BLOCKS * PANEL_ROWS];
     const int halves = w->kernels->halves, width = BLOCK / halves;
     for (int64_t first = 0; first < columns; first += w->format->columns, panel += w->format->bytes) {
-        w->kernels->open(panel, 1, q, scale, min);
+        w->kernels->open_quant(panel, 0, w->format->columns / BLOCK, OPEN_UNSIGNED, q, scale, min);
         for (int32_t c = 0; c < w->format->columns && first + c < columns; c++) {
             const int value = q[(c / 4) * GROUP_BYTES + r * 4 + c % 4];
             /* panels hold q + offset, signed weights included */

@@ -7,25 +7,26 @@
 
 #define GEMM_PANELS 2
 
-/* A tile of `tokens` tokens, quantised. q is [blocks][PLANES][8][tokens][4] for dword kernels, and row-major
- * with q_stride bytes a token for row kernels. Scales are [blocks][tokens]. */
+/* One group of a tile of `tokens` tokens, quantised. q is [blocks][PLANES][8][tokens][4] for dword kernels and
+ * [blocks][tokens][PLANES][32] for row-major ones. */
 typedef struct quant_tile {
     const int8_t *q;
-    int64_t q_stride;
-    const float *d;
-    const float *d_sum;
+    const float *d;       /* [tokens] */
+    const float *sum;     /* [blocks][tokens] */
     const int32_t *sum16; /* [blocks][2][tokens] */
 } quant_tile;
 
 typedef struct gemm_quant {
     int32_t tokens; /* of a tile */
     int32_t is_row_major;
-    int32_t is_signed;         /* opened panels hold q - offset */
-    void (*begin)(int halves); /* before and after the calls of one thread; may be NULL */
+    open_form form;
+    /* before and after the calls of one thread; may be NULL */
+    void (*begin)(const matmul_kernels *kernels);
     void (*end)(void);
-    /* out[panel][token][PANEL_ROWS] */
-    void (*run)(const matmul_kernels *kernels, const open_panel *panels, int32_t n_panels, int64_t blocks,
-                const quant_tile *x, float *out);
+    /* Adds the products of one group, of n_blocks blocks (even), to out[panel][token][PANEL_ROWS], which it begins
+     * where is_first. */
+    void (*run)(const matmul_kernels *kernels, const open_panel *panels, int32_t n_panels, int32_t n_blocks,
+                const quant_tile *x, int is_first, float *out);
 } gemm_quant;
 
 /* x: [columns][GEMM_F32_TOKENS]; acc is continued from `out` unless is_first. */

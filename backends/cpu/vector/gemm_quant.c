@@ -1,10 +1,8 @@
-#include "cpu/vector/gemm.h"
-
+/* int8: TOKENS x 2 panels, a dot product of 4 columns an instruction. */
 #include <stddef.h>
 
 #include "cpu/vector/device.h"
-
-/* TOKENS x 2 panels, a dot product of 4 columns an instruction. */
+#include "cpu/vector/gemm.h"
 
 #if V_LANES == 16
 #define TOKENS 6
@@ -12,79 +10,99 @@
 #define TOKENS 2 /* 16 registers */
 #endif
 
-V_INLINE void dword_tile(const open_panel *panels, int64_t blocks, const quant_tile *x, int offset, int halves,
-                         int has_min, int is_small, float *out) {
-    vf acc[GEMM_PANELS][TOKENS];
-    _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) acc[0][m] = acc[1][m] = vf_zero();
-    const int8_t *q = x->q;
-    const uint8_t *w0 = panels[0].q, *w1 = panels[1].q;
-    for (int64_t block = 0; block < blocks; block++) {
-        const int groups = 8 / halves;
-        for (int h = 0; h < halves; h++) {
-            vi ints[GEMM_PANELS][TOKENS];
-            const int32_t *sums = x->sum16 + (block * 2 + h) * TOKENS;
-            _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) ints[0][m] = ints[1][m] = vi_set1(0);
-            for (int plane = 0; plane < PLANES; plane++) {
-                const int8_t *at = q + (plane * 8 + h * groups) * 4 * TOKENS;
-                for (int g = 0; g < groups; g++, at += 4 * TOKENS) {
-                    const vi a = vi_load(w0 + g * GROUP_BYTES), b = vi_load(w1 + g * GROUP_BYTES);
-                    _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
-                        int32_t four;
-                        memcpy(&four, at + 4 * m, 4);
-                        const vi value = vi_set1(four);
-                        ints[0][m] = is_small ? vi_dot4_small(ints[0][m], a, value) : vi_dot4(ints[0][m], a, value);
-                        ints[1][m] = is_small ? vi_dot4_small(ints[1][m], b, value) : vi_dot4(ints[1][m], b, value);
-                    }
-                }
-                if (plane == 1) continue;
-                _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
-                    const int32_t sum = halves == 2 || offset == 0 ? sums[m] : sums[m] + sums[TOKENS + m];
-                    const vi seed = vi_set1(-offset * sum);
-                    ints[0][m] = vi_shl32(ints[0][m], PLANE_BITS);
-                    ints[1][m] = vi_shl32(ints[1][m], PLANE_BITS);
-                    if (offset != 0) ints[0][m] = vi_add(ints[0][m], seed);
-                    if (offset != 0) ints[1][m] = vi_add(ints[1][m], seed);
-                }
-            }
-            w0 += groups * GROUP_BYTES;
-            w1 += groups * GROUP_BYTES;
-            const vf s0 = vf_load(panels[0].scale + (block * halves + h) * PANEL_ROWS);
-            const vf s1 = vf_load(panels[1].scale + (block * halves + h) * PANEL_ROWS);
-            _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
-                const vf d = vf_set1(x->d[block * TOKENS + m]);
-                acc[0][m] = vf_fma(vf_mul(vf_from_i32(ints[0][m]), s0), d, acc[0][m]);
-                acc[1][m] = vf_fma(vf_mul(vf_from_i32(ints[1][m]), s1), d, acc[1][m]);
-            }
+/* What differs between the types; a constant wherever it is used. */
+typedef struct dword_format {
+    int offset, halves, has_min, is_small, plane_bits;
+} dword_format;
+
+typedef vi int_sums[GEMM_PANELS][TOKENS];
+
+/* One plane of `groups` groups of 4 columns. */
+V_INLINE void add_plane(const uint8_t *const *w, const int8_t *q, int groups, int is_small, int_sums ints) {
+    for (int g = 0; g < groups; g++, q += 4 * TOKENS) {
+        const vi a = vi_load(w[0] + g * GROUP_BYTES), b = vi_load(w[1] + g * GROUP_BYTES);
+        _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
+            int32_t four;
+            memcpy(&four, q + 4 * m, 4);
+            const vi value = vi_set1(four);
+            ints[0][m] = is_small ? vi_dot4_small(ints[0][m], a, value) : vi_dot4(ints[0][m], a, value);
+            ints[1][m] = is_small ? vi_dot4_small(ints[1][m], b, value) : vi_dot4(ints[1][m], b, value);
         }
-        q += PLANES * 8 * 4 * TOKENS;
-        if (has_min) {
-            const vf m0 = vf_load(panels[0].min + block * PANEL_ROWS),
-                     m1 = vf_load(panels[1].min + block * PANEL_ROWS);
-            _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
-                const vf d_sum = vf_set1(x->d_sum[block * TOKENS + m]);
-                acc[0][m] = vf_fma(m0, d_sum, acc[0][m]);
-                acc[1][m] = vf_fma(m1, d_sum, acc[1][m]);
-            }
-        }
-    }
-    for (int p = 0; p < GEMM_PANELS; p++) {
-        for (int m = 0; m < TOKENS; m++) vf_store(out + (p * TOKENS + m) * PANEL_ROWS, acc[p][m]);
     }
 }
 
-static void run_dword(const matmul_kernels *kernels, const open_panel *panels, int32_t n_panels, int64_t blocks,
-                      const quant_tile *x, float *out) {
-    const open_panel pair[2] = {panels[0], panels[n_panels - 1]};
-    if (kernels->halves == 2)
-        dword_tile(pair, blocks, x, 32, 2, 0, 1, out);
-    else if (kernels->has_min)
-        dword_tile(pair, blocks, x, 0, 1, 1, 1, out);
-    else if (kernels->offset == 8)
-        dword_tile(pair, blocks, x, 8, 1, 0, 1, out);
-    else if (kernels->offset == 16)
-        dword_tile(pair, blocks, x, 16, 1, 0, 1, out);
-    else
-        dword_tile(pair, blocks, x, V_Q8_OFFSET, 1, 0, 0, out);
+/* The sum of the high bytes in its place, and what takes the offset off. */
+V_INLINE void raise(const dword_format *f, const int32_t *sum16, int h, int_sums ints) {
+    _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
+        const int32_t sum = f->halves == 2 ? sum16[h * TOKENS + m] : sum16[m] + sum16[TOKENS + m];
+        _Pragma("GCC unroll 2") for (int p = 0; p < GEMM_PANELS; p++) {
+            ints[p][m] = vi_shl32(ints[p][m], f->plane_bits);
+            if (f->offset) ints[p][m] = vi_add(ints[p][m], vi_set1(-f->offset * sum));
+        }
+    }
 }
 
-const gemm_quant nlm_vector_gemm_quant_dword = {TOKENS, 0, 0, NULL, NULL, run_dword};
+V_INLINE void dword_group(const dword_format *f, const open_panel *panels, int32_t n_blocks, const quant_tile *x,
+                          int is_first, float *const *out) {
+    const int groups = 8 / f->halves;
+    vf sum[GEMM_PANELS][TOKENS];
+    _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) sum[0][m] = sum[1][m] = vf_zero();
+    for (int32_t block = 0; block < n_blocks; block++) {
+        for (int h = 0; h < f->halves; h++) {
+            const uint8_t *w[GEMM_PANELS];
+            int_sums ints;
+            const int8_t *q = x->q + (block * PLANES * 8 + h * groups) * 4 * TOKENS;
+            _Pragma("GCC unroll 2") for (int p = 0; p < GEMM_PANELS; p++) {
+                w[p] = panels[p].q + (block * 8 + h * groups) * GROUP_BYTES;
+                _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) ints[p][m] = vi_set1(0);
+            }
+            add_plane(w, q, groups, f->is_small, ints);
+            raise(f, x->sum16 + block * 2 * TOKENS, h, ints);
+            add_plane(w, q + 8 * 4 * TOKENS, groups, f->is_small, ints);
+            _Pragma("GCC unroll 2") for (int p = 0; p < GEMM_PANELS; p++) {
+                const vf scale = vf_load(panels[p].scale + (block * f->halves + h) * PANEL_ROWS);
+                _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) sum[p][m] =
+                    vf_fma(vf_from_i32(ints[p][m]), scale, sum[p][m]);
+            }
+        }
+        if (!f->has_min) continue;
+        _Pragma("GCC unroll 2") for (int p = 0; p < GEMM_PANELS; p++) {
+            const vf min = vf_load(panels[p].min + block * PANEL_ROWS);
+            _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) sum[p][m] =
+                vf_fma(min, vf_set1(x->sum[block * TOKENS + m]), sum[p][m]);
+        }
+    }
+    _Pragma("GCC unroll 2") for (int p = 0; p < GEMM_PANELS; p++) {
+        _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
+            const vf acc = is_first ? vf_zero() : vf_load(out[p] + m * PANEL_ROWS);
+            vf_store(out[p] + m * PANEL_ROWS, vf_fma(sum[p][m], vf_set1(x->d[m]), acc));
+        }
+    }
+}
+
+static void run_dword(const matmul_kernels *kernels, const open_panel *panels, int32_t n_panels, int32_t n_blocks,
+                      const quant_tile *x, int is_first, float *out) {
+    static const dword_format q8 = {V_Q8_OFFSET, 1, 0, 0, 7}, q6_k = {32, 2, 0, 1, 7}, q5_0 = {16, 1, 0, 1, 7};
+    static const dword_format q5_min = {0, 1, 1, 1, 7}, q4_0 = {8, 1, 0, 1, 4}, q4_min = {0, 1, 1, 1, 4};
+    float unused[TOKENS * PANEL_ROWS] = {0}; /* the second of an odd last panel */
+    for (int32_t p = 0; p < n_panels; p += GEMM_PANELS) {
+        const int is_pair = p + 1 < n_panels;
+        const open_panel pair[GEMM_PANELS] = {panels[p], panels[p + is_pair]};
+        float *const to[GEMM_PANELS] = {out + p * TOKENS * PANEL_ROWS,
+                                        is_pair ? out + (p + 1) * TOKENS * PANEL_ROWS : unused};
+        if (kernels->halves == 2)
+            dword_group(&q6_k, pair, n_blocks, x, is_first, to);
+        else if (kernels->has_min && kernels->plane_bits == 4)
+            dword_group(&q4_min, pair, n_blocks, x, is_first, to);
+        else if (kernels->has_min)
+            dword_group(&q5_min, pair, n_blocks, x, is_first, to);
+        else if (kernels->offset == 8)
+            dword_group(&q4_0, pair, n_blocks, x, is_first, to);
+        else if (kernels->offset == 16)
+            dword_group(&q5_0, pair, n_blocks, x, is_first, to);
+        else
+            dword_group(&q8, pair, n_blocks, x, is_first, to);
+    }
+}
+
+const gemm_quant nlm_vector_gemm_quant_dword = {TOKENS, 0, OPEN_UNSIGNED, NULL, NULL, run_dword};

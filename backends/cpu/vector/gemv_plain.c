@@ -38,12 +38,10 @@ GEMV_PLAIN_ALL(f32, 4, load_f32)
 GEMV_PLAIN_ALL(f16, 2, vf_load_f16)
 GEMV_PLAIN_ALL(bf16, 2, vf_load_bf16)
 
-#define OPEN_PLAIN(name, element, load)                                                                    \
-    static void open_##name(const uint8_t *panel, int64_t columns, uint8_t *q, float *scale, float *min) { \
-        (void)scale;                                                                                       \
-        (void)min;                                                                                         \
-        for (int64_t k = 0; k < columns; k++, panel += (element)*PANEL_ROWS, q += 4 * PANEL_ROWS)          \
-            vf_store((float *)(void *)q, load(panel));                                                     \
+#define OPEN_PLAIN(name, element, load)                                                         \
+    static void open_##name(const uint8_t *panel, int64_t columns, float *out) {                \
+        for (int64_t k = 0; k < columns; k++, panel += (element)*PANEL_ROWS, out += PANEL_ROWS) \
+            vf_store(out, load(panel));                                                         \
     }
 OPEN_PLAIN(f32, 4, load_f32)
 OPEN_PLAIN(f16, 2, vf_load_f16)
@@ -51,8 +49,13 @@ OPEN_PLAIN(bf16, 2, vf_load_bf16)
 
 #define ROW_OF(name, P) \
     { gemv_##name##_##P##x1, gemv_##name##_##P##x2, gemv_##name##_##P##x3, gemv_##name##_##P##x4 }
-#define KERNELS(NAME, name) \
-    { NLM_##NAME, 0, 0, 1, 0, {ROW_OF(name, 1), ROW_OF(name, 4)}, {{0}}, open_##name }
+#define KERNELS(NAME, name)                                                        \
+    {                                                                              \
+        .dtype = NLM_##NAME, .halves = 1, .open_plain = open_##name, .gemv_f32 = { \
+            ROW_OF(name, 1),                                                       \
+            ROW_OF(name, 4)                                                        \
+        }                                                                          \
+    }
 
 const matmul_kernels nlm_vector_plain_kernels[NLM_VECTOR_PLAIN_TYPES] = {KERNELS(F32, f32), KERNELS(F16, f16),
                                                                          KERNELS(BF16, bf16)};

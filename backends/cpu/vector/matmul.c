@@ -17,10 +17,9 @@ uint64_t nlm_vector_matmul_workspace_bytes(const gemm_quant *gemm, int64_t token
 }
 
 uint64_t nlm_vector_matmul_scratch_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns) {
-    (void)gemm;
     uint64_t bytes = (MATMUL_GEMM_TOKENS - 1) * nlm_vector_quant_row_bytes(columns);
     if (tokens < MATMUL_GEMM_TOKENS) return bytes;
-    const uint64_t quant = nlm_vector_quant_scratch_bytes(columns);
+    const uint64_t quant = nlm_vector_quant_scratch_bytes(gemm, tokens, columns);
     const uint64_t plain = nlm_vector_plain_scratch_bytes(tokens);
     if (quant > bytes) bytes = quant;
     return plain > bytes ? plain : bytes;
@@ -91,7 +90,7 @@ static void run_gemv(const matmul_job *job) {
     for (int64_t m = 0; m < job->tokens; m++) {
         plain[m] = job->x + m * job->x_stride;
         if (!job->weights[0].kernels->is_quant) continue;
-        quant[m] = nlm_vector_quant_row_make(plain[m], job->columns, memory);
+        quant[m] = nlm_vector_quant_row_make(plain[m], job->columns, job->weights[0].kernels->plane_bits, memory);
         memory += nlm_vector_quant_row_bytes(job->columns);
     }
     int64_t at, end;
@@ -110,8 +109,10 @@ static void run_gemv(const matmul_job *job) {
 }
 
 int nlm_vector_matmul_is_one_job(const matmul_job *job) {
+    const matmul_kernels *first = job->weights[0].kernels;
     for (int32_t i = 1; i < job->n_weights; i++) {
-        if (job->weights[i].kernels->is_quant != job->weights[0].kernels->is_quant) return 0;
+        const matmul_kernels *kernels = job->weights[i].kernels;
+        if (kernels->is_quant != first->is_quant || kernels->plane_bits != first->plane_bits) return 0;
     }
     return 1;
 }

@@ -47,7 +47,7 @@ void nlm_vector_run_gemm_plain(const matmul_job *job) {
                 panels[p] = (const float *)(const void *)from;
                 if (w->kernels->dtype == NLM_F32) continue;
                 float *to = opened + (int64_t)p * F32_DEPTH * PANEL_ROWS;
-                w->kernels->open(from, depth, (uint8_t *)to, NULL, NULL);
+                w->kernels->open_plain(from, depth, to);
                 panels[p] = to;
             }
             for (int64_t t = 0; t < tiles; t++) {

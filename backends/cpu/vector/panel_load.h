@@ -1,7 +1,7 @@
 /* A block of 32 columns of a panel as vectors: what every kernel over quantised weights starts from.
  *
  * weight[column][row] = scale[h][row] * (q - offset) + min[row], h the half of the block (q6_k alone has
- * two). For each format: NAME_OFFSET, NAME_HALVES, NAME_HAS_MIN, NAME_SMALL (q at most 63). */
+ * two). For each format: NAME_OFFSET, NAME_HALVES, NAME_HAS_MIN, NAME_SMALL (q at most 63), NAME_PLANE_BITS. */
 #ifndef NLM_CPU_PANEL_LOAD_H
 #define NLM_CPU_PANEL_LOAD_H
 
@@ -12,34 +12,42 @@ enum {
     Q8_0_HALVES = 1,
     Q8_0_HAS_MIN = 0,
     Q8_0_SMALL = 0,
+    Q8_0_PLANE_BITS = 7,
     Q4_0_OFFSET = 8,
     Q4_0_HALVES = 1,
     Q4_0_HAS_MIN = 0,
     Q4_0_SMALL = 1,
+    Q4_0_PLANE_BITS = 4,
     Q4_1_OFFSET = 0,
     Q4_1_HALVES = 1,
     Q4_1_HAS_MIN = 1,
     Q4_1_SMALL = 1,
+    Q4_1_PLANE_BITS = 4,
     Q5_0_OFFSET = 16,
     Q5_0_HALVES = 1,
     Q5_0_HAS_MIN = 0,
     Q5_0_SMALL = 1,
+    Q5_0_PLANE_BITS = 7,
     Q5_1_OFFSET = 0,
     Q5_1_HALVES = 1,
     Q5_1_HAS_MIN = 1,
     Q5_1_SMALL = 1,
+    Q5_1_PLANE_BITS = 7,
     Q4_K_OFFSET = 0,
     Q4_K_HALVES = 1,
     Q4_K_HAS_MIN = 1,
     Q4_K_SMALL = 1,
+    Q4_K_PLANE_BITS = 4,
     Q5_K_OFFSET = 0,
     Q5_K_HALVES = 1,
     Q5_K_HAS_MIN = 1,
     Q5_K_SMALL = 1,
+    Q5_K_PLANE_BITS = 7,
     Q6_K_OFFSET = 32,
     Q6_K_HALVES = 2,
     Q6_K_HAS_MIN = 0,
-    Q6_K_SMALL = 1
+    Q6_K_SMALL = 1,
+    Q6_K_PLANE_BITS = 7
 };
 
 /* Groups v and v+4 of block b of a record. */

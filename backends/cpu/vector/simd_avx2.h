@@ -225,20 +225,26 @@ static inline __attribute__((always_inline)) void vi_store_bits(uint8_t *bits, v
     const int32_t mask = _mm256_movemask_epi8(a);
     memcpy(bits, &mask, sizeof mask);
 }
-/* 16 floats, scaled and rounded to nearest even, split into 128 * high + low, low in [-64, 63]. */
-static inline __attribute__((always_inline)) void v_split16(const float *x, float scale, int8_t *high, int8_t *low) {
+/* 16 floats, scaled and rounded to nearest even, split into (high << bits) + low, low in [-2^(bits-1), 2^(bits-1)).
+ * Returns the sum of the 16 integers. */
+static inline __attribute__((always_inline)) int32_t v_split16(const float *x, float scale, int bits, int8_t *high,
+                                                               int8_t *low) {
     const vf s = vf_set1(scale);
-    vi top[2], rest[2];
+    vi top[2], rest[2], q[2];
     for (int i = 0; i < 2; i++) {
-        const vi q = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), s));
-        top[i] = _mm256_srai_epi32(_mm256_add_epi32(q, vi_set1(64)), 7);
-        rest[i] = _mm256_sub_epi32(q, _mm256_slli_epi32(top[i], 7));
+        q[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), s));
+        top[i] = _mm256_srai_epi32(_mm256_add_epi32(q[i], vi_set1(1 << (bits - 1))), bits);
+        rest[i] = _mm256_sub_epi32(q[i], _mm256_slli_epi32(top[i], bits));
     }
     /* packing works in 128-bit halves: groups of 4 come out as high 0 2, low 0 2, high 1 3, low 1 3 */
     const vi bytes = _mm256_packs_epi16(_mm256_packs_epi32(top[0], top[1]), _mm256_packs_epi32(rest[0], rest[1]));
     const vi order = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     _mm_storeu_si128((__m128i *)high, _mm256_castsi256_si128(order));
     _mm_storeu_si128((__m128i *)low, _mm256_extracti128_si256(order, 1));
+    const vi both = _mm256_add_epi32(q[0], q[1]);
+    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }
 
 #endif

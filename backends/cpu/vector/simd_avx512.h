@@ -130,7 +130,7 @@ VI_FN vi_sub_u8(vi a, vi b) {
 VI_FN vi_add(vi a, vi b) {
     return _mm512_add_epi32(a, b);
 }
-#define vi_shl32(a, n) _mm512_slli_epi32(a, n)
+#define vi_shl32(a, n) _mm512_slli_epi32(a, (unsigned)(n))
 #define vi_shr32(a, n) _mm512_srli_epi32(a, n)
 #define vi_sra32(a, n) _mm512_srai_epi32(a, n)
 #define vi_shr16(a, n) _mm512_srli_epi16(a, n)
@@ -223,12 +223,16 @@ static inline __attribute__((always_inline)) void vi_store_bits(uint8_t *bits, v
     const __mmask64 mask = _mm512_movepi8_mask(a);
     memcpy(bits, &mask, sizeof mask);
 }
-/* 16 floats, scaled and rounded to nearest even, split into 128 * high + low, low in [-64, 63]. */
-static inline __attribute__((always_inline)) void v_split16(const float *x, float scale, int8_t *high, int8_t *low) {
+/* 16 floats, scaled and rounded to nearest even, split into (high << bits) + low, low in [-2^(bits-1), 2^(bits-1)).
+ * Returns the sum of the 16 integers. */
+static inline __attribute__((always_inline)) int32_t v_split16(const float *x, float scale, int bits, int8_t *high,
+                                                               int8_t *low) {
     const vi q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x), _mm512_set1_ps(scale)));
-    const vi top = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(64)), 7);
+    const vi top = _mm512_srai_epi32(_mm512_add_epi32(q, _mm512_set1_epi32(1 << (bits - 1))), (unsigned)bits);
     _mm_storeu_si128((__m128i *)high, _mm512_cvtepi32_epi8(top));
-    _mm_storeu_si128((__m128i *)low, _mm512_cvtepi32_epi8(_mm512_sub_epi32(q, _mm512_slli_epi32(top, 7))));
+    _mm_storeu_si128((__m128i *)low,
+                     _mm512_cvtepi32_epi8(_mm512_sub_epi32(q, _mm512_slli_epi32(top, (unsigned)bits))));
+    return _mm512_reduce_add_epi32(q);
 }
 
 #endif
