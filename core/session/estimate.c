@@ -13,8 +13,8 @@
 #define GREATEST_SLOTS   512
 
 #define LEAST_ACTIVATION_BYTES (1ull << 20)
-#define ACTIVATION_SHARE       40 /* a batch's activations are at most this part of the file */
-#define LEAST_ROWS             16
+#define ACTIVATION_SHARE       20 /* a batch's activations are at most this part of the file */
+#define LEAST_ROWS             128 /* with fewer, reading the weights again costs more than the products */
 
 /* For each entry of the vocabulary: its text, ranks and tables. About. */
 #define TOKENIZER_BYTES_PER_ENTRY 120
@@ -58,11 +58,11 @@ nlm_status nlm_choose_cache(const nlm_model *model, const nlm_model_options *opt
     return choose_kv_type(options->kv_type, &out->kv_dtype, err);
 }
 
-/* Activations that live at once for one token, f32: about. */
+/* Activations that live at once for one token, about: f32, and what products make of their inputs. */
 static uint64_t bytes_per_row(const nlm_hparams *h) {
     const uint64_t attention = (uint64_t)(h->n_head + 2 * h->n_head_kv) * (uint64_t)h->head_dim;
-    const uint64_t wide = 2 * (uint64_t)h->n_ff + 5 * (uint64_t)h->d_inner;
-    return 4 * (4 * (uint64_t)h->n_embd + attention + wide);
+    const uint64_t wide = (uint64_t)h->n_ff + 5 * (uint64_t)h->d_inner;
+    return 4 * (3 * (uint64_t)h->n_embd + attention + wide);
 }
 
 static uint64_t file_bytes(const nlm_model *model) {
