@@ -325,8 +325,9 @@ bool nlm_gguf_identify(const nlm_gguf *gguf, nlm_gguf_identity *out) {
     if (bytes <= (size_t)N_SAMPLES * SAMPLE_BYTES) {
         nlm_checksum_update(&sum, data, bytes);
     } else {
-        const size_t step = (bytes - SAMPLE_BYTES) / (N_SAMPLES - 1);
-        for (size_t i = 0; i < N_SAMPLES; i++) nlm_checksum_update(&sum, data + i * step, SAMPLE_BYTES);
+        for (size_t i = 0; i < N_SAMPLES; i++) {
+            nlm_checksum_update(&sum, data + (bytes - SAMPLE_BYTES) * i / (N_SAMPLES - 1), SAMPLE_BYTES);
+        }
     }
     nlm_gguf_drop_pages(gguf, data, bytes);
     *out = (nlm_gguf_identity){.bytes = gguf->size,

@@ -84,6 +84,13 @@ class Results(unittest.TestCase):
         self.assertEqual(deep - short, 10 * position)
         self.assertEqual(pair - short, (6 + 3 // 2 + 1) * position)
 
+    def test_packed_weights_are_kept_in_a_folder(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for _ in range(2):
+                r = result_of("--model", LLAMA, *QUICK, "--pack-cache", folder)
+            packs = r["backend"] in ("cpu_avx2", "cpu_avx512")
+            self.assertEqual(len(list(Path(folder).iterdir())), 1 if packs else 0)
+
     def test_samples_and_several_thread_counts(self):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "samples.json"

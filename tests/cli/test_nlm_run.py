@@ -165,6 +165,45 @@ class Configuration(unittest.TestCase):
         config = self.write('[model]\npath = "model.gguf"\n[run]\nprompt_file = "p.txt"\nmax_tokens = 4\n')
         self.assertEqual(text_of(config, cwd="/"), text_of("-m", MAMBA, "-p", "rain", "-n", 4))
 
+    def test_packed_weights_are_kept_in_a_folder(self):
+        model, kept = self.folder / "model.gguf", self.folder / "new/packed"
+        model.write_bytes(LLAMA.read_bytes())
+        config = self.write('[model]\npath = "model.gguf"\npack_cache = "new/packed"\n[run]\nprompt = "the"\n'
+                            'max_tokens = 20\nignore_end = true\n')
+        first = run(config, "--verbose", cwd="/")
+        if not kept.exists():
+            self.skipTest("the backend here packs no weights")
+        self.assertIn(b"packed weights are written", first.stderr)
+        (file,) = kept.iterdir()
+        self.assertEqual(file.stat().st_mode & 0o777, 0o600)
+        plain = text_of("-m", model, "-p", "the", "-n", 20, "--ignore-end")
+        self.assertEqual(first.stdout, plain)
+
+        def again(*expected):
+            done = run(config, "--verbose")
+            for words in expected:
+                self.assertIn(words, done.stderr.decode())
+            self.assertEqual(done.stdout, plain)
+            self.assertEqual(done.stderr.count(b"warning"), sum("stale" in words for words in expected))
+            self.assertEqual(list(kept.iterdir()), [file])
+
+        again("packed weights are mapped")
+        os.utime(model, (1, 1))
+        again("stale", "packed weights are written")
+        again("packed weights are mapped")
+        data = bytearray(model.read_bytes())
+        data[-4:] = b"\0\0\0\0"  # of a weight; neither size nor time tell
+        model.write_bytes(data)
+        os.utime(model, (1, 1))
+        plain = text_of("-m", model, "-p", "the", "-n", 20, "--ignore-end")
+        again("stale", "packed weights are written")
+        self.assertEqual(text_of("-m", model, "-p", "the", "-n", 20, "--ignore-end", "--pack-cache", kept), plain)
+        for name in ("cpu_avx2", "cpu_scalar"):
+            run("-m", model, "-p", "the", "-n", 1, "--pack-cache", kept, "--backend", name)
+        self.assertIn(file, list(kept.iterdir()))
+        again_mapped = run(config, "--verbose")
+        self.assertIn(b"packed weights are mapped", again_mapped.stderr)
+
     def test_backend_and_options(self):
         config = self.write(f'[model]\npath = "{MAMBA}"\n[backend]\nname = "cpu_scalar"\ndevice_id = 0\nthreads = 1\n'
                             '[backend.options]\nanything = "goes to the backend"\n[run]\nprompt = "the"\n')

@@ -48,6 +48,7 @@ typedef struct fake_device {
     atomic_uint calls[NLM_OP_END];
     atomic_uint pack_calls;
     bool pack_fails;
+    uint32_t layout_version; /* of REVERSED_LAYOUT */
     /* stream devices */
     uintptr_t bias; /* of its addresses: FAR_AWAY, or 0 in host memory */
     fake_work *work;
@@ -185,12 +186,12 @@ static inline nlm_status fake_query(void *self, nlm_op op, const void *args, uin
 
 static inline nlm_status fake_pack_size(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles,
                                         nlm_pack_info_v1 *out, nlm_error *err) {
-    (void)self;
     (void)layout;
     (void)roles;
     (void)err;
     out->bytes = nlm_tensor_bytes(w);
     out->row_multiple = 2;
+    out->layout_version = ((fake_device *)self)->layout_version;
     return NLM_OK;
 }
 

@@ -5,6 +5,7 @@
 #include "format/npy.h"
 #include "unit/temporary.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/resource.h>
@@ -16,6 +17,13 @@ static void check_content(const char *path, const void *expected, size_t size) {
     CU_ASSERT_EQUAL(map.size, size);
     if (map.size == size && size) CU_ASSERT_EQUAL(memcmp(map.data, expected, size), 0);
     nlm_file_map_close(&map);
+}
+
+static void write_text(const char *path, const char *text) {
+    FILE *file = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    CU_ASSERT_TRUE(fputs(text, file) >= 0);
+    CU_ASSERT_EQUAL(fclose(file), 0);
 }
 
 static void file_appears_whole_at_commit(void) {
@@ -81,6 +89,56 @@ static void file_that_does_not_fit_says_so_and_leaves_nothing(void) {
     CU_ASSERT_EQUAL(status, NLM_IO);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "File too large"));
     CU_ASSERT_EQUAL(temporary_count(&t), 0);
+    temporary_remove(&t);
+}
+
+static void folders_are_made_with_those_above_them(void) {
+    temporary t;
+    nlm_error err = NLM_ERROR_INIT;
+    char path[600], upper[600];
+    struct stat info;
+    CU_ASSERT_TRUE_FATAL(temporary_make(&t));
+    snprintf(upper, sizeof upper, "%s/a", t.folder);
+    snprintf(path, sizeof path, "%s/a//b/", t.folder);
+    const mode_t mask = umask(0);
+    CU_ASSERT_EQUAL(nlm_file_make_folder(path, &err), NLM_OK);
+    umask(mask);
+    CU_ASSERT_EQUAL(nlm_file_make_folder(path, &err), NLM_OK);
+    CU_ASSERT_EQUAL(nlm_file_make_folder("/", &err), NLM_OK);
+    CU_ASSERT_TRUE(stat(path, &info) == 0 && (info.st_mode & 0777) == 0700);
+    CU_ASSERT_TRUE(stat(upper, &info) == 0 && (info.st_mode & 0777) == 0700);
+    CU_ASSERT_EQUAL(rmdir(path), 0);
+    CU_ASSERT_EQUAL(rmdir(upper), 0);
+    write_text(upper, "a file");
+    CU_ASSERT_EQUAL(nlm_file_make_folder(upper, &err), NLM_NOT_FOUND);
+    CU_ASSERT_EQUAL(nlm_file_make_folder(path, &err), NLM_NOT_FOUND);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "Not a directory"));
+    CU_ASSERT_NOT_EQUAL(nlm_file_make_folder("", &err), NLM_OK);
+    temporary_remove(&t);
+}
+
+static void a_map_says_when_the_file_was_changed_and_who_may_write_to_it(void) {
+    temporary t;
+    nlm_file_map map;
+    CU_ASSERT_TRUE_FATAL(temporary_make(&t));
+    const char *path = temporary_path(&t, "f");
+    write_text(path, "text");
+    const struct timespec times[2] = {{5, 6}, {7, 8}};
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, times, 0), 0);
+    static const struct {
+        mode_t mode;
+        bool is_ours;
+    } rows[] = {{0600, true}, {0644, true}, {0620, false}, {0602, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        CU_ASSERT_EQUAL(chmod(path, rows[i].mode), 0);
+        CU_ASSERT_EQUAL_FATAL(nlm_file_map_open(path, &map, NULL), NLM_OK);
+        CU_ASSERT_TRUE(map.is_file && map.modified_s == 7 && map.modified_ns == 8);
+        CU_ASSERT_EQUAL(map.is_ours, rows[i].is_ours);
+        nlm_file_map_close(&map);
+    }
+    CU_ASSERT_EQUAL_FATAL(nlm_file_map_zeros(4096, &map, NULL), NLM_OK);
+    CU_ASSERT_FALSE(map.is_file);
+    nlm_file_map_close(&map);
     temporary_remove(&t);
 }
 
@@ -215,6 +273,8 @@ static const check_case cases[] = {
     CHECK_CASE(file_appears_whole_at_commit),
     CHECK_CASE(file_abandoned_leaves_the_old_one),
     CHECK_CASE(file_that_does_not_fit_says_so_and_leaves_nothing),
+    CHECK_CASE(folders_are_made_with_those_above_them),
+    CHECK_CASE(a_map_says_when_the_file_was_changed_and_who_may_write_to_it),
     CHECK_CASE(file_writer_refuses_what_is_no_file),
     CHECK_CASE(file_writer_follows_a_symbolic_link),
     CHECK_CASE(file_map_says_what_it_cannot_map),

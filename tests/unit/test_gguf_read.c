@@ -1,9 +1,13 @@
 #include "unit/check.h"
 
 #include "format/gguf.h"
+#include "tensor/dtype.h"
 #include "unit/gguf_bytes.h"
+#include "unit/temporary.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static nlm_status parse(const bytes *b, nlm_gguf **out, nlm_error *err) {
@@ -205,6 +209,60 @@ static void gguf_finds_every_tensor_of_a_large_file(void) {
     free(data);
 }
 
+/* A file of one tensor of `count` bytes' worth of numbers; its name and times are as given. */
+static nlm_gguf_identity identify(const char *path, const char *name, const unsigned char *data, int64_t count) {
+    nlm_gguf_writer *w = NULL;
+    nlm_gguf *g = NULL;
+    nlm_tensor tensor;
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_gguf_identity identity = {0};
+    CU_ASSERT_EQUAL_FATAL(nlm_gguf_writer_create(&w, &err), NLM_OK);
+    nlm_tensor_init(&tensor, NLM_F32, 1, (const int64_t[]){count / 4}, (void *)(uintptr_t)data, NULL);
+    nlm_gguf_writer_tensor(w, name, &tensor);
+    CU_ASSERT_EQUAL_FATAL(nlm_gguf_writer_finish(w, path, &err), NLM_OK);
+    nlm_gguf_writer_destroy(w);
+    const struct timespec times[2] = {{1000, 0}, {1000, 17}};
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, times, 0), 0);
+    CU_ASSERT_EQUAL_FATAL(nlm_gguf_open(path, &g, &err), NLM_OK);
+    CU_ASSERT_TRUE(nlm_gguf_identify(g, &identity));
+    CU_ASSERT_EQUAL(memcmp(nlm_gguf_tensor_at(g, 0)->tensor.data, data, (size_t)count), 0); /* still there */
+    CU_ASSERT_TRUE(identity.bytes == nlm_gguf_file_bytes(g) && identity.modified_s == 1000 &&
+                   identity.modified_ns == 17);
+    nlm_gguf_close(g);
+    return identity;
+}
+
+static void gguf_identity_tells_header_and_samples(void) {
+    temporary t;
+    CU_ASSERT_TRUE_FATAL(temporary_make(&t));
+    const char *path = temporary_path(&t, "f.gguf");
+    static const int64_t counts[] = {4, 4096, 64 * 4096, 64 * 4096 + 4, 1000000};
+    unsigned char *data = calloc(1, 1000000);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(data);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        const int64_t count = counts[i];
+        const uint64_t sum = identify(path, "w", data, count).checksum;
+        CU_ASSERT_EQUAL(identify(path, "w", data, count).checksum, sum);
+        CU_ASSERT_NOT_EQUAL(identify(path, "v", data, count).checksum, sum);
+        const int64_t places[] = {0, count - 1, (count - 4096) * 40 / 63};
+        for (int k = 0; k < 3; k++) {
+            if (places[k] < 0) continue;
+            data[places[k]] ^= 1;
+            CU_ASSERT_NOT_EQUAL(identify(path, "w", data, count).checksum, sum);
+            data[places[k]] ^= 1;
+        }
+    }
+    free(data);
+    temporary_remove(&t);
+    bytes b = {.size = 0};
+    put_complete_file(&b, 3);
+    nlm_gguf *g = NULL;
+    nlm_gguf_identity identity;
+    CU_ASSERT_EQUAL_FATAL(parse(&b, &g, NULL), NLM_OK);
+    CU_ASSERT_FALSE(nlm_gguf_identify(g, &identity));
+    nlm_gguf_close(g);
+}
+
 static const check_case cases[] = {
     CHECK_CASE(gguf_reads_both_versions),
     CHECK_CASE(gguf_describes_tensors_outermost_first),
@@ -213,6 +271,7 @@ static const check_case cases[] = {
     CHECK_CASE(gguf_numbers_of_every_type_keep_their_value),
     CHECK_CASE(gguf_get_u64_holds_the_largest),
     CHECK_CASE(gguf_honours_the_files_alignment),
+    CHECK_CASE(gguf_identity_tells_header_and_samples),
     CHECK_CASE(gguf_finds_every_tensor_of_a_large_file),
 };
 
