@@ -1,28 +1,28 @@
 #include "cpu/vector/vector.h"
 
 #define MAX_WIDTH 8
+#define CHUNK     64 /* tokens that all channels meet before the next come: rows are then read in order */
 
-/* V_LANES channels from `channel`, `n` of them real, of one sequence. */
+/* V_LANES channels from `channel`, `n` of them real, and some tokens of one sequence. */
 typedef struct conv_lanes {
     const nlm_conv1d_causal_args *args;
-    int64_t channel, first_row, n_tokens;
+    int64_t channel, from, to;
     int32_t slot;
     int n;
-    const float *w; /* [width][V_LANES] */
-    vf bias;
 } conv_lanes;
 
 /* The last `width` inputs of a channel stay in registers: at first those that the state holds, and behind
  * the last token those that it is to hold. */
-V_INLINE void convolve(const conv_lanes *l, int width) {
+V_INLINE void convolve(const conv_lanes *l, const float *w_lanes, int width) {
     const nlm_conv1d_causal_args *args = l->args;
+    const vf bias = args->bias ? vf_load_n((const float *)args->bias->data + l->channel, l->n) : vf_zero();
     vf w[MAX_WIDTH], in[MAX_WIDTH];
-    for (int j = 0; j < width; j++) w[j] = vf_load(l->w + j * V_LANES);
+    for (int j = 0; j < width; j++) w[j] = vf_load(w_lanes + j * V_LANES);
     for (int j = 0; j < width - 1; j++)
         in[j] = vf_load_n((const float *)nlm_cpu_at2(args->state, l->slot, j) + l->channel, l->n);
-    for (int64_t t = l->first_row; t < l->first_row + l->n_tokens; t++) {
+    for (int64_t t = l->from; t < l->to; t++) {
         in[width - 1] = vf_load_n((const float *)nlm_cpu_at(args->x, t) + l->channel, l->n);
-        vf sum = l->bias;
+        vf sum = bias;
         for (int j = 0; j < width; j++) sum = vf_fma(w[j], in[j], sum);
         if (args->flags & NLM_CONV_SILU) sum = vf_silu(sum);
         vf_store_n((float *)nlm_cpu_at(args->y, t) + l->channel, sum, l->n);
@@ -32,27 +32,29 @@ V_INLINE void convolve(const conv_lanes *l, int width) {
         vf_store_n((float *)nlm_cpu_at2(args->state, l->slot, j) + l->channel, in[j], l->n);
 }
 
-static void convolve_sequence(const conv_lanes *l) {
+static void convolve_lanes(const conv_lanes *l) {
+    float memory[MAX_WIDTH * V_LANES];
     const int width = (int)l->args->w->shape[1];
+    const float *w = nlm_vector_lanes(l->args->w, l->channel, l->n, memory);
     if (width == 4)
-        convolve(l, 4);
+        convolve(l, w, 4);
     else
-        convolve(l, width);
+        convolve(l, w, width);
 }
 
 void nlm_vector_conv_channels(const nlm_conv1d_causal_args *args, const nlm_cpu_batch *batch,
                               nlm_cpu_range channels) {
-    float memory[MAX_WIDTH * V_LANES];
-    for (int64_t channel = channels.from; channel < channels.to; channel += V_LANES) {
-        const int64_t left = channels.to - channel;
-        conv_lanes l = {.args = args, .channel = channel, .n = (int)(left < V_LANES ? left : V_LANES)};
-        l.w = nlm_vector_lanes(args->w, channel, l.n, memory);
-        l.bias = args->bias ? vf_load_n((const float *)args->bias->data + channel, l.n) : vf_zero();
-        for (int64_t s = 0; s < batch->n_seqs; s++) {
-            l.first_row = batch->seq_start[s];
-            l.n_tokens = batch->seq_start[s + 1] - l.first_row;
-            l.slot = batch->slot[s];
-            if (l.n_tokens > 0) convolve_sequence(&l);
+    conv_lanes l = {.args = args};
+    for (int64_t s = 0; s < batch->n_seqs; s++) {
+        const int64_t end = batch->seq_start[s + 1];
+        l.slot = batch->slot[s];
+        for (l.from = batch->seq_start[s]; l.from < end; l.from = l.to) {
+            l.to = end - l.from < CHUNK ? end : l.from + CHUNK;
+            for (l.channel = channels.from; l.channel < channels.to; l.channel += V_LANES) {
+                const int64_t left = channels.to - l.channel;
+                l.n = (int)(left < V_LANES ? left : V_LANES);
+                convolve_lanes(&l);
+            }
         }
     }
 }
