@@ -34,15 +34,16 @@ static inline nlm_tensor nlm_cpu_matrix(const nlm_tensor *rows, void *data, int6
     return view;
 }
 
-/* The part [from, to) of `total` items that is worker ith's: contiguous, in multiples of `step`. */
+/* The part [from, to) of `total` items that is worker ith's: contiguous, in multiples of `step`. What is left
+ * over goes to the first workers: the very first begins earliest. */
 typedef struct nlm_cpu_range {
     int64_t from, to;
 } nlm_cpu_range;
 
 static inline nlm_cpu_range nlm_cpu_slice(const nlm_exec_v1 *x, int64_t total, int64_t step) {
     const int64_t steps = (total + step - 1) / step;
-    const int64_t from = steps * x->ith / x->nth * step;
-    const int64_t to = steps * ((int64_t)x->ith + 1) / x->nth * step;
+    const int64_t from = (steps * x->ith + x->nth - 1) / x->nth * step;
+    const int64_t to = (steps * ((int64_t)x->ith + 1) + x->nth - 1) / x->nth * step;
     return (nlm_cpu_range){from < total ? from : total, to < total ? to : total};
 }
 

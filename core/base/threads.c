@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <hwloc/glibc-sched.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -42,7 +43,7 @@ typedef struct worker {
     pthread_t thread;
     uint32_t ith;
     uint32_t barriers;                /* passed since the barrier was last reset */
-    signal_word arrivals[ROUNDS_MAX]; /* of the thread 2^round before this one, counted by it */
+    signal_word arrivals[ROUNDS_MAX]; /* barriers that the thread 2^round before this one has reached */
 } worker;
 
 struct nlm_pool {
@@ -50,6 +51,7 @@ struct nlm_pool {
     worker *workers;  /* [threads] */
     uint32_t started; /* beside number 0 */
     bool spins;
+    bool has_membarrier;
 
     bool bind_caller;
     bool has_bound_caller;
@@ -59,10 +61,8 @@ struct nlm_pool {
     void *user;
     bool is_stopping;
 
-    signal_word region;                            /* counts regions begun */
-    signal_word running;                           /* workers that have not finished the region */
-    signal_word generation;                        /* counts barriers passed */
-    _Alignas(CACHE_LINE) _Atomic uint32_t arrived; /* threads at the barrier */
+    signal_word region;  /* counts regions begun */
+    signal_word running; /* workers that have not finished the region */
     _Alignas(CACHE_LINE) _Atomic uint32_t is_broken;
 };
 
@@ -110,11 +110,17 @@ static bool spin_until_changed(const nlm_pool *pool, signal_word *word, uint32_t
     return false;
 }
 
-static void wait_until_changed(const nlm_pool *pool, signal_word *word, uint32_t old) {
+static bool is_set(const _Atomic uint32_t *flag) {
+    return flag && atomic_load(flag) != 0;
+}
+
+/* Or until *stop (which may be NULL) is set and the value changed. */
+static void wait_until_changed(const nlm_pool *pool, signal_word *word, uint32_t old, const _Atomic uint32_t *stop) {
     if (spin_until_changed(pool, word, old)) return;
-    /* Sequentially consistent with wake_sleepers: either we see the new value, or it sees us. */
+    /* Either we see the new value, or who changes it sees us: see signal_value. */
     atomic_fetch_add(&word->sleepers, 1);
-    while (atomic_load(&word->value) == old) futex_wait(&word->value, old);
+    if (pool->has_membarrier) syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    while (atomic_load(&word->value) == old && !is_set(stop)) futex_wait(&word->value, old);
     atomic_fetch_sub(&word->sleepers, 1);
 }
 
@@ -123,13 +129,26 @@ static inline void wake_sleepers(signal_word *word) {
     if (atomic_load(&word->sleepers) != 0) futex_wake_all(&word->value);
 }
 
+/* Sets a value that one thread alone writes. The store must not be overtaken by the look at the sleepers; a
+ * fence for that would wait until the waiter's CPU has given up the cache line. Who goes to sleep, which is
+ * rare, makes all threads pass such a fence instead (membarrier(2)). */
+static inline void signal_value(const nlm_pool *pool, signal_word *word, uint32_t value) {
+    atomic_store_explicit(&word->value, value, memory_order_release);
+    if (pool->has_membarrier) {
+        atomic_signal_fence(memory_order_seq_cst);
+    } else {
+        atomic_thread_fence(memory_order_seq_cst);
+    }
+    if (atomic_load_explicit(&word->sleepers, memory_order_relaxed) != 0) futex_wake_all(&word->value);
+}
+
 /* ---- regions ------------------------------------------------------------------------------ */
 
 static void *worker_main(void *argument) {
     const worker *self = argument;
     nlm_pool *pool = self->pool;
     for (uint32_t region = 0;;) {
-        wait_until_changed(pool, &pool->region, region);
+        wait_until_changed(pool, &pool->region, region, NULL);
         region++; /* the caller starts no region before this worker has finished the last */
         if (pool->is_stopping) return NULL;
         pool->fn(pool->user, self->ith, pool->placement.threads);
@@ -141,8 +160,7 @@ static void *worker_main(void *argument) {
 static void bind_caller(nlm_pool *pool);
 
 static void begin_region(nlm_pool *pool) {
-    atomic_fetch_add(&pool->region.value, 1);
-    wake_sleepers(&pool->region);
+    signal_value(pool, &pool->region, atomic_load_explicit(&pool->region.value, memory_order_relaxed) + 1);
 }
 
 static void reset_barrier(nlm_pool *pool) {
@@ -169,19 +187,20 @@ void nlm_pool_run(nlm_pool *pool, nlm_region_fn fn, void *user) {
     for (;;) {
         const uint32_t left = atomic_load_explicit(&pool->running.value, memory_order_acquire);
         if (left == 0) return;
-        wait_until_changed(pool, &pool->running, left);
+        wait_until_changed(pool, &pool->running, left, NULL);
     }
 }
 
 /* False if the barrier was broken first. The count is read before is_broken: nlm_pool_break sets that
  * and then moves every count, so a thread that has seen the moved count sees the break too, and one
- * that has not is woken by the move. */
+ * that has not is woken by the move. A count that is moved and then set by its owner stands for a true
+ * arrival; the next wait for it ends when it would sleep, at the latest. */
 static bool wait_for_arrivals(nlm_pool *pool, signal_word *arrivals, uint32_t at_least) {
     for (;;) {
         const uint32_t seen = atomic_load_explicit(&arrivals->value, memory_order_acquire);
         if (atomic_load_explicit(&pool->is_broken, memory_order_acquire)) return false;
         if ((int32_t)(seen - at_least) >= 0) return true;
-        wait_until_changed(pool, arrivals, seen);
+        wait_until_changed(pool, arrivals, seen, &pool->is_broken);
     }
 }
 
@@ -193,9 +212,7 @@ nlm_status nlm_pool_barrier(nlm_pool *pool, uint32_t ith) {
     worker *self = &pool->workers[ith];
     self->barriers++;
     for (uint32_t r = 0, distance = 1; distance < threads; r++, distance *= 2) {
-        signal_word *next = &pool->workers[(ith + distance) % threads].arrivals[r];
-        atomic_fetch_add(&next->value, 1);
-        wake_sleepers(next);
+        signal_value(pool, &pool->workers[(ith + distance) % threads].arrivals[r], self->barriers);
         if (!wait_for_arrivals(pool, &self->arrivals[r], self->barriers)) return NLM_CANCELLED;
     }
     return atomic_load_explicit(&pool->is_broken, memory_order_acquire) ? NLM_CANCELLED : NLM_OK;
@@ -316,6 +333,9 @@ nlm_status nlm_pool_create(const nlm_pool_options *options, nlm_pool **out_pool,
         if (options->is_unbound) pool->placement.is_bound = false;
         pool->bind_caller = options->bind_caller;
         pool->spins = pool->placement.has_cpu_for_all;
+        /* Where threads sleep at every turn, a fence costs less. */
+        pool->has_membarrier =
+            pool->spins && syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
         status = start_workers_without_signals(pool, err);
     }
     if (status != NLM_OK) {
