@@ -5,8 +5,11 @@ const float *nlm_vector_lanes(const nlm_tensor *t, int64_t channel, int n, float
     if (t->layout != NLM_LAYOUT_ROW_MAJOR) return (const float *)t->data + channel * columns;
     const float *from = nlm_cpu_at(t, channel);
     int64_t c = 0;
-    for (; n == V_LANES && c + V_LANES <= columns; c += V_LANES)
-        v_transpose(from + c, stride, memory + c * V_LANES, V_LANES);
+    for (; n == V_LANES && c + V_LANES <= columns; c += V_LANES) {
+        vf rows[V_LANES];
+        for (int lane = 0; lane < V_LANES; lane++) rows[lane] = vf_load(from + lane * stride + c);
+        v_transpose(rows, memory + c * V_LANES, V_LANES);
+    }
     for (; c < columns; c++) {
         for (int lane = 0; lane < V_LANES; lane++)
             memory[c * V_LANES + lane] = lane < n ? from[lane * stride + c] : 0.0f;

@@ -33,24 +33,30 @@ static int64_t job_panels(const matmul_job *job) {
     return panels;
 }
 
+static void find_run(const matmul_job *job, int64_t at, int64_t end, int32_t most, panel_run *run) {
+    const int64_t left = end - at;
+    run->weight = 0;
+    run->count = (int32_t)(left < most ? left : most);
+    if (job->is_interleaved) {
+        const uint64_t bytes = panel_bytes(job->weights[0].format, job->columns);
+        run->panel = at / 2;
+        for (int32_t i = 0; i < run->count; i++)
+            run->data[i] = job->weights[(at + i) % 2].panels + (uint64_t)((at + i) / 2) * bytes;
+        return;
+    }
+    while (at >= panel_count(job->weights[run->weight].rows)) at -= panel_count(job->weights[run->weight++].rows);
+    const matmul_weight *w = &job->weights[run->weight];
+    const uint64_t bytes = panel_bytes(w->format, job->columns);
+    const int64_t here = panel_count(w->rows) - at;
+    if (run->count > here) run->count = (int32_t)here;
+    run->panel = at;
+    const uint8_t *data = w->panels + (uint64_t)at * bytes;
+    for (int32_t i = 0; i < run->count; i++, data += bytes) run->data[i] = data;
+}
+
 panel_run nlm_vector_matmul_next_run(const matmul_job *job, int64_t at, int64_t end, int32_t most) {
     panel_run run = {0};
-    const int64_t left = end - at;
-    run.count = (int32_t)(left < most ? left : most);
-    const uint64_t bytes = panel_bytes(job->weights[0].format, job->columns);
-    if (job->is_interleaved) {
-        run.panel = at / 2;
-        for (int32_t i = 0; i < run.count; i++)
-            run.data[i] = job->weights[(at + i) % 2].panels + (uint64_t)((at + i) / 2) * bytes;
-        return run;
-    }
-    while (at >= panel_count(job->weights[run.weight].rows)) at -= panel_count(job->weights[run.weight++].rows);
-    const matmul_weight *w = &job->weights[run.weight];
-    const int64_t here = panel_count(w->rows) - at;
-    if (run.count > here) run.count = (int32_t)here;
-    run.panel = at;
-    for (int32_t i = 0; i < run.count; i++)
-        run.data[i] = w->panels + (uint64_t)(at + i) * panel_bytes(w->format, job->columns);
+    find_run(job, at, end, most, &run);
     return run;
 }
 
@@ -96,8 +102,9 @@ static void run_gemv(const matmul_job *job) {
     int64_t at, end;
     nlm_vector_matmul_my_panels(job, GEMV_PANELS, &at, &end);
     float tile[GEMV_PANELS * GEMV_TOKENS * PANEL_ROWS];
+    panel_run run;
     while (at < end) {
-        const panel_run run = nlm_vector_matmul_next_run(job, at, end, GEMV_PANELS);
+        find_run(job, at, end, GEMV_PANELS, &run);
         const matmul_weight *w = &job->weights[run.weight];
         for (int32_t m = 0; m < job->tokens; m += GEMV_TOKENS) {
             const int32_t left = (int32_t)job->tokens - m, n = left < GEMV_TOKENS ? left : GEMV_TOKENS;
