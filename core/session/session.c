@@ -178,7 +178,8 @@ static nlm_status check_sessions(nlm_session *const *sessions, const int32_t *id
 
 /* One run: the pending token of each, of which there is exactly one. */
 static nlm_status run_batch(nlm_session *const *sessions, int32_t count, nlm_error *err) {
-    nlm_batch_item items[NLM_CONTEXT_MAX_ROWS] = {{0}};
+    nlm_batch_item items[NLM_CONTEXT_MAX_ROWS]; /* 16 KiB, of which one decode needs a few bytes */
+    memset(items, 0, (size_t)count * sizeof *items);
     for (int32_t i = 0; i < count; i++) {
         nlm_session *s = sessions[i];
         NLM_TRY(nlm_session_make_room(s, 1, err));
