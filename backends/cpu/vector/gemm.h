@@ -29,12 +29,25 @@ typedef struct gemm_quant {
                 const quant_tile *x, int is_first, float *out);
 } gemm_quant;
 
-/* x: [columns][GEMM_F32_TOKENS]; acc is continued from `out` unless is_first. */
 #if V_LANES == 16
 #define GEMM_F32_TOKENS 12
 #else
 #define GEMM_F32_TOKENS 6
 #endif
-void nlm_vector_gemm_f32(const float *const *panels, int64_t columns, const float *x, int is_first, float *out);
+
+/* Columns of a tile of tokens against two panels of f32, continuing the sums of `out` unless is_first. */
+typedef struct gemm_f32_call {
+    const float *panels[GEMM_PANELS]; /* [columns][PANEL_ROWS] */
+    const float *x;                   /* [columns][GEMM_F32_TOKENS] */
+    float *out;                       /* [GEMM_PANELS][GEMM_F32_TOKENS][PANEL_ROWS] */
+    int64_t columns;
+    int32_t is_first;
+    /* Two ranges of memory to bring nearer meanwhile: lines of 64 bytes of each, at most `columns`. */
+    int64_t ahead_lines;
+    const uint8_t *ahead[GEMM_PANELS];
+} gemm_f32_call;
+
+/* The tile has n_tokens tokens; sums of tokens past them are left as they are, or are nonsense. */
+void nlm_vector_gemm_f32(const gemm_f32_call *call, int32_t n_tokens);
 
 #endif

@@ -1,25 +1,49 @@
 #include "cpu/vector/gemm.h"
 
-/* GEMM_F32_TOKENS x (2 panels) accumulators in registers. */
-void nlm_vector_gemm_f32(const float *const *panels, int64_t columns, const float *x, int is_first, float *out) {
+#define AHEAD_BYTES 1024 /* what the prefetch of the panels is ahead of their loads */
+
+/* One column: n_tokens x GEMM_PANELS multiply-adds. */
+V_INLINE void add_column(vf (*acc)[GEMM_PANELS], int n_tokens, const float *const *panels, int64_t k,
+                         const float *x) {
+    vf w[GEMM_PANELS];
+    _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) {
+        w[p] = vf_load(panels[p] + k * PANEL_ROWS);
+        __builtin_prefetch((const char *)(panels[p] + k * PANEL_ROWS) + AHEAD_BYTES, 0, 3);
+    }
+    _Pragma("GCC unroll 16") for (int m = 0; m < n_tokens; m++) {
+        const vf value = vf_set1(x[k * GEMM_F32_TOKENS + m]);
+        _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) acc[m][p] = vf_fma(w[p], value, acc[m][p]);
+    }
+}
+
+/* n_tokens x GEMM_PANELS accumulators stay in registers. */
+V_INLINE void gemm_tile(const gemm_f32_call *call, int n_tokens) {
     vf acc[GEMM_F32_TOKENS][GEMM_PANELS];
-    for (int m = 0; m < GEMM_F32_TOKENS; m++) {
-        for (int p = 0; p < GEMM_PANELS; p++)
-            acc[m][p] = is_first ? vf_zero() : vf_load(out + (p * GEMM_F32_TOKENS + m) * PANEL_ROWS);
+    const float *const panels[GEMM_PANELS] = {call->panels[0], call->panels[1]};
+    const uint8_t *ahead[GEMM_PANELS] = {call->ahead[0], call->ahead[1]};
+    const float *x = call->x;
+    float *out = call->out;
+    _Pragma("GCC unroll 16") for (int m = 0; m < n_tokens; m++) {
+        _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) acc[m][p] =
+            call->is_first ? vf_zero() : vf_load(out + (p * GEMM_F32_TOKENS + m) * PANEL_ROWS);
     }
-    const float *w0 = panels[0], *w1 = panels[1];
-    for (int64_t k = 0; k < columns; k++) {
-        const vf a = vf_load(w0), b = vf_load(w1);
-        _Pragma("GCC unroll 16") for (int m = 0; m < GEMM_F32_TOKENS; m++) {
-            const vf value = vf_set1(x[m]);
-            acc[m][0] = vf_fma(a, value, acc[m][0]);
-            acc[m][1] = vf_fma(b, value, acc[m][1]);
-        }
-        w0 += PANEL_ROWS;
-        w1 += PANEL_ROWS;
-        x += GEMM_F32_TOKENS;
+    int64_t k = 0;
+    for (; k < call->ahead_lines; k++) {
+        _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) __builtin_prefetch(ahead[p] + k * 64, 0, 2);
+        add_column(acc, n_tokens, panels, k, x);
     }
-    for (int m = 0; m < GEMM_F32_TOKENS; m++) {
-        for (int p = 0; p < GEMM_PANELS; p++) vf_store(out + (p * GEMM_F32_TOKENS + m) * PANEL_ROWS, acc[m][p]);
+    for (; k < call->columns; k++) add_column(acc, n_tokens, panels, k, x);
+    _Pragma("GCC unroll 16") for (int m = 0; m < n_tokens; m++) {
+        _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++)
+            vf_store(out + (p * GEMM_F32_TOKENS + m) * PANEL_ROWS, acc[m][p]);
     }
+}
+
+void nlm_vector_gemm_f32(const gemm_f32_call *call, int32_t n_tokens) {
+    if (n_tokens > GEMM_F32_TOKENS / 3 * 2)
+        gemm_tile(call, GEMM_F32_TOKENS);
+    else if (n_tokens > GEMM_F32_TOKENS / 3)
+        gemm_tile(call, GEMM_F32_TOKENS / 3 * 2);
+    else
+        gemm_tile(call, GEMM_F32_TOKENS / 3);
 }

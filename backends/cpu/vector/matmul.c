@@ -20,7 +20,7 @@ uint64_t nlm_vector_matmul_scratch_bytes(const gemm_quant *gemm, int64_t tokens,
     uint64_t bytes = (MATMUL_GEMM_TOKENS - 1) * nlm_vector_quant_row_bytes(columns);
     if (tokens < MATMUL_GEMM_TOKENS) return bytes;
     const uint64_t quant = nlm_vector_quant_scratch_bytes(gemm, tokens, columns);
-    const uint64_t plain = nlm_vector_plain_scratch_bytes(tokens);
+    const uint64_t plain = nlm_vector_plain_scratch_bytes(tokens, columns);
     if (quant > bytes) bytes = quant;
     return plain > bytes ? plain : bytes;
 }

@@ -30,7 +30,7 @@ void nlm_vector_pack_quant(const matmul_job *job);
 void nlm_vector_run_gemm_quant(const matmul_job *job);
 
 uint64_t nlm_vector_plain_workspace_bytes(int64_t tokens, int64_t columns);
-uint64_t nlm_vector_plain_scratch_bytes(int64_t tokens);
+uint64_t nlm_vector_plain_scratch_bytes(int64_t tokens, int64_t columns);
 void nlm_vector_pack_plain(const matmul_job *job);
 void nlm_vector_run_gemm_plain(const matmul_job *job);
 
