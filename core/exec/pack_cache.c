@@ -1,13 +1,20 @@
 #include "exec/pack_cache.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
+
+#define ABANDONED_SECONDS 3600
 
 struct nlm_pack_cache {
     char *path, *key;
@@ -121,12 +128,36 @@ void nlm_pack_cache_add(nlm_pack_cache *cache, const nlm_device *device, const n
 
 /* ---- saving --------------------------------------------------------------------------------- */
 
+/* What a process that was killed while it wrote has left of the file: temporaries that nobody has written to for
+ * a while. They are as large as the model. */
+static void remove_abandoned(const char *folder, const char *name) {
+    const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!entries) {
+        if (fd >= 0) close(fd);
+        return;
+    }
+    const size_t length = strlen(name);
+    const time_t latest = time(NULL) - ABANDONED_SECONDS;
+    for (const struct dirent *entry; (entry = readdir(entries));) {
+        struct stat info;
+        if (strncmp(entry->d_name, name, length) != 0 || strncmp(entry->d_name + length, ".tmp-", 5) != 0) continue;
+        if (fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode)) continue;
+        if (info.st_mtim.tv_sec < latest) (void)unlinkat(fd, entry->d_name, 0);
+    }
+    closedir(entries);
+}
+
 static nlm_status write_file(const nlm_pack_cache *cache, nlm_error *err) {
     char *folder = strdup(cache->path);
     if (!folder) return nlm_fail(err, NLM_OUT_OF_MEMORY, cache->path, "out of memory");
     char *slash = strrchr(folder, '/');
-    if (slash) *slash = '\0';
-    const nlm_status status = slash && slash != folder ? nlm_file_make_folder(folder, err) : NLM_OK;
+    nlm_status status = NLM_OK;
+    if (slash && slash != folder) {
+        *slash = '\0';
+        status = nlm_file_make_folder(folder, err);
+        if (status == NLM_OK) remove_abandoned(folder, slash + 1);
+    }
     free(folder);
     NLM_TRY(status);
     return nlm_pack_file_write(cache->path, cache->key, cache->used, cache->n_used, err);

@@ -4,10 +4,12 @@
 #include "unit/graph_fixture.h"
 #include "unit/temporary.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 enum { ROWS = 300, COLUMNS = 64 };
 
@@ -244,6 +246,30 @@ static void a_full_disk_costs_one_warning_and_leaves_nothing(void) {
     temporary_remove(&c.t);
 }
 
+static void what_killed_processes_left_is_removed(void) {
+    static const struct {
+        const char *name;
+        time_t age_s;
+        bool stays;
+    } rows[] = {{"w.nlmpack.tmp-1-0", 7200, false},
+                {"w.nlmpack.tmp-2-0", 60, true}, /* it may be written to at this moment */
+                {"x.nlmpack.tmp-1-0", 7200, true},
+                {"w.nlmpack2", 7200, true}};
+    cached c;
+    cached_make(&c);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *path = temporary_path(&c.t, rows[i].name);
+        write_bytes(path, "part", 4);
+        const struct timespec then = {.tv_sec = time(NULL) - rows[i].age_s};
+        CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, (const struct timespec[]){then, then}, 0), 0);
+    }
+    CU_ASSERT_EQUAL(load_once(c.path), 2);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        CU_ASSERT_EQUAL(access(temporary_path(&c.t, rows[i].name), F_OK) == 0, rows[i].stays);
+    }
+    temporary_remove(&c.t);
+}
+
 static void change_key(load *l) {
     l->key = "another model";
 }
@@ -376,6 +402,7 @@ static const check_case cases[] = {
     CHECK_CASE(what_cannot_be_a_file_costs_one_warning),
     CHECK_CASE(a_folder_that_may_not_be_written_costs_one_warning),
     CHECK_CASE(a_full_disk_costs_one_warning_and_leaves_nothing),
+    CHECK_CASE(what_killed_processes_left_is_removed),
     CHECK_CASE(weights_that_would_be_packed_otherwise_are_packed_again),
     CHECK_CASE(a_file_that_lacks_a_weight_is_completed),
     CHECK_CASE(a_layout_without_a_version_is_not_kept),
