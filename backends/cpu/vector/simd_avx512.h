@@ -133,8 +133,14 @@ VI_FN vi_add(vi a, vi b) {
 #define vi_shl32(a, n) _mm512_slli_epi32(a, (unsigned)(n))
 #define vi_shr32(a, n) _mm512_srli_epi32(a, n)
 #define vi_sra32(a, n) _mm512_srai_epi32(a, n)
-#define vi_shr16(a, n) _mm512_srli_epi16(a, n)
-#define vi_shl16(a, n) _mm512_slli_epi16(a, n)
+/* The count is an int to GCC, unsigned to Clang. */
+#if defined(__clang__)
+#define V_COUNT16(n) ((unsigned)(n))
+#else
+#define V_COUNT16(n) (n)
+#endif
+#define vi_shr16(a, n) _mm512_srli_epi16(a, V_COUNT16(n))
+#define vi_shl16(a, n) _mm512_slli_epi16(a, V_COUNT16(n))
 VF_FN vf_from_i32(vi a) {
     return _mm512_cvtepi32_ps(a);
 }
