@@ -33,30 +33,25 @@ static int64_t job_panels(const matmul_job *job) {
     return panels;
 }
 
-static void find_run(const matmul_job *job, int64_t at, int64_t end, int32_t most, panel_run *run) {
-    const int64_t left = end - at;
-    run->weight = 0;
-    run->count = (int32_t)(left < most ? left : most);
-    if (job->is_interleaved) {
-        const uint64_t bytes = panel_bytes(job->weights[0].format, job->columns);
-        run->panel = at / 2;
-        for (int32_t i = 0; i < run->count; i++)
-            run->data[i] = job->weights[(at + i) % 2].panels + (uint64_t)((at + i) / 2) * bytes;
-        return;
-    }
-    while (at >= panel_count(job->weights[run->weight].rows)) at -= panel_count(job->weights[run->weight++].rows);
-    const matmul_weight *w = &job->weights[run->weight];
-    const uint64_t bytes = panel_bytes(w->format, job->columns);
-    const int64_t here = panel_count(w->rows) - at;
-    if (run->count > here) run->count = (int32_t)here;
-    run->panel = at;
-    const uint8_t *data = w->panels + (uint64_t)at * bytes;
-    for (int32_t i = 0; i < run->count; i++, data += bytes) run->data[i] = data;
-}
-
 panel_run nlm_vector_matmul_next_run(const matmul_job *job, int64_t at, int64_t end, int32_t most) {
     panel_run run = {0};
-    find_run(job, at, end, most, &run);
+    const int64_t left = end - at;
+    run.count = (int32_t)(left < most ? left : most);
+    if (job->is_interleaved) {
+        const uint64_t bytes = panel_bytes(job->weights[0].format, job->columns);
+        run.panel = at / 2;
+        for (int32_t i = 0; i < run.count; i++)
+            run.data[i] = job->weights[(at + i) % 2].panels + (uint64_t)((at + i) / 2) * bytes;
+        return run;
+    }
+    while (at >= panel_count(job->weights[run.weight].rows)) at -= panel_count(job->weights[run.weight++].rows);
+    const matmul_weight *w = &job->weights[run.weight];
+    const uint64_t bytes = panel_bytes(w->format, job->columns);
+    const int64_t here = panel_count(w->rows) - at;
+    if (run.count > here) run.count = (int32_t)here;
+    run.panel = at;
+    const uint8_t *data = w->panels + (uint64_t)at * bytes;
+    for (int32_t i = 0; i < run.count; i++, data += bytes) run.data[i] = data;
     return run;
 }
 
@@ -74,44 +69,77 @@ void nlm_vector_matmul_my_panels(const matmul_job *job, int32_t multiple, int64_
 
 /* ---- few tokens -------------------------------------------------------------------------------- */
 
-static void gemv_panels(const matmul_kernels *kernels, const panel_format *format, int64_t columns,
-                        const uint8_t *const *panels, int32_t n_panels, const quant_row *quant,
-                        const float *const *plain, int32_t tokens, float *tile) {
+/* The rows of x as the kernels take them. */
+typedef struct gemv_rows {
+    const float *plain[MATMUL_GEMM_TOKENS];
+    quant_row quant[MATMUL_GEMM_TOKENS];
+} gemv_rows;
+
+static void take_rows(const matmul_job *job, gemv_rows *rows) {
+    const matmul_kernels *kernels = job->weights[0].kernels;
+    uint8_t *memory = job->exec->scratch;
+    for (int64_t m = 0; m < job->tokens; m++) {
+        rows->plain[m] = job->x + m * job->x_stride;
+        if (!kernels->is_quant) continue;
+        rows->quant[m] = nlm_vector_quant_row_make(rows->plain[m], job->columns, kernels->plane_bits, memory);
+        memory += nlm_vector_quant_row_bytes(job->columns);
+    }
+}
+
+static void gemv_panels(const matmul_job *job, const matmul_weight *w, const uint8_t *const *panels, int32_t n_panels,
+                        const gemv_rows *rows, int32_t token, int32_t tokens, float *tile) {
+    const matmul_kernels *kernels = w->kernels;
     const int wide = n_panels > GEMV_PANELS / 2;
     const uint8_t *streams[GEMV_PANELS]; /* three panels are sooner done as four, the last of them twice */
     for (int32_t p = 0; p < GEMV_PANELS; p++) streams[p] = panels[p < n_panels ? p : n_panels - 1];
     for (int32_t p = 0; p < n_panels; p += wide ? GEMV_PANELS : 1) {
         float *out = tile + (int64_t)p * tokens * PANEL_ROWS;
         if (kernels->is_quant)
-            kernels->gemv_quant[wide][tokens - 1](streams + p, panel_records(format, columns), quant, out);
+            kernels->gemv_quant[wide][tokens - 1](streams + p, panel_records(w->format, job->columns),
+                                                  rows->quant + token, out);
         else
-            kernels->gemv_f32[wide][tokens - 1](streams + p, columns, plain, out);
+            kernels->gemv_f32[wide][tokens - 1](streams + p, job->columns, rows->plain + token, out);
+    }
+}
+
+/* Panels [from, to) of one weight, or pairs of panels of two, as GEMV_PANELS streams: each reads on where it was,
+ * so that what it prefetches is what it needs next. */
+static void gemv_streams(const matmul_job *job, int32_t weight, int64_t from, int64_t to, const gemv_rows *rows) {
+    const int32_t width = job->is_interleaved ? 2 : 1, streams = GEMV_PANELS / width;
+    const matmul_weight *w = &job->weights[weight];
+    const uint64_t bytes = panel_bytes(w->format, job->columns);
+    const int64_t length = (to - from + streams - 1) / streams;
+    float tile[GEMV_PANELS * GEMV_TOKENS * PANEL_ROWS];
+    for (int64_t at = from; at < from + length; at++) {
+        const uint8_t *panels[GEMV_PANELS];
+        int32_t n_panels = 0;
+        int64_t panel = at;
+        do {
+            for (int32_t i = 0; i < width; i++) panels[n_panels++] = w[i].panels + (uint64_t)panel * bytes;
+        } while ((panel += length) < to && n_panels < GEMV_PANELS);
+        for (int32_t m = 0; m < job->tokens; m += GEMV_TOKENS) {
+            const int32_t left = (int32_t)job->tokens - m, n = left < GEMV_TOKENS ? left : GEMV_TOKENS;
+            gemv_panels(job, w, panels, n_panels, rows, m, n, tile);
+            for (int32_t p = 0; p < n_panels; p += width)
+                job->sink(job, weight, at + p / width * length, width, m, n, n, tile + p * n * PANEL_ROWS);
+        }
     }
 }
 
 static void run_gemv(const matmul_job *job) {
-    quant_row quant[MATMUL_GEMM_TOKENS];
-    const float *plain[MATMUL_GEMM_TOKENS];
-    uint8_t *memory = job->exec->scratch;
-    for (int64_t m = 0; m < job->tokens; m++) {
-        plain[m] = job->x + m * job->x_stride;
-        if (!job->weights[0].kernels->is_quant) continue;
-        quant[m] = nlm_vector_quant_row_make(plain[m], job->columns, job->weights[0].kernels->plane_bits, memory);
-        memory += nlm_vector_quant_row_bytes(job->columns);
-    }
+    gemv_rows rows;
     int64_t at, end;
+    take_rows(job, &rows);
     nlm_vector_matmul_my_panels(job, GEMV_PANELS, &at, &end);
-    float tile[GEMV_PANELS * GEMV_TOKENS * PANEL_ROWS];
-    panel_run run;
-    while (at < end) {
-        find_run(job, at, end, GEMV_PANELS, &run);
-        const matmul_weight *w = &job->weights[run.weight];
-        for (int32_t m = 0; m < job->tokens; m += GEMV_TOKENS) {
-            const int32_t left = (int32_t)job->tokens - m, n = left < GEMV_TOKENS ? left : GEMV_TOKENS;
-            gemv_panels(w->kernels, w->format, job->columns, run.data, run.count, quant + m, plain + m, n, tile);
-            job->sink(job, run.weight, run.panel, run.count, m, n, n, tile);
-        }
-        at += run.count;
+    if (job->is_interleaved) {
+        gemv_streams(job, 0, at / 2, end / 2, &rows);
+        return;
+    }
+    for (int32_t i = 0; i < job->n_weights && end > 0; i++) {
+        const int64_t here = panel_count(job->weights[i].rows);
+        if (at < here) gemv_streams(job, i, at, end < here ? end : here, &rows);
+        at = at < here ? 0 : at - here;
+        end -= here;
     }
 }
 
