@@ -174,7 +174,7 @@ V_INLINE vf weigh_vector(float *scores, vf greatest) {
     return p;
 }
 
-/* p = 2^(score - greatest) and their sum; zeros from `end` to `width`. */
+/* p = 2^(score - greatest) and their sum; zeros from `end` to `width`, in whole vectors. */
 V_INLINE float weigh(float *scores, float greatest, int64_t end, int64_t width) {
     const vf largest = vf_set1(greatest);
     vf total = vf_zero();
@@ -184,7 +184,7 @@ V_INLINE float weigh(float *scores, float greatest, int64_t end, int64_t width) 
     }
     int64_t j = 0;
     for (; j < end; j += V_LANES) total = vf_add(total, weigh_vector(scores + j, largest));
-    for (; j < width; j++) scores[j] = 0.0f;
+    for (; j < width; j += V_LANES) vf_store(scores + j, vf_zero());
     return vf_sum(total);
 }
 
