@@ -12,9 +12,11 @@
 #define GREATEST_CONTEXT (1 << 28)
 #define GREATEST_SLOTS   512
 
-#define LEAST_ACTIVATION_BYTES (1ull << 20)
-#define ACTIVATION_SHARE       20 /* a batch's activations are at most this part of the file */
-#define LEAST_ROWS             128 /* with fewer, reading the weights again costs more than the products */
+/* What a run may take beside its file and its cache, as a share of the file; the libraries, the tokenizer and the
+ * rest of the process take the first of it, activations what is left. */
+#define BESIDE_PERCENT 15
+#define PROCESS_BYTES  (12ull << 20)
+#define LEAST_ROWS     128 /* with fewer, reading the weights again costs more than the products */
 
 /* For each entry of the vocabulary: its text, ranks and tables. About. */
 #define TOKENIZER_BYTES_PER_ENTRY 120
@@ -71,8 +73,8 @@ static uint64_t file_bytes(const nlm_model *model) {
 
 int32_t nlm_choose_rows(const nlm_model *model, const nlm_engine *engine) {
     if (!nlm_device_is_sliced(nlm_engine_device(engine))) return NLM_CONTEXT_MAX_ROWS;
-    uint64_t budget = file_bytes(model) / ACTIVATION_SHARE;
-    if (budget < LEAST_ACTIVATION_BYTES) budget = LEAST_ACTIVATION_BYTES;
+    const uint64_t beside = file_bytes(model) / 100 * BESIDE_PERCENT;
+    const uint64_t budget = beside > PROCESS_BYTES ? beside - PROCESS_BYTES : 0;
     const uint64_t row = bytes_per_row(nlm_model_hparams(model));
     int32_t rows = NLM_CONTEXT_MAX_ROWS;
     while (rows > LEAST_ROWS && (uint64_t)rows * row > budget) rows /= 2;
