@@ -23,10 +23,11 @@ static void give_channels(matmul_job *job, const nlm_tensor *w, nlm_cpu_range ch
     job->panel_to = 2 * channels.to / PANEL_ROWS;
 }
 
-/* Without a barrier between product and convolution, unless a panel holds the last of x and the first of z. */
+/* A few tokens have no barrier between product and convolution, unless a panel holds the last of x and the
+ * first of z. Many cross one sooner than their product takes the panels of x and z in turn. */
 nlm_status nlm_vector_norm_xz_conv(const nlm_exec_v1 *x, const nlm_norm_xz_conv_args *args) {
     const int64_t n_channels = args->y->shape[1], stride = args->xz->stride_bytes[0] / (int64_t)sizeof(float);
-    const int is_apart = n_channels % PANEL_ROWS == 0;
+    const int is_apart = n_channels % PANEL_ROWS == 0 && nlm_live_rows(x, args->x) < MATMUL_GEMM_TOKENS;
     const nlm_cpu_range channels = nlm_cpu_slice(x, n_channels, PANEL_ROWS);
     const nlm_tensor conv_x = nlm_cpu_columns(args->xz, 0, n_channels);
     const nlm_conv1d_causal_args conv = {sizeof conv, args->flags,     &conv_x,    args->conv_w, args->conv_bias,
