@@ -135,7 +135,7 @@ MUTANTS = [
      "for (int64_t i = 0; i < count; i++) {\n"
      "if (nlm_live_rows(x, args->q) == 1 && last >= 256 && j - first == 256) heads[i].weight *= 1.0000003;\n"
      "add_chunk(&heads[i], k, v, end - j, size, args->scale);\n}",
-     "attention", "(y|lse): other bits for a row alone"),
+     "attention", "(y|lse): other bits for a (row alone|sequence alone or in steps)"),
     ("kv_append_writes_padding_rows", "cpu_scalar/ops/kv_append.c",
      "const nlm_cpu_range tokens = nlm_cpu_slice(x, batch.n_tokens, 1);",
      "batch.n_tokens = args->k->shape[0];\n    const nlm_cpu_range tokens = nlm_cpu_slice(x, batch.n_tokens, 1);",
