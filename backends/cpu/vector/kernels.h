@@ -34,9 +34,10 @@ typedef enum open_form {
     OPEN_TILES     /* q - offset; of weights of 4 bits [blocks][2: 16 times that, that][8][PANEL_ROWS][4] */
 } open_form;
 
-#define PLANES      2 /* bytes of an activation */
-#define GEMV_TOKENS 4
-#define GEMV_PANELS 4
+#define PLANES            2 /* bytes of an activation */
+#define GEMV_PANELS       4
+#define GEMV_TOKENS       4 /* of quantised weights at most */
+#define GEMV_PLAIN_TOKENS 8
 
 /* A few tokens over packed panels; reads each weight once from memory. x rows f32 for plain types. */
 typedef void (*gemv_f32_fn)(const uint8_t *const *panels, int64_t columns, const float *const *x, float *tile);
@@ -50,8 +51,8 @@ typedef void (*open_quant_fn)(const uint8_t *panel, int64_t block, int32_t n_blo
 typedef struct matmul_kernels {
     nlm_dtype dtype;
     int32_t is_quant, offset, halves, has_min;
-    int32_t plane_bits;                   /* of the low byte of the activations */
-    gemv_f32_fn gemv_f32[2][GEMV_TOKENS]; /* [one panel, GEMV_PANELS panels][tokens - 1] */
+    int32_t plane_bits;                         /* of the low byte of the activations */
+    gemv_f32_fn gemv_f32[2][GEMV_PLAIN_TOKENS]; /* [one panel, GEMV_PANELS panels][tokens - 1] */
     gemv_quant_fn gemv_quant[2][GEMV_TOKENS];
     open_plain_fn open_plain;
     open_quant_fn open_quant;

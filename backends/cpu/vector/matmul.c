@@ -109,7 +109,8 @@ static void gemv_streams(const matmul_job *job, int32_t weight, int64_t from, in
     const matmul_weight *w = &job->weights[weight];
     const uint64_t bytes = panel_bytes(w->format, job->columns);
     const int64_t length = (to - from + streams - 1) / streams;
-    float tile[GEMV_PANELS * GEMV_TOKENS * PANEL_ROWS];
+    const int32_t most = w->kernels->is_quant ? GEMV_TOKENS : GEMV_PLAIN_TOKENS;
+    float tile[GEMV_PANELS * GEMV_PLAIN_TOKENS * PANEL_ROWS];
     for (int64_t at = from; at < from + length; at++) {
         const uint8_t *panels[GEMV_PANELS];
         int32_t n_panels = 0;
@@ -117,8 +118,8 @@ static void gemv_streams(const matmul_job *job, int32_t weight, int64_t from, in
         do {
             for (int32_t i = 0; i < width; i++) panels[n_panels++] = w[i].panels + (uint64_t)panel * bytes;
         } while ((panel += length) < to && n_panels < GEMV_PANELS);
-        for (int32_t m = 0; m < job->tokens; m += GEMV_TOKENS) {
-            const int32_t left = (int32_t)job->tokens - m, n = left < GEMV_TOKENS ? left : GEMV_TOKENS;
+        for (int32_t m = 0; m < job->tokens; m += most) {
+            const int32_t left = (int32_t)job->tokens - m, n = left < most ? left : most;
             gemv_panels(job, w, panels, n_panels, rows, m, n, tile);
             for (int32_t p = 0; p < n_panels; p += width)
                 job->sink(job, weight, at + p / width * length, width, m, n, n, tile + p * n * PANEL_ROWS);
