@@ -5,17 +5,25 @@
 #include <unistd.h>
 
 #include "amx.h"
+#include "vnni.h"
 
-const nlm_vector_device nlm_avx512_device = {&nlm_vector_gemm_quant_dword};
-const nlm_vector_device nlm_avx512_tile_device = {&nlm_avx512_gemm_quant};
+const nlm_vector_device nlm_avx512_devices[NLM_AVX512_FORMS] = {
+    [NLM_AVX512_PLAIN] = {&nlm_vector_gemm_quant_dword},
+    [NLM_AVX512_VNNI] = {&nlm_vector_gemm_quant_vnni},
+    [NLM_AVX512_TILES] = {&nlm_avx512_gemm_quant},
+};
 
 #define ARCH_REQ_XCOMP_PERM 0x1023
 #define XFEATURE_TILE_DATA  18
 
+#define CPUID_7_ECX_VNNI  (1u << 11)
 #define CPUID_7_EDX_TILES (3u << 24) /* AMX-TILE, AMX-INT8 */
 
-int nlm_avx512_request_tiles(void) {
+nlm_avx512_form nlm_avx512_best_form(nlm_avx512_form most) {
     unsigned a, b, c, d;
-    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & CPUID_7_EDX_TILES) != CPUID_7_EDX_TILES) return 0;
-    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILE_DATA) == 0;
+    if (most == NLM_AVX512_PLAIN || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(c & CPUID_7_ECX_VNNI))
+        return NLM_AVX512_PLAIN;
+    if (most == NLM_AVX512_VNNI || (d & CPUID_7_EDX_TILES) != CPUID_7_EDX_TILES) return NLM_AVX512_VNNI;
+    const int is_granted = syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_TILE_DATA) == 0;
+    return is_granted ? NLM_AVX512_TILES : NLM_AVX512_VNNI;
 }

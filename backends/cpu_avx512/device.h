@@ -1,17 +1,19 @@
-/* The two devices of this backend: with vector instructions alone, and with int8 tiles. */
+/* The forms this backend opens its device in; they differ in their int8 kernels alone, and not in results. */
 #ifndef NLM_AVX512_DEVICE_H
 #define NLM_AVX512_DEVICE_H
 
 #include "cpu/vector/device.h"
 
-extern const nlm_vector_device nlm_avx512_device;
-extern const nlm_vector_device nlm_avx512_tile_device;
+typedef enum nlm_avx512_form {
+    NLM_AVX512_PLAIN, /* AVX-512 F, BW, VL, DQ */
+    NLM_AVX512_VNNI,
+    NLM_AVX512_TILES, /* AMX int8 tiles for many tokens, VNNI for few */
+    NLM_AVX512_FORMS
+} nlm_avx512_form;
 
-/* Whether the CPU has int8 tiles and the kernel lets this process use them: Linux wants them requested. */
-int nlm_avx512_request_tiles(void);
+extern const nlm_vector_device nlm_avx512_devices[NLM_AVX512_FORMS];
 
-static inline int nlm_avx512_has_tiles(const void *device) {
-    return device == &nlm_avx512_tile_device;
-}
+/* The best form, `most` at best, that CPU and kernel have: Linux wants tiles requested by a process. */
+nlm_avx512_form nlm_avx512_best_form(nlm_avx512_form most);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "amx.h"
 #include "cpu/vector/gemm.h"
+#include "vnni.h"
 
 #define TOKENS     16
 #define TOKEN_STEP (PLANES * BLOCK) /* bytes of a block of a token */
@@ -193,4 +194,4 @@ static void run(const matmul_kernels *kernels, const open_panel *panels, int32_t
         any_group(kernels, panels, n_panels, n_blocks, x, 0, out);
 }
 
-const gemm_quant nlm_avx512_gemm_quant = {TOKENS, 1, OPEN_TILES, begin, end, run};
+const gemm_quant nlm_avx512_gemm_quant = {TOKENS, 1, OPEN_TILES, begin, end, run, nlm_vector_quant_kernels_vnni};

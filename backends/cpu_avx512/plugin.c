@@ -1,5 +1,6 @@
-/* cpu_avx512: AVX-512 F, BW, VL, DQ and VNNI; int8 tiles (AMX) where CPU and kernel have them. This file is
- * compiled for the baseline: the host checks the instruction set before it loads the library. */
+/* cpu_avx512: AVX-512 F, BW, VL, DQ; VNNI and int8 tiles (AMX) where CPU and kernel have them. This file is
+ * compiled for the baseline: the host checks the instruction set before it loads the library.
+ * Options: amx = false, vnni = false (then no tiles either). */
 #include <stdio.h>
 #include <string.h>
 
@@ -14,8 +15,9 @@ static nlm_status describe(void *self, nlm_device_info_v1 *out, nlm_error *error
         .alignment_bytes = 64,
         .name = "CPU, AVX-512",
     };
-    snprintf(info.arch, sizeof info.arch, "%s",
-             nlm_avx512_has_tiles(self) ? "x86_64+avx512_vnni+amx_int8" : "x86_64+avx512_vnni");
+    static const char *const arch[NLM_AVX512_FORMS] = {"x86_64+avx512", "x86_64+avx512_vnni",
+                                                       "x86_64+avx512_vnni+amx_int8"};
+    snprintf(info.arch, sizeof info.arch, "%s", arch[(const nlm_vector_device *)self - nlm_avx512_devices]);
     info.struct_size = out->struct_size;
     memcpy(out, &info, out->struct_size < sizeof info ? out->struct_size : sizeof info);
     return NLM_OK;
@@ -29,27 +31,33 @@ static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *e
     return NLM_OK;
 }
 
+static int may_use(const nlm_host_v1 *host, const char *option) {
+    const char *value = host->option(host->self, option);
+    return !value || strcmp(value, "false") != 0;
+}
+
 static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const nlm_device_v1 **out_device,
                               nlm_error *error) {
     if (ordinal != 0) {
         return nlm_cpu_fail(error, NLM_INVALID_ARGUMENT, "cpu_avx512", "device %u, but there is only device 0",
                             ordinal);
     }
-    const char *tiles = host->option(host->self, "amx");
-    const int may_use_tiles = !tiles || strcmp(tiles, "false") != 0;
-    static const nlm_device_v1 devices[2] = {
-#define DEVICE(tile_device)                       \
-    {                                             \
-        .struct_size = sizeof(nlm_device_v1),     \
-        .self = (void *)(uintptr_t)(tile_device), \
-        .ops = &nlm_vector_ops,                   \
-        .describe = describe,                     \
-        .query = nlm_vector_query,                \
-        .pack_size = nlm_vector_pack_size,        \
-        .pack = nlm_vector_pack,                  \
+    static const nlm_device_v1 devices[NLM_AVX512_FORMS] = {
+#define DEVICE(form)                                          \
+    [form] = {                                                \
+        .struct_size = sizeof(nlm_device_v1),                 \
+        .self = (void *)(uintptr_t)&nlm_avx512_devices[form], \
+        .ops = &nlm_vector_ops,                               \
+        .describe = describe,                                 \
+        .query = nlm_vector_query,                            \
+        .pack_size = nlm_vector_pack_size,                    \
+        .pack = nlm_vector_pack,                              \
     }
-        DEVICE(&nlm_avx512_device), DEVICE(&nlm_avx512_tile_device)};
-    *out_device = &devices[may_use_tiles && nlm_avx512_request_tiles()];
+        DEVICE(NLM_AVX512_PLAIN), DEVICE(NLM_AVX512_VNNI), DEVICE(NLM_AVX512_TILES)};
+    const nlm_avx512_form most = !may_use(host, "vnni")  ? NLM_AVX512_PLAIN
+                                 : !may_use(host, "amx") ? NLM_AVX512_VNNI
+                                                         : NLM_AVX512_TILES;
+    *out_device = &devices[nlm_avx512_best_form(most)];
     return NLM_OK;
 }
 
@@ -70,7 +78,7 @@ static const nlm_plugin_v1 plugin = {
     .sanitizer = NLM_SANITIZER_BUILD,
     .name = "cpu_avx512",
     .version = "1",
-    .description = "x86-64 with AVX-512 VNNI, AMX where present",
+    .description = "x86-64 with AVX-512; VNNI and AMX where present",
     .probe = probe,
     .open = open_device,
     .close = close_device,

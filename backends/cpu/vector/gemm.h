@@ -27,6 +27,8 @@ typedef struct gemm_quant {
      * where is_first. */
     void (*run)(const matmul_kernels *kernels, const open_panel *panels, int32_t n_panels, int32_t n_blocks,
                 const quant_tile *x, int is_first, float *out);
+    /* The kernels for few tokens of the same CPUs; the same types as nlm_vector_quant_kernels. */
+    const matmul_kernels *few;
 } gemm_quant;
 
 #if V_LANES == 16

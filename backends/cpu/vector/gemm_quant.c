@@ -105,4 +105,5 @@ static void run_dword(const matmul_kernels *kernels, const open_panel *panels, i
     }
 }
 
-const gemm_quant nlm_vector_gemm_quant_dword = {TOKENS, 0, OPEN_UNSIGNED, NULL, NULL, run_dword};
+const gemm_quant nlm_vector_gemm_quant_dword = {TOKENS, 0,         OPEN_UNSIGNED,           NULL,
+                                                NULL,   run_dword, nlm_vector_quant_kernels};

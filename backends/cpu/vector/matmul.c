@@ -86,9 +86,14 @@ static void take_rows(const matmul_job *job, gemv_rows *rows) {
     }
 }
 
+/* Those of the device, which may know instructions that the backend's every CPU does not. */
+static const matmul_kernels *few_kernels(const matmul_job *job, const matmul_kernels *kernels) {
+    return kernels->is_quant ? &job->gemm->few[kernels - nlm_vector_quant_kernels] : kernels;
+}
+
 static void gemv_panels(const matmul_job *job, const matmul_weight *w, const uint8_t *const *panels, int32_t n_panels,
                         const gemv_rows *rows, int32_t token, int32_t tokens, float *tile) {
-    const matmul_kernels *kernels = w->kernels;
+    const matmul_kernels *kernels = few_kernels(job, w->kernels);
     const int wide = n_panels > GEMV_PANELS / 2;
     const uint8_t *streams[GEMV_PANELS]; /* three panels are sooner done as four, the last of them twice */
     for (int32_t p = 0; p < GEMV_PANELS; p++) streams[p] = panels[p < n_panels ? p : n_panels - 1];

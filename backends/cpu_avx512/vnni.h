@@ -1,0 +1,10 @@
+/* The int8 kernels of cpu/vector, compiled with VNNI: for each, the same sums. */
+#ifndef NLM_CPU_AVX512_VNNI_H
+#define NLM_CPU_AVX512_VNNI_H
+
+#include "cpu/vector/gemm.h"
+
+extern const matmul_kernels nlm_vector_quant_kernels_vnni[NLM_VECTOR_QUANT_TYPES];
+extern const gemm_quant nlm_vector_gemm_quant_vnni;
+
+#endif
