@@ -1,9 +1,10 @@
 /* Many tokens over plain weights. A pair of panels, or DEPTH columns of it, meets the tiles of a chunk of
- * tokens, whose activations stay in L2; meanwhile the next pair comes from memory. Rows longer than DEPTH
+ * tokens, whose activations stay in L2; meanwhile the next pair comes from memory. Rows longer than WHOLE
  * keep their sums in the scratch, a run of panels at a time. */
 #include "cpu/vector/matmul_impl.h"
 
-#define DEPTH       512          /* columns of a block at most */
+#define WHOLE       1024         /* columns of a row that is not cut */
+#define DEPTH       512          /* columns of a block of others at most */
 #define CHUNK_BYTES (768 * 1024) /* of a block of a chunk's activations */
 #define LINE        64
 #define RUN_PAIRS   (OPEN_MAX_PANELS / GEMM_PANELS)
@@ -19,7 +20,7 @@ typedef struct plain_shape {
 } plain_shape;
 
 static plain_shape shape_of(int64_t tokens, int64_t columns) {
-    plain_shape s = {.blocks = columns > DEPTH ? (columns + DEPTH - 1) / DEPTH : 1};
+    plain_shape s = {.blocks = columns > WHOLE ? (columns + DEPTH - 1) / DEPTH : 1};
     s.depth = (columns + s.blocks - 1) / s.blocks;
     s.tiles = tiles_of(tokens, GEMM_F32_TOKENS);
     s.most = CHUNK_BYTES / (GEMM_F32_TOKENS * (int64_t)sizeof(float) * (s.depth > 0 ? s.depth : 1));
@@ -39,7 +40,7 @@ static uint64_t sums_bytes(const plain_shape *s) {
 }
 
 /* A pair of opened panels, then sums. */
-#define OPENED_BYTES (GEMM_PANELS * DEPTH * PANEL_ROWS * sizeof(float))
+#define OPENED_BYTES (GEMM_PANELS * WHOLE * PANEL_ROWS * sizeof(float))
 
 uint64_t nlm_vector_plain_scratch_bytes(int64_t tokens, int64_t columns) {
     const plain_shape shape = shape_of(tokens, columns);
@@ -133,7 +134,7 @@ static void open_pair(const matmul_job *job, const plain_shape *shape, const pla
     for (int32_t p = 0; p < GEMM_PANELS; p++) {
         call->panels[p] = (const float *)(const void *)raw[p];
         if (kernels->dtype == NLM_F32) continue;
-        float *to = (float *)job->exec->scratch + p * DEPTH * PANEL_ROWS;
+        float *to = (float *)job->exec->scratch + p * WHOLE * PANEL_ROWS;
         kernels->open_plain(raw[p], call->columns, to);
         call->panels[p] = to;
     }
