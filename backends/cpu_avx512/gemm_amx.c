@@ -1,8 +1,8 @@
 /* int8 on AMX tiles: 16 tokens x 16 rows an instruction. The integer sums are exact and the f32 steps those of
  * every other kernel, so the results are the same bits.
  *
- * While tiles are in use the second port takes no 512-bit multiplication, conversion or shift (Sapphire Rapids):
- * what is done to the sums costs as much as the products, and both advance together. */
+ * While tiles are in use one port of two takes 512-bit multiplications and conversions (Sapphire Rapids): what is
+ * done to the sums costs as much as the products, and both advance together. */
 #include <immintrin.h>
 #include <stddef.h>
 
