@@ -69,12 +69,20 @@ V_INLINE void gemv(const plain_format *f, int n_panels, int n_tokens, const uint
     static void gemv_##name##_##P##x##M(const uint8_t *const *panels, int64_t columns, const float *const *x, \
                                         float *tile) {                                                        \
         gemv(&format_##name, P, M, panels, columns, x, tile);                                                 \
-    }
-#define GEMV_ALL(NAME, name, bytes)                                                                           \
-    GEMV(name, 1, 1)                                                                                          \
-    GEMV(name, 1, 2) GEMV(name, 1, 3) GEMV(name, 1, 4) GEMV(name, 1, 5) GEMV(name, 1, 6) GEMV(name, 1, 7)     \
-        GEMV(name, 1, 8) GEMV(name, 4, 1) GEMV(name, 4, 2) GEMV(name, 4, 3) GEMV(name, 4, 4) GEMV(name, 4, 5) \
-            GEMV(name, 4, 6) GEMV(name, 4, 7) GEMV(name, 4, 8)
+    }                                                                                                         \
+    _Static_assert((P) <= GEMV_PANELS && (M) <= GEMV_PLAIN_TOKENS, "sums of one call")
+#define GEMV_TOKENS_1_8(name, P) \
+    GEMV(name, P, 1);            \
+    GEMV(name, P, 2);            \
+    GEMV(name, P, 3);            \
+    GEMV(name, P, 4);            \
+    GEMV(name, P, 5);            \
+    GEMV(name, P, 6);            \
+    GEMV(name, P, 7);            \
+    GEMV(name, P, 8)
+#define GEMV_ALL(NAME, name, bytes) \
+    GEMV_TOKENS_1_8(name, 1);       \
+    GEMV_TOKENS_1_8(name, 4);
 PLAIN_LIST(GEMV_ALL)
 
 #define OPEN_PLAIN(NAME, name, bytes)                                                         \
