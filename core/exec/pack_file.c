@@ -156,9 +156,8 @@ static void put_entry(unsigned char *at, const nlm_packed *entry, uint64_t offse
 }
 
 /* Header, key and entries: `bytes` of them at `file`. */
-static void put_table(unsigned char *file, uint64_t bytes, const char *key, const nlm_packed *entries,
-                      uint32_t n_entries) {
-    const size_t key_bytes = strlen(key);
+static void put_table(unsigned char *file, uint64_t bytes, const char *key, size_t key_bytes,
+                      const nlm_packed *entries, uint32_t n_entries) {
     unsigned char *at = file + HEADER_BYTES + key_bytes;
     uint64_t end = bytes;
     memcpy(file + HEADER_BYTES, key, key_bytes);
@@ -190,12 +189,13 @@ static nlm_status write_all(nlm_file_writer *file, const unsigned char *table, u
 
 nlm_status nlm_pack_file_write(const char *path, const char *key, const nlm_packed *entries, uint32_t n_entries,
                                nlm_error *err) {
-    uint64_t bytes = HEADER_BYTES + strlen(key);
+    const size_t key_bytes = strlen(key);
+    uint64_t bytes = HEADER_BYTES + key_bytes;
     for (uint32_t i = 0; i < n_entries; i++) bytes += ENTRY_BYTES + entries[i].name_bytes;
     if (bytes > UINT32_MAX) return nlm_fail(err, NLM_LIMIT, path, "a table of %" PRIu64 " bytes", bytes);
     unsigned char *table = malloc((size_t)bytes);
     if (!table) return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "no memory for a table of %" PRIu64 " bytes", bytes);
-    put_table(table, bytes, key, entries, n_entries);
+    put_table(table, bytes, key, key_bytes, entries, n_entries);
     nlm_file_writer *file = NULL;
     nlm_status status = nlm_file_writer_create_private(path, &file, err);
     if (status == NLM_OK) status = write_all(file, table, bytes, entries, n_entries, err);
