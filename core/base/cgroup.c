@@ -1,13 +1,15 @@
+/* What cgroups leave this process: one walk over the mounted hierarchies, and what it reads in each folder. */
 #include "base/cgroup.h"
 
 #include "base/str.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* One mounted hierarchy that can carry a CPU quota. */
+/* One mounted hierarchy that can carry the limit looked for. */
 typedef struct hierarchy {
     bool is_v2;
     char cgroup[4096]; /* the cgroup shown at the mount point, usually "/" */
@@ -48,13 +50,13 @@ static void unescape(char *text) {
 }
 
 /* A line of /proc/PID/mountinfo: "36 35 98:0 /cgroup /mount/point options [tags] - type source superoptions". */
-static bool parse_mount(const char *line, hierarchy *out) {
+static bool parse_mount(const char *line, const char *controller, hierarchy *out) {
     char type[64], options[1024];
     if (sscanf(line, "%*s %*s %*s %4095s %4095s", out->cgroup, out->mount) != 2) return false;
     const char *separator = strstr(line, " - ");
     if (!separator || sscanf(separator, " - %63s %*s %1023s", type, options) != 2) return false;
     out->is_v2 = strcmp(type, "cgroup2") == 0;
-    if (!out->is_v2 && (strcmp(type, "cgroup") != 0 || !list_has(options, "cpu"))) return false;
+    if (!out->is_v2 && (strcmp(type, "cgroup") != 0 || !list_has(options, controller))) return false;
     unescape(out->cgroup);
     unescape(out->mount);
     return true;
@@ -62,7 +64,7 @@ static bool parse_mount(const char *line, hierarchy *out) {
 
 /* The process's path in a hierarchy, from the lines "number:controllers:path" of /proc/self/cgroup; v2
  * has no controllers. */
-static bool find_path(const char *root, bool is_v2, nlm_str *out) {
+static bool find_path(const char *root, bool is_v2, const char *controller, nlm_str *out) {
     FILE *file = open_under(root, "/proc/self/cgroup");
     if (!file) return false;
     char *line = NULL;
@@ -75,7 +77,7 @@ static bool find_path(const char *root, bool is_v2, nlm_str *out) {
         if (!path) continue;
         *path++ = '\0';
         controllers++;
-        found = is_v2 ? *controllers == '\0' : list_has(controllers, "cpu");
+        found = is_v2 ? *controllers == '\0' : list_has(controllers, controller);
         if (found) nlm_str_puts(out, path);
     }
     free(line);
@@ -102,32 +104,22 @@ static int read_numbers(const char *folder, const char *name, double *a, double 
     return count > 0 ? count : 0;
 }
 
-static double folder_quota(const char *folder, bool is_v2) {
-    double quota_us = 0, period_us = 0, unused;
-    if (is_v2) {
-        if (read_numbers(folder, "/cpu.max", &quota_us, &period_us) != 2) return 0;
-    } else if (read_numbers(folder, "/cpu.cfs_quota_us", &quota_us, &unused) < 1 ||
-               read_numbers(folder, "/cpu.cfs_period_us", &period_us, &unused) < 1) {
-        return 0;
-    }
-    return quota_us > 0 && period_us > 0 ? quota_us / period_us : 0;
-}
+/* A limit that one folder of a hierarchy sets; INFINITY if it sets none. */
+typedef struct limit {
+    const char *controller; /* of v1 */
+    double (*read)(const char *folder, bool is_v2);
+} limit;
 
-static double smaller_quota(double a, double b) {
-    if (a <= 0) return b;
-    return b > 0 && b < a ? b : a;
-}
-
-/* Walks from the process's cgroup up to the mount point. */
-static double hierarchy_quota(const char *root, const hierarchy *tree) {
+/* The smallest from the process's cgroup up to the mount point. */
+static double smallest_in(const char *root, const hierarchy *tree, const limit *wanted) {
     nlm_str path = {0}, folder = {0};
-    double quota = 0;
-    if (find_path(root, tree->is_v2, &path)) {
+    double smallest = INFINITY;
+    if (find_path(root, tree->is_v2, wanted->controller, &path)) {
         nlm_str_printf(&folder, "%s%s", root, tree->mount);
         const size_t top = folder.length;
         nlm_str_puts(&folder, below_mount(path.data, tree->cgroup));
         while (!folder.has_failed) {
-            quota = smaller_quota(quota, folder_quota(folder.data, tree->is_v2));
+            smallest = fmin(smallest, wanted->read(folder.data, tree->is_v2));
             char *slash = strrchr(folder.data, '/');
             if (!slash || (size_t)(slash - folder.data) < top) break;
             *slash = '\0';
@@ -135,20 +127,66 @@ static double hierarchy_quota(const char *root, const hierarchy *tree) {
     }
     nlm_str_release(&path);
     nlm_str_release(&folder);
-    return quota;
+    return smallest;
 }
 
-double nlm_cgroup_cpu_quota(const char *root) {
+/* The smallest in all hierarchies. */
+static double smallest_of(const char *root, const limit *wanted) {
     FILE *file = open_under(root, "/proc/self/mountinfo");
-    if (!file) return 0;
+    if (!file) return INFINITY;
     char *line = NULL;
     size_t capacity = 0;
-    double quota = 0;
+    double smallest = INFINITY;
     hierarchy tree;
     while (getline(&line, &capacity, file) > 0) {
-        if (parse_mount(line, &tree)) quota = smaller_quota(quota, hierarchy_quota(root, &tree));
+        if (!parse_mount(line, wanted->controller, &tree)) continue;
+        smallest = fmin(smallest, smallest_in(root, &tree, wanted));
     }
     free(line);
     fclose(file);
-    return quota;
+    return smallest;
+}
+
+static double read_quota(const char *folder, bool is_v2) {
+    double quota_us = 0, period_us = 0, unused;
+    if (is_v2) {
+        if (read_numbers(folder, "/cpu.max", &quota_us, &period_us) != 2) return INFINITY;
+    } else if (read_numbers(folder, "/cpu.cfs_quota_us", &quota_us, &unused) < 1 ||
+               read_numbers(folder, "/cpu.cfs_period_us", &period_us, &unused) < 1) {
+        return INFINITY;
+    }
+    return quota_us > 0 && period_us > 0 ? quota_us / period_us : INFINITY;
+}
+
+double nlm_cgroup_cpu_quota(const char *root) {
+    const double quota = smallest_of(root, &(limit){"cpu", read_quota});
+    return isinf(quota) ? 0 : quota;
+}
+
+/* Pages of files that the group has read: counted as used, and given up when memory is short. */
+static double read_file_pages(const char *folder) {
+    FILE *file = open_under(folder, "/memory.stat");
+    if (!file) return 0;
+    char line[256];
+    double sum = 0, bytes;
+    while (fgets(line, sizeof line, file)) {
+        if (sscanf(line, "inactive_file %lf", &bytes) == 1) sum += bytes;
+        if (sscanf(line, "active_file %lf", &bytes) == 1) sum += bytes;
+    }
+    fclose(file);
+    return sum;
+}
+
+static double read_memory_left(const char *folder, bool is_v2) {
+    double most, used, unused;
+    if (read_numbers(folder, is_v2 ? "/memory.max" : "/memory.limit_in_bytes", &most, &unused) < 1 ||
+        read_numbers(folder, is_v2 ? "/memory.current" : "/memory.usage_in_bytes", &used, &unused) < 1) {
+        return INFINITY;
+    }
+    return fmax(0, most - fmax(0, used - read_file_pages(folder)));
+}
+
+uint64_t nlm_cgroup_memory_left(const char *root) {
+    const double left = smallest_of(root, &(limit){"memory", read_memory_left});
+    return left < 0x1p64 ? (uint64_t)left : UINT64_MAX;
 }

@@ -3,8 +3,8 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/status.h"
-#include "session/memory.h"
 #include "session/options.h"
 #include "tensor/dtype.h"
 

@@ -3,12 +3,11 @@
 #include "base/cgroup.h"
 #include "base/placement.h"
 #include "base/status.h"
+#include "machine_files.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* ---- threads and cores -------------------------------------------------------------------- */
 
@@ -121,15 +120,10 @@ static void more_threads_than_possible_are_refused(void) {
 
 /* ---- cgroup quota ------------------------------------------------------------------------- */
 
-typedef struct fixture_file {
-    const char *path;
-    const char *text;
-} fixture_file;
-
 typedef struct quota_row {
     const char *what;
     double quota_cpus;
-    fixture_file files[8];
+    machine_file files[8];
 } quota_row;
 
 #define CGROUP  "/proc/self/cgroup"
@@ -200,35 +194,13 @@ static const quota_row quotas[] = {
       {FS "/cpuset/cpu.cfs_period_us", "50000\n"}}},
 };
 
-static void write_file(const char *root, const fixture_file *fixture) {
-    char path[512];
-    snprintf(path, sizeof path, "%s%s", root, fixture->path);
-    for (char *slash = strchr(path + strlen(root) + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        mkdir(path, 0700);
-        *slash = '/';
-    }
-    FILE *file = fopen(path, "w");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-    fputs(fixture->text, file);
-    fclose(file);
-}
-
-static void remove_tree(const char *root) {
-    char command[600];
-    snprintf(command, sizeof command, "rm -rf '%s'", root);
-    CU_ASSERT_EQUAL(system(command), 0);
-}
-
 static void quota_is_the_smallest_from_the_cgroup_to_its_root(void) {
     for (size_t i = 0; i < sizeof quotas / sizeof *quotas; i++) {
-        char root[] = "/tmp/nlm-cgroup-XXXXXX";
-        CU_ASSERT_PTR_NOT_NULL_FATAL(mkdtemp(root));
-        for (const fixture_file *file = quotas[i].files; file->path; file++) write_file(root, file);
-        const double quota = nlm_cgroup_cpu_quota(root);
+        const machine m = machine_make(quotas[i].files);
+        const double quota = nlm_cgroup_cpu_quota(m.root);
         CU_ASSERT_DOUBLE_EQUAL(quota, quotas[i].quota_cpus, 1e-12);
         if (fabs(quota - quotas[i].quota_cpus) > 1e-12) printf("\n    %s: got %g", quotas[i].what, quota);
-        remove_tree(root);
+        machine_remove(&m);
     }
 }
 

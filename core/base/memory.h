@@ -1,13 +1,13 @@
 /* How much memory there is for this process. */
-#ifndef NLM_SESSION_MEMORY_H
-#define NLM_SESSION_MEMORY_H
+#ifndef NLM_BASE_MEMORY_H
+#define NLM_BASE_MEMORY_H
 
 #include <stdint.h>
 
 /* Bytes that can still be had without swapping: MemAvailable of /proc/meminfo, or what the memory limits
- * of the process's control groups leave, whichever is less; 0 if it cannot be read. `root` goes before
+ * of the process's cgroups leave, whichever is less; 0 if neither can be read. `root` goes before
  * every path: "" for this machine, a folder in tests.
- * Source   proc_meminfo(5); Documentation/admin-guide/cgroup-v2.rst, cgroup-v1/memory.rst. */
+ * Source   proc_meminfo(5). */
 uint64_t nlm_memory_available(const char *root);
 
 #endif
