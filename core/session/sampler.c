@@ -4,9 +4,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "base/philox.h"
 #include "base/status.h"
 #include "session/options.h"
-#include "session/philox.h"
 
 #define DEFAULT_REPEAT_LAST_N 64
 

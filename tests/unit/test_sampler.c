@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/philox.h"
 #include "check.h"
-#include "session/philox.h"
 #include "session/sampler.h"
 
 #define N_VOCAB 211

@@ -1,8 +1,8 @@
 /* Philox4x32-10: random numbers as a pure function of a key and a counter, so that a draw depends on
  * the seed and on where it is made, not on what was drawn before.
  * Source   Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. */
-#ifndef NLM_SESSION_PHILOX_H
-#define NLM_SESSION_PHILOX_H
+#ifndef NLM_BASE_PHILOX_H
+#define NLM_BASE_PHILOX_H
 
 #include <stdint.h>
 
