@@ -315,8 +315,7 @@ void nlm_gguf_drop_pages(const nlm_gguf *gguf, const void *data, uint64_t bytes)
 #define N_SAMPLES    64u
 #define SAMPLE_BYTES 4096u
 
-bool nlm_gguf_identify(const nlm_gguf *gguf, nlm_gguf_identity *out) {
-    if (!gguf->map.is_file) return false;
+uint64_t nlm_gguf_checksum(const nlm_gguf *gguf) {
     const unsigned char *data = gguf->data + gguf->data_start;
     const size_t bytes = gguf->size - (size_t)gguf->data_start;
     nlm_checksum sum;
@@ -329,10 +328,15 @@ bool nlm_gguf_identify(const nlm_gguf *gguf, nlm_gguf_identity *out) {
             nlm_checksum_update(&sum, data + (bytes - SAMPLE_BYTES) * i / (N_SAMPLES - 1), SAMPLE_BYTES);
         }
     }
-    nlm_gguf_drop_pages(gguf, data, bytes);
+    return nlm_checksum_value(&sum);
+}
+
+bool nlm_gguf_identify(const nlm_gguf *gguf, nlm_gguf_identity *out) {
+    if (!gguf->map.is_file) return false;
     *out = (nlm_gguf_identity){.bytes = gguf->size,
                                .modified_s = gguf->map.modified_s,
                                .modified_ns = gguf->map.modified_ns,
-                               .checksum = nlm_checksum_value(&sum)};
+                               .checksum = nlm_gguf_checksum(gguf)};
+    nlm_gguf_drop_pages(gguf, gguf->data + gguf->data_start, gguf->size - (size_t)gguf->data_start);
     return true;
 }

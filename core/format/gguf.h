@@ -100,11 +100,15 @@ double nlm_gguf_array_f64(const nlm_gguf_entry *entry, uint64_t index);
 /* The spelling of a metadata type ("u32", "string"); "unknown" if there is none. */
 const char *nlm_gguf_type_name(nlm_gguf_type type);
 
+/* Tells the content from another's without reading it whole: XXH64 of all that stands before the tensors' data, and
+ * of 64 samples of 4 KiB of that. */
+uint64_t nlm_gguf_checksum(const nlm_gguf *gguf);
+
 /* What tells a file from others, and from itself after a change, without reading it whole. */
 typedef struct nlm_gguf_identity {
     uint64_t bytes;
     int64_t modified_s, modified_ns;
-    uint64_t checksum; /* XXH64 of all that stands before the tensors' data, and of 64 samples of 4 KiB of that */
+    uint64_t checksum; /* nlm_gguf_checksum */
 } nlm_gguf_identity;
 
 /* False for one that is no file. Drops the pages of the tensors. */

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checksum.h"
 #include "base/status.h"
-#include "session/hash.h"
 
 #define NONE (-1)
 
@@ -79,8 +79,11 @@ static int32_t *bucket_of(const nlm_prompt_cache *cache, uint64_t hash) {
 }
 
 static uint64_t hash_after(const nlm_prompt_cache *cache, int32_t parent, const int32_t *ids, int32_t n) {
-    const uint64_t start = parent == NONE ? NLM_HASH_START : cache->blocks[parent].hash;
-    return nlm_hash(start, ids, (size_t)n * sizeof *ids);
+    nlm_checksum sum;
+    nlm_checksum_init(&sum);
+    if (parent != NONE) nlm_checksum_update(&sum, &cache->blocks[parent].hash, sizeof cache->blocks[parent].hash);
+    nlm_checksum_update(&sum, ids, (size_t)n * sizeof *ids);
+    return nlm_checksum_value(&sum);
 }
 
 /* The block of tokens ids[0..n) after `parent`, or NONE. */

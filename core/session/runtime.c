@@ -9,7 +9,6 @@
 #include "base/status.h"
 #include "model/packed.h"
 #include "session/estimate.h"
-#include "session/hash.h"
 #include "session/options.h"
 #include "session/snapshots.h"
 
@@ -254,35 +253,7 @@ nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, 
     return nlm_give_struct(out_info, &info, sizeof info, "nlm_model_info", error);
 }
 
-/* ---- fingerprint -------------------------------------------------------------------------- */
-
-#define SAMPLE_BYTES 64u
-
-/* A few bytes at the beginning, in the middle and at the end of a tensor. */
-static uint64_t hash_sample(uint64_t hash, const nlm_gguf_tensor *t) {
-    const unsigned char *data = t->tensor.data;
-    if (!t->is_supported || !data || t->bytes < SAMPLE_BYTES) return hash;
-    hash = nlm_hash(hash, data, SAMPLE_BYTES);
-    hash = nlm_hash(hash, data + (t->bytes - SAMPLE_BYTES) / 2, SAMPLE_BYTES);
-    return nlm_hash(hash, data + t->bytes - SAMPLE_BYTES, SAMPLE_BYTES);
-}
-
 uint64_t nlm_runtime_fingerprint(nlm_runtime *runtime) {
-    if (runtime->fingerprint) return runtime->fingerprint;
-    const nlm_gguf *gguf = nlm_model_gguf(runtime->model);
-    uint64_t hash = NLM_HASH_START;
-    for (size_t i = 0; i < nlm_gguf_entry_count(gguf); i++) {
-        const nlm_gguf_entry *entry = nlm_gguf_entry_at(gguf, i);
-        hash = nlm_hash(hash, entry->key.data, entry->key.length);
-        hash = nlm_hash(hash, entry->data, entry->bytes);
-    }
-    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) {
-        const nlm_gguf_tensor *tensor = nlm_gguf_tensor_at(gguf, i);
-        hash = nlm_hash(hash, tensor->name.data, tensor->name.length);
-        hash = nlm_hash(hash, &tensor->type, sizeof tensor->type);
-        hash = nlm_hash(hash, tensor->dims, sizeof tensor->dims);
-        hash = hash_sample(hash, tensor);
-    }
-    runtime->fingerprint = hash ? hash : 1;
+    if (runtime->fingerprint == 0) runtime->fingerprint = nlm_gguf_checksum(nlm_model_gguf(runtime->model));
     return runtime->fingerprint;
 }

@@ -6,7 +6,6 @@
 #include "base/checked.h"
 #include "base/little_endian.h"
 #include "base/status.h"
-#include "session/hash.h"
 
 #define VERSION      1u
 #define HEADER_BYTES 48u
@@ -57,7 +56,7 @@ static nlm_status check_whole(const char *name, const unsigned char *data, size_
                         h->n_tokens, h->n_logits, h->state_bytes, expected, size);
     }
     const uint64_t stored = nlm_get_le(data + size - END_BYTES, 8);
-    if (nlm_hash(NLM_HASH_START, data, size - END_BYTES) == stored) return NLM_OK;
+    if (nlm_checksum_of(data, size - END_BYTES) == stored) return NLM_OK;
     return nlm_fail(err, NLM_BAD_FORMAT, name, "the checksum at offset %zu does not match: the file was changed",
                     size - END_BYTES);
 }
@@ -128,7 +127,7 @@ nlm_status nlm_session_file_parse(const char *name, const void *data, size_t siz
 
 nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const char *path, const nlm_session_shape *shape,
                                     uint64_t n_tokens, uint64_t n_logits, nlm_error *err) {
-    *writer = (nlm_session_writer){.hash = NLM_HASH_START};
+    nlm_checksum_init(&writer->checksum);
     NLM_TRY(nlm_file_writer_create(path, &writer->file, err));
     const header h = {.version = VERSION,
                       .state_kind = shape->state_kind,
@@ -142,13 +141,13 @@ nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const char *path
 }
 
 nlm_status nlm_session_writer_put(nlm_session_writer *writer, const void *data, size_t bytes, nlm_error *err) {
-    writer->hash = nlm_hash(writer->hash, data, bytes);
+    nlm_checksum_update(&writer->checksum, data, bytes);
     return nlm_file_writer_write(writer->file, data, bytes, err);
 }
 
 nlm_status nlm_session_writer_commit(nlm_session_writer *writer, nlm_error *err) {
     unsigned char bytes[END_BYTES];
-    nlm_put_le(bytes, writer->hash, 8);
+    nlm_put_le(bytes, nlm_checksum_value(&writer->checksum), 8);
     NLM_TRY(nlm_file_writer_write(writer->file, bytes, sizeof bytes, err));
     return nlm_file_writer_commit(writer->file, err);
 }

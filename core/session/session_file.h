@@ -11,11 +11,12 @@
  *   48  i32[]     the tokens
  *       f32[]     the logits after the last of them
  *       bytes     the states (session_state.c says in which order)
- *   end u64       FNV-1a of all bytes before */
+ *   end u64       the checksum (base/checksum.h) of all bytes before */
 #ifndef NLM_SESSION_SESSION_FILE_H
 #define NLM_SESSION_SESSION_FILE_H
 
 #include <nlm/status.h>
+#include "base/checksum.h"
 #include "base/file.h"
 
 /* What a file must fit: the model, and how large its states are. */
@@ -48,7 +49,7 @@ nlm_status nlm_session_file_parse(const char *name, const void *data, size_t siz
 /* Writing: begin, put every part in order, end. */
 typedef struct nlm_session_writer {
     nlm_file_writer *file;
-    uint64_t hash;
+    nlm_checksum checksum; /* of what was put so far */
 } nlm_session_writer;
 
 nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const char *path, const nlm_session_shape *shape,
