@@ -1,3 +1,4 @@
+/* Failing with a sentence, and saying more about the failure of a callee. */
 #include "base/status.h"
 
 #include <errno.h>
@@ -56,4 +57,24 @@ nlm_status nlm_status_from_errno(int errno_value) {
         case ENOMEM: return NLM_OUT_OF_MEMORY;
         default: return NLM_IO;
     }
+}
+
+nlm_status nlm_clean_status(nlm_status status) {
+    return status >= NLM_OK && status <= NLM_NUMERIC ? status : NLM_DEVICE_ERROR;
+}
+
+nlm_status nlm_status_prefix(nlm_status status, nlm_error *err, const char *format, ...) {
+    const nlm_status known = nlm_clean_status(status);
+    if (status == NLM_OK || !err) return known;
+    char cause[sizeof err->msg];
+    snprintf(cause, sizeof cause, "%s", err->code == status && err->msg[0] ? err->msg : nlm_status_text(known));
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err->msg, sizeof err->msg, format, args);
+    va_end(args);
+    const size_t used = strlen(err->msg);
+    snprintf(err->msg + used, sizeof err->msg - used, ": %s", cause);
+    err->struct_size = (uint32_t)sizeof *err;
+    err->code = known;
+    return known;
 }

@@ -20,6 +20,14 @@ nlm_status nlm_fail_errno(nlm_error *err, nlm_status code, const char *where, co
  * the rest IO. */
 nlm_status nlm_status_from_errno(int errno_value);
 
+/* The status, or DEVICE_ERROR for a number that is none: of what a plugin returned. */
+nlm_status nlm_clean_status(nlm_status status);
+
+/* Says for what a callee was called: returns nlm_clean_status(status); when it is a failure, puts the formatted text
+ * and ": " in front of err's message, or of the status's own text if the callee left none. */
+nlm_status nlm_status_prefix(nlm_status status, nlm_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 /* Returns early with the status of a failed call. */
 #define NLM_TRY(expr)                                          \
     do {                                                       \

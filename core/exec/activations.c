@@ -7,7 +7,6 @@
 
 #include "base/checked.h"
 #include "base/status.h"
-#include "exec/context.h"
 
 #define WHERE            "nlm_activations"
 /* Address space is free; commit charge and memory are paid as they are used. */
@@ -93,8 +92,8 @@ static nlm_status open_region(nlm_device_region *region, const nlm_device *devic
         return nlm_fail(err, NLM_INTERNAL, WHERE, "activations are on %s already, not on %s", region->device->backend,
                         device->backend);
     }
-    NLM_TRY(nlm_with_context(device->api.stream_create(device->api.self, &region->stream, err), err, "a stream of %s",
-                             device->backend));
+    NLM_TRY(nlm_status_prefix(device->api.stream_create(device->api.self, &region->stream, err), err,
+                              "a stream of %s", device->backend));
     region->device = device;
     return NLM_OK;
 }
@@ -106,8 +105,8 @@ nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device
     if (bytes > region->bytes) {
         uint64_t buffer = 0;
         void *address = NULL;
-        NLM_TRY(nlm_with_context(device->api.buffer_alloc(device->api.self, bytes, &buffer, &address, err), err,
-                                 "activations on %s", device->backend));
+        NLM_TRY(nlm_status_prefix(device->api.buffer_alloc(device->api.self, bytes, &buffer, &address, err), err,
+                                  "activations on %s", device->backend));
         if (region->bytes) device->api.buffer_free(device->api.self, region->buffer);
         region->buffer = buffer;
         region->address = address;

@@ -5,10 +5,8 @@
 
 #include "base/clock.h"
 #include "base/status.h"
-#include "exec/context.h"
 #include "exec/dispatch.h"
 #include "exec/program_impl.h"
-#include "plugin/loaded.h"
 
 #define WHERE "nlm_program_run"
 
@@ -136,8 +134,8 @@ static nlm_status run_transfer(const nlm_program *program, const nlm_item *item,
                                                       item->host->data, bytes, err)
                                         : api->download(api->self, region->stream, region->buffer,
                                                         item->device_offset, item->host->data, bytes, err);
-    return nlm_with_context(status, err, "%s of activations, on %s", is_upload ? "upload" : "download",
-                            program->stream_device->backend);
+    return nlm_status_prefix(status, err, "%s of activations, on %s", is_upload ? "upload" : "download",
+                             program->stream_device->backend);
 }
 
 /* The region may have grown for another program since the last run. */

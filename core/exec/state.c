@@ -6,7 +6,6 @@
 
 #include "base/checked.h"
 #include "base/status.h"
-#include "exec/context.h"
 #include "tensor/dtype.h"
 
 #define WHERE       "nlm_state"
@@ -37,7 +36,7 @@ static nlm_status place_on_host(nlm_state *state, nlm_error *err) {
 
 /* Says which state and where. */
 static nlm_status told(const nlm_state *state, nlm_status status, nlm_error *err) {
-    return nlm_with_context(status, err, "state %s on %s", state->name, state->device->backend);
+    return nlm_status_prefix(status, err, "state %s on %s", state->name, state->device->backend);
 }
 
 static nlm_status upload_zeros(const nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err) {
@@ -53,8 +52,8 @@ static nlm_status upload_zeros(const nlm_state *state, uint64_t offset, uint64_t
 
 static nlm_status place_on_device(nlm_state *state, const nlm_device *device, nlm_error *err) {
     const nlm_device_v1 *api = &device->api;
-    NLM_TRY(nlm_with_context(api->buffer_alloc(api->self, state->bytes, &state->buffer, &state->tensor.data, err),
-                             err, "state %s on %s", state->name, device->backend));
+    NLM_TRY(nlm_status_prefix(api->buffer_alloc(api->self, state->bytes, &state->buffer, &state->tensor.data, err),
+                              err, "state %s on %s", state->name, device->backend));
     state->tensor.buffer = state->buffer;
     state->device = device;
     const nlm_status status = upload_zeros(state, 0, state->bytes, err);

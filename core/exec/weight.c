@@ -8,7 +8,6 @@
 
 #include "base/checked.h"
 #include "base/status.h"
-#include "exec/context.h"
 #include "tensor/dtype.h"
 
 #define WHERE          "nlm_weight"
@@ -225,8 +224,8 @@ nlm_status nlm_weight_place_on(nlm_weight *weight, const nlm_device *device, uin
     }
     nlm_weight_place *place = &weight->places[weight->n_places];
     *place = (nlm_weight_place){.device = device, .layout = layout};
-    NLM_TRY(nlm_with_context(fill_place(weight, place, pool, err), err, "weight %s on %s", weight->name,
-                             device->backend));
+    NLM_TRY(nlm_status_prefix(fill_place(weight, place, pool, err), err, "weight %s on %s", weight->name,
+                              device->backend));
     weight->n_places++;
     *out = &place->tensor;
     return NLM_OK;

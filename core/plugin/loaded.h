@@ -75,8 +75,6 @@ uint32_t nlm_ops_args_size(nlm_op op);
 
 /* Makes text that a plugin wrote safe to print: terminated, one line. */
 void nlm_clean_text(char *text, size_t size);
-/* The status, or DEVICE_ERROR for a number that is none. */
-nlm_status nlm_clean_status(nlm_status status);
 
 /* The size of a struct up to and with a member. */
 #define NLM_SIZE_THROUGH(type, member) (offsetof(type, member) + sizeof(((type *)NULL)->member))

@@ -29,10 +29,6 @@ void nlm_clean_text(char *text, size_t size) {
     }
 }
 
-nlm_status nlm_clean_status(nlm_status status) {
-    return status >= NLM_OK && status <= NLM_NUMERIC ? status : NLM_DEVICE_ERROR;
-}
-
 static bool check_version(const nlm_plugin_v1 *api, nlm_verdict *verdict) {
     if (api->min_host_minor > api->abi_minor) {
         return nlm_refuse(verdict, "it needs a host of version %d.%u, newer than the %d.%u it says it was written to",
