@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SIZE_1_0          NLM_SIZE_THROUGH(nlm_device_v1, event_wait)
+#define SIZE_1_0          NLM_SIZE_THROUGH(nlm_device_v1, event_wait) /* what follows is optional */
+#define CAPTURE_SIZE_1_0  NLM_SIZE_THROUGH(nlm_capture_v1, destroy)
 #define MAX_SIZE          65536u
 #define MAX_ALIGNMENT     4096u
 #define DEFAULT_ALIGNMENT 64u
@@ -115,6 +116,7 @@ static nlm_status check_slots(const nlm_opened *o, nlm_error *err) {
                                    {"event_record", api->event_record},
                                    {"event_wait", api->event_wait}};
     const requirement packing[] = {{"pack_size", api->pack_size}, {"pack", api->pack}};
+    const requirement pinned[] = {{"host_alloc", api->host_alloc}, {"host_free", api->host_free}};
     NLM_TRY(require(o, always, 1, "which every device needs", err));
     if (!nlm_device_has_host_memory(&o->device)) {
         if (nlm_device_is_sliced(&o->device)) {
@@ -125,7 +127,34 @@ static nlm_status check_slots(const nlm_opened *o, nlm_error *err) {
     if (!nlm_device_is_sliced(&o->device)) NLM_TRY(require(o, streams, 7, "which a stream device needs", err));
     if (api->pack_size || api->pack)
         NLM_TRY(require(o, packing, 2, "which goes with the other half of packing", err));
+    if (api->host_alloc || api->host_free)
+        NLM_TRY(require(o, pinned, 2, "which goes with the other half of pinned memory", err));
+    if (api->pack_device && !api->pack_size)
+        return fail(o, err, NLM_BAD_FORMAT, "its table has pack_device without pack_size");
     return NLM_OK;
+}
+
+/* The extension "nlm.capture" of a stream device, copied as the other tables are; a plugin without it is fine. */
+static nlm_status copy_capture(nlm_opened *o, nlm_error *err) {
+    nlm_capture_v1 *to = &o->device.capture;
+    if (nlm_device_is_sliced(&o->device)) return NLM_OK;
+    const nlm_capture_v1 *from = o->plugin->api.extension(NLM_CAPTURE_EXTENSION, 1);
+    if (!from) return NLM_OK;
+    uint32_t size;
+    memcpy(&size, &from->struct_size, sizeof size);
+    if (size < CAPTURE_SIZE_1_0 || size > MAX_SIZE) {
+        return nlm_fail(err, NLM_BAD_FORMAT, o->plugin->name,
+                        "its extension " NLM_CAPTURE_EXTENSION " says it has %u bytes; expected %zu to %u", size,
+                        CAPTURE_SIZE_1_0, MAX_SIZE);
+    }
+    memcpy(to, from, size < sizeof *to ? size : sizeof *to);
+    to->struct_size = (uint32_t)sizeof *to;
+    const requirement all[] = {{"begin", to->begin},
+                               {"end", to->end},
+                               {"abort", to->abort},
+                               {"launch", to->launch},
+                               {"destroy", to->destroy}};
+    return require(o, all, 5, "which its extension " NLM_CAPTURE_EXTENSION " needs", err);
 }
 
 static nlm_status open_raw(nlm_opened *o, nlm_error *err) {
@@ -139,6 +168,7 @@ static nlm_status open_raw(nlm_opened *o, nlm_error *err) {
     nlm_status checked = copy_tables(o, err);
     if (checked == NLM_OK) checked = describe(o, err);
     if (checked == NLM_OK) checked = check_slots(o, err);
+    if (checked == NLM_OK) checked = copy_capture(o, err);
     if (checked != NLM_OK) o->plugin->api.close(o->raw);
     return checked;
 }

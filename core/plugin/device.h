@@ -11,6 +11,7 @@ typedef struct nlm_device {
     nlm_device_v1 api;       /* zero-filled past what the plugin gave; api.ops is &ops */
     nlm_ops_v1 ops;          /* empty slots hold a stub that returns UNSUPPORTED */
     nlm_device_info_v1 info; /* at open */
+    nlm_capture_v1 capture;  /* begin is NULL: the device cannot record */
     const nlm_plugin *plugin;
     const char *backend; /* the plugin's name */
     uint32_t device_id;  /* the ordinal chosen, kept everywhere */
@@ -21,6 +22,16 @@ static inline bool nlm_device_is_sliced(const nlm_device *device) {
 }
 static inline bool nlm_device_has_host_memory(const nlm_device *device) {
     return (device->info.flags & NLM_DEVICE_HOST_MEMORY) != 0;
+}
+
+static inline bool nlm_device_can_capture(const nlm_device *device) {
+    return device->capture.begin != NULL;
+}
+/* Does the device promise it of its numbers? Sliced devices must, of the first two: they are certified so. */
+static inline bool nlm_device_claims(const nlm_device *device, uint32_t flag) {
+    const uint32_t always = NLM_DEVICE_DETERMINISTIC | NLM_DEVICE_BATCH_INVARIANT;
+    const uint32_t claimed = device->info.flags | (nlm_device_is_sliced(device) ? always : 0);
+    return (claimed & flag) == flag;
 }
 
 /* The version that the device's plugin gives itself; "" for a device of no plugin. */

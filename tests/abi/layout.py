@@ -4,11 +4,14 @@ declared, the size of each struct, and the value of each constant.
 
 usage: tests/abi/layout.py [--headers FOLDER]    print them (FOLDER holds nlm/; core/include if not given)
        tests/abi/layout.py --append              add what is new to tests/abi/layout.txt
+       tests/abi/layout.py --restart             record today's headers anew, in layout.txt and in frozen/1.0: only
+                                                 while ADR 0003 keeps 1.0 open, and with an entry there
 
 What is on a line of layout.txt is promised to binaries that exist. A struct may grow, behind the size it had."""
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,6 +19,7 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent.parent
 RECORD = TOP / "tests/abi/layout.txt"
+FROZEN = TOP / "tests/abi/frozen/1.0/include"
 HEADERS = ("nlm/plugin.h", "nlm/nlm.h")
 # They say how far an interface has grown, and are meant to change.
 MOVING = {"NLM_ABI_MINOR", "NLM_API_MINOR", "NLM_OP_END", "NLM_SANITIZER_BUILD", "NLM_ROWS_KINDS"}
@@ -104,6 +108,10 @@ def main():
         if wrong:
             return 1
         RECORD.write_text("".join(f"{line}\n" for line in recorded + added))
+    elif sys.argv[1:] == ["--restart"]:
+        RECORD.write_text("".join(f"{line}\n" for line in layout(TOP / "core/include")))
+        shutil.rmtree(FROZEN / "nlm", ignore_errors=True)
+        shutil.copytree(TOP / "core/include/nlm", FROZEN / "nlm")
     elif len(sys.argv) == 1:
         print("\n".join(layout(TOP / "core/include")))
     else:

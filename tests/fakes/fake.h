@@ -124,7 +124,7 @@ nlm_status fake_translate(const fake_device *device, fake_work *work, nlm_error 
 nlm_status fake_stream_create(void *self, void **out_stream, nlm_error *error);
 void fake_stream_destroy(void *self, void *stream);
 nlm_status fake_sync(void *self, void *stream, nlm_error *error);
-nlm_status fake_event_create(void *self, void **out_event, nlm_error *error);
+nlm_status fake_event_create(void *self, uint32_t flags, void **out_event, nlm_error *error);
 void fake_event_destroy(void *self, void *event);
 nlm_status fake_event_record(void *self, void *stream, void *event, nlm_error *error);
 nlm_status fake_event_wait(void *self, void *stream, void *event, nlm_error *error);

@@ -78,8 +78,9 @@ static void let_go(fake_event *event) {
     if (event && --event->holders == 0) free(event);
 }
 
-nlm_status fake_event_create(void *self, void **out_event, nlm_error *error) {
+nlm_status fake_event_create(void *self, uint32_t flags, void **out_event, nlm_error *error) {
     fake_device *device = self;
+    (void)flags;
     const nlm_status status = fake_enter(device, "event_create", error);
     if (status != NLM_OK) return status;
     fake_event *event = calloc(1, sizeof *event);

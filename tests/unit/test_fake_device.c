@@ -71,7 +71,7 @@ static uint32_t last_value(const char *seed, bool has_event) {
     rig r = open_rig("seed", seed);
     const uint32_t values[2] = {1, 2};
     void *event = NULL;
-    OK(r.api->event_create(r.api->self, &event, error));
+    OK(r.api->event_create(r.api->self, 0, &event, error));
     write_on(&r, 0, &values[0]);
     if (has_event) {
         OK(r.api->event_record(r.api->self, r.streams[0], event, error));

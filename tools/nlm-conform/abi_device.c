@@ -172,7 +172,9 @@ static bool describes_itself(const abi_plugin *plugin, abi_host *host, uint32_t 
     if (info.kind != NLM_DEVICE_SLICED && info.kind != NLM_DEVICE_STREAM) {
         return conform_fail(result, "describe's kind is %u", info.kind);
     }
-    if (info.flags & ~NLM_DEVICE_HOST_MEMORY) return conform_fail(result, "describe's flags are %u", info.flags);
+    const uint32_t known = NLM_DEVICE_HOST_MEMORY | NLM_DEVICE_DETERMINISTIC | NLM_DEVICE_BATCH_INVARIANT |
+                           NLM_DEVICE_REPLAY_EXACT | NLM_DEVICE_F16_ACTIVATIONS | NLM_DEVICE_BF16_ACTIVATIONS;
+    if (info.flags & ~known) return conform_fail(result, "describe's flags are 0x%x", info.flags);
     if (info.alignment_bytes && (!nlm_is_power_of_two(info.alignment_bytes) || info.alignment_bytes > 4096)) {
         return conform_fail(result, "describe's alignment_bytes is no power of two up to 4096");
     }

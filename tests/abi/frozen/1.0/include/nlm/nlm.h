@@ -132,6 +132,9 @@ typedef struct nlm_model_options {
     const char *chat_template;   /* "chatml", "llama-2", "llama-3", "zephyr", "mistral"; NULL: the model's */
     nlm_progress_fn progress;    /* of the load; or NULL */
     void *progress_user;
+    const char *pack_cache; /* a folder, made if it is missing: weights that the backend packs are written there, and
+                               mapped by later loads of the same file on the same backend. A file in it that cannot
+                               be used or written is a warning in the log. NULL: none */
 } nlm_model_options;
 
 typedef struct nlm_model_info {

@@ -290,6 +290,47 @@ typedef struct nlm_norm_matmul_args {
     uint32_t reserved;
 } nlm_norm_matmul_args;
 
+/* xz = rms_norm(x, norm_w, eps) w^T; y = conv1d_causal(the first C columns of xz): rms_norm, matmul and
+ * conv1d_causal in one, Mamba's way in.
+ * Shapes   x: [T, K] f32; norm_w: [K] f32; w: [2C, K]; conv_w: [C, J] f32, possibly packed; xz: [T, 2C] f32;
+ *          y: [T, C] f32; the rest as in conv1d_causal. flags as in conv1d_causal. */
+typedef struct nlm_norm_xz_conv_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_CONV_* */
+    const nlm_tensor *x;
+    const nlm_tensor *norm_w;
+    const nlm_tensor *w;
+    const nlm_tensor *conv_w;
+    const nlm_tensor *conv_bias;
+    const nlm_tensor *state;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *slot;
+    const nlm_tensor *xz;
+    const nlm_tensor *y;
+    float eps;
+    uint32_t reserved;
+} nlm_norm_xz_conv_args;
+
+/* (low, b, c) = x w_x^T, of R, N and N columns; y = ssm_scan(x, dt = low w_dt^T + b_dt, a, b, c, d, z): two
+ * matmuls and ssm_scan in one, Mamba's selection.
+ * Shapes   x, y: [T, C] f32; w_x: [R+2N, C]; w_dt: [C, R]; b_dt: [C] f32 or NULL; a: [C, N] f32, negative,
+ *          possibly packed; the rest as in ssm_scan, but y is not x. */
+typedef struct nlm_dt_bc_scan_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *w_x;
+    const nlm_tensor *w_dt;
+    const nlm_tensor *b_dt;
+    const nlm_tensor *a;
+    const nlm_tensor *d;
+    const nlm_tensor *z;
+    const nlm_tensor *state;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *slot;
+    const nlm_tensor *y;
+} nlm_dt_bc_scan_args;
+
 #ifdef __cplusplus
 }
 #endif

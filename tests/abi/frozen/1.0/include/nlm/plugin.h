@@ -47,7 +47,14 @@ enum {
     NLM_OP_END /* one past the greatest number this header knows */
 };
 
-/* What a slot is called with. Valid for the call only.
+/* Stream devices: what the slot enqueues is recorded by nlm_capture_v1 and done later, any number of times, with
+ * other contents of the same memory. live_rows is NULL then: grids come from shape[0] and max_context, the counts
+ * from live_rows_device when the work is done. Padding rows hold anything, and must neither raise an error nor be
+ * read as an index. */
+#define NLM_EXEC_RECORDING 1u
+
+/* What a slot is called with. Valid for the call only, as are the argument structs and tensor descriptors behind it:
+ * a stream device copies what enqueued work will need.
  *
  * On a sliced device every one of nth workers calls the slot with the same arguments and its own
  * ith; each does its slice of the rows or columns, which slice being the plugin's choice. No worker
@@ -57,15 +64,23 @@ typedef struct nlm_exec_v1 {
     uint32_t struct_size;
     uint32_t ith;
     uint32_t nth;
-    uint32_t reserved;
-    void *device; /* nlm_device_v1.self */
-    void *stream; /* stream devices: from stream_create; else NULL */
+    uint32_t flags; /* NLM_EXEC_* */
+    void *device;   /* nlm_device_v1.self */
+    void *stream;   /* stream devices: from stream_create; else NULL */
     /* Workspace and scratch are in the memory that tensors are in: host or device addresses. */
     void *workspace;          /* shared by the workers, at least caps.workspace_bytes, 64-aligned */
     uint64_t workspace_bytes; /*   (sliced: contents unspecified at entry) */
     void *scratch;            /* this worker's own, at least caps.scratch_bytes, 64-aligned */
     uint64_t scratch_bytes;
-    const int32_t *live_rows; /* [NLM_ROWS_KINDS], on the host; entry 0 is unused */
+    /* [NLM_ROWS_KINDS], on the host; entry 0 is unused. NULL: all rows are live, or it is recording. */
+    const int32_t *live_rows;
+    /* Stream devices: the same counts in the memory that tensors are in, [NLM_ROWS_KINDS] i32, as they are when the
+     * work is done; NULL, with no buffer: all rows are live. Sliced devices: NULL. */
+    const void *live_rows_device;
+    uint64_t live_rows_buffer; /* the handle buffer_alloc gave, as in nlm_tensor */
+    /* No position that an op of this run reads or writes in a paged cache is max_context or above; 0: not known. It
+     * is rounded up, so that a recorded grid serves many runs. */
+    int64_t max_context;
     /* Sliced devices: waits for all workers of this op. Returns NLM_OK, or NLM_CANCELLED when another
      * worker's slot has failed: then return that at once. Every worker must reach the same barriers
      * unless it returns an error. */
@@ -115,7 +130,16 @@ enum {
     NLM_DEVICE_STREAM = 2  /* slots enqueue on a stream */
 };
 
-#define NLM_DEVICE_HOST_MEMORY 1u /* flag: tensors live in host memory; buffer_* may be NULL */
+/* Flags of a device. What it claims of its numbers is tested by nlm-conform, op by op and for whole models. Sliced
+ * devices keep the first two of these three rules whether they claim them or not. */
+#define NLM_DEVICE_HOST_MEMORY      1u /* tensors live in host memory; buffer_* may be NULL */
+#define NLM_DEVICE_DETERMINISTIC    2u /* the same call has the same bits each time, with any number of workers */
+#define NLM_DEVICE_BATCH_INVARIANT  4u /* a row has the same bits in any batch, and however the batch is cut */
+#define NLM_DEVICE_REPLAY_EXACT     8u /* recorded work has the bits it has when enqueued */
+/* Activations may be of this type beside f32, in the ops for which query says so: all activations of a call have one
+ * type; norms, biases, states and sums stay f32. Without the flag a host offers f32 alone. */
+#define NLM_DEVICE_F16_ACTIVATIONS  16u
+#define NLM_DEVICE_BF16_ACTIVATIONS 32u
 
 typedef struct nlm_device_info_v1 {
     uint32_t struct_size;
@@ -154,7 +178,22 @@ typedef struct nlm_pack_info_v1 {
     uint32_t reserved;
     uint64_t bytes;       /* of the packed weight */
     int64_t row_multiple; /* pack() is called with row_from a multiple of this */
+    /* Of the layout: another number whenever pack() writes other bytes than an earlier release did for the
+     * same arguments, on a device of the same `arch`. 0: its bytes are for this process alone. Else the host
+     * may keep them in a file and give them to a later process, where pack() is then not called. */
+    uint32_t layout_version;
+    uint32_t reserved2;
 } nlm_pack_info_v1;
+
+/* flags of event_create */
+#define NLM_EVENT_TIMING 1u /* event_elapsed will be asked of it; without, an event may be cheaper */
+
+/* A place in device memory. This struct is frozen: it never grows. */
+typedef struct nlm_place_v1 {
+    uint64_t buffer;
+    uint64_t offset;
+    void *address; /* of the byte at `offset` */
+} nlm_place_v1;
 
 /* An opened device. Slots marked * are required; others may be NULL where the text allows it.
  * Unless said otherwise calls on one device come from one thread at a time; slots and pack come from
@@ -185,8 +224,9 @@ typedef struct nlm_device_v1 {
 
     /* Memory. NULL, all of them, for NLM_DEVICE_HOST_MEMORY. An address is what nlm_tensor.data holds.
      * With a stream, upload, download and copy are work of it and may return before they are done: host
-     * memory stays valid until sync. Without one they are done when they return, and do not wait for work
-     * that streams have yet to do. */
+     * memory stays valid until sync, or while a recording that names it lives. Without one they are done when they
+     * return, and do not wait for work that streams have yet to do.
+     * buffer_free may be called while work that uses the buffer is pending: the memory goes when that is done. */
     nlm_status (*buffer_alloc)(void *self, uint64_t bytes, uint64_t *out_buffer, void **out_address,
                                nlm_error *error);
     void (*buffer_free)(void *self, uint64_t buffer);
@@ -197,16 +237,83 @@ typedef struct nlm_device_v1 {
     nlm_status (*copy)(void *self, void *stream, uint64_t to_buffer, uint64_t to_offset, uint64_t from_buffer,
                        uint64_t from_offset, uint64_t bytes, nlm_error *error);
 
-    /* Streams: in-order queues. Required for NLM_DEVICE_STREAM, NULL for sliced devices. An error of
-     * enqueued work sticks to the stream and is returned by the next sync. */
+    /* Streams: in-order queues. Required for NLM_DEVICE_STREAM, NULL for sliced devices.
+     *
+     * Errors of enqueued work come late. The first of a stream sticks to it and is returned by the next sync that
+     * waits for it, which clears it; work enqueued behind the failed one may or may not have run. After
+     * INVALID_ARGUMENT (an index that the device found to be out of range, say) and other errors the stream stays
+     * usable. DEVICE_LOST is final: it is what every later call returns that can fail; those that free and destroy
+     * still work.
+     *
+     * sync waits for the stream; for NULL, for all streams of the device, and returns the first error there is.
+     * The host syncs a stream before it destroys it, unless the device is lost. */
     nlm_status (*stream_create)(void *self, void **out_stream, nlm_error *error);
     void (*stream_destroy)(void *self, void *stream);
     nlm_status (*sync)(void *self, void *stream, nlm_error *error);
-    nlm_status (*event_create)(void *self, void **out_event, nlm_error *error);
+    /* Events. event_wait makes the stream wait for what the event's latest event_record stands behind, at once where
+     * there was none. An event may be recorded again, and destroyed while it is waited for. flags: NLM_EVENT_*. */
+    nlm_status (*event_create)(void *self, uint32_t flags, void **out_event, nlm_error *error);
     void (*event_destroy)(void *self, void *event);
     nlm_status (*event_record)(void *self, void *stream, void *event, nlm_error *error);
     nlm_status (*event_wait)(void *self, void *stream, void *event, nlm_error *error);
+
+    /* ---- optional: NULL, or past struct_size, and the host does without ---- */
+
+    /* Called once for each op of a planned graph that query said yes to, with the same arguments, before it first
+     * runs: the place to compile, to load a module, to search for the fastest kernel. May be slow and may allocate;
+     * slots must not be, and never allocate while NLM_EXEC_RECORDING. One call at a time. If it fails the graph is
+     * not planned. */
+    nlm_status (*prepare)(void *self, nlm_op op, const void *args, uint32_t nth, nlm_error *error);
+    /* Sets bytes of a buffer to `byte` (0 to 255), as work of the stream or, with NULL, at once. Without it the host
+     * uploads. */
+    nlm_status (*fill)(void *self, void *stream, uint64_t buffer, uint64_t offset, uint32_t byte, uint64_t bytes,
+                       nlm_error *error);
+    /* Host memory that transfers to and from the device are fastest with (pinned), 64-aligned. Both or neither.
+     * Without them the host uses memory of its own. */
+    nlm_status (*host_alloc)(void *self, uint64_t bytes, void **out_memory, nlm_error *error);
+    void (*host_free)(void *self, void *memory);
+    /* Whether what the event's latest event_record stands behind is done: *out_is_done 0 or 1; 1 if it was never
+     * recorded. Never waits. Errors of the work itself are left to sync. */
+    nlm_status (*event_query)(void *self, void *event, uint32_t *out_is_done, nlm_error *error);
+    /* Nanoseconds on the device between two events that were created with NLM_EVENT_TIMING, and are done. */
+    nlm_status (*event_elapsed)(void *self, void *from_event, void *to_event, uint64_t *out_ns, nlm_error *error);
+    /* pack done by the device, as work of the stream, in place of pack on the host: rows [row_from, row_to) of w
+     * stand row-major, in w's type, at `rows`; they go to where they belong in the packed weight at `packed`. w->data
+     * is NULL. Called in order of rows; what pack_size says holds. UNSUPPORTED: this weight is packed on the host. */
+    nlm_status (*pack_device)(void *self, void *stream, const nlm_tensor *w, uint32_t layout, uint32_t roles,
+                              int64_t row_from, int64_t row_to, const nlm_place_v1 *rows, const nlm_place_v1 *packed,
+                              nlm_error *error);
+    /* Bytes from a buffer of another device of this plugin (`peer` is its nlm_device_v1.self), as work of a stream of
+     * this device, not NULL. A plugin that has it lets event_wait take events of its other devices. UNSUPPORTED:
+     * these two cannot reach each other; the host goes by its own memory. */
+    nlm_status (*copy_from)(void *self, void *stream, uint64_t to_buffer, uint64_t to_offset, void *peer,
+                            uint64_t from_buffer, uint64_t from_offset, uint64_t bytes, nlm_error *error);
 } nlm_device_v1;
+
+/* ---- extension: recording ------------------------------------------------------------------- */
+
+#define NLM_CAPTURE_EXTENSION "nlm.capture"
+
+/* extension("nlm.capture", 1): work recorded once and done many times at the price of one call (CUDA graphs).
+ *
+ * Between begin and end the host calls, of this device, only slots with NLM_EXEC_RECORDING, and upload, download,
+ * copy, fill, event_record and event_wait, all on the stream that records, with events of this recording; nothing is
+ * done. Every op was prepared before. launch enqueues all of it on a stream, in place and in order. Addresses are
+ * those of the recording; buffers and host memory that it names stay valid until its destroy, and what host memory
+ * holds when the work is done is what is transferred. Contents may change between launches, shapes may not.
+ *
+ * A call that fails while recording, end too, ends it: the host calls abort, which leaves the stream empty and
+ * usable. begin may say UNSUPPORTED, and any call LIMIT where a recording has too many parts: the host then enqueues
+ * each time. A recording is destroyed when no launch of it is pending. */
+typedef struct nlm_capture_v1 {
+    uint32_t struct_size;
+    uint32_t reserved;
+    nlm_status (*begin)(void *self, void *stream, nlm_error *error); /* self: nlm_device_v1.self */
+    nlm_status (*end)(void *self, void *stream, void **out_recording, nlm_error *error);
+    void (*abort)(void *self, void *stream);
+    nlm_status (*launch)(void *self, void *recording, void *stream, nlm_error *error);
+    void (*destroy)(void *self, void *recording);
+} nlm_capture_v1;
 
 /* ---- the plugin --------------------------------------------------------------------------- */
 
