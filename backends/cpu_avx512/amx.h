@@ -5,6 +5,6 @@
 #include "cpu/vector/gemm.h"
 
 /* The tile kernel. */
-extern const gemm_quant nlm_avx512_gemm_quant;
+extern const nlm_gemm_quant nlm_avx512_gemm_quant;
 
 #endif

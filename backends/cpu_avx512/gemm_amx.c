@@ -30,7 +30,7 @@ typedef int32_t tile_sums[TOKENS * PANEL_ROWS];
  * both planes of a block, as 16 times the weights stand above them: high * 16 w + low * w.
  * Others: 0, 1 and 2, 3 are sums of the high and of the low plane, 4, 5 the planes, 6, 7 weights; a step is a
  * block, or half of one for q6_k. */
-static void begin(const matmul_kernels *kernels) {
+static void begin(const nlm_matmul_kernels *kernels) {
     tile_config config = {.palette = 1};
     const int is_pair = kernels->plane_bits == 4;
     const uint16_t columns = (uint16_t)(is_pair ? TOKEN_STEP : BLOCK / kernels->halves);
@@ -89,7 +89,7 @@ V_INLINE void finish_group(const float *d, int is_first, vf *sum, float *out) {
     } while (0)
 
 /* Products are two blocks ahead of what is done to their sums. */
-V_INLINE void pair_group(const open_panel *panels, int32_t n_panels, int32_t n_blocks, const quant_tile *x,
+V_INLINE void pair_group(const nlm_open_panel *panels, int32_t n_panels, int32_t n_blocks, const nlm_quant_tile *x,
                          int has_min, int is_first, float *out) {
     _Alignas(64) tile_sums ints[2];
     vf sum[TOKENS];
@@ -104,7 +104,7 @@ V_INLINE void pair_group(const open_panel *panels, int32_t n_panels, int32_t n_b
     add_pair(ints[tile], vf_load(panel->scale + (block)*PANEL_ROWS), sum); \
     if (has_min) add_min(panel->min + (block)*PANEL_ROWS, x->sum + (block)*TOKENS, sum)
     for (int32_t p = 0; p < n_panels; p++, out += TOKENS * PANEL_ROWS) {
-        const open_panel *panel = &panels[p];
+        const nlm_open_panel *panel = &panels[p];
         const uint8_t *next = panels[p + 1 < n_panels ? p + 1 : p].q;
         if (n_blocks == GROUP_BLOCKS) {
             _tile_stored(0, ints[0], 64);
@@ -141,7 +141,7 @@ V_INLINE void pair_group(const open_panel *panels, int32_t n_panels, int32_t n_b
         _tile_dpbssd(low, 5, w_tile);               \
     } while (0)
 
-V_INLINE void planes_group(const open_panel *panels, int32_t n_panels, int32_t n_blocks, const quant_tile *x,
+V_INLINE void planes_group(const nlm_open_panel *panels, int32_t n_panels, int32_t n_blocks, const nlm_quant_tile *x,
                            int halves, int has_min, int is_first, float *out) {
     _Alignas(64) tile_sums ints[2][PLANES];
     tile_sums *const none = NULL;
@@ -152,7 +152,7 @@ V_INLINE void planes_group(const open_panel *panels, int32_t n_panels, int32_t n
     EXCHANGE(0, 1, 6, none, X_AT(0), panels[0].q);
     EXCHANGE(2, 3, 7, none, X_AT(1), panels[0].q + w_step);
     for (int32_t p = 0; p < n_panels; p++, out += TOKENS * PANEL_ROWS) {
-        const open_panel *panel = &panels[p];
+        const nlm_open_panel *panel = &panels[p];
         for (int32_t step = 0; step < steps; step += 2) {
             const int is_last = step + 2 == steps;
             const int32_t then = is_last ? 0 : step + 2;
@@ -169,8 +169,8 @@ V_INLINE void planes_group(const open_panel *panels, int32_t n_panels, int32_t n
 #undef X_AT
 }
 
-V_INLINE void any_group(const matmul_kernels *kernels, const open_panel *panels, int32_t n_panels, int32_t n_blocks,
-                        const quant_tile *x, int is_first, float *out) {
+V_INLINE void any_group(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels, int32_t n_panels,
+                        int32_t n_blocks, const nlm_quant_tile *x, int is_first, float *out) {
     if (kernels->plane_bits == 4) {
         if (kernels->has_min)
             pair_group(panels, n_panels, n_blocks, x, 1, is_first, out);
@@ -185,8 +185,8 @@ V_INLINE void any_group(const matmul_kernels *kernels, const open_panel *panels,
     }
 }
 
-static void run(const matmul_kernels *kernels, const open_panel *panels, int32_t n_panels, int32_t n_blocks,
-                const quant_tile *x, int is_first, float *out) {
+static void run(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels, int32_t n_panels, int32_t n_blocks,
+                const nlm_quant_tile *x, int is_first, float *out) {
     WRITTEN(panels);
     if (is_first)
         any_group(kernels, panels, n_panels, n_blocks, x, 1, out);
@@ -194,4 +194,4 @@ static void run(const matmul_kernels *kernels, const open_panel *panels, int32_t
         any_group(kernels, panels, n_panels, n_blocks, x, 0, out);
 }
 
-const gemm_quant nlm_avx512_gemm_quant = {TOKENS, 1, OPEN_TILES, begin, end, run, nlm_vector_quant_kernels_vnni};
+const nlm_gemm_quant nlm_avx512_gemm_quant = {TOKENS, 1, OPEN_TILES, begin, end, run, nlm_vector_quant_kernels_vnni};

@@ -23,6 +23,9 @@ CASES = [
     ("core/base/long.c", "\n" * 501, "core/base/long.c: 501 lines, at most 500"),
     ("core/base/clock.c", "void f(void) {\n    abort();\n}\n", "calls abort"),
     ("core/base/clock.c", "void f(char *a) {\n    strcpy (a, \"\");\n}\n", "calls strcpy"),
+    ("core/base/clock.h", "typedef struct time { int x; } time;\n", "the type 'time' of a header has no nlm_"),
+    ("backends/cpu/fail.h", "typedef int (*call)(int);\n", "the type 'call' of a header has no nlm_"),
+    ("core/base/clock.c", "int tick(void) {\n    return 0;\n}\n", "tick is neither static nor begins with nlm_"),
     ("core/attic/new.c", "int x;\n", "core/attic is no room"),
 ]
 

@@ -20,8 +20,8 @@
 
 /* What a worker has for itself, in its scratch. */
 typedef struct attention_memory {
-    attention_tile tile;
-    attention_state part, total; /* of a chunk, and of those before it */
+    nlm_attention_tile tile;
+    nlm_attention_state part, total; /* of a chunk, and of those before it */
     float *q;
     int32_t *first, *end; /* [rows] */
     void *zeros;          /* a row of the cache */
@@ -31,7 +31,7 @@ typedef struct attention_memory {
 typedef struct attention_run {
     const nlm_exec_v1 *x;
     const nlm_attention_args *args;
-    attention_deal deal;
+    nlm_attention_deal deal;
     attention_memory mem;
     int64_t head, shared;
 } attention_run;
@@ -44,8 +44,8 @@ static int64_t state_floats(int64_t head, int64_t rows) {
     return rows * head + (2 * rows + V_LANES - 1) / V_LANES * V_LANES;
 }
 
-static attention_state state_at(float *memory, int64_t head, int64_t rows) {
-    return (attention_state){memory, memory + rows * head, memory + rows * head + rows};
+static nlm_attention_state state_at(float *memory, int64_t head, int64_t rows) {
+    return (nlm_attention_state){memory, memory + rows * head, memory + rows * head + rows};
 }
 
 void nlm_vector_attention_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
@@ -82,7 +82,7 @@ static attention_memory divide(float *scratch, int64_t size, int64_t shared) {
 
 /* ---- the rows of a block ------------------------------------------------------------------ */
 
-static void begin_rows(const attention_run *run, const attention_block *b) {
+static void begin_rows(const attention_run *run, const nlm_attention_block *b) {
     const nlm_attention_args *args = run->args;
     const float scale = (float)((double)args->scale * LOG2E);
     const int64_t size = args->q->shape[2], shared = run->shared;
@@ -90,7 +90,7 @@ static void begin_rows(const attention_run *run, const attention_block *b) {
         const int64_t token = b->token + row / shared;
         const float *q = nlm_cpu_at2(args->q, token, b->g * shared + row % shared);
         float *scaled = run->mem.q + row * run->head;
-        const attention_seen seen = nlm_vector_attention_seen(&run->deal, token);
+        const nlm_attention_seen seen = nlm_vector_attention_seen(&run->deal, token);
         run->mem.first[row] = (int32_t)seen.first;
         run->mem.end[row] = (int32_t)seen.end;
         int64_t c = 0;
@@ -99,7 +99,7 @@ static void begin_rows(const attention_run *run, const attention_block *b) {
     }
 }
 
-static void clear(const attention_state *state, int64_t rows, int64_t head) {
+static void clear(const nlm_attention_state *state, int64_t rows, int64_t head) {
     memset(state->sums, 0, (size_t)(rows * head) * sizeof(float));
     for (int64_t row = 0; row < rows; row++) {
         state->greatest[row] = -INFINITY;
@@ -107,7 +107,7 @@ static void clear(const attention_state *state, int64_t rows, int64_t head) {
     }
 }
 
-static void move_row(const attention_state *to, int64_t to_row, const attention_state *from, int64_t row,
+static void move_row(const nlm_attention_state *to, int64_t to_row, const nlm_attention_state *from, int64_t row,
                      int64_t head) {
     memcpy(to->sums + to_row * head, from->sums + row * head, (size_t)head * sizeof(float));
     to->greatest[to_row] = from->greatest[row];
@@ -115,8 +115,8 @@ static void move_row(const attention_state *to, int64_t to_row, const attention_
 }
 
 /* total row = total row + part row, of a later chunk. */
-static void fold_row(const attention_state *total, int64_t total_row, const attention_state *part, int64_t row,
-                     int64_t head) {
+static void fold_row(const nlm_attention_state *total, int64_t total_row, const nlm_attention_state *part,
+                     int64_t row, int64_t head) {
     const float ours = total->greatest[total_row], theirs = part->greatest[row];
     const float greatest = theirs > ours ? theirs : ours;
     float shrink[V_LANES] = {ours - greatest, theirs - greatest};
@@ -130,8 +130,8 @@ static void fold_row(const attention_state *total, int64_t total_row, const atte
 }
 
 /* Adding 0 makes -0 of what is too small for f32 the 0 that it is beside other rows. */
-static void finish_row(const attention_run *run, const attention_block *b, int64_t row, const attention_state *state,
-                       int64_t state_row) {
+static void finish_row(const attention_run *run, const nlm_attention_block *b, int64_t row,
+                       const nlm_attention_state *state, int64_t state_row) {
     const nlm_attention_args *args = run->args;
     const int64_t token = b->token + row / run->shared, h = b->g * run->shared + row % run->shared;
     const float *sums = state->sums + state_row * run->head;
@@ -150,7 +150,8 @@ static void finish_row(const attention_run *run, const attention_block *b, int64
 /* ---- walking the cache -------------------------------------------------------------------- */
 
 /* The tile at `tile` as far as the block sees it; a page is looked up once. */
-static nlm_status find_rows(const attention_run *run, const attention_block *b, int64_t tile, attention_rows *out) {
+static nlm_status find_rows(const attention_run *run, const nlm_attention_block *b, int64_t tile,
+                            nlm_attention_rows *out) {
     const nlm_tensor *k = run->args->k_cache, *v = run->args->v_cache;
     const int64_t page_tokens = k->shape[2];
     out->tile = tile;
@@ -179,16 +180,16 @@ static int64_t group_size(int64_t left) {
     return left < 12 ? (left + 1) / 2 : 6;
 }
 
-static void take_tile(const attention_run *run, const attention_block *b, const attention_rows *rows,
-                      const attention_rows *next, const attention_state *state) {
+static void take_tile(const attention_run *run, const nlm_attention_block *b, const nlm_attention_rows *rows,
+                      const nlm_attention_rows *next, const nlm_attention_state *state) {
     const nlm_dtype k_type = run->args->k_cache->dtype, v_type = run->args->v_cache->dtype;
-    attention_tile tile = run->mem.tile;
+    nlm_attention_tile tile = run->mem.tile;
     tile.is_half = nlm_vector_attention_takes_halves(b->rows, tile.size, k_type, v_type);
     tile.next_k = next->k;
     tile.next_v = next->v;
     nlm_vector_attention_load_keys(rows, k_type, &tile);
     nlm_vector_attention_load_values(rows, v_type, &tile);
-    attention_group group = {.q = run->mem.q, .first = run->mem.first, .end = run->mem.end};
+    nlm_attention_group group = {.q = run->mem.q, .first = run->mem.first, .end = run->mem.end};
     for (; group.row < b->rows; group.row += group.count) {
         group.count = group_size(b->rows - group.row);
         nlm_vector_attention_take(&group, rows, &tile, state);
@@ -196,14 +197,14 @@ static void take_tile(const attention_run *run, const attention_block *b, const 
 }
 
 /* The chunk's sums in a split block's part of the workspace. */
-static attention_state split_state(const attention_run *run, const attention_block *b, int64_t chunk) {
+static nlm_attention_state split_state(const attention_run *run, const nlm_attention_block *b, int64_t chunk) {
     const int64_t rows = nlm_vector_attention_split_rows(run->shared);
     const int64_t positions = run->args->block_table->shape[1] * run->args->k_cache->shape[2];
     const int64_t number = b->split * nlm_vector_attention_chunks(positions) + chunk - b->first / CHUNK;
     return state_at((float *)run->x->workspace + number * state_floats(run->head, rows), run->head, rows);
 }
 
-static void fold_chunk(const attention_run *run, const attention_block *b, int64_t chunk) {
+static void fold_chunk(const attention_run *run, const nlm_attention_block *b, int64_t chunk) {
     const attention_memory *mem = &run->mem;
     for (int64_t row = 0; row < b->rows; row++) {
         if (mem->first[row] >= (chunk + 1) * CHUNK || mem->end[row] <= chunk * CHUNK) continue;
@@ -217,13 +218,13 @@ static void fold_chunk(const attention_run *run, const attention_block *b, int64
 
 /* Takes the block through this worker's chunks of it, which it leaves in the workspace where others have
  * some too. */
-static nlm_status attend(const attention_run *run, const attention_block *b) {
+static nlm_status attend(const attention_run *run, const nlm_attention_block *b) {
     const int64_t first = b->first / TILE * TILE,
                   begin = b->chunk_from * CHUNK > first ? b->chunk_from * CHUNK : first;
     const int64_t end = b->chunk_to * CHUNK < b->end ? b->chunk_to * CHUNK : b->end;
-    attention_rows rows[2];
+    nlm_attention_rows rows[2];
     const int is_folded = b->split < 0 && b->end > (b->first / CHUNK + 1) * CHUNK;
-    attention_state state = is_folded ? run->mem.part : run->mem.total;
+    nlm_attention_state state = is_folded ? run->mem.part : run->mem.total;
     int turn = 0;
     begin_rows(run, b);
     NLM_CPU_TRY(find_rows(run, b, begin, &rows[turn]));
@@ -241,13 +242,13 @@ static nlm_status attend(const attention_run *run, const attention_block *b) {
 }
 
 /* Folds this worker's rows of a split block. */
-static void fold_block(const attention_run *run, const attention_block *b) {
+static void fold_block(const attention_run *run, const nlm_attention_block *b) {
     const nlm_cpu_range rows = nlm_cpu_slice(run->x, b->rows, 1);
     for (int64_t row = rows.from; row < rows.to; row++) {
-        const attention_seen seen = nlm_vector_attention_seen(&run->deal, b->token + row / run->shared);
+        const nlm_attention_seen seen = nlm_vector_attention_seen(&run->deal, b->token + row / run->shared);
         const int64_t from = seen.first / CHUNK, to = nlm_vector_attention_chunks(seen.end);
         for (int64_t chunk = from; chunk < to; chunk++) {
-            const attention_state part = split_state(run, b, chunk);
+            const nlm_attention_state part = split_state(run, b, chunk);
             if (chunk == from) {
                 move_row(&run->mem.total, 0, &part, row, run->head);
             } else {
@@ -260,18 +261,18 @@ static void fold_block(const attention_run *run, const attention_block *b) {
 
 nlm_status nlm_vector_attention(const nlm_exec_v1 *x, const nlm_attention_args *args) {
     attention_run run = {.x = x, .args = args};
-    attention_block block;
+    nlm_attention_block block;
     NLM_CPU_TRY(nlm_vector_attention_deal(x, args, &run.deal));
     run.shared = run.deal.shared;
     run.head = padded(args->q->shape[2]);
     run.mem = divide(x->scratch, args->q->shape[2], run.shared);
-    attention_walk walk = {0};
+    nlm_attention_walk walk = {0};
     while (nlm_vector_attention_next(&run.deal, &walk, &block)) {
         if (block.chunk_from < block.chunk_to) NLM_CPU_TRY(attend(&run, &block));
     }
     if (walk.n_split == 0) return NLM_OK;
     NLM_CPU_TRY(x->barrier(x));
-    walk = (attention_walk){0};
+    walk = (nlm_attention_walk){0};
     while (nlm_vector_attention_next(&run.deal, &walk, &block)) {
         if (block.split >= 0) fold_block(&run, &block);
     }

@@ -23,14 +23,14 @@ void nlm_vector_dt_bc_scan_needs(const nlm_vector_device *device, const nlm_cpu_
         matrix_bytes(MATMUL_GEMM_TOKENS - 1, rows) + nlm_vector_matmul_scratch_bytes(device->gemm, tokens, columns);
 }
 
-static int is_small(const matmul_weight *w, int64_t columns) {
+static int is_small(const nlm_matmul_weight *w, int64_t columns) {
     return (uint64_t)panel_count(w->rows) * panel_bytes(w->format, columns) <= SMALL_BYTES;
 }
 
 /* low, b and c of all tokens, where this worker finds them. */
 static nlm_status select_all(const nlm_exec_v1 *rest, const nlm_dt_bc_scan_args *args, void *shared, void *own,
                              nlm_tensor *out) {
-    matmul_job job = nlm_vector_job(rest, args->x);
+    nlm_matmul_job job = nlm_vector_job(rest, args->x);
     job.weights[0] = nlm_vector_matmul_weight_of(args->w_x);
     const int64_t columns = job.weights[0].rows;
     const int is_own = job.tokens < MATMUL_GEMM_TOKENS && is_small(&job.weights[0], job.columns);
@@ -47,7 +47,7 @@ static nlm_status select_all(const nlm_exec_v1 *rest, const nlm_dt_bc_scan_args 
 /* dt of this worker's channels. */
 static nlm_status widen(const nlm_exec_v1 *rest, const nlm_dt_bc_scan_args *args, const nlm_tensor *low,
                         nlm_cpu_range channels, const nlm_tensor *dt) {
-    matmul_job job = nlm_vector_job(rest, low);
+    nlm_matmul_job job = nlm_vector_job(rest, low);
     const nlm_vector_rows rows = {{dt->data}, {dt->shape[1]}, {nlm_vector_data(args->b_dt)}, {dt->shape[1]}};
     job.weights[0] = nlm_vector_matmul_weight_of(args->w_dt);
     job.sink = nlm_vector_store_rows;

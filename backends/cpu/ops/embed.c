@@ -2,7 +2,7 @@
 #include "cpu/vector/vector.h"
 
 /* Row r of a quantised panel, a record at a time. */
-static void decode_quant(const matmul_weight *w, const uint8_t *panel, int r, float *out, int64_t columns) {
+static void decode_quant(const nlm_matmul_weight *w, const uint8_t *panel, int r, float *out, int64_t columns) {
     _Alignas(64) uint8_t q[PANEL_MAX_BLOCKS * BLOCK * PANEL_ROWS];
     _Alignas(64) float scale[PANEL_MAX_BLOCKS * 2 * PANEL_ROWS], min[PANEL_MAX_BLOCKS * PANEL_ROWS];
     const int halves = w->kernels->halves, width = BLOCK / halves;
@@ -19,7 +19,7 @@ static void decode_quant(const matmul_weight *w, const uint8_t *panel, int r, fl
     }
 }
 
-static void decode_plain(const matmul_weight *w, const uint8_t *panel, int r, float *out, int64_t columns) {
+static void decode_plain(const nlm_matmul_weight *w, const uint8_t *panel, int r, float *out, int64_t columns) {
     for (int64_t c = 0; c < columns; c++, panel += w->format->bytes)
         nlm_cpu_decode(w->kernels->dtype, panel + (size_t)r * w->format->bytes / PANEL_ROWS, &out[c], 1);
 }
@@ -40,7 +40,7 @@ nlm_status nlm_vector_embed(const nlm_exec_v1 *x, const nlm_embed_args *args) {
             nlm_cpu_decode(args->w->dtype, nlm_cpu_at(args->w, id), y, columns);
             continue;
         }
-        const matmul_weight w = nlm_vector_matmul_weight_of(args->w);
+        const nlm_matmul_weight w = nlm_vector_matmul_weight_of(args->w);
         const uint8_t *panel = w.panels + (uint64_t)(id / PANEL_ROWS) * panel_bytes(w.format, columns);
         if (w.kernels->is_quant)
             decode_quant(&w, panel, (int)(id % PANEL_ROWS), y, columns);

@@ -6,7 +6,7 @@ void nlm_vector_gate_up_silu_mul_needs(const nlm_vector_device *device, const nl
 }
 
 /* Panels come in pairs: gate, up. */
-static void store_tile(const matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
+static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
                        int32_t n_tokens, int32_t tile_tokens, const float *tile) {
     (void)weight;
     const nlm_gate_up_silu_mul_args *args = job->sink_args;
@@ -22,7 +22,7 @@ static void store_tile(const matmul_job *job, int32_t weight, int64_t panel, int
 }
 
 nlm_status nlm_vector_gate_up_silu_mul(const nlm_exec_v1 *x, const nlm_gate_up_silu_mul_args *args) {
-    matmul_job job = nlm_vector_job(x, args->x);
+    nlm_matmul_job job = nlm_vector_job(x, args->x);
     job.n_weights = 2;
     job.is_interleaved = 1;
     job.weights[0] = nlm_vector_matmul_weight_of(args->w_gate);

@@ -9,17 +9,17 @@ void nlm_vector_matmul_needs(const nlm_vector_device *device, const nlm_cpu_dims
         nlm_vector_matmul_scratch_bytes(device->gemm, nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'));
 }
 
-matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows) {
-    return (matmul_job){.exec = x,
-                        .gemm = ((const nlm_vector_device *)x->device)->gemm,
-                        .x = rows->data,
-                        .x_stride = rows->stride_bytes[0] / (int64_t)sizeof(float),
-                        .tokens = nlm_live_rows(x, rows),
-                        .columns = rows->shape[1],
-                        .n_weights = 1};
+nlm_matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows) {
+    return (nlm_matmul_job){.exec = x,
+                            .gemm = ((const nlm_vector_device *)x->device)->gemm,
+                            .x = rows->data,
+                            .x_stride = rows->stride_bytes[0] / (int64_t)sizeof(float),
+                            .tokens = nlm_live_rows(x, rows),
+                            .columns = rows->shape[1],
+                            .n_weights = 1};
 }
 
-void nlm_vector_store_rows(const matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
+void nlm_vector_store_rows(const nlm_matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
                            int32_t n_tokens, int32_t tile_tokens, const float *tile) {
     const nlm_vector_rows *out = job->sink_args;
     const int32_t turns = job->is_interleaved ? 2 : 1;
@@ -36,7 +36,7 @@ void nlm_vector_store_rows(const matmul_job *job, int32_t weight, int64_t panel,
     }
 }
 
-static void store_tile(const matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
+static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
                        int32_t n_tokens, int32_t tile_tokens, const float *tile) {
     (void)weight;
     const nlm_matmul_args *args = job->sink_args;
@@ -55,7 +55,7 @@ static void store_tile(const matmul_job *job, int32_t weight, int64_t panel, int
 }
 
 nlm_status nlm_vector_matmul(const nlm_exec_v1 *x, const nlm_matmul_args *args) {
-    matmul_job job = nlm_vector_job(x, args->x);
+    nlm_matmul_job job = nlm_vector_job(x, args->x);
     job.weights[0] = nlm_vector_matmul_weight_of(args->w);
     job.sink = store_tile;
     job.sink_args = args;

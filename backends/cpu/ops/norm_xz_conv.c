@@ -10,8 +10,8 @@ void nlm_vector_norm_xz_conv_needs(const nlm_vector_device *device, const nlm_cp
 }
 
 /* The worker's channels of x, and of z as many, so that no two workers meet over a channel. */
-static void give_channels(matmul_job *job, const nlm_tensor *w, nlm_cpu_range channels) {
-    const matmul_weight both = nlm_vector_matmul_weight_of(w);
+static void give_channels(nlm_matmul_job *job, const nlm_tensor *w, nlm_cpu_range channels) {
+    const nlm_matmul_weight both = nlm_vector_matmul_weight_of(w);
     const int64_t half = both.rows / 2, panels = half / PANEL_ROWS;
     job->n_weights = 2;
     job->is_interleaved = 1;
@@ -41,7 +41,7 @@ nlm_status nlm_vector_norm_xz_conv(const nlm_exec_v1 *x, const nlm_norm_xz_conv_
     NLM_CPU_TRY(nlm_cpu_batch_read(x, "norm_xz_conv", args->seq_start, args->slot, nlm_live_rows(x, args->x),
                                    args->state->shape[0], &batch));
     NLM_CPU_TRY(nlm_vector_norm_rows(x, args->x, args->norm_w->data, args->eps, &rest, &normed));
-    matmul_job job = nlm_vector_job(&rest, &normed);
+    nlm_matmul_job job = nlm_vector_job(&rest, &normed);
     job.weights[0] = nlm_vector_matmul_weight_of(args->w);
     job.sink = nlm_vector_store_rows;
     job.sink_args = is_apart ? &halves : &whole;

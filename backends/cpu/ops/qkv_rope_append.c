@@ -21,7 +21,7 @@ void nlm_vector_qkv_rope_append_needs(const nlm_vector_device *device, const nlm
 static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *args, const nlm_vector_rows *out) {
     nlm_exec_v1 rest = *x;
     rest.workspace = (char *)x->workspace + kv_bytes(args->x->shape[0], out->columns[1]);
-    matmul_job job = nlm_vector_job(&rest, args->x);
+    nlm_matmul_job job = nlm_vector_job(&rest, args->x);
     const nlm_tensor *weights[3] = {args->w_q, args->w_k, args->w_v};
     job.sink = nlm_vector_store_rows;
     job.sink_args = out;
@@ -30,7 +30,7 @@ static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *
     if (nlm_vector_matmul_is_one_job(&job)) return nlm_vector_matmul_run(&job);
     /* weights whose kinds differ (plain and quantised) cannot share packed activations */
     for (int i = 0; i < 3; i++) {
-        matmul_job one = nlm_vector_job(&rest, args->x);
+        nlm_matmul_job one = nlm_vector_job(&rest, args->x);
         const nlm_vector_rows part = {{out->rows[i]}, {out->stride[i]}, {out->bias[i]}, {out->columns[i]}};
         one.weights[0] = job.weights[i];
         one.sink = nlm_vector_store_rows;

@@ -36,7 +36,7 @@ uint64_t nlm_vector_quant_row_bytes(int64_t columns) {
     return ROUND_UP((uint64_t)padded_blocks(columns) * BLOCK_BYTES);
 }
 
-quant_row nlm_vector_quant_row_make(const float *x, int64_t columns, int32_t plane_bits, void *memory) {
+nlm_quant_row nlm_vector_quant_row_make(const float *x, int64_t columns, int32_t plane_bits, void *memory) {
     const int64_t blocks = padded_blocks(columns);
     int8_t *q = memory;
     float *d = (float *)(void *)(q + blocks * PLANES * BLOCK), *sum = d + blocks / GROUP_BLOCKS;
@@ -45,21 +45,22 @@ quant_row nlm_vector_quant_row_make(const float *x, int64_t columns, int32_t pla
         quantize_row(x, columns, 4, q, d, sum, sum16);
     else
         quantize_row(x, columns, 7, q, d, sum, sum16);
-    return (quant_row){q, d, sum, sum16};
+    return (nlm_quant_row){q, d, sum, sum16};
 }
 
 uint64_t nlm_vector_quant_tile_bytes(int32_t tokens, int64_t columns) {
     return ROUND_UP((uint64_t)padded_blocks(columns) * BLOCK_BYTES * (uint64_t)tokens);
 }
 
-quant_tile nlm_vector_quant_tile_view(const gemm_quant *gemm, int64_t columns, int64_t block, const void *memory) {
+nlm_quant_tile nlm_vector_quant_tile_view(const nlm_gemm_quant *gemm, int64_t columns, int64_t block,
+                                          const void *memory) {
     const int64_t blocks = padded_blocks(columns), tokens = gemm->tokens;
     const int8_t *q = memory;
     const float *d = (const float *)(const void *)(q + blocks * PLANES * BLOCK * tokens);
     const float *sum = d + blocks / GROUP_BLOCKS * tokens;
     const int32_t *sum16 = (const int32_t *)(const void *)(sum + blocks * tokens);
-    return (quant_tile){q + block * PLANES * BLOCK * tokens, d + block / GROUP_BLOCKS * tokens, sum + block * tokens,
-                        sum16 + block * 2 * tokens};
+    return (nlm_quant_tile){q + block * PLANES * BLOCK * tokens, d + block / GROUP_BLOCKS * tokens,
+                            sum + block * tokens, sum16 + block * 2 * tokens};
 }
 
 /* Row-major tiles hold a block's 64 bytes of every token one after the other; the others the tokens' groups of
@@ -69,7 +70,7 @@ static void put_bytes(const int8_t *row, int64_t blocks, int64_t tokens, int64_t
     for (int64_t i = 0; i < n; i++) memcpy(tile + (i * tokens + m) * piece, row + i * piece, (size_t)piece);
 }
 
-void nlm_vector_quant_tile_make(const gemm_quant *gemm, const float *x, int64_t x_stride, int32_t count,
+void nlm_vector_quant_tile_make(const nlm_gemm_quant *gemm, const float *x, int64_t x_stride, int32_t count,
                                 int64_t columns, int32_t plane_bits, void *row, void *memory) {
     const int64_t blocks = padded_blocks(columns), tokens = gemm->tokens;
     int8_t *q = memory;
@@ -77,7 +78,7 @@ void nlm_vector_quant_tile_make(const gemm_quant *gemm, const float *x, int64_t 
     int32_t *sum16 = (int32_t *)(void *)(sum + blocks * tokens);
     if (count < tokens) memset(memory, 0, (size_t)nlm_vector_quant_tile_bytes((int32_t)tokens, columns));
     for (int32_t m = 0; m < count; m++) {
-        const quant_row r = nlm_vector_quant_row_make(x + m * x_stride, columns, plane_bits, row);
+        const nlm_quant_row r = nlm_vector_quant_row_make(x + m * x_stride, columns, plane_bits, row);
         for (int64_t g = 0; g < blocks / GROUP_BLOCKS; g++) d[g * tokens + m] = r.d[g];
         for (int64_t b = 0; b < blocks; b++) sum[b * tokens + m] = r.sum[b];
         for (int64_t h = 0; h < 2 * blocks; h++) sum16[h * tokens + m] = r.sum16[h];

@@ -12,16 +12,16 @@
 
 /* Where the keys and values of a tile's positions are. Those outside [from, to) are not to be read; they
  * point to a row of zeros. */
-typedef struct attention_rows {
+typedef struct nlm_attention_rows {
     int64_t tile; /* its first position, a multiple of ATTENTION_TILE */
     int64_t from, to;
     const void *k[ATTENTION_TILE], *v[ATTENTION_TILE];
-} attention_rows;
+} nlm_attention_rows;
 
 /* A tile as the kernels read it. One that many groups of rows go through is converted to f32 once, and the
  * next one is fetched meanwhile. One of f16 that a single group goes through stays f16, and the kernels
  * fetch the next one in even steps. The sums are the same. */
-typedef struct attention_tile {
+typedef struct nlm_attention_tile {
     int64_t size, head; /* elements of a head, and the same padded to whole vectors */
     int is_half;
     float *keys;          /* [size][TILE] */
@@ -31,30 +31,30 @@ typedef struct attention_tile {
     float *scales;        /* room: [size / 32][TILE] */
     /* Rows of the next tile, to be fetched. */
     const void *const *next_k, *const *next_v;
-} attention_tile;
+} nlm_attention_tile;
 
 /* What the rows of a block have of some range of positions: p = 2^(score - greatest). */
-typedef struct attention_state {
+typedef struct nlm_attention_state {
     float *sums;     /* [rows][head]: sum of p v */
     float *greatest; /* [rows] */
     float *weight;   /* [rows]: sum of p */
-} attention_state;
+} nlm_attention_state;
 
 /* Rows row .. row + count of a block, count <= ATTENTION_GROUP. */
-typedef struct attention_group {
+typedef struct nlm_attention_group {
     const float *q;             /* [rows][head], scaled by log2(e) too */
     const int32_t *first, *end; /* [rows]: the positions each sees */
     int64_t row, count;
-} attention_group;
+} nlm_attention_group;
 
 /* Whether a block of `rows` can take its tiles as f16. */
 int nlm_vector_attention_takes_halves(int64_t rows, int64_t size, nlm_dtype k_type, nlm_dtype v_type);
 /* Both fill their part of `tile` from the rows. */
-void nlm_vector_attention_load_keys(const attention_rows *rows, nlm_dtype dtype, attention_tile *tile);
-void nlm_vector_attention_load_values(const attention_rows *rows, nlm_dtype dtype, attention_tile *tile);
+void nlm_vector_attention_load_keys(const nlm_attention_rows *rows, nlm_dtype dtype, nlm_attention_tile *tile);
+void nlm_vector_attention_load_values(const nlm_attention_rows *rows, nlm_dtype dtype, nlm_attention_tile *tile);
 
 /* Adds a tile, positions rows->tile on, to the state of a group. */
-void nlm_vector_attention_take(const attention_group *group, const attention_rows *rows, const attention_tile *tile,
-                               const attention_state *state);
+void nlm_vector_attention_take(const nlm_attention_group *group, const nlm_attention_rows *rows,
+                               const nlm_attention_tile *tile, const nlm_attention_state *state);
 
 #endif

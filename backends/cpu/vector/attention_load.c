@@ -45,7 +45,7 @@ static void load_scales(const void *const *rows, int64_t size, float *scales) {
 /* ---- keys --------------------------------------------------------------------------------- */
 
 /* Elements c .. c + V_LANES of all positions, of any type. */
-V_INLINE void keys_of(nlm_dtype dtype, const attention_rows *rows, int64_t c, const attention_tile *tile) {
+V_INLINE void keys_of(nlm_dtype dtype, const nlm_attention_rows *rows, int64_t c, const nlm_attention_tile *tile) {
     const int64_t n = tile->size - c < V_LANES ? tile->size - c : V_LANES;
     for (int j = 0; j < TILE; j += V_LANES) {
         vf in[V_LANES];
@@ -57,7 +57,7 @@ V_INLINE void keys_of(nlm_dtype dtype, const attention_rows *rows, int64_t c, co
     }
 }
 
-static void keys_f32(const attention_rows *rows, const attention_tile *tile) {
+static void keys_f32(const nlm_attention_rows *rows, const nlm_attention_tile *tile) {
     for (int64_t c = 0; c < tile->size; c += V_LANES) {
         fetch(tile->next_k + c % TILE, V_LANES, tile->size * 4);
         keys_of(NLM_F32, rows, c, tile);
@@ -81,7 +81,7 @@ V_INLINE void keys_f16_pairs(const void *const *rows, int64_t c, uint16_t *out) 
     v_transpose(in, (float *)(void *)(out + TILE), TILE); /* c + 1, c + 3, ... */
 }
 
-static void keys_f16(const attention_rows *rows, const attention_tile *tile) {
+static void keys_f16(const nlm_attention_rows *rows, const nlm_attention_tile *tile) {
     uint16_t *halves = tile->half_keys;
     float *keys = tile->keys;
     int64_t c = 0;
@@ -117,7 +117,7 @@ V_INLINE void keys_q8_quads(const void *const *rows, int64_t c, const float *sca
     }
 }
 
-static void keys_q8_0(const attention_rows *rows, const attention_tile *tile) {
+static void keys_q8_0(const nlm_attention_rows *rows, const nlm_attention_tile *tile) {
     load_scales(rows->k, tile->size, tile->scales);
     int64_t c = 0;
     for (int j = 0; j < TILE; j += V_LANES) {
@@ -128,7 +128,7 @@ static void keys_q8_0(const attention_rows *rows, const attention_tile *tile) {
     for (; c < tile->size; c += V_LANES) keys_of(NLM_Q8_0, rows, c, tile);
 }
 
-void nlm_vector_attention_load_keys(const attention_rows *rows, nlm_dtype dtype, attention_tile *tile) {
+void nlm_vector_attention_load_keys(const nlm_attention_rows *rows, nlm_dtype dtype, nlm_attention_tile *tile) {
     switch (dtype) {
         case NLM_F32: keys_f32(rows, tile); break;
         case NLM_F16: keys_f16(rows, tile); break;
@@ -138,7 +138,7 @@ void nlm_vector_attention_load_keys(const attention_rows *rows, nlm_dtype dtype,
 
 /* ---- values ------------------------------------------------------------------------------- */
 
-V_INLINE void values_of(nlm_dtype dtype, const attention_rows *rows, const attention_tile *tile) {
+V_INLINE void values_of(nlm_dtype dtype, const nlm_attention_rows *rows, const nlm_attention_tile *tile) {
     const int64_t whole = tile->size / V_LANES * V_LANES, head = tile->head;
     float *values = tile->values;
     for (int64_t j = rows->from - rows->tile; j < rows->to - rows->tile; j++) {
@@ -150,7 +150,7 @@ V_INLINE void values_of(nlm_dtype dtype, const attention_rows *rows, const atten
     }
 }
 
-static void values_q8_0(const attention_rows *rows, const attention_tile *tile) {
+static void values_q8_0(const nlm_attention_rows *rows, const nlm_attention_tile *tile) {
     const int64_t blocks = tile->size / Q8, head = tile->head;
     float *values = tile->values;
     const float *scales = tile->scales;
@@ -166,7 +166,7 @@ static void values_q8_0(const attention_rows *rows, const attention_tile *tile) 
     }
 }
 
-void nlm_vector_attention_load_values(const attention_rows *rows, nlm_dtype dtype, attention_tile *tile) {
+void nlm_vector_attention_load_values(const nlm_attention_rows *rows, nlm_dtype dtype, nlm_attention_tile *tile) {
     tile->v = rows->v;
     if (tile->is_half) return;
     switch (dtype) {

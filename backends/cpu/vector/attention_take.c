@@ -19,7 +19,7 @@ V_INLINE void fetch(const void *row, int64_t c, int64_t bytes) {
 }
 
 /* scores[r][j ..] = q[r] . keys for V vectors of positions. */
-V_INLINE void scores_at(int R, int V, int is_half, const float *q, const attention_tile *tile, int64_t j,
+V_INLINE void scores_at(int R, int V, int is_half, const float *q, const nlm_attention_tile *tile, int64_t j,
                         float *scores) {
     const int64_t size = tile->size, head = tile->head;
     vf acc[GROUP][V_CHUNK];
@@ -50,7 +50,7 @@ V_INLINE int vectors_of(int R) {
 }
 
 /* The first `width` positions; some more may be written. */
-V_INLINE void scores_of(int R, int is_half, const float *q, const attention_tile *tile, int64_t width,
+V_INLINE void scores_of(int R, int is_half, const float *q, const nlm_attention_tile *tile, int64_t width,
                         float *scores) {
     const int V = vectors_of(R);
     int64_t j = 0;
@@ -59,7 +59,7 @@ V_INLINE void scores_of(int R, int is_half, const float *q, const attention_tile
 }
 
 /* sums[r][c ..] = sums[r][c ..] * shrink[r] + p[r] . values, positions [from, to). */
-V_INLINE void sums_at(int R, int V, int is_half, const float *p, const float *shrink, const attention_tile *tile,
+V_INLINE void sums_at(int R, int V, int is_half, const float *p, const float *shrink, const nlm_attention_tile *tile,
                       int64_t c, int64_t from, int64_t to, float *sums) {
     const int64_t head = tile->head;
     vf acc[GROUP][V_CHUNK];
@@ -85,7 +85,7 @@ V_INLINE void sums_at(int R, int V, int is_half, const float *p, const float *sh
     }
 }
 
-V_INLINE void sums_of(int R, int is_half, const float *p, const float *shrink, const attention_tile *tile,
+V_INLINE void sums_of(int R, int is_half, const float *p, const float *shrink, const nlm_attention_tile *tile,
                       int64_t from, int64_t to, float *sums) {
     const int V = vectors_of(R);
     int64_t c = 0;
@@ -94,21 +94,21 @@ V_INLINE void sums_of(int R, int is_half, const float *p, const float *shrink, c
     for (; c < tile->head; c += V_LANES) sums_at(R, 1, is_half, p, shrink, tile, c, from, to, sums);
 }
 
-typedef void (*scores_fn)(const float *q, const attention_tile *tile, int64_t width, float *scores);
-typedef void (*sums_fn)(const float *p, const float *shrink, const attention_tile *tile, int64_t from, int64_t to,
+typedef void (*scores_fn)(const float *q, const nlm_attention_tile *tile, int64_t width, float *scores);
+typedef void (*sums_fn)(const float *p, const float *shrink, const nlm_attention_tile *tile, int64_t from, int64_t to,
                         float *sums);
 
 /* X(rows, is_half) */
 #define KERNELS(X)          KERNELS_OF(X, 0) KERNELS_OF(X, 1)
 #define KERNELS_OF(X, half) X(1, half) X(2, half) X(3, half) X(4, half) X(5, half) X(6, half) X(7, half) X(8, half)
 
-#define DEFINE(R, half)                                                                                          \
-    static void scores_##half##_##R(const float *q, const attention_tile *tile, int64_t width, float *scores) {  \
-        scores_of(R, half, q, tile, width, scores);                                                              \
-    }                                                                                                            \
-    static void sums_##half##_##R(const float *p, const float *shrink, const attention_tile *tile, int64_t from, \
-                                  int64_t to, float *sums) {                                                     \
-        sums_of(R, half, p, shrink, tile, from, to, sums);                                                       \
+#define DEFINE(R, half)                                                                                              \
+    static void scores_##half##_##R(const float *q, const nlm_attention_tile *tile, int64_t width, float *scores) {  \
+        scores_of(R, half, q, tile, width, scores);                                                                  \
+    }                                                                                                                \
+    static void sums_##half##_##R(const float *p, const float *shrink, const nlm_attention_tile *tile, int64_t from, \
+                                  int64_t to, float *sums) {                                                         \
+        sums_of(R, half, p, shrink, tile, from, to, sums);                                                           \
     }
 KERNELS(DEFINE)
 #undef DEFINE
@@ -134,7 +134,7 @@ static int64_t clip(int64_t position) {
     return position < 0 ? 0 : position > TILE ? TILE : position;
 }
 
-static void find_view(const attention_group *group, int64_t tile, group_view *out) {
+static void find_view(const nlm_attention_group *group, int64_t tile, group_view *out) {
     out->least = TILE;
     out->width = 0;
     for (int64_t r = 0; r < group->count; r++) {
@@ -189,7 +189,7 @@ V_INLINE float weigh(float *scores, float greatest, int64_t end, int64_t width) 
 }
 
 /* scores become p; shrink[r] is what the sums so far are worth now. */
-static void weigh_group(const attention_group *group, const group_view *view, const attention_state *state,
+static void weigh_group(const nlm_attention_group *group, const group_view *view, const nlm_attention_state *state,
                         float *scores, float *shrink) {
     float *greatest = state->greatest + group->row, *weight = state->weight + group->row;
     float step[2 * V_LANES] = {0};
@@ -209,8 +209,8 @@ static void weigh_group(const attention_group *group, const group_view *view, co
     }
 }
 
-void nlm_vector_attention_take(const attention_group *group, const attention_rows *rows, const attention_tile *tile,
-                               const attention_state *state) {
+void nlm_vector_attention_take(const nlm_attention_group *group, const nlm_attention_rows *rows,
+                               const nlm_attention_tile *tile, const nlm_attention_state *state) {
     group_view view;
     find_view(group, rows->tile, &view);
     if (view.width == 0) return;

@@ -37,7 +37,7 @@ nlm_status nlm_vector_pack_size(void *self, const nlm_tensor *w, uint32_t layout
                                 nlm_pack_info_v1 *out, nlm_error *error) {
     (void)self;
     (void)roles;
-    const panel_format *format = nlm_vector_panel_format_find(w->dtype);
+    const nlm_panel_format *format = nlm_vector_panel_format_find(w->dtype);
     if (layout != LAYOUT_PANEL || !format || w->rank != 2)
         return nlm_cpu_fail(error, NLM_INVALID_ARGUMENT, "pack_size", "layout %u of type %d and rank %d is not known",
                             layout, w->dtype, w->rank);

@@ -6,11 +6,11 @@
 
 /* What a device was opened with: nlm_device_v1.self points at one. */
 typedef struct nlm_vector_device {
-    const struct gemm_quant *gemm; /* the int8 kernels for many tokens */
+    const struct nlm_gemm_quant *gemm; /* the int8 kernels for many tokens */
 } nlm_vector_device;
 
 /* A dot product of 4 columns an instruction: runs on every CPU of the backend. */
-extern const struct gemm_quant nlm_vector_gemm_quant_dword;
+extern const struct nlm_gemm_quant nlm_vector_gemm_quant_dword;
 
 extern const nlm_ops_v1 nlm_vector_ops;
 nlm_status nlm_vector_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out);

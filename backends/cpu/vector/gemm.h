@@ -9,27 +9,27 @@
 
 /* One group of a tile of `tokens` tokens, quantised. q is [blocks][PLANES][8][tokens][4] for dword kernels and
  * [blocks][tokens][PLANES][32] for row-major ones. */
-typedef struct quant_tile {
+typedef struct nlm_quant_tile {
     const int8_t *q;
     const float *d;       /* [tokens] */
     const float *sum;     /* [blocks][tokens] */
     const int32_t *sum16; /* [blocks][2][tokens] */
-} quant_tile;
+} nlm_quant_tile;
 
-typedef struct gemm_quant {
+typedef struct nlm_gemm_quant {
     int32_t tokens; /* of a tile */
     int32_t is_row_major;
-    open_form form;
+    nlm_open_form form;
     /* before and after the calls of one thread; may be NULL */
-    void (*begin)(const matmul_kernels *kernels);
+    void (*begin)(const nlm_matmul_kernels *kernels);
     void (*end)(void);
     /* Adds the products of one group, of n_blocks blocks (even), to out[panel][token][PANEL_ROWS], which it begins
      * where is_first. */
-    void (*run)(const matmul_kernels *kernels, const open_panel *panels, int32_t n_panels, int32_t n_blocks,
-                const quant_tile *x, int is_first, float *out);
+    void (*run)(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels, int32_t n_panels, int32_t n_blocks,
+                const nlm_quant_tile *x, int is_first, float *out);
     /* The kernels for few tokens of the same CPUs; the same types as nlm_vector_quant_kernels. */
-    const matmul_kernels *few;
-} gemm_quant;
+    const nlm_matmul_kernels *few;
+} nlm_gemm_quant;
 
 #if V_LANES == 16
 #define GEMM_F32_TOKENS 12
@@ -38,7 +38,7 @@ typedef struct gemm_quant {
 #endif
 
 /* Columns of a tile of tokens against two panels of f32, continuing the sums of `out` unless is_first. */
-typedef struct gemm_f32_call {
+typedef struct nlm_gemm_f32_call {
     const float *panels[GEMM_PANELS]; /* [columns][PANEL_ROWS] */
     const float *x;                   /* [columns][GEMM_F32_TOKENS] */
     float *out;                       /* [GEMM_PANELS][GEMM_F32_TOKENS][PANEL_ROWS] */
@@ -47,9 +47,9 @@ typedef struct gemm_f32_call {
     /* Two ranges of memory to bring nearer meanwhile: lines of 64 bytes of each, at most `columns`. */
     int64_t ahead_lines;
     const uint8_t *ahead[GEMM_PANELS];
-} gemm_f32_call;
+} nlm_gemm_f32_call;
 
 /* The tile has n_tokens tokens; sums of tokens past them are left as they are, or are nonsense. */
-void nlm_vector_gemm_f32(const gemm_f32_call *call, int32_t n_tokens);
+void nlm_vector_gemm_f32(const nlm_gemm_f32_call *call, int32_t n_tokens);
 
 #endif

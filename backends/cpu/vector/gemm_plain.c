@@ -17,7 +17,7 @@ V_INLINE void add_column(vf (*acc)[GEMM_PANELS], int n_tokens, const float *cons
 }
 
 /* n_tokens x GEMM_PANELS accumulators stay in registers. */
-V_INLINE void gemm_tile(const gemm_f32_call *call, int n_tokens) {
+V_INLINE void gemm_tile(const nlm_gemm_f32_call *call, int n_tokens) {
     vf acc[GEMM_F32_TOKENS][GEMM_PANELS];
     const float *const panels[GEMM_PANELS] = {call->panels[0], call->panels[1]};
     const uint8_t *ahead[GEMM_PANELS] = {call->ahead[0], call->ahead[1]};
@@ -39,7 +39,7 @@ V_INLINE void gemm_tile(const gemm_f32_call *call, int n_tokens) {
     }
 }
 
-void nlm_vector_gemm_f32(const gemm_f32_call *call, int32_t n_tokens) {
+void nlm_vector_gemm_f32(const nlm_gemm_f32_call *call, int32_t n_tokens) {
     if (n_tokens > GEMM_F32_TOKENS / 3 * 2)
         gemm_tile(call, GEMM_F32_TOKENS);
     else if (n_tokens > GEMM_F32_TOKENS / 3)

@@ -42,8 +42,8 @@ V_INLINE void raise(const dword_format *f, const int32_t *sum16, int h, int_sums
     }
 }
 
-V_INLINE void dword_group(const dword_format *f, const open_panel *panels, int32_t n_blocks, const quant_tile *x,
-                          int is_first, float *const *out) {
+V_INLINE void dword_group(const dword_format *f, const nlm_open_panel *panels, int32_t n_blocks,
+                          const nlm_quant_tile *x, int is_first, float *const *out) {
     const int groups = 8 / f->halves;
     vf sum[GEMM_PANELS][TOKENS];
     _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) sum[0][m] = sum[1][m] = vf_zero();
@@ -80,14 +80,14 @@ V_INLINE void dword_group(const dword_format *f, const open_panel *panels, int32
     }
 }
 
-static void run_dword(const matmul_kernels *kernels, const open_panel *panels, int32_t n_panels, int32_t n_blocks,
-                      const quant_tile *x, int is_first, float *out) {
+static void run_dword(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels, int32_t n_panels,
+                      int32_t n_blocks, const nlm_quant_tile *x, int is_first, float *out) {
     static const dword_format q8 = {V_Q8_OFFSET, 1, 0, 0, 7}, q6_k = {32, 2, 0, 1, 7}, q5_0 = {16, 1, 0, 1, 7};
     static const dword_format q5_min = {0, 1, 1, 1, 7}, q4_0 = {8, 1, 0, 1, 4}, q4_min = {0, 1, 1, 1, 4};
     float unused[TOKENS * PANEL_ROWS] = {0}; /* the second of an odd last panel */
     for (int32_t p = 0; p < n_panels; p += GEMM_PANELS) {
         const int is_pair = p + 1 < n_panels;
-        const open_panel pair[GEMM_PANELS] = {panels[p], panels[p + is_pair]};
+        const nlm_open_panel pair[GEMM_PANELS] = {panels[p], panels[p + is_pair]};
         float *const to[GEMM_PANELS] = {out + p * TOKENS * PANEL_ROWS,
                                         is_pair ? out + (p + 1) * TOKENS * PANEL_ROWS : unused};
         if (kernels->halves == 2)
@@ -105,5 +105,5 @@ static void run_dword(const matmul_kernels *kernels, const open_panel *panels, i
     }
 }
 
-const gemm_quant nlm_vector_gemm_quant_dword = {TOKENS, 0,         OPEN_UNSIGNED,           NULL,
-                                                NULL,   run_dword, nlm_vector_quant_kernels};
+const nlm_gemm_quant nlm_vector_gemm_quant_dword = {TOKENS, 0,         OPEN_UNSIGNED,           NULL,
+                                                    NULL,   run_dword, nlm_vector_quant_kernels};

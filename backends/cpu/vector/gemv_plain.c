@@ -100,4 +100,4 @@ PLAIN_LIST(OPEN_PLAIN)
 #define KERNELS(NAME, name, bytes) \
     {.dtype = NLM_##NAME, .halves = 1, .open_plain = open_##name, .gemv_f32 = {ROW_OF(name, 1), ROW_OF(name, 4)}},
 
-const matmul_kernels nlm_vector_plain_kernels[NLM_VECTOR_PLAIN_TYPES] = {PLAIN_LIST(KERNELS)};
+const nlm_matmul_kernels nlm_vector_plain_kernels[NLM_VECTOR_PLAIN_TYPES] = {PLAIN_LIST(KERNELS)};

@@ -15,8 +15,8 @@
 
 /* What differs between the types; a constant wherever it is used, so that nothing of it is left at run time. */
 typedef struct quant_format {
-    pair_fn pair;
-    scales_fn scales;
+    nlm_pair_fn pair;
+    nlm_scales_fn scales;
     int offset, halves, has_min, is_small, plane_bits;
     int blocks, bytes; /* of a record */
 } quant_format;
@@ -40,7 +40,7 @@ V_INLINE vi four_of(const int8_t *q) {
 }
 
 /* sum[panel][token] + the products of block `b` of the records at `at` with the tokens' block `block`. */
-V_INLINE void block_dots(const quant_format *f, const uint8_t *const *at, int b, int n_panels, const quant_row *x,
+V_INLINE void block_dots(const quant_format *f, const uint8_t *const *at, int b, int n_panels, const nlm_quant_row *x,
                          int n_tokens, int64_t block, vf (*sum)[GEMV_TOKENS]) {
     vi high[2][GEMV_PANELS][GEMV_TOKENS], low[2][GEMV_PANELS][GEMV_TOKENS];
     _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) {
@@ -84,7 +84,7 @@ V_INLINE void block_dots(const quant_format *f, const uint8_t *const *at, int b,
 }
 
 V_INLINE void gemv(const quant_format *f, int n_panels, int n_tokens, const uint8_t *const *panels, int64_t records,
-                   const quant_row *x, float *tile) {
+                   const nlm_quant_row *x, float *tile) {
     const int fit = TURN_SUMS / (2 * f->halves * n_tokens), room = fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
     const int turn = room < n_panels ? room : n_panels;
     vf acc[GEMV_PANELS][GEMV_TOKENS];
@@ -121,10 +121,10 @@ V_INLINE void gemv(const quant_format *f, int n_panels, int n_tokens, const uint
     }
 }
 
-#define GEMV(NAME, name, blocks, P, M)                                                                     \
-    static void gemv_##name##_##P##x##M(const uint8_t *const *panels, int64_t records, const quant_row *x, \
-                                        float *tile) {                                                     \
-        gemv(&format_##name, P, M, panels, records, x, tile);                                              \
+#define GEMV(NAME, name, blocks, P, M)                                                                         \
+    static void gemv_##name##_##P##x##M(const uint8_t *const *panels, int64_t records, const nlm_quant_row *x, \
+                                        float *tile) {                                                         \
+        gemv(&format_##name, P, M, panels, records, x, tile);                                                  \
     }
 #define GEMV_ALL(NAME, name, blocks) \
     GEMV(NAME, name, blocks, 1, 1)   \
@@ -140,7 +140,7 @@ QUANT_LIST(GEMV_ALL)
 /* ---- opening panels ------------------------------------------------------------------------ */
 
 /* A group of 4 columns: as it is, or without the offset and, of 4 bits, times 16 before that. */
-V_INLINE uint8_t *put_group(const quant_format *f, open_form form, vi w, uint8_t *q) {
+V_INLINE uint8_t *put_group(const quant_format *f, nlm_open_form form, vi w, uint8_t *q) {
     const int is_pair = form == OPEN_TILES && f->plane_bits == 4;
     if (form == OPEN_TILES && f->offset) w = vi_sub_u8(w, vi_set1_u8((uint8_t)f->offset));
     if (is_pair) {
@@ -152,7 +152,7 @@ V_INLINE uint8_t *put_group(const quant_format *f, open_form form, vi w, uint8_t
 }
 
 V_INLINE void open_blocks(const quant_format *f, const uint8_t *panel, int64_t block, int32_t n_blocks,
-                          open_form form, uint8_t *q, float *scale, float *min) {
+                          nlm_open_form form, uint8_t *q, float *scale, float *min) {
     for (int64_t end = block + n_blocks; block < end; block++) {
         const uint8_t *record = panel + block / f->blocks * f->bytes;
         const int b = (int)(block % f->blocks);
@@ -173,13 +173,13 @@ V_INLINE void open_blocks(const quant_format *f, const uint8_t *panel, int64_t b
     }
 }
 
-#define OPEN_QUANT(NAME, name, blocks)                                                                         \
-    static void open_##name(const uint8_t *panel, int64_t block, int32_t n_blocks, open_form form, uint8_t *q, \
-                            float *scale, float *min) {                                                        \
-        if (form == OPEN_TILES)                                                                                \
-            open_blocks(&format_##name, panel, block, n_blocks, OPEN_TILES, q, scale, min);                    \
-        else                                                                                                   \
-            open_blocks(&format_##name, panel, block, n_blocks, OPEN_UNSIGNED, q, scale, min);                 \
+#define OPEN_QUANT(NAME, name, blocks)                                                                             \
+    static void open_##name(const uint8_t *panel, int64_t block, int32_t n_blocks, nlm_open_form form, uint8_t *q, \
+                            float *scale, float *min) {                                                            \
+        if (form == OPEN_TILES)                                                                                    \
+            open_blocks(&format_##name, panel, block, n_blocks, OPEN_TILES, q, scale, min);                        \
+        else                                                                                                       \
+            open_blocks(&format_##name, panel, block, n_blocks, OPEN_UNSIGNED, q, scale, min);                     \
     }
 QUANT_LIST(OPEN_QUANT)
 
@@ -192,4 +192,4 @@ QUANT_LIST(OPEN_QUANT)
      {{0}},          {ROW_OF(name, 1), ROW_OF(name, 4)}, \
      NULL,           open_##name},
 
-const matmul_kernels nlm_vector_quant_kernels[NLM_VECTOR_QUANT_TYPES] = {QUANT_LIST(KERNELS)};
+const nlm_matmul_kernels nlm_vector_quant_kernels[NLM_VECTOR_QUANT_TYPES] = {QUANT_LIST(KERNELS)};

@@ -2,14 +2,14 @@
 
 #include <stddef.h>
 
-static const matmul_kernels *find(const matmul_kernels *kernels, int n, nlm_dtype dtype) {
+static const nlm_matmul_kernels *find(const nlm_matmul_kernels *kernels, int n, nlm_dtype dtype) {
     for (int i = 0; i < n; i++) {
         if (kernels[i].dtype == dtype) return &kernels[i];
     }
     return NULL;
 }
 
-const matmul_kernels *nlm_vector_matmul_kernels_find(nlm_dtype dtype) {
-    const matmul_kernels *plain = find(nlm_vector_plain_kernels, NLM_VECTOR_PLAIN_TYPES, dtype);
+const nlm_matmul_kernels *nlm_vector_matmul_kernels_find(nlm_dtype dtype) {
+    const nlm_matmul_kernels *plain = find(nlm_vector_plain_kernels, NLM_VECTOR_PLAIN_TYPES, dtype);
     return plain ? plain : find(nlm_vector_quant_kernels, NLM_VECTOR_QUANT_TYPES, dtype);
 }

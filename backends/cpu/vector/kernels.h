@@ -15,24 +15,24 @@
 /* One token's activations as integers x = d * (high << plane_bits | low), both bytes: 15 bits, and 12 for weights
  * of 4 bits. (8 are not enough: the outliers of real models then cost 1e-3 and more of the logits; see
  * docs/adr/0002.) Blocks past the last are zeros. */
-typedef struct quant_row {
+typedef struct nlm_quant_row {
     const int8_t *q;      /* [blocks][2: high, low][32] */
     const float *d;       /* [groups] */
     const float *sum;     /* [blocks]: of the block's integers */
     const int32_t *sum16; /* [blocks][2]: of 16 integers */
-} quant_row;
+} nlm_quant_row;
 
 /* Blocks of a quantised panel opened up for many tokens: bytes, f32 scales and mins. */
-typedef struct open_panel {
-    const uint8_t *q;   /* [blocks][8][PANEL_ROWS][4]; see open_form */
+typedef struct nlm_open_panel {
+    const uint8_t *q;   /* [blocks][8][PANEL_ROWS][4]; see nlm_open_form */
     const float *scale; /* [blocks][halves][PANEL_ROWS] */
     const float *min;   /* [blocks][PANEL_ROWS], or unused */
-} open_panel;
+} nlm_open_panel;
 
-typedef enum open_form {
+typedef enum nlm_open_form {
     OPEN_UNSIGNED, /* q as packed */
     OPEN_TILES     /* q - offset; of weights of 4 bits [blocks][2: 16 times that, that][8][PANEL_ROWS][4] */
-} open_form;
+} nlm_open_form;
 
 #define PLANES            2 /* bytes of an activation */
 #define GEMV_PANELS       4
@@ -40,30 +40,30 @@ typedef enum open_form {
 #define GEMV_PLAIN_TOKENS 8
 
 /* A few tokens over packed panels; reads each weight once from memory. x rows f32 for plain types. */
-typedef void (*gemv_f32_fn)(const uint8_t *const *panels, int64_t columns, const float *const *x, float *tile);
-typedef void (*gemv_quant_fn)(const uint8_t *const *panels, int64_t records, const quant_row *x, float *tile);
+typedef void (*nlm_gemv_f32_fn)(const uint8_t *const *panels, int64_t columns, const float *const *x, float *tile);
+typedef void (*nlm_gemv_quant_fn)(const uint8_t *const *panels, int64_t records, const nlm_quant_row *x, float *tile);
 /* Opens columns of a plain panel as f32 [columns][PANEL_ROWS]. */
-typedef void (*open_plain_fn)(const uint8_t *panel, int64_t columns, float *out);
+typedef void (*nlm_open_plain_fn)(const uint8_t *panel, int64_t columns, float *out);
 /* Opens blocks [block, block + n_blocks) of a quantised panel. */
-typedef void (*open_quant_fn)(const uint8_t *panel, int64_t block, int32_t n_blocks, open_form form, uint8_t *q,
-                              float *scale, float *min);
+typedef void (*nlm_open_quant_fn)(const uint8_t *panel, int64_t block, int32_t n_blocks, nlm_open_form form,
+                                  uint8_t *q, float *scale, float *min);
 
-typedef struct matmul_kernels {
+typedef struct nlm_matmul_kernels {
     nlm_dtype dtype;
     int32_t is_quant, offset, halves, has_min;
-    int32_t plane_bits;                         /* of the low byte of the activations */
-    gemv_f32_fn gemv_f32[2][GEMV_PLAIN_TOKENS]; /* [one panel, GEMV_PANELS panels][tokens - 1] */
-    gemv_quant_fn gemv_quant[2][GEMV_TOKENS];
-    open_plain_fn open_plain;
-    open_quant_fn open_quant;
-} matmul_kernels;
+    int32_t plane_bits;                             /* of the low byte of the activations */
+    nlm_gemv_f32_fn gemv_f32[2][GEMV_PLAIN_TOKENS]; /* [one panel, GEMV_PANELS panels][tokens - 1] */
+    nlm_gemv_quant_fn gemv_quant[2][GEMV_TOKENS];
+    nlm_open_plain_fn open_plain;
+    nlm_open_quant_fn open_quant;
+} nlm_matmul_kernels;
 
 #define NLM_VECTOR_PLAIN_TYPES 3
 #define NLM_VECTOR_QUANT_TYPES 8
-extern const matmul_kernels nlm_vector_plain_kernels[NLM_VECTOR_PLAIN_TYPES];
-extern const matmul_kernels nlm_vector_quant_kernels[NLM_VECTOR_QUANT_TYPES];
+extern const nlm_matmul_kernels nlm_vector_plain_kernels[NLM_VECTOR_PLAIN_TYPES];
+extern const nlm_matmul_kernels nlm_vector_quant_kernels[NLM_VECTOR_QUANT_TYPES];
 
 /* NULL for a type without kernels. */
-const matmul_kernels *nlm_vector_matmul_kernels_find(nlm_dtype dtype);
+const nlm_matmul_kernels *nlm_vector_matmul_kernels_find(nlm_dtype dtype);
 
 #endif

@@ -2,21 +2,21 @@
 
 #include "cpu/vector/activations.h"
 
-matmul_weight nlm_vector_matmul_weight_of(const nlm_tensor *w) {
-    return (matmul_weight){w->data, w->shape[0], nlm_vector_matmul_kernels_find(w->dtype),
-                           nlm_vector_panel_format_find(w->dtype)};
+nlm_matmul_weight nlm_vector_matmul_weight_of(const nlm_tensor *w) {
+    return (nlm_matmul_weight){w->data, w->shape[0], nlm_vector_matmul_kernels_find(w->dtype),
+                               nlm_vector_panel_format_find(w->dtype)};
 }
 
 /* ---- what runs where --------------------------------------------------------------------------- */
 
-uint64_t nlm_vector_matmul_workspace_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns) {
+uint64_t nlm_vector_matmul_workspace_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
     if (tokens < MATMUL_GEMM_TOKENS) return 0;
     const uint64_t quant = nlm_vector_quant_workspace_bytes(gemm, tokens, columns);
     const uint64_t plain = nlm_vector_plain_workspace_bytes(tokens, columns);
     return quant > plain ? quant : plain;
 }
 
-uint64_t nlm_vector_matmul_scratch_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns) {
+uint64_t nlm_vector_matmul_scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
     uint64_t bytes = (MATMUL_GEMM_TOKENS - 1) * nlm_vector_quant_row_bytes(columns);
     if (tokens < MATMUL_GEMM_TOKENS) return bytes;
     const uint64_t quant = nlm_vector_quant_scratch_bytes(gemm, tokens, columns);
@@ -27,14 +27,14 @@ uint64_t nlm_vector_matmul_scratch_bytes(const gemm_quant *gemm, int64_t tokens,
 
 /* The panels of a job in the order they are worked on, as one range: interleaved weights take turns, others
  * follow each other. */
-static int64_t job_panels(const matmul_job *job) {
+static int64_t job_panels(const nlm_matmul_job *job) {
     int64_t panels = 0;
     for (int32_t i = 0; i < job->n_weights; i++) panels += panel_count(job->weights[i].rows);
     return panels;
 }
 
-panel_run nlm_vector_matmul_next_run(const matmul_job *job, int64_t at, int64_t end, int32_t most) {
-    panel_run run = {0};
+nlm_panel_run nlm_vector_matmul_next_run(const nlm_matmul_job *job, int64_t at, int64_t end, int32_t most) {
+    nlm_panel_run run = {0};
     const int64_t left = end - at;
     run.count = (int32_t)(left < most ? left : most);
     if (job->is_interleaved) {
@@ -45,7 +45,7 @@ panel_run nlm_vector_matmul_next_run(const matmul_job *job, int64_t at, int64_t 
         return run;
     }
     while (at >= panel_count(job->weights[run.weight].rows)) at -= panel_count(job->weights[run.weight++].rows);
-    const matmul_weight *w = &job->weights[run.weight];
+    const nlm_matmul_weight *w = &job->weights[run.weight];
     const uint64_t bytes = panel_bytes(w->format, job->columns);
     const int64_t here = panel_count(w->rows) - at;
     if (run.count > here) run.count = (int32_t)here;
@@ -55,7 +55,7 @@ panel_run nlm_vector_matmul_next_run(const matmul_job *job, int64_t at, int64_t 
     return run;
 }
 
-void nlm_vector_matmul_my_panels(const matmul_job *job, int32_t multiple, int64_t *from, int64_t *to) {
+void nlm_vector_matmul_my_panels(const nlm_matmul_job *job, int32_t multiple, int64_t *from, int64_t *to) {
     const int64_t panels = job_panels(job), groups = (panels + multiple - 1) / multiple;
     if (job->has_panels) {
         *from = job->panel_from;
@@ -72,11 +72,11 @@ void nlm_vector_matmul_my_panels(const matmul_job *job, int32_t multiple, int64_
 /* The rows of x as the kernels take them. */
 typedef struct gemv_rows {
     const float *plain[MATMUL_GEMM_TOKENS];
-    quant_row quant[MATMUL_GEMM_TOKENS];
+    nlm_quant_row quant[MATMUL_GEMM_TOKENS];
 } gemv_rows;
 
-static void take_rows(const matmul_job *job, gemv_rows *rows) {
-    const matmul_kernels *kernels = job->weights[0].kernels;
+static void take_rows(const nlm_matmul_job *job, gemv_rows *rows) {
+    const nlm_matmul_kernels *kernels = job->weights[0].kernels;
     uint8_t *memory = job->exec->scratch;
     for (int64_t m = 0; m < job->tokens; m++) {
         rows->plain[m] = job->x + m * job->x_stride;
@@ -87,13 +87,13 @@ static void take_rows(const matmul_job *job, gemv_rows *rows) {
 }
 
 /* Those of the device, which may know instructions that the backend's every CPU does not. */
-static const matmul_kernels *few_kernels(const matmul_job *job, const matmul_kernels *kernels) {
+static const nlm_matmul_kernels *few_kernels(const nlm_matmul_job *job, const nlm_matmul_kernels *kernels) {
     return kernels->is_quant ? &job->gemm->few[kernels - nlm_vector_quant_kernels] : kernels;
 }
 
-static void gemv_panels(const matmul_job *job, const matmul_weight *w, const uint8_t *const *panels, int32_t n_panels,
-                        const gemv_rows *rows, int32_t token, int32_t tokens, float *tile) {
-    const matmul_kernels *kernels = few_kernels(job, w->kernels);
+static void gemv_panels(const nlm_matmul_job *job, const nlm_matmul_weight *w, const uint8_t *const *panels,
+                        int32_t n_panels, const gemv_rows *rows, int32_t token, int32_t tokens, float *tile) {
+    const nlm_matmul_kernels *kernels = few_kernels(job, w->kernels);
     const int wide = n_panels > GEMV_PANELS / 2;
     const uint8_t *streams[GEMV_PANELS]; /* three panels are sooner done as four, the last of them twice */
     for (int32_t p = 0; p < GEMV_PANELS; p++) streams[p] = panels[p < n_panels ? p : n_panels - 1];
@@ -109,9 +109,9 @@ static void gemv_panels(const matmul_job *job, const matmul_weight *w, const uin
 
 /* Panels [from, to) of one weight, or pairs of panels of two, as GEMV_PANELS streams: each reads on where it was,
  * so that what it prefetches is what it needs next. */
-static void gemv_streams(const matmul_job *job, int32_t weight, int64_t from, int64_t to, const gemv_rows *rows) {
+static void gemv_streams(const nlm_matmul_job *job, int32_t weight, int64_t from, int64_t to, const gemv_rows *rows) {
     const int32_t width = job->is_interleaved ? 2 : 1, streams = GEMV_PANELS / width;
-    const matmul_weight *w = &job->weights[weight];
+    const nlm_matmul_weight *w = &job->weights[weight];
     const uint64_t bytes = panel_bytes(w->format, job->columns);
     const int64_t length = (to - from + streams - 1) / streams;
     const int32_t most = w->kernels->is_quant ? GEMV_TOKENS : GEMV_PLAIN_TOKENS;
@@ -132,7 +132,7 @@ static void gemv_streams(const matmul_job *job, int32_t weight, int64_t from, in
     }
 }
 
-static void run_gemv(const matmul_job *job) {
+static void run_gemv(const nlm_matmul_job *job) {
     gemv_rows rows;
     int64_t at, end;
     take_rows(job, &rows);
@@ -149,16 +149,16 @@ static void run_gemv(const matmul_job *job) {
     }
 }
 
-int nlm_vector_matmul_is_one_job(const matmul_job *job) {
-    const matmul_kernels *first = job->weights[0].kernels;
+int nlm_vector_matmul_is_one_job(const nlm_matmul_job *job) {
+    const nlm_matmul_kernels *first = job->weights[0].kernels;
     for (int32_t i = 1; i < job->n_weights; i++) {
-        const matmul_kernels *kernels = job->weights[i].kernels;
+        const nlm_matmul_kernels *kernels = job->weights[i].kernels;
         if (kernels->is_quant != first->is_quant || kernels->plane_bits != first->plane_bits) return 0;
     }
     return 1;
 }
 
-nlm_status nlm_vector_matmul_run(const matmul_job *job) {
+nlm_status nlm_vector_matmul_run(const nlm_matmul_job *job) {
     if (job->tokens < MATMUL_GEMM_TOKENS) {
         if (job->tokens > 0) run_gemv(job);
         return NLM_OK;

@@ -7,16 +7,16 @@
 #define OPEN_MAX_PANELS 8 /* of one run */
 
 /* At most `most` panels from `at` that one call can take: where they are and how many. */
-typedef struct panel_run {
+typedef struct nlm_panel_run {
     int32_t weight, count;
     int64_t panel;
     const uint8_t *data[OPEN_MAX_PANELS];
-} panel_run;
+} nlm_panel_run;
 
-panel_run nlm_vector_matmul_next_run(const matmul_job *job, int64_t at, int64_t end, int32_t most);
+nlm_panel_run nlm_vector_matmul_next_run(const nlm_matmul_job *job, int64_t at, int64_t end, int32_t most);
 
 /* This worker's range of panels: those it was given, or its share in whole runs of `multiple`. */
-void nlm_vector_matmul_my_panels(const matmul_job *job, int32_t multiple, int64_t *from, int64_t *to);
+void nlm_vector_matmul_my_panels(const nlm_matmul_job *job, int32_t multiple, int64_t *from, int64_t *to);
 
 static inline int64_t tiles_of(int64_t tokens, int32_t tile) {
     return (tokens + tile - 1) / tile;
@@ -24,14 +24,14 @@ static inline int64_t tiles_of(int64_t tokens, int32_t tile) {
 
 /* Of each kind: bytes of the packed activations, bytes of a worker's scratch, packing the worker's share of
  * the activations into the workspace, and, after a barrier, its share of the product. */
-uint64_t nlm_vector_quant_workspace_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns);
-uint64_t nlm_vector_quant_scratch_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns);
-void nlm_vector_pack_quant(const matmul_job *job);
-void nlm_vector_run_gemm_quant(const matmul_job *job);
+uint64_t nlm_vector_quant_workspace_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns);
+uint64_t nlm_vector_quant_scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns);
+void nlm_vector_pack_quant(const nlm_matmul_job *job);
+void nlm_vector_run_gemm_quant(const nlm_matmul_job *job);
 
 uint64_t nlm_vector_plain_workspace_bytes(int64_t tokens, int64_t columns);
 uint64_t nlm_vector_plain_scratch_bytes(int64_t tokens, int64_t columns);
-void nlm_vector_pack_plain(const matmul_job *job);
-void nlm_vector_run_gemm_plain(const matmul_job *job);
+void nlm_vector_pack_plain(const nlm_matmul_job *job);
+void nlm_vector_run_gemm_plain(const nlm_matmul_job *job);
 
 #endif

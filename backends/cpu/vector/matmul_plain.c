@@ -71,7 +71,7 @@ static void pack_edge(const float *rows, int64_t stride, int64_t n_rows, int64_t
     }
 }
 
-void nlm_vector_pack_plain(const matmul_job *job) {
+void nlm_vector_pack_plain(const nlm_matmul_job *job) {
     const int64_t tiles = tiles_of(job->tokens, GEMM_F32_TOKENS);
     for (int64_t t = job->exec->ith; t < tiles; t += job->exec->nth) {
         const int64_t first = t * GEMM_F32_TOKENS, left = job->tokens - first;
@@ -88,7 +88,7 @@ void nlm_vector_pack_plain(const matmul_job *job) {
 /* Where a worker is: a pair of panels of a run, a block of its columns. */
 typedef struct plain_cursor {
     int64_t at, end; /* panels */
-    panel_run run;
+    nlm_panel_run run;
     int64_t block;
     int32_t pair;
 } plain_cursor;
@@ -97,14 +97,14 @@ static int32_t pairs_of(const plain_cursor *c) {
     return (c->run.count + GEMM_PANELS - 1) / GEMM_PANELS;
 }
 
-static plain_cursor start_at(const matmul_job *job, int64_t at, int64_t end) {
+static plain_cursor start_at(const nlm_matmul_job *job, int64_t at, int64_t end) {
     plain_cursor c = {.at = at, .end = end};
     if (at < end) c.run = nlm_vector_matmul_next_run(job, at, end, OPEN_MAX_PANELS);
     return c;
 }
 
 /* All pairs of a block, all blocks of a run, all runs. */
-static plain_cursor next_of(const matmul_job *job, const plain_shape *shape, const plain_cursor *now) {
+static plain_cursor next_of(const nlm_matmul_job *job, const plain_shape *shape, const plain_cursor *now) {
     plain_cursor c = *now;
     if (++c.pair < pairs_of(now)) return c;
     c.pair = 0;
@@ -113,7 +113,7 @@ static plain_cursor next_of(const matmul_job *job, const plain_shape *shape, con
 }
 
 /* The panel of an odd run that has no partner is multiplied twice. */
-static void pair_of(const matmul_job *job, const plain_shape *shape, const plain_cursor *c, const uint8_t **out) {
+static void pair_of(const nlm_matmul_job *job, const plain_shape *shape, const plain_cursor *c, const uint8_t **out) {
     const uint64_t skipped = (uint64_t)(c->block * shape->depth) * job->weights[c->run.weight].format->bytes;
     for (int32_t p = 0; p < GEMM_PANELS; p++) {
         const int32_t i = GEMM_PANELS * c->pair + p;
@@ -121,14 +121,15 @@ static void pair_of(const matmul_job *job, const plain_shape *shape, const plain
     }
 }
 
-static int64_t depth_of(const matmul_job *job, const plain_shape *shape, const plain_cursor *c) {
+static int64_t depth_of(const nlm_matmul_job *job, const plain_shape *shape, const plain_cursor *c) {
     const int64_t left = job->columns - c->block * shape->depth;
     return left < shape->depth ? left : shape->depth;
 }
 
 /* The pair as f32: where it is, or opened into the scratch. */
-static void open_pair(const matmul_job *job, const plain_shape *shape, const plain_cursor *c, gemm_f32_call *call) {
-    const matmul_kernels *kernels = job->weights[c->run.weight].kernels;
+static void open_pair(const nlm_matmul_job *job, const plain_shape *shape, const plain_cursor *c,
+                      nlm_gemm_f32_call *call) {
+    const nlm_matmul_kernels *kernels = job->weights[c->run.weight].kernels;
     const uint8_t *raw[GEMM_PANELS];
     pair_of(job, shape, c, raw);
     for (int32_t p = 0; p < GEMM_PANELS; p++) {
@@ -141,8 +142,8 @@ static void open_pair(const matmul_job *job, const plain_shape *shape, const pla
 }
 
 /* What each of `tiles` calls brings of the pair that follows. */
-static void set_ahead(const matmul_job *job, const plain_shape *shape, const plain_cursor *c,
-                      const plain_cursor *next, int64_t tiles, gemm_f32_call *call) {
+static void set_ahead(const nlm_matmul_job *job, const plain_shape *shape, const plain_cursor *c,
+                      const plain_cursor *next, int64_t tiles, nlm_gemm_f32_call *call) {
     pair_of(job, shape, next->at < next->end ? next : c, call->ahead);
     if (next->at >= next->end) return;
     const int64_t bytes = depth_of(job, shape, next) * job->weights[next->run.weight].format->bytes;
@@ -151,9 +152,9 @@ static void set_ahead(const matmul_job *job, const plain_shape *shape, const pla
 }
 
 /* Tiles [from, to) of the tokens. */
-static void run_pair(const matmul_job *job, const plain_shape *shape, const plain_cursor *c, const plain_cursor *next,
-                     int64_t from, int64_t to) {
-    gemm_f32_call call = {.columns = depth_of(job, shape, c), .is_first = c->block == 0};
+static void run_pair(const nlm_matmul_job *job, const plain_shape *shape, const plain_cursor *c,
+                     const plain_cursor *next, int64_t from, int64_t to) {
+    nlm_gemm_f32_call call = {.columns = depth_of(job, shape, c), .is_first = c->block == 0};
     float *sums = (float *)(void *)((uint8_t *)job->exec->scratch + OPENED_BYTES);
     const int32_t panels = c->run.count - GEMM_PANELS * c->pair;
     open_pair(job, shape, c, &call);
@@ -172,7 +173,7 @@ static void run_pair(const matmul_job *job, const plain_shape *shape, const plai
     }
 }
 
-void nlm_vector_run_gemm_plain(const matmul_job *job) {
+void nlm_vector_run_gemm_plain(const nlm_matmul_job *job) {
     const plain_shape shape = shape_of(job->tokens, job->columns);
     int64_t first, end;
     nlm_vector_matmul_my_panels(job, GEMM_PANELS, &first, &end);

@@ -13,24 +13,24 @@ typedef struct quant_scratch {
     float sums[]; /* [tiles][panels][tokens][PANEL_ROWS] */
 } quant_scratch;
 
-uint64_t nlm_vector_quant_workspace_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns) {
+uint64_t nlm_vector_quant_workspace_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
     return (uint64_t)tiles_of(tokens, gemm->tokens) * nlm_vector_quant_tile_bytes(gemm->tokens, columns);
 }
 
-uint64_t nlm_vector_quant_scratch_bytes(const gemm_quant *gemm, int64_t tokens, int64_t columns) {
+uint64_t nlm_vector_quant_scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
     const uint64_t sums = (uint64_t)tiles_of(tokens, gemm->tokens) * (uint64_t)gemm->tokens * OPEN_MAX_PANELS *
                           PANEL_ROWS * sizeof(float);
     const uint64_t run = sizeof(quant_scratch) + sums, row = nlm_vector_quant_row_bytes(columns);
     return run > row ? run : row;
 }
 
-static const uint8_t *tile_at(const matmul_job *job, int64_t tile) {
+static const uint8_t *tile_at(const nlm_matmul_job *job, int64_t tile) {
     return (const uint8_t *)job->exec->workspace +
            (uint64_t)tile * nlm_vector_quant_tile_bytes(job->gemm->tokens, job->columns);
 }
 
-void nlm_vector_pack_quant(const matmul_job *job) {
-    const gemm_quant *gemm = job->gemm;
+void nlm_vector_pack_quant(const nlm_matmul_job *job) {
+    const nlm_gemm_quant *gemm = job->gemm;
     const int64_t tiles = tiles_of(job->tokens, gemm->tokens);
     for (int64_t t = job->exec->ith; t < tiles; t += job->exec->nth) {
         const int64_t first = t * gemm->tokens, left = job->tokens - first;
@@ -42,8 +42,9 @@ void nlm_vector_pack_quant(const matmul_job *job) {
 }
 
 /* Part `part` of `parts` of the packed bytes of a run's blocks, which are needed soon. */
-static void prefetch_part(const matmul_job *job, const panel_run *run, int64_t block, int64_t part, int64_t parts) {
-    const panel_format *format = job->weights[run->weight].format;
+static void prefetch_part(const nlm_matmul_job *job, const nlm_panel_run *run, int64_t block, int64_t part,
+                          int64_t parts) {
+    const nlm_panel_format *format = job->weights[run->weight].format;
     const int64_t per_record = format->columns / BLOCK;
     const int64_t bytes = (int64_t)format->bytes * GROUP_BLOCKS / per_record, at = block * format->bytes / per_record;
     for (int32_t p = 0; p < run->count; p++) {
@@ -53,23 +54,23 @@ static void prefetch_part(const matmul_job *job, const panel_run *run, int64_t b
 }
 
 /* All groups of columns of one run of panels. */
-static void run_panels(const matmul_job *job, const panel_run *run) {
-    const gemm_quant *gemm = job->gemm;
-    const matmul_weight *w = &job->weights[run->weight];
+static void run_panels(const nlm_matmul_job *job, const nlm_panel_run *run) {
+    const nlm_gemm_quant *gemm = job->gemm;
+    const nlm_matmul_weight *w = &job->weights[run->weight];
     quant_scratch *scratch = job->exec->scratch;
     const int64_t tiles = tiles_of(job->tokens, gemm->tokens), tile_sums = run->count * gemm->tokens * PANEL_ROWS;
     const int64_t blocks = panel_records(w->format, job->columns) * w->format->columns / BLOCK;
-    open_panel opened[OPEN_MAX_PANELS];
+    nlm_open_panel opened[OPEN_MAX_PANELS];
     for (int64_t block = 0; block < blocks; block += GROUP_BLOCKS) {
         const int32_t n_blocks = (int32_t)(blocks - block < GROUP_BLOCKS ? blocks - block : GROUP_BLOCKS);
         for (int32_t p = 0; p < run->count; p++) {
             float *scale = scratch->scales[p], *min = scale + 2 * GROUP_BLOCKS * PANEL_ROWS;
             w->kernels->open_quant(run->data[p], block, n_blocks, gemm->form, scratch->opened[p], scale, min);
-            opened[p] = (open_panel){scratch->opened[p], scale, min};
+            opened[p] = (nlm_open_panel){scratch->opened[p], scale, min};
         }
         for (int64_t t = 0; t < tiles; t++) {
             if (block + GROUP_BLOCKS < blocks) prefetch_part(job, run, block + GROUP_BLOCKS, t, tiles);
-            const quant_tile x = nlm_vector_quant_tile_view(gemm, job->columns, block, tile_at(job, t));
+            const nlm_quant_tile x = nlm_vector_quant_tile_view(gemm, job->columns, block, tile_at(job, t));
             gemm->run(w->kernels, opened, run->count, n_blocks, &x, block == 0, scratch->sums + t * tile_sums);
         }
     }
@@ -80,12 +81,12 @@ static void run_panels(const matmul_job *job, const panel_run *run) {
     }
 }
 
-void nlm_vector_run_gemm_quant(const matmul_job *job) {
-    const gemm_quant *gemm = job->gemm;
+void nlm_vector_run_gemm_quant(const nlm_matmul_job *job) {
+    const nlm_gemm_quant *gemm = job->gemm;
     int64_t at, end;
     nlm_vector_matmul_my_panels(job, GEMM_PANELS, &at, &end);
     while (at < end) {
-        const panel_run run = nlm_vector_matmul_next_run(job, at, end, OPEN_MAX_PANELS);
+        const nlm_panel_run run = nlm_vector_matmul_next_run(job, at, end, OPEN_MAX_PANELS);
         if (gemm->begin) gemm->begin(job->weights[run.weight].kernels);
         run_panels(job, &run);
         if (gemm->end) gemm->end();

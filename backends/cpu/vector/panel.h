@@ -40,22 +40,22 @@ enum { PANEL_MAX_BLOCKS = 8 }; /* of 32 columns in a record */
     X(Q5_K, q5_k, 256, (4 + 16) * PANEL_ROWS + 8 * (NIBBLES + FIFTHS)) \
     X(Q6_K, q6_k, 256, (2 + 16) * PANEL_ROWS + 8 * (NIBBLES + 2 * GROUP_BYTES))
 
-typedef struct panel_format {
+typedef struct nlm_panel_format {
     nlm_dtype dtype;
     int32_t columns; /* of a record */
     uint32_t bytes;  /* of a record */
     /* Packs one record, of plain types PANEL_ROWS of them. `in`: where row 0 begins, PANEL_ROWS rows `stride`
      * bytes apart, in the file's layout. */
     void (*pack)(const uint8_t *in, int64_t stride, uint8_t *out);
-} panel_format;
+} nlm_panel_format;
 
 /* NULL for a type without a packed form. */
-const panel_format *nlm_vector_panel_format_find(nlm_dtype dtype);
+const nlm_panel_format *nlm_vector_panel_format_find(nlm_dtype dtype);
 
-static inline int64_t panel_records(const panel_format *format, int64_t columns) {
+static inline int64_t panel_records(const nlm_panel_format *format, int64_t columns) {
     return (columns + format->columns - 1) / format->columns;
 }
-static inline uint64_t panel_bytes(const panel_format *format, int64_t columns) {
+static inline uint64_t panel_bytes(const nlm_panel_format *format, int64_t columns) {
     return (uint64_t)panel_records(format, columns) * format->bytes;
 }
 static inline int64_t panel_count(int64_t rows) {
@@ -63,7 +63,7 @@ static inline int64_t panel_count(int64_t rows) {
 }
 
 /* Packs rows [row_from, row_to) of w (row_from a multiple of PANEL_ROWS) into `packed`. */
-void nlm_vector_panel_pack(const panel_format *format, const nlm_tensor *w, int64_t row_from, int64_t row_to,
+void nlm_vector_panel_pack(const nlm_panel_format *format, const nlm_tensor *w, int64_t row_from, int64_t row_to,
                            uint8_t *packed);
 
 #endif

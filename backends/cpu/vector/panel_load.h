@@ -51,9 +51,9 @@ enum {
 };
 
 /* Groups v and v+4 of block b of a record. */
-typedef void (*pair_fn)(const uint8_t *record, int b, int v, vi *low, vi *high);
+typedef void (*nlm_pair_fn)(const uint8_t *record, int b, int v, vi *low, vi *high);
 /* scale[halves] and min of block b; min only where the format has one. */
-typedef void (*scales_fn)(const uint8_t *record, int b, vf *scale, vf *min);
+typedef void (*nlm_scales_fn)(const uint8_t *record, int b, vf *scale, vf *min);
 
 V_INLINE void nibbles(const uint8_t *block, int v, vi *low, vi *high) {
     const vi both = vi_load(block + v * GROUP_BYTES), mask = vi_set1_u8(15);

@@ -199,7 +199,7 @@ static void pack_q6_k(PACK_ARGS) {
 
 #define pack_bf16 pack_f16
 
-static const panel_format formats[] = {
+static const nlm_panel_format formats[] = {
 #define PANEL_ROW(NAME, name, columns, bytes) {NLM_##NAME, columns, bytes, pack_##name},
     PANEL_LIST(PANEL_ROW)
 #undef PANEL_ROW
@@ -209,7 +209,7 @@ static const panel_format formats[] = {
     _Static_assert((columns == 1 ? PANEL_ROWS : 1) * (bytes) <= OUT_BYTES_MAX, #name " outgrows the staging area");
 PANEL_LIST(CHECK_BYTES)
 
-const panel_format *nlm_vector_panel_format_find(nlm_dtype dtype) {
+const nlm_panel_format *nlm_vector_panel_format_find(nlm_dtype dtype) {
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
         if (formats[i].dtype == dtype) return &formats[i];
     }
@@ -237,7 +237,7 @@ typedef struct pack_step {
     int64_t out_bytes;
 } pack_step;
 
-static pack_step step_of(const panel_format *format) {
+static pack_step step_of(const nlm_panel_format *format) {
     int32_t block_columns;
     int64_t block_bytes;
     source_block(format->dtype, &block_columns, &block_bytes);
@@ -246,7 +246,7 @@ static pack_step step_of(const panel_format *format) {
 }
 
 /* A step that the weight does not fill: what it lacks is zeros. */
-static void pack_edge(const panel_format *format, const pack_step *step, const uint8_t *in, int64_t stride,
+static void pack_edge(const nlm_panel_format *format, const pack_step *step, const uint8_t *in, int64_t stride,
                       int64_t rows, int64_t row_bytes, uint8_t *out, int64_t out_bytes) {
     uint8_t staged[PANEL_ROWS * ROW_BYTES_MAX] = {0}, packed[OUT_BYTES_MAX];
     for (int64_t r = 0; r < rows; r++) memcpy(staged + r * ROW_BYTES_MAX, in + r * stride, (size_t)row_bytes);
@@ -254,8 +254,8 @@ static void pack_edge(const panel_format *format, const pack_step *step, const u
     memcpy(out, packed, (size_t)(out_bytes < step->out_bytes ? out_bytes : step->out_bytes));
 }
 
-static void pack_panel(const panel_format *format, const uint8_t *in, int64_t stride, int64_t rows, int64_t row_bytes,
-                       uint8_t *out, int64_t out_bytes) {
+static void pack_panel(const nlm_panel_format *format, const uint8_t *in, int64_t stride, int64_t rows,
+                       int64_t row_bytes, uint8_t *out, int64_t out_bytes) {
     const pack_step step = step_of(format);
     for (; out_bytes > 0; out_bytes -= step.out_bytes, row_bytes -= step.in_bytes) {
         if (rows == PANEL_ROWS && row_bytes >= step.in_bytes)
@@ -268,7 +268,7 @@ static void pack_panel(const panel_format *format, const uint8_t *in, int64_t st
     }
 }
 
-void nlm_vector_panel_pack(const panel_format *format, const nlm_tensor *w, int64_t row_from, int64_t row_to,
+void nlm_vector_panel_pack(const nlm_panel_format *format, const nlm_tensor *w, int64_t row_from, int64_t row_to,
                            uint8_t *packed) {
     int32_t block_columns;
     int64_t block_bytes;

@@ -30,7 +30,7 @@ void nlm_vector_norm_xz_conv_needs(const nlm_vector_device *, const nlm_cpu_dims
 void nlm_vector_dt_bc_scan_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
 
 /* A job over x's live rows, all but weights and sink filled in. */
-matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows);
+nlm_matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows);
 /* A sink and its arguments: where the products with each weight go, rows `stride` floats apart, with a bias
  * or NULL. */
 typedef struct nlm_vector_rows {
@@ -39,7 +39,7 @@ typedef struct nlm_vector_rows {
     const float *bias[MATMUL_MAX_WEIGHTS];
     int64_t columns[MATMUL_MAX_WEIGHTS];
 } nlm_vector_rows;
-void nlm_vector_store_rows(const matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
+void nlm_vector_store_rows(const nlm_matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
                            int32_t n_tokens, int32_t tile_tokens, const float *tile);
 static inline const float *nlm_vector_data(const nlm_tensor *t) {
     return t ? t->data : NULL;
