@@ -10,9 +10,7 @@ typedef struct nlm_model_family {
     const char *const *architectures; /* values of general.architecture, NULL-terminated */
     nlm_status (*read_hparams)(const nlm_gguf *gguf, nlm_hparams *out, nlm_error *err);
     const nlm_weight_spec *weights; /* terminated by a zeroed one */
-    /* Describes the states that cache->options ask for in k and v or conv and ssm: arrays of
-     * cache->n_layer from calloc, which the cache frees. */
-    nlm_status (*cache_init)(const nlm_hparams *hparams, nlm_cache *cache, nlm_error *err);
+    const nlm_state_spec *states;   /* terminated by a zeroed one */
     /* Emits the forward pass from io's inputs, which are there, and sets io->logits; sticky builder
      * errors are enough. */
     void (*build)(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims, nlm_graph *graph, nlm_graph_io *io);

@@ -167,27 +167,22 @@ static const nlm_weight_spec weight_specs[] = {
 #undef WEIGHT_SPEC
         {0}};
 
-/* ---- cache -------------------------------------------------------------------------------- */
+/* ---- states ------------------------------------------------------------------------------- */
 
-static nlm_status cache_init(const nlm_hparams *h, nlm_cache *cache, nlm_error *err) {
-    const nlm_cache_options *options = &cache->options;
-    if (nlm_dtype_row_bytes(options->kv_dtype, (uint64_t)h->head_dim) == 0) {
-        return nlm_fail(
-            err, NLM_INVALID_ARGUMENT, "llama",
-            "a key/value cache of %s needs heads of whole blocks of 32 elements, this model's have %d: use "
-            "f16 or f32",
-            nlm_dtype_name(options->kv_dtype), h->head_dim);
-    }
-    const int64_t shape[4] = {options->n_pages, h->n_head_kv, options->page_tokens, h->head_dim};
-    cache->k = calloc((size_t)cache->n_layer, sizeof *cache->k);
-    cache->v = calloc((size_t)cache->n_layer, sizeof *cache->v);
-    if (!cache->k || !cache->v) return nlm_fail(err, NLM_OUT_OF_MEMORY, "llama", "no memory for the table of caches");
-    for (int32_t i = 0; i < cache->n_layer; i++) {
-        NLM_TRY(nlm_state_init(&cache->k[i], "k_cache", options->kv_dtype, 4, shape, err));
-        NLM_TRY(nlm_state_init(&cache->v[i], "v_cache", options->kv_dtype, 4, shape, err));
-    }
-    return NLM_OK;
+static int kv_shape(const nlm_hparams *h, int32_t layer, int64_t out[3]) {
+    (void)layer;
+    out[0] = h->n_head_kv;
+    out[1] = h->head_dim;
+    return 2;
 }
+
+enum { S_K, S_V };
+
+static const nlm_state_spec state_specs[] = {
+    [S_K] = {"k_cache", NLM_STATE_PAGED, NLM_STATE_KV_DTYPE, kv_shape},
+    [S_V] = {"v_cache", NLM_STATE_PAGED, NLM_STATE_KV_DTYPE, kv_shape},
+    {0},
+};
 
 /* ---- graph -------------------------------------------------------------------------------- */
 
@@ -221,8 +216,8 @@ static nlm_value attention_block(const llama_builder *b, nlm_value x) {
     nlm_graph *g = b->graph;
     const nlm_hparams *h = b->h;
     const nlm_batch_values *batch = &b->io->batch;
-    const nlm_value k_cache = nlm_graph_state(g, &b->cache->k[b->layer]);
-    const nlm_value v_cache = nlm_graph_state(g, &b->cache->v[b->layer]);
+    const nlm_value k_cache = nlm_graph_state(g, nlm_cache_state(b->cache, S_K, b->layer));
+    const nlm_value v_cache = nlm_graph_state(g, nlm_cache_state(b->cache, S_V, b->layer));
     const nlm_value normed = nlm_graph_rms_norm(g, x, weight(b, W_ATTN_NORM), h->rms_norm_eps);
     nlm_value q = heads(b, linear(b, normed, W_ATTN_Q, W_ATTN_Q_BIAS, NLM_NO_VALUE), h->n_head);
     nlm_value k = heads(b, linear(b, normed, W_ATTN_K, W_ATTN_K_BIAS, NLM_NO_VALUE), h->n_head_kv);
@@ -279,6 +274,6 @@ const nlm_model_family nlm_family_llama = {
     .architectures = architectures,
     .read_hparams = read_hparams,
     .weights = weight_specs,
-    .cache_init = cache_init,
+    .states = state_specs,
     .build = build,
 };

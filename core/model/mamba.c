@@ -93,24 +93,30 @@ static const nlm_weight_spec weight_specs[] = {
 #undef WEIGHT_SPEC
         {0}};
 
-/* ---- cache -------------------------------------------------------------------------------- */
+/* ---- states ------------------------------------------------------------------------------- */
 
-static nlm_status cache_init(const nlm_hparams *h, nlm_cache *cache, nlm_error *err) {
-    const int64_t n_slots = cache->options.n_slots;
-    const int64_t n_tiles = ((int64_t)h->d_inner + NLM_SSM_TILE - 1) / NLM_SSM_TILE;
-    const int64_t conv_shape[3] = {n_slots, h->d_conv - 1, h->d_inner};
-    const int64_t ssm_shape[4] = {n_slots, n_tiles, h->d_state, NLM_SSM_TILE};
-    cache->conv = calloc((size_t)cache->n_layer, sizeof *cache->conv);
-    cache->ssm = calloc((size_t)cache->n_layer, sizeof *cache->ssm);
-    if (!cache->conv || !cache->ssm) {
-        return nlm_fail(err, NLM_OUT_OF_MEMORY, "mamba", "no memory for the table of states");
-    }
-    for (int32_t i = 0; i < cache->n_layer; i++) {
-        NLM_TRY(nlm_state_init(&cache->conv[i], "conv_state", NLM_F32, 3, conv_shape, err));
-        NLM_TRY(nlm_state_init(&cache->ssm[i], "ssm_state", NLM_F32, 4, ssm_shape, err));
-    }
-    return NLM_OK;
+static int conv_shape(const nlm_hparams *h, int32_t layer, int64_t out[3]) {
+    (void)layer;
+    out[0] = h->d_conv - 1;
+    out[1] = h->d_inner;
+    return 2;
 }
+
+static int ssm_shape(const nlm_hparams *h, int32_t layer, int64_t out[3]) {
+    (void)layer;
+    out[0] = ((int64_t)h->d_inner + NLM_SSM_TILE - 1) / NLM_SSM_TILE;
+    out[1] = h->d_state;
+    out[2] = NLM_SSM_TILE;
+    return 3;
+}
+
+enum { S_CONV, S_SSM };
+
+static const nlm_state_spec state_specs[] = {
+    [S_CONV] = {"conv_state", NLM_STATE_PER_SLOT, NLM_F32, conv_shape},
+    [S_SSM] = {"ssm_state", NLM_STATE_PER_SLOT, NLM_F32, ssm_shape},
+    {0},
+};
 
 /* ---- graph -------------------------------------------------------------------------------- */
 
@@ -146,16 +152,16 @@ static nlm_value mamba_block(const mamba_builder *b, nlm_value residual) {
     const nlm_value normed = nlm_graph_rms_norm(g, residual, weight(b, W_ATTN_NORM), h->rms_norm_eps);
     const nlm_value xz = linear(b, normed, W_SSM_IN, NLM_NO_VALUE, NLM_NO_VALUE);
     const nlm_value z = nlm_graph_columns(g, xz, h->d_inner, h->d_inner);
-    const nlm_value x = nlm_graph_conv1d_causal(g, nlm_graph_columns(g, xz, 0, h->d_inner), weight(b, W_SSM_CONV1D),
-                                                weight(b, W_SSM_CONV1D_BIAS),
-                                                nlm_graph_state(g, &b->cache->conv[b->layer]), batch, NLM_CONV_SILU);
+    const nlm_value x = nlm_graph_conv1d_causal(
+        g, nlm_graph_columns(g, xz, 0, h->d_inner), weight(b, W_SSM_CONV1D), weight(b, W_SSM_CONV1D_BIAS),
+        nlm_graph_state(g, nlm_cache_state(b->cache, S_CONV, b->layer)), batch, NLM_CONV_SILU);
     const nlm_value dt_b_c = linear(b, x, W_SSM_X, NLM_NO_VALUE, NLM_NO_VALUE);
     const nlm_value dt_low = part(b, dt_b_c, 0, h->dt_rank);
     const nlm_value b_in = part(b, dt_b_c, h->dt_rank, h->d_state);
     const nlm_value c_out = part(b, dt_b_c, h->dt_rank + h->d_state, h->d_state);
     const nlm_value dt = linear(b, dt_low, W_SSM_DT, weight(b, W_SSM_DT_BIAS), NLM_NO_VALUE);
     const nlm_value y = nlm_graph_ssm_scan(g, x, dt, weight(b, W_SSM_A), b_in, c_out, weight(b, W_SSM_D), z,
-                                           nlm_graph_state(g, &b->cache->ssm[b->layer]), batch);
+                                           nlm_graph_state(g, nlm_cache_state(b->cache, S_SSM, b->layer)), batch);
     return linear(b, y, W_SSM_OUT, NLM_NO_VALUE, residual);
 }
 
@@ -185,6 +191,6 @@ const nlm_model_family nlm_family_mamba = {
     .architectures = architectures,
     .read_hparams = read_hparams,
     .weights = weight_specs,
-    .cache_init = cache_init,
+    .states = state_specs,
     .build = build,
 };

@@ -1,3 +1,4 @@
+/* Opening a model, and building its graph. */
 #include "model/model.h"
 
 #include <inttypes.h>
@@ -164,67 +165,19 @@ uint64_t nlm_model_weight_bytes_per_token(const nlm_model *model) {
 
 /* ---- cache -------------------------------------------------------------------------------- */
 
-static nlm_status check_cache_options(const nlm_cache_options *options, nlm_error *err) {
-    if (options->n_slots < 1 || options->n_pages < 1 || options->n_blocks < 1 || options->page_tokens < 1 ||
-        !nlm_is_power_of_two((uint64_t)options->page_tokens)) {
-        return nlm_fail(
-            err, NLM_INVALID_ARGUMENT, "nlm_model_cache_create",
-            "slots %d, pages %d, blocks a slot %d, tokens a page %d: each must be positive and the last a "
-            "power of two",
-            options->n_slots, options->n_pages, options->n_blocks, options->page_tokens);
-    }
-    if (options->kv_dtype != NLM_F16 && options->kv_dtype != NLM_F32 && options->kv_dtype != NLM_Q8_0) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_cache_create",
-                        "the type of keys and values is %d; expected f16, f32 or q8_0", options->kv_dtype);
-    }
-    return NLM_OK;
-}
-
 nlm_status nlm_model_cache_create(const nlm_model *model, const nlm_cache_options *options, nlm_cache **out,
                                   nlm_error *err) {
-    *out = NULL;
-    NLM_TRY(check_cache_options(options, err));
-    nlm_cache *cache = calloc(1, sizeof *cache);
-    if (!cache) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_cache_create", "no memory for a cache");
-    cache->options = *options;
-    cache->n_layer = model->hparams.n_layer;
-    const nlm_status status = model->family->cache_init(&model->hparams, cache, err);
-    if (status != NLM_OK) {
-        nlm_model_cache_destroy(cache);
-        return status;
+    return nlm_cache_create(model->family->states, &model->hparams, options, out, err);
+}
+
+bool nlm_model_is_paged(const nlm_model *model) {
+    int64_t shape[3];
+    for (const nlm_state_spec *spec = model->family->states; spec->name; spec++) {
+        for (int32_t i = 0; spec->kind == NLM_STATE_PAGED && i < model->hparams.n_layer; i++) {
+            if (spec->shape(&model->hparams, i, shape) > 0) return true;
+        }
     }
-    *out = cache;
-    return NLM_OK;
-}
-
-static void release_states(nlm_state *states, int32_t count) {
-    for (int32_t i = 0; states && i < count; i++) nlm_state_release(&states[i]);
-    free(states);
-}
-
-void nlm_model_cache_destroy(nlm_cache *cache) {
-    if (!cache) return;
-    release_states(cache->k, cache->n_layer);
-    release_states(cache->v, cache->n_layer);
-    release_states(cache->conv, cache->n_layer);
-    release_states(cache->ssm, cache->n_layer);
-    free(cache);
-}
-
-static uint64_t states_bytes(const nlm_state *states, int32_t count) {
-    uint64_t bytes = 0;
-    for (int32_t i = 0; states && i < count; i++) bytes += states[i].bytes;
-    return bytes;
-}
-
-uint64_t nlm_model_cache_bytes(const nlm_cache *cache) {
-    return states_bytes(cache->k, cache->n_layer) + states_bytes(cache->v, cache->n_layer) +
-           states_bytes(cache->conv, cache->n_layer) + states_bytes(cache->ssm, cache->n_layer);
-}
-
-uint64_t nlm_model_cache_page_bytes(const nlm_cache *cache) {
-    const uint64_t pages = states_bytes(cache->k, cache->n_layer) + states_bytes(cache->v, cache->n_layer);
-    return pages / (uint64_t)cache->options.n_pages;
+    return false;
 }
 
 /* ---- graph -------------------------------------------------------------------------------- */
@@ -240,7 +193,7 @@ static void build_inputs(const nlm_cache *cache, const nlm_graph_dims *dims, nlm
     io->batch.pos = i32_input(graph, "pos", dims->n_tokens, 0, NLM_ROWS_TOKENS);
     io->batch.seq_start = i32_input(graph, "seq_start", (int64_t)dims->n_seqs + 1, 0, NLM_ROWS_FIXED);
     io->batch.slot = i32_input(graph, "slot", dims->n_seqs, 0, NLM_ROWS_SEQS);
-    io->batch.block_table = cache->k
+    io->batch.block_table = nlm_cache_page_bytes(cache) > 0
                                 ? i32_input(graph, "block_table", options->n_slots, options->n_blocks, NLM_ROWS_FIXED)
                                 : NLM_NO_VALUE;
     io->outputs = i32_input(graph, "outputs", dims->n_outputs, 0, NLM_ROWS_OUTPUTS);

@@ -4,6 +4,7 @@
 
 #include "format/gguf.h"
 #include "graph/graph.h"
+#include "model/cache.h"
 #include "model/hparams.h"
 
 typedef struct nlm_model nlm_model;
@@ -28,29 +29,11 @@ const char *nlm_model_family_name(const nlm_model *model); /* "llama", "mamba" *
 void nlm_model_set_runtime(nlm_model *model, struct nlm_runtime *runtime);
 struct nlm_runtime *nlm_model_runtime(const nlm_model *model);
 
-/* What a model remembers between runs: per layer keys and values in pages (Llama), convolution and
- * SSM states by slot (Mamba). Sizes are fixed at creation; memory is committed as it is used. */
-typedef struct nlm_cache_options {
-    int32_t n_slots;     /* sequences held at once */
-    int32_t n_pages;     /* KV pages in all */
-    int32_t page_tokens; /* tokens a page, a power of two */
-    int32_t n_blocks;    /* pages a slot may have: the longest context / page_tokens */
-    nlm_dtype kv_dtype;  /* f16, f32 or q8_0 */
-} nlm_cache_options;
-
-/* The states of one cache; for Mamba n_pages is unused. */
-typedef struct nlm_cache {
-    nlm_cache_options options;
-    int32_t n_layer;
-    nlm_state *k, *v;      /* [n_layer], shape [n_pages, n_head_kv, page_tokens, head_dim], or NULL */
-    nlm_state *conv, *ssm; /* [n_layer], slot outermost, or NULL */
-} nlm_cache;
-
+/* A cache for the states that the model's family describes. Errors as nlm_cache_create. */
 nlm_status nlm_model_cache_create(const nlm_model *model, const nlm_cache_options *options, nlm_cache **out,
                                   nlm_error *err);
-void nlm_model_cache_destroy(nlm_cache *cache);
-uint64_t nlm_model_cache_bytes(const nlm_cache *cache);      /* when every page is used */
-uint64_t nlm_model_cache_page_bytes(const nlm_cache *cache); /* one page, all layers, k and v */
+/* Some of its states grow with a sequence. */
+bool nlm_model_is_paged(const nlm_model *model);
 
 /* The sizes a graph is built for, and its inputs and outputs. */
 typedef struct nlm_graph_dims {
@@ -59,7 +42,7 @@ typedef struct nlm_graph_dims {
 
 typedef struct nlm_graph_io {
     nlm_value ids;          /* [n_tokens] i32 */
-    nlm_batch_values batch; /* block_table is NLM_NO_VALUE for Mamba */
+    nlm_batch_values batch; /* block_table is NLM_NO_VALUE without pages */
     nlm_value outputs;      /* [n_outputs] i32: the rows whose logits are wanted */
     nlm_value logits;       /* [n_outputs, n_vocab] f32, row kind OUTPUTS */
 } nlm_graph_io;

@@ -4,47 +4,30 @@
 
 #include "base/status.h"
 #include "session/session.h"
-#include "session/states.h"
 
 /* Logits of all rows of a chunk together take at most this. */
 #define LOGITS_BYTES (8u << 20)
 
 nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err) {
     nlm_runtime *runtime = session->runtime;
-    if (!runtime->pages) return NLM_OK;
-    nlm_kv_copy copy;
-    nlm_status status = nlm_kv_pages_extend(runtime->pages, session->slot, n, &copy, err);
+    nlm_status status = nlm_states_extend(runtime->states, session->slot, n, err);
     while (status == NLM_LIMIT && runtime->prompts && nlm_prompt_cache_evict(runtime->prompts)) {
-        status = nlm_kv_pages_extend(runtime->pages, session->slot, n, &copy, err);
+        status = nlm_states_extend(runtime->states, session->slot, n, err);
     }
-    if (status != NLM_OK || copy.to < 0) return status;
-    status = nlm_states_copy_page(runtime->cache, copy.from, copy.to, err);
-    if (status != NLM_OK) nlm_kv_pages_undo_extend(runtime->pages, session->slot, n, &copy);
-    return status;
-}
-
-nlm_status nlm_session_clear_states(nlm_session *session, nlm_error *err) {
-    const nlm_status status = nlm_states_zero_slot(session->runtime->cache, session->slot, err);
-    session->has_stale_states = status != NLM_OK;
     return status;
 }
 
 void nlm_session_roll_back(nlm_session *session) {
-    nlm_runtime *runtime = session->runtime;
-    if (runtime->pages) {
-        nlm_kv_pages_truncate(runtime->pages, session->slot, session->n_computed);
-    } else {
-        session->n_computed = 0;
-        (void)nlm_session_clear_states(session, NULL); /* the first error is what is told */
-    }
+    session->n_computed = nlm_states_roll_back(session->runtime->states, session->slot, session->n_computed);
     session->n_tokens = session->n_computed;
+    if (session->n_offered > session->n_computed) session->n_offered = session->n_computed;
 }
 
 /* ---- chunks ------------------------------------------------------------------------------- */
 
 static int32_t rows_at_once(const nlm_session *session, bool wants_all) {
     const nlm_runtime *runtime = session->runtime;
-    int32_t rows = nlm_context_max_rows(runtime->context);
+    int32_t rows = nlm_programs_max_rows(runtime->programs);
     const uint64_t row_bytes = (uint64_t)runtime->hparams->n_vocab * sizeof(float);
     while (wants_all && rows > 1 && (uint64_t)rows * row_bytes > LOGITS_BYTES) rows /= 2;
     return rows;
@@ -60,7 +43,7 @@ static nlm_status compute_chunk(nlm_session *session, int32_t n, float *out_rows
                                  .ids = session->tokens + session->n_computed};
     NLM_TRY(nlm_session_make_room(session, n, err));
     const float *logits = NULL;
-    NLM_TRY(nlm_context_run(runtime->context, &item, 1, &logits, err));
+    NLM_TRY(nlm_programs_run(runtime->programs, &item, 1, &logits, err));
     if (out_rows) memcpy(out_rows, logits, (size_t)n * n_vocab * sizeof *logits);
     const float *last = logits + (size_t)(item.n_outputs - 1) * n_vocab;
     memcpy(session->logits, last, n_vocab * sizeof *last);
@@ -76,7 +59,6 @@ static bool is_cancelled(const nlm_session *session, int32_t first) {
 }
 
 nlm_status nlm_session_compute(nlm_session *session, float *out_rows, nlm_error *err) {
-    if (session->has_stale_states) NLM_TRY(nlm_session_clear_states(session, err));
     const int32_t first = session->n_computed;
     const int32_t max_rows = rows_at_once(session, out_rows != NULL);
     const size_t n_vocab = (size_t)session->runtime->hparams->n_vocab;

@@ -1,3 +1,4 @@
+/* Sizes from options, and bytes from sizes. */
 #include "session/estimate.h"
 
 #include <stdio.h>
@@ -6,7 +7,10 @@
 #include "base/memory.h"
 #include "base/status.h"
 #include "session/options.h"
+#include "session/programs.h"
 #include "tensor/dtype.h"
+
+#define KNOWN_FLAGS NLM_MODEL_NO_PROMPT_CACHE
 
 #define DEFAULT_CONTEXT  4096
 #define GREATEST_CONTEXT (1 << 28)
@@ -21,6 +25,14 @@
 /* For each entry of the vocabulary: its text, ranks and tables. About. */
 #define TOKENIZER_BYTES_PER_ENTRY 120
 
+nlm_status nlm_take_model_options(const nlm_model_options *options, nlm_model_options *own, nlm_error *err) {
+    *own = (nlm_model_options){0};
+    NLM_TRY(nlm_take_options(own, sizeof *own, options, "nlm_model_options", err));
+    if ((own->flags & ~(uint32_t)KNOWN_FLAGS) == 0) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_options", "flags 0x%x are not known",
+                    own->flags & ~(uint32_t)KNOWN_FLAGS);
+}
+
 static nlm_status choose_kv_type(const char *name, nlm_dtype *out, nlm_error *err) {
     const nlm_dtype_info *info = nlm_dtype_from_name(name ? name : "f16");
     if (info && (info->dtype == NLM_F16 || info->dtype == NLM_F32 || info->dtype == NLM_Q8_0)) {
@@ -34,20 +46,20 @@ static nlm_status choose_kv_type(const char *name, nlm_dtype *out, nlm_error *er
 nlm_status nlm_choose_cache(const nlm_model *model, const nlm_model_options *options, nlm_cache_options *out,
                             int32_t *out_context_length, nlm_error *err) {
     const nlm_hparams *h = nlm_model_hparams(model);
-    const bool has_kv = h->n_head > 0;
+    const bool is_paged = nlm_model_is_paged(model);
     const uint32_t n_slots = options->parallel ? options->parallel : 1;
     uint32_t context = options->context_length;
     if (context == 0)
-        context = has_kv && h->n_ctx_train > DEFAULT_CONTEXT ? DEFAULT_CONTEXT : (uint32_t)h->n_ctx_train;
+        context = is_paged && h->n_ctx_train > DEFAULT_CONTEXT ? DEFAULT_CONTEXT : (uint32_t)h->n_ctx_train;
     if (context > GREATEST_CONTEXT || n_slots > GREATEST_SLOTS) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_options",
                         "a context of %u tokens and %u sessions; at most %d and %d", context, n_slots,
                         GREATEST_CONTEXT, GREATEST_SLOTS);
     }
-    if (has_kv && context > (uint32_t)h->n_ctx_train) {
+    if (is_paged && context > (uint32_t)h->n_ctx_train) {
         nlm_log(NLM_LOG_WARN, "a context of %u tokens; the model was trained for %d", context, h->n_ctx_train);
     }
-    const uint64_t n_blocks = has_kv ? ((uint64_t)context + NLM_PAGE_TOKENS - 1) / NLM_PAGE_TOKENS : 1;
+    const uint64_t n_blocks = is_paged ? ((uint64_t)context + NLM_PAGE_TOKENS - 1) / NLM_PAGE_TOKENS : 1;
     if (n_blocks * n_slots > INT32_MAX) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_options",
                         "%u sessions of %u tokens need more than 2^31 pages", n_slots, context);
@@ -72,18 +84,18 @@ static uint64_t file_bytes(const nlm_model *model) {
 }
 
 int32_t nlm_choose_rows(const nlm_model *model, const nlm_engine *engine) {
-    if (!nlm_device_is_sliced(nlm_engine_device(engine))) return NLM_CONTEXT_MAX_ROWS;
+    if (!nlm_device_is_sliced(nlm_engine_device(engine))) return NLM_MAX_ROWS;
     const uint64_t beside = file_bytes(model) / 100 * BESIDE_PERCENT;
     const uint64_t budget = beside > PROCESS_BYTES ? beside - PROCESS_BYTES : 0;
     const uint64_t row = bytes_per_row(nlm_model_hparams(model));
-    int32_t rows = NLM_CONTEXT_MAX_ROWS;
+    int32_t rows = NLM_MAX_ROWS;
     while (rows > LEAST_ROWS && (uint64_t)rows * row > budget) rows /= 2;
     return rows;
 }
 
 static nlm_memory_estimate estimate(const nlm_model *model, const nlm_cache *cache, const nlm_engine *engine) {
     const nlm_hparams *h = nlm_model_hparams(model);
-    nlm_memory_estimate e = {.cache_bytes = nlm_model_cache_bytes(cache)};
+    nlm_memory_estimate e = {.cache_bytes = nlm_cache_bytes(cache)};
     const nlm_gguf *gguf = nlm_model_gguf(model);
     for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) e.weight_bytes += nlm_gguf_tensor_at(gguf, i)->bytes;
     e.working_bytes = (uint64_t)nlm_choose_rows(model, engine) * bytes_per_row(h) +
@@ -102,20 +114,21 @@ static const char *spell_bytes(uint64_t bytes, char buffer[32]) {
     return buffer;
 }
 
-static void spell_need(const nlm_runtime *runtime, const nlm_memory_estimate *e, char *out, size_t size) {
-    char weights[32], cache[32], working[32], available[32];
+static void spell_need(const nlm_cache *cache, int32_t context_length, const nlm_memory_estimate *e, char *out,
+                       size_t size) {
+    char weights[32], held[32], working[32], available[32];
     snprintf(out, size, "%s of weights, %s of cache (%d x %d tokens) and %s to work in; %s are available",
-             spell_bytes(e->weight_bytes, weights), spell_bytes(e->cache_bytes, cache), runtime->n_slots,
-             runtime->context_length, spell_bytes(e->working_bytes, working),
-             spell_bytes(e->available_bytes, available));
+             spell_bytes(e->weight_bytes, weights), spell_bytes(e->cache_bytes, held), cache->options.n_slots,
+             context_length, spell_bytes(e->working_bytes, working), spell_bytes(e->available_bytes, available));
 }
 
-nlm_status nlm_check_memory(const nlm_runtime *runtime, nlm_error *err) {
-    const nlm_device *device = nlm_engine_device(runtime->engine);
-    const nlm_memory_estimate e = estimate(runtime->model, runtime->cache, runtime->engine);
-    const char *path = nlm_gguf_path(nlm_model_gguf(runtime->model));
+nlm_status nlm_check_memory(const nlm_engine *engine, const nlm_model *model, const nlm_cache *cache,
+                            int32_t context_length, nlm_error *err) {
+    const nlm_device *device = nlm_engine_device(engine);
+    const nlm_memory_estimate e = estimate(model, cache, engine);
+    const char *path = nlm_gguf_path(nlm_model_gguf(model));
     char text[256];
-    spell_need(runtime, &e, text, sizeof text);
+    spell_need(cache, context_length, &e, text, sizeof text);
     if (e.available_bytes == 0 || e.weight_bytes + e.cache_bytes + e.working_bytes <= e.available_bytes) {
         nlm_log(NLM_LOG_INFO, "%s needs %s", path, text);
         return NLM_OK;
@@ -137,7 +150,7 @@ static nlm_status estimate_open(const nlm_engine *engine, const nlm_model *model
     nlm_cache *cache = NULL;
     NLM_TRY(nlm_model_cache_create(model, &cache_options, &cache, err));
     *out = estimate(model, cache, engine);
-    nlm_model_cache_destroy(cache);
+    nlm_cache_destroy(cache);
     return NLM_OK;
 }
 

@@ -2,7 +2,8 @@
 #ifndef NLM_SESSION_ESTIMATE_H
 #define NLM_SESSION_ESTIMATE_H
 
-#include "session/runtime.h"
+#include "model/model.h"
+#include "session/engine.h"
 
 /* Checks and copies options of the caller's size. */
 nlm_status nlm_take_model_options(const nlm_model_options *options, nlm_model_options *own, nlm_error *err);
@@ -14,8 +15,9 @@ nlm_status nlm_choose_cache(const nlm_model *model, const nlm_model_options *opt
 /* Tokens a batch: as many as keep the activations a few percent of the model's size. */
 int32_t nlm_choose_rows(const nlm_model *model, const nlm_engine *engine);
 
-/* Says in the log what the model (opened, cache described but not placed) needs and what there is;
+/* Says in the log what an open model needs with this cache, described but not placed, and what there is;
  * OUT_OF_MEMORY when it cannot fit a device's own memory. */
-nlm_status nlm_check_memory(const nlm_runtime *runtime, nlm_error *err);
+nlm_status nlm_check_memory(const nlm_engine *engine, const nlm_model *model, const nlm_cache *cache,
+                            int32_t context_length, nlm_error *err);
 
 #endif

@@ -138,13 +138,9 @@ static double per_second(uint64_t count, uint64_t ns) {
 }
 
 static uint64_t cache_in_use(const nlm_runtime *runtime) {
-    if (!runtime->pages) {
-        uint64_t slots = 0;
-        for (int32_t i = 0; i < runtime->n_slots; i++) slots += runtime->is_slot_used[i];
-        return slots * (nlm_model_cache_bytes(runtime->cache) / (uint64_t)runtime->n_slots);
-    }
-    const int32_t used = runtime->cache->options.n_pages - nlm_kv_pages_free(runtime->pages);
-    return (uint64_t)used * nlm_model_cache_page_bytes(runtime->cache);
+    int32_t slots = 0;
+    for (int32_t i = 0; i < runtime->n_slots; i++) slots += runtime->is_slot_used[i];
+    return nlm_states_bytes_in_use(runtime->states, slots);
 }
 
 nlm_status nlm_session_metrics(const nlm_session *session, nlm_metrics *out_metrics, nlm_error *error) {
@@ -166,7 +162,7 @@ nlm_status nlm_session_metrics(const nlm_session *session, nlm_metrics *out_metr
         .file_bytes = nlm_gguf_file_bytes(nlm_model_gguf(runtime->model)),
         .weight_bytes_per_token = nlm_model_weight_bytes_per_token(runtime->model),
         .cache_bytes = cache_in_use(runtime),
-        .activation_bytes = nlm_context_activation_bytes(runtime->context),
+        .activation_bytes = nlm_programs_activation_bytes(runtime->programs),
         .rss_bytes = nlm_rss_bytes(),
         .rss_peak_bytes = nlm_rss_peak_bytes(),
     };

@@ -1,9 +1,9 @@
 /* Prefixes of earlier prompts, kept so that they need not be computed again.
  *
- * A tree of blocks of tokens: a block follows the block before it, and holds a payload (a page of the KV
- * cache, or a snapshot of the Mamba states after its last token) that stands for all tokens from the
- * beginning. Blocks are found by a hash of what precedes them and of their tokens, and compared in full.
- * When the cache is full the block that was used least recently, and that no other follows, goes. */
+ * A tree of blocks of tokens: a block follows the block before it, and holds a payload (a snapshot of the
+ * states) that stands, with those before it, for all tokens from the beginning. Blocks are found by a hash of what
+ * precedes them and of their tokens, and compared in full. When the cache is full the block that was used least
+ * recently, and that no other follows, goes. */
 #ifndef NLM_SESSION_PROMPT_CACHE_H
 #define NLM_SESSION_PROMPT_CACHE_H
 

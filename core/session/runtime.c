@@ -1,3 +1,4 @@
+/* Loading and unloading models, and what is said of a loaded one. */
 #include "session/runtime.h"
 
 #include <inttypes.h>
@@ -10,9 +11,6 @@
 #include "model/packed.h"
 #include "session/estimate.h"
 #include "session/options.h"
-#include "session/snapshots.h"
-
-#define KNOWN_FLAGS NLM_MODEL_NO_PROMPT_CACHE
 
 #define DEFAULT_SNAPSHOT_BYTES (64ull << 20)
 #define MAX_BLOCKS             (1 << 20)
@@ -61,30 +59,21 @@ static nlm_status open_text(nlm_runtime *runtime, const nlm_model_options *optio
     return status;
 }
 
-static nlm_status create_cache(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
+static nlm_status create_states(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
     nlm_cache_options cache_options;
     NLM_TRY(nlm_choose_cache(runtime->model, options, &cache_options, &runtime->context_length, err));
     runtime->n_slots = cache_options.n_slots;
     runtime->is_slot_used = calloc((size_t)runtime->n_slots, sizeof *runtime->is_slot_used);
     if (!runtime->is_slot_used) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_load", "no memory for slots");
-    NLM_TRY(nlm_model_cache_create(runtime->model, &cache_options, &runtime->cache, err));
-    if (!runtime->cache->k) return NLM_OK;
-    return nlm_kv_pages_create(cache_options.n_pages, cache_options.page_tokens, cache_options.n_slots,
-                               cache_options.n_blocks, &runtime->pages, err);
+    return nlm_states_create(runtime->model, &cache_options, &runtime->states, err);
 }
 
 static nlm_status plan(nlm_runtime *runtime, nlm_error *err) {
-    const nlm_context_options options = {.model = runtime->model,
-                                         .cache = runtime->cache,
-                                         .pages = runtime->pages,
-                                         .env = &runtime->engine->env,
-                                         .max_rows = nlm_choose_rows(runtime->model, runtime->engine)};
-    return nlm_context_create(&options, &runtime->context, err);
-}
-
-static void release_page(void *user, int32_t page) {
-    const nlm_runtime *runtime = user;
-    nlm_kv_pages_release_page(runtime->pages, page);
+    const nlm_programs_options options = {.model = runtime->model,
+                                          .states = runtime->states,
+                                          .env = &runtime->engine->env,
+                                          .max_rows = nlm_choose_rows(runtime->model, runtime->engine)};
+    return nlm_programs_create(&options, &runtime->programs, err);
 }
 
 static void release_snapshot(void *user, int32_t number) {
@@ -92,36 +81,33 @@ static void release_snapshot(void *user, int32_t number) {
     nlm_snapshots_drop(runtime->snapshots, number);
 }
 
-/* How many payloads of `bytes` each the prompt cache may hold. */
-static int32_t count_blocks(uint64_t max_bytes, uint64_t bytes, uint64_t limit) {
-    uint64_t blocks = bytes ? max_bytes / bytes : 0;
-    if (blocks > limit) blocks = limit;
-    return (int32_t)(blocks < MAX_BLOCKS ? blocks : MAX_BLOCKS);
+/* Where blocks of prompts end, and how many the bound in bytes lets the prompt cache hold. Pages are shared
+ * with sessions: by default a quarter of them is for prompts. */
+static nlm_prompt_cache_options choose_prompts(nlm_runtime *runtime, uint64_t max_bytes) {
+    const nlm_states *states = runtime->states;
+    const int32_t block_tokens = states->slot_bytes ? NLM_SNAPSHOT_TOKENS : NLM_PAGE_TOKENS;
+    const uint64_t n_pages = states->pages ? (uint64_t)states->cache->options.n_pages : 0;
+    const uint64_t block_bytes = (uint64_t)block_tokens * states->token_bytes + states->slot_bytes;
+    if (max_bytes == 0) {
+        max_bytes = n_pages * NLM_PAGE_TOKENS * states->token_bytes / 4;
+        if (states->slot_bytes) max_bytes += DEFAULT_SNAPSHOT_BYTES;
+    }
+    uint64_t blocks = max_bytes / block_bytes;
+    if (n_pages && blocks > n_pages) blocks = n_pages;
+    return (nlm_prompt_cache_options){.max_blocks = (int32_t)(blocks < MAX_BLOCKS ? blocks : MAX_BLOCKS),
+                                      .block_tokens = block_tokens,
+                                      .grain = NLM_PAGE_TOKENS,
+                                      .release = release_snapshot,
+                                      .user = runtime};
 }
 
 static nlm_status create_prompt_cache(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
     if (options->flags & NLM_MODEL_NO_PROMPT_CACHE) return NLM_OK;
-    nlm_prompt_cache_options prompts = {.user = runtime};
-    uint64_t max_bytes = options->prompt_cache_bytes;
-    if (runtime->pages) {
-        if (max_bytes == 0) max_bytes = nlm_model_cache_bytes(runtime->cache) / 4;
-        prompts.block_tokens = prompts.grain = NLM_PAGE_TOKENS;
-        prompts.release = release_page;
-        prompts.max_blocks = count_blocks(max_bytes, nlm_model_cache_page_bytes(runtime->cache),
-                                          (uint64_t)runtime->cache->options.n_pages);
-    } else {
-        if (max_bytes == 0) max_bytes = DEFAULT_SNAPSHOT_BYTES;
-        prompts.block_tokens = NLM_SNAPSHOT_TOKENS;
-        prompts.grain = NLM_SNAPSHOT_GRAIN;
-        prompts.release = release_snapshot;
-        prompts.max_blocks =
-            count_blocks(max_bytes, nlm_model_cache_bytes(runtime->cache) / (uint64_t)runtime->n_slots, UINT64_MAX);
-    }
+    const nlm_prompt_cache_options prompts = choose_prompts(runtime, options->prompt_cache_bytes);
     if (prompts.max_blocks == 0) return NLM_OK;
-    if (!runtime->pages) {
-        /* one more than the cache holds: a snapshot is taken before another makes room for it */
-        NLM_TRY(nlm_snapshots_create(runtime->cache, prompts.max_blocks + 1, &runtime->snapshots, err));
-    }
+    /* one more than the cache holds: a snapshot is taken before another makes room for it */
+    NLM_TRY(nlm_snapshots_create(runtime->states, prompts.max_blocks + 1, prompts.block_tokens, &runtime->snapshots,
+                                 err));
     runtime->found_capacity = runtime->context_length / prompts.grain + 1;
     runtime->found = calloc((size_t)runtime->found_capacity, sizeof *runtime->found);
     if (!runtime->found) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_load", "no memory for the prompt cache");
@@ -144,8 +130,8 @@ static void drop_metadata(nlm_runtime *runtime) {
 static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
     runtime->hparams = nlm_model_hparams(runtime->model);
     nlm_model_set_runtime(runtime->model, runtime);
-    NLM_TRY(create_cache(runtime, options, err));
-    NLM_TRY(nlm_check_memory(runtime, err));
+    NLM_TRY(create_states(runtime, options, err));
+    NLM_TRY(nlm_check_memory(runtime->engine, runtime->model, runtime->states->cache, runtime->context_length, err));
     NLM_TRY(report(options, 0.1, err));
     NLM_TRY(open_text(runtime, options, err));
     if (options->pack_cache && options->pack_cache[0]) {
@@ -162,22 +148,13 @@ static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *opti
 static void unload(nlm_runtime *runtime) {
     nlm_prompt_cache_destroy(runtime->prompts);
     nlm_snapshots_destroy(runtime->snapshots);
-    nlm_context_destroy(runtime->context);
-    if (runtime->pages) nlm_kv_pages_destroy(runtime->pages);
-    if (runtime->cache) nlm_model_cache_destroy(runtime->cache);
+    nlm_programs_destroy(runtime->programs);
+    nlm_states_destroy(runtime->states);
     if (runtime->tokenizer) nlm_tokenizer_destroy(runtime->tokenizer);
     if (runtime->model) nlm_model_close(runtime->model);
     free(runtime->found);
     free(runtime->is_slot_used);
     free(runtime);
-}
-
-nlm_status nlm_take_model_options(const nlm_model_options *options, nlm_model_options *own, nlm_error *err) {
-    *own = (nlm_model_options){0};
-    NLM_TRY(nlm_take_options(own, sizeof *own, options, "nlm_model_options", err));
-    if ((own->flags & ~(uint32_t)KNOWN_FLAGS) == 0) return NLM_OK;
-    return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_options", "flags 0x%x are not known",
-                    own->flags & ~(uint32_t)KNOWN_FLAGS);
 }
 
 /* Takes the model, which is open since the clock stood at `start`. */
@@ -247,7 +224,7 @@ nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, 
                                  .family = nlm_model_family_name(model),
                                  .chat_template = runtime->chat ? nlm_chat_template_name(runtime->chat) : NULL,
                                  .file_bytes = nlm_gguf_file_bytes(nlm_model_gguf(model)),
-                                 .cache_bytes = nlm_model_cache_bytes(runtime->cache),
+                                 .cache_bytes = nlm_cache_bytes(runtime->states->cache),
                                  .weight_bytes_per_token = nlm_model_weight_bytes_per_token(model),
                                  .load_seconds = runtime->load_seconds};
     return nlm_give_struct(out_info, &info, sizeof info, "nlm_model_info", error);

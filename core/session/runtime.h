@@ -4,22 +4,17 @@
 #define NLM_SESSION_RUNTIME_H
 
 #include <nlm/nlm.h>
-#include "model/kv_pages.h"
 #include "model/model.h"
-#include "session/context.h"
 #include "session/engine.h"
+#include "session/programs.h"
 #include "session/prompt_cache.h"
+#include "session/snapshots.h"
+#include "session/states.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
-#define NLM_PAGE_TOKENS 32 /* tokens a KV page */
-
-/* Mamba prompts: tokens from one snapshot of the states to the next, and what the place of a prompt's last
- * one is a multiple of. */
+/* Prompts of models whose states are not all paged: tokens from one snapshot to the next. */
 #define NLM_SNAPSHOT_TOKENS 128
-#define NLM_SNAPSHOT_GRAIN  32
-
-typedef struct nlm_snapshots nlm_snapshots;
 
 typedef struct nlm_runtime {
     nlm_engine *engine;
@@ -29,12 +24,11 @@ typedef struct nlm_runtime {
     nlm_error text_error;
     const nlm_chat_template *chat; /* or NULL: chat_error says why */
     nlm_error chat_error;
-    nlm_cache *cache;
-    nlm_kv_pages *pages; /* NULL for Mamba */
-    nlm_context *context;
+    nlm_states *states;
+    nlm_programs *programs;
     nlm_prompt_cache *prompts; /* or NULL */
-    nlm_snapshots *snapshots;  /* of Mamba's prompts; or NULL */
-    int32_t *found;            /* [found_capacity] payloads of a prompt's prefix */
+    nlm_snapshots *snapshots;  /* its payloads; or NULL */
+    int32_t *found;            /* [found_capacity] those of a prompt's prefix */
     int32_t found_capacity;
     int32_t context_length;
     int32_t n_slots;

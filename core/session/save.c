@@ -5,16 +5,16 @@
 #include "base/status.h"
 #include "session/session.h"
 #include "session/session_file.h"
-#include "session/states.h"
 
 static nlm_session_shape shape_of(nlm_runtime *runtime) {
-    const nlm_cache *cache = runtime->cache;
-    return (nlm_session_shape){.fingerprint = nlm_runtime_fingerprint(runtime),
-                               .state_kind = cache->k ? (uint32_t)cache->options.kv_dtype : NLM_SESSION_NO_KV,
-                               .n_vocab = runtime->hparams->n_vocab,
-                               .max_tokens = (uint64_t)runtime->context_length,
-                               .bytes_per_token = nlm_states_bytes_per_token(cache),
-                               .fixed_bytes = nlm_states_bytes_per_slot(cache)};
+    const nlm_states *states = runtime->states;
+    return (nlm_session_shape){
+        .fingerprint = nlm_runtime_fingerprint(runtime),
+        .state_kind = states->pages ? (uint32_t)states->cache->options.kv_dtype : NLM_SESSION_NO_KV,
+        .n_vocab = runtime->hparams->n_vocab,
+        .max_tokens = (uint64_t)runtime->context_length,
+        .bytes_per_token = states->token_bytes,
+        .fixed_bytes = states->slot_bytes};
 }
 
 /* ---- saving ------------------------------------------------------------------------------- */
@@ -39,14 +39,13 @@ static nlm_status write_all(nlm_session *session, nlm_session_writer *writer, co
     NLM_TRY(nlm_session_writer_put(writer, session->tokens, n_tokens * sizeof *session->tokens, err));
     NLM_TRY(nlm_session_writer_put(writer, session->logits, n_logits * sizeof *session->logits, err));
     piece_writer pieces = {.writer = writer, .piece = piece};
-    NLM_TRY(nlm_states_each_piece(runtime->cache, runtime->pages, session->slot, session->n_tokens, write_piece,
-                                  &pieces, err));
+    NLM_TRY(nlm_states_each_piece(runtime->states, session->slot, session->n_tokens, write_piece, &pieces, err));
     return nlm_session_writer_commit(writer, err);
 }
 
 nlm_status nlm_session_save(nlm_session *session, const char *path, nlm_error *error) {
     NLM_TRY(nlm_session_compute(session, NULL, error));
-    void *piece = malloc(nlm_states_greatest_piece(session->runtime->cache));
+    void *piece = malloc(nlm_states_greatest_piece(session->runtime->states));
     if (!piece) return nlm_fail(error, NLM_OUT_OF_MEMORY, path, "no memory to save the session");
     nlm_session_writer writer = {0};
     const nlm_status status = write_all(session, &writer, path, piece, error);
@@ -69,7 +68,7 @@ static nlm_status take_view(nlm_session *session, const nlm_session_view *view, 
     const int32_t n_tokens = (int32_t)view->n_tokens;
     NLM_TRY(nlm_session_make_room(session, n_tokens, err));
     const unsigned char *at = view->state;
-    NLM_TRY(nlm_states_each_piece(runtime->cache, runtime->pages, session->slot, n_tokens, read_piece, &at, err));
+    NLM_TRY(nlm_states_each_piece(runtime->states, session->slot, n_tokens, read_piece, &at, err));
     memcpy(session->tokens, view->tokens, view->n_tokens * sizeof *session->tokens);
     if (view->logits) memcpy(session->logits, view->logits, (size_t)runtime->hparams->n_vocab * sizeof(float));
     session->n_tokens = session->n_computed = n_tokens;

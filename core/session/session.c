@@ -5,7 +5,6 @@
 
 #include "base/clock.h"
 #include "base/status.h"
-#include "session/states.h"
 
 /* ---- life --------------------------------------------------------------------------------- */
 
@@ -25,7 +24,7 @@ nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_e
     nlm_runtime *runtime = nlm_model_runtime(model);
     int32_t slot = 0;
     NLM_TRY(take_slot(runtime, &slot, error));
-    NLM_TRY(nlm_states_zero_slot(runtime->cache, slot, error));
+    NLM_TRY(nlm_states_clear(runtime->states, slot, error));
     nlm_session *session = calloc(1, sizeof *session);
     if (!session) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_session_create", "no memory for a session");
     session->runtime = runtime;
@@ -43,7 +42,7 @@ nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_e
 }
 
 static void forget(nlm_session *session) {
-    if (session->runtime->pages) nlm_kv_pages_truncate(session->runtime->pages, session->slot, 0);
+    nlm_states_release(session->runtime->states, session->slot);
     session->n_tokens = session->n_computed = session->n_offered = 0;
 }
 
@@ -59,19 +58,17 @@ void nlm_session_destroy(nlm_session *session) {
 
 nlm_status nlm_session_reset(nlm_session *session, nlm_error *error) {
     forget(session);
-    return nlm_session_clear_states(session, error);
+    return nlm_states_clear(session->runtime->states, session->slot, error);
 }
 
 static nlm_status copy_content(nlm_session *to, const nlm_session *from, nlm_error *err) {
     nlm_runtime *runtime = from->runtime;
-    if (runtime->pages) nlm_kv_pages_fork(runtime->pages, from->slot, to->slot, from->n_computed);
-    NLM_TRY(nlm_states_copy_slot(runtime->cache, from->slot, to->slot, err));
+    NLM_TRY(nlm_states_fork(runtime->states, from->slot, to->slot, from->n_computed, err));
     memcpy(to->tokens, from->tokens, (size_t)from->n_tokens * sizeof *to->tokens);
     memcpy(to->logits, from->logits, (size_t)runtime->hparams->n_vocab * sizeof *to->logits);
     to->n_tokens = from->n_tokens;
     to->n_computed = from->n_computed;
     to->n_offered = from->n_offered;
-    to->has_stale_states = from->has_stale_states;
     return NLM_OK;
 }
 
@@ -178,7 +175,7 @@ static nlm_status check_sessions(nlm_session *const *sessions, const int32_t *id
 
 /* One run: the pending token of each, of which there is exactly one. */
 static nlm_status run_batch(nlm_session *const *sessions, int32_t count, nlm_error *err) {
-    nlm_batch_item items[NLM_CONTEXT_MAX_ROWS]; /* 16 KiB, of which one decode needs a few bytes */
+    nlm_batch_item items[NLM_MAX_ROWS]; /* 16 KiB, of which one decode needs a few bytes */
     memset(items, 0, (size_t)count * sizeof *items);
     for (int32_t i = 0; i < count; i++) {
         nlm_session *s = sessions[i];
@@ -189,7 +186,7 @@ static nlm_status run_batch(nlm_session *const *sessions, int32_t count, nlm_err
     const nlm_runtime *runtime = sessions[0]->runtime;
     const size_t n_vocab = (size_t)runtime->hparams->n_vocab;
     const float *logits = NULL;
-    NLM_TRY(nlm_context_run(runtime->context, items, count, &logits, err));
+    NLM_TRY(nlm_programs_run(runtime->programs, items, count, &logits, err));
     for (int32_t i = 0; i < count; i++) {
         memcpy(sessions[i]->logits, logits + (size_t)i * n_vocab, n_vocab * sizeof *logits);
         sessions[i]->n_computed++;
@@ -219,7 +216,7 @@ static nlm_status decode_chunk(nlm_session *const *sessions, const int32_t *ids,
 
 nlm_status nlm_sessions_decode(nlm_session *const *sessions, const int32_t *ids, size_t count, nlm_error *error) {
     NLM_TRY(check_sessions(sessions, ids, count, error));
-    const size_t max_rows = (size_t)nlm_context_max_rows(sessions[0]->runtime->context);
+    const size_t max_rows = (size_t)nlm_programs_max_rows(sessions[0]->runtime->programs);
     for (size_t from = 0; from < count; from += max_rows) {
         const size_t n = count - from < max_rows ? count - from : max_rows;
         NLM_TRY(decode_chunk(sessions + from, ids + from, (int32_t)n, error));

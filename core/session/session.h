@@ -19,9 +19,8 @@ struct nlm_session {
     int32_t *tokens; /* [context_length] */
     int32_t n_tokens;
     int32_t n_computed;
-    int32_t n_offered;     /* tokens whose pages the prompt cache was offered */
-    float *logits;         /* [n_vocab] */
-    bool has_stale_states; /* the device failed to clear them: to be done before anything is computed */
+    int32_t n_offered; /* tokens whose pages the prompt cache was offered */
+    float *logits;     /* [n_vocab] */
     nlm_text_stream stream;
     nlm_progress_fn progress;
     void *progress_user;
@@ -33,13 +32,12 @@ struct nlm_session {
 nlm_status nlm_session_append(nlm_session *session, const int32_t *ids, size_t count, nlm_error *err);
 
 /* Computes what is pending. out_rows NULL, or [pending, n_vocab] for the logits after each token. After an
- * error the pending tokens are gone; a Mamba session, whose states may be half written, is empty. */
+ * error the pending tokens are gone; a session with states that are not paged, which may be half written, is empty.
+ */
 nlm_status nlm_session_compute(nlm_session *session, float *out_rows, nlm_error *err);
 
-/* Before a run that appends n tokens: pages for them. Evicts prompts if there are none. */
+/* Before a run that appends n tokens: room for them in the states. Evicts prompts if there is none. */
 nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err);
-/* Zeroes what the cache has of the session beside pages. */
-nlm_status nlm_session_clear_states(nlm_session *session, nlm_error *err);
 /* After a run that failed. */
 void nlm_session_roll_back(nlm_session *session);
 

@@ -1,109 +1,214 @@
+/* Pages and slots of all groups: made room for, copied, cleared and enumerated. */
 #include "session/states.h"
 
+#include <stdlib.h>
 #include "base/status.h"
 
-/* [n_pages, n_head_kv, page_tokens, head_dim] */
-static uint64_t page_bytes(const nlm_state *kv) {
-    return (uint64_t)kv->tensor.stride_bytes[0];
+#define WHERE "nlm_states_create"
+
+/* ---- life --------------------------------------------------------------------------------- */
+
+static nlm_status create_parts(const nlm_model *model, const nlm_cache_options *o, nlm_states *states,
+                               nlm_error *err) {
+    NLM_TRY(nlm_model_cache_create(model, o, &states->cache, err));
+    states->token_bytes = nlm_cache_page_bytes(states->cache) / (uint64_t)o->page_tokens;
+    states->slot_bytes = nlm_cache_slot_bytes(states->cache);
+    states->is_stale = calloc((size_t)o->n_slots, sizeof *states->is_stale);
+    if (!states->is_stale) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %d slots", o->n_slots);
+    if (states->token_bytes == 0) return NLM_OK;
+    return nlm_kv_pages_create(o->n_pages, o->page_tokens, o->n_slots, o->n_blocks, &states->pages, err);
 }
-static uint64_t row_bytes(const nlm_state *kv) {
-    return (uint64_t)kv->tensor.stride_bytes[2];
+
+nlm_status nlm_states_create(const nlm_model *model, const nlm_cache_options *options, nlm_states **out,
+                             nlm_error *err) {
+    *out = NULL;
+    nlm_states *states = calloc(1, sizeof *states);
+    if (!states) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for states");
+    const nlm_status status = create_parts(model, options, states, err);
+    if (status != NLM_OK) {
+        nlm_states_destroy(states);
+        return status;
+    }
+    *out = states;
+    return NLM_OK;
 }
-static uint64_t slot_bytes(const nlm_state *state) {
+
+void nlm_states_destroy(nlm_states *states) {
+    if (!states) return;
+    nlm_kv_pages_destroy(states->pages);
+    nlm_cache_destroy(states->cache);
+    free(states->is_stale);
+    free(states);
+}
+
+const int32_t *nlm_states_blocks(const nlm_states *states, int32_t slot) {
+    return nlm_kv_pages_table(states->pages) + (size_t)slot * (size_t)states->cache->options.n_blocks;
+}
+
+uint64_t nlm_states_bytes_in_use(const nlm_states *states, int32_t n_slots) {
+    const uint64_t slots = (uint64_t)n_slots * states->slot_bytes;
+    if (!states->pages) return slots;
+    const int32_t pages = states->cache->options.n_pages - nlm_kv_pages_free(states->pages);
+    return slots + (uint64_t)pages * nlm_cache_page_bytes(states->cache);
+}
+
+/* ---- the states of a cache ---------------------------------------------------------------- */
+
+typedef nlm_status (*state_fn)(void *user, nlm_state *state, nlm_error *err);
+
+/* Layer by layer, group by group; `kind`: those of one kind alone. */
+static nlm_status each_state(const nlm_cache *cache, int32_t kind, state_fn fn, void *user, nlm_error *err) {
+    for (int32_t i = 0; i < cache->n_layer; i++) {
+        for (int32_t g = 0; g < cache->n_groups; g++) {
+            nlm_state *state = nlm_cache_state(cache, g, i);
+            if (state && cache->groups[g].spec->kind == kind) NLM_TRY(fn(user, state, err));
+        }
+    }
+    return NLM_OK;
+}
+
+/* Of a page or of a slot. */
+static uint64_t part_bytes(const nlm_state *state) {
     return (uint64_t)state->tensor.stride_bytes[0];
 }
 
-uint64_t nlm_states_bytes_per_token(const nlm_cache *cache) {
-    if (!cache->k) return 0;
-    return nlm_model_cache_page_bytes(cache) / (uint64_t)cache->options.page_tokens;
+static nlm_status copy_part(void *user, nlm_state *state, nlm_error *err) {
+    const nlm_kv_copy *copy = user;
+    const uint64_t bytes = part_bytes(state);
+    return nlm_state_copy(state, (uint64_t)copy->to * bytes, (uint64_t)copy->from * bytes, bytes, err);
 }
 
-uint64_t nlm_states_bytes_per_slot(const nlm_cache *cache) {
-    uint64_t bytes = 0;
-    for (int32_t i = 0; cache->conv && i < cache->n_layer; i++) {
-        bytes += slot_bytes(&cache->conv[i]) + slot_bytes(&cache->ssm[i]);
+static nlm_status zero_part(void *user, nlm_state *state, nlm_error *err) {
+    const int32_t *slot = user;
+    const uint64_t bytes = part_bytes(state);
+    return nlm_state_zero(state, (uint64_t)*slot * bytes, bytes, err);
+}
+
+static nlm_status zero_slot(nlm_states *states, int32_t slot, nlm_error *err) {
+    const nlm_status status = each_state(states->cache, NLM_STATE_PER_SLOT, zero_part, &slot, err);
+    states->is_stale[slot] = status != NLM_OK;
+    return status;
+}
+
+/* ---- a sequence --------------------------------------------------------------------------- */
+
+nlm_status nlm_states_extend(nlm_states *states, int32_t slot, int32_t n, nlm_error *err) {
+    nlm_kv_copy copy = {-1, -1};
+    if (states->is_stale[slot]) NLM_TRY(zero_slot(states, slot, err));
+    if (states->pages) NLM_TRY(nlm_kv_pages_extend(states->pages, slot, n, &copy, err));
+    if (copy.to < 0) return NLM_OK;
+    const nlm_status status = each_state(states->cache, NLM_STATE_PAGED, copy_part, &copy, err);
+    if (status != NLM_OK) nlm_kv_pages_undo_extend(states->pages, slot, n, &copy);
+    return status;
+}
+
+void nlm_states_release(nlm_states *states, int32_t slot) {
+    if (states->pages) nlm_kv_pages_truncate(states->pages, slot, 0);
+}
+
+nlm_status nlm_states_clear(nlm_states *states, int32_t slot, nlm_error *err) {
+    nlm_states_release(states, slot);
+    return zero_slot(states, slot, err);
+}
+
+int32_t nlm_states_roll_back(nlm_states *states, int32_t slot, int32_t length) {
+    if (states->slot_bytes == 0) {
+        nlm_kv_pages_truncate(states->pages, slot, length);
+        return length;
     }
-    return bytes;
+    (void)nlm_states_clear(states, slot, NULL); /* the first error is what is told */
+    return 0;
 }
 
-static nlm_status copy_outermost(nlm_state *state, int32_t from, int32_t to, nlm_error *err) {
-    const uint64_t bytes = (uint64_t)state->tensor.stride_bytes[0];
-    return nlm_state_copy(state, (uint64_t)to * bytes, (uint64_t)from * bytes, bytes, err);
+nlm_status nlm_states_fork(nlm_states *states, int32_t from, int32_t to, int32_t n_tokens, nlm_error *err) {
+    nlm_kv_copy copy = {from, to};
+    if (states->pages) nlm_kv_pages_fork(states->pages, from, to, n_tokens);
+    states->is_stale[to] = states->is_stale[from];
+    return each_state(states->cache, NLM_STATE_PER_SLOT, copy_part, &copy, err);
 }
 
-nlm_status nlm_states_copy_page(nlm_cache *cache, int32_t from, int32_t to, nlm_error *err) {
-    for (int32_t i = 0; i < cache->n_layer; i++) {
-        NLM_TRY(copy_outermost(&cache->k[i], from, to, err));
-        NLM_TRY(copy_outermost(&cache->v[i], from, to, err));
-    }
-    return NLM_OK;
-}
+/* ---- pieces ------------------------------------------------------------------------------- */
 
-nlm_status nlm_states_copy_slot(nlm_cache *cache, int32_t from, int32_t to, nlm_error *err) {
-    for (int32_t i = 0; cache->conv && i < cache->n_layer; i++) {
-        NLM_TRY(copy_outermost(&cache->conv[i], from, to, err));
-        NLM_TRY(copy_outermost(&cache->ssm[i], from, to, err));
-    }
-    return NLM_OK;
-}
-
-static nlm_status zero_outermost(nlm_state *state, int32_t slot, nlm_error *err) {
-    return nlm_state_zero(state, (uint64_t)slot * slot_bytes(state), slot_bytes(state), err);
-}
-
-nlm_status nlm_states_zero_slot(nlm_cache *cache, int32_t slot, nlm_error *err) {
-    for (int32_t i = 0; cache->conv && i < cache->n_layer; i++) {
-        NLM_TRY(zero_outermost(&cache->conv[i], slot, err));
-        NLM_TRY(zero_outermost(&cache->ssm[i], slot, err));
-    }
-    return NLM_OK;
-}
-
-/* The rows of the first n_tokens of a slot in one layer's keys or values. */
-static nlm_status each_kv_piece(nlm_state *kv, const nlm_kv_pages *pages, const nlm_cache_options *options,
-                                int32_t slot, int32_t n_tokens, nlm_piece_fn fn, void *user, nlm_error *err) {
-    const int32_t *table = nlm_kv_pages_table(pages) + (size_t)slot * (size_t)options->n_blocks;
-    const int64_t n_heads = kv->tensor.shape[1];
-    const uint64_t head_bytes = (uint64_t)kv->tensor.stride_bytes[1];
-    for (int32_t from = 0, block = 0; from < n_tokens; from += options->page_tokens, block++) {
+/* The rows of the first n_tokens of a slot in a state [n_pages, heads, page_tokens, width]. */
+static nlm_status each_paged_piece(const nlm_states *states, nlm_state *state, int32_t slot, int32_t n_tokens,
+                                   nlm_piece_fn fn, void *user, nlm_error *err) {
+    const int32_t page_tokens = states->cache->options.page_tokens;
+    const int32_t *block = nlm_states_blocks(states, slot);
+    const int64_t n_heads = state->tensor.shape[1];
+    const uint64_t head_bytes = (uint64_t)state->tensor.stride_bytes[1];
+    const uint64_t row_bytes = (uint64_t)state->tensor.stride_bytes[2];
+    for (int32_t from = 0; from < n_tokens; from += page_tokens, block++) {
         const int32_t left = n_tokens - from;
-        const int32_t rows = left < options->page_tokens ? left : options->page_tokens;
+        const int32_t rows = left < page_tokens ? left : page_tokens;
         for (int64_t head = 0; head < n_heads; head++) {
-            const uint64_t offset = (uint64_t)table[block] * page_bytes(kv) + (uint64_t)head * head_bytes;
-            NLM_TRY(fn(user, kv, offset, (uint64_t)rows * row_bytes(kv), err));
+            const uint64_t offset = (uint64_t)*block * part_bytes(state) + (uint64_t)head * head_bytes;
+            NLM_TRY(fn(user, state, offset, (uint64_t)rows * row_bytes, err));
         }
     }
     return NLM_OK;
 }
 
-static nlm_status whole_slot(nlm_state *state, int32_t slot, nlm_piece_fn fn, void *user, nlm_error *err) {
-    return fn(user, state, (uint64_t)slot * slot_bytes(state), slot_bytes(state), err);
-}
-
-nlm_status nlm_states_each_piece(nlm_cache *cache, const nlm_kv_pages *pages, int32_t slot, int32_t n_tokens,
-                                 nlm_piece_fn fn, void *user, nlm_error *err) {
-    const nlm_cache_options *options = &cache->options;
+nlm_status nlm_states_each_piece(const nlm_states *states, int32_t slot, int32_t n_tokens, nlm_piece_fn fn,
+                                 void *user, nlm_error *err) {
+    const nlm_cache *cache = states->cache;
     for (int32_t i = 0; i < cache->n_layer; i++) {
-        if (cache->k) {
-            NLM_TRY(each_kv_piece(&cache->k[i], pages, options, slot, n_tokens, fn, user, err));
-            NLM_TRY(each_kv_piece(&cache->v[i], pages, options, slot, n_tokens, fn, user, err));
-        }
-        if (cache->conv) {
-            NLM_TRY(whole_slot(&cache->conv[i], slot, fn, user, err));
-            NLM_TRY(whole_slot(&cache->ssm[i], slot, fn, user, err));
+        for (int32_t g = 0; g < cache->n_groups; g++) {
+            nlm_state *state = nlm_cache_state(cache, g, i);
+            if (!state) continue;
+            if (cache->groups[g].spec->kind == NLM_STATE_PAGED) {
+                NLM_TRY(each_paged_piece(states, state, slot, n_tokens, fn, user, err));
+            } else {
+                NLM_TRY(fn(user, state, (uint64_t)slot * part_bytes(state), part_bytes(state), err));
+            }
         }
     }
     return NLM_OK;
 }
 
-uint64_t nlm_states_greatest_piece(const nlm_cache *cache) {
+uint64_t nlm_states_greatest_piece(const nlm_states *states) {
+    const nlm_cache *cache = states->cache;
     uint64_t greatest = 0;
     for (int32_t i = 0; i < cache->n_layer; i++) {
-        const uint64_t sizes[4] = {cache->k ? (uint64_t)cache->k[i].tensor.stride_bytes[1] : 0,
-                                   cache->v ? (uint64_t)cache->v[i].tensor.stride_bytes[1] : 0,
-                                   cache->conv ? slot_bytes(&cache->conv[i]) : 0,
-                                   cache->ssm ? slot_bytes(&cache->ssm[i]) : 0};
-        for (int j = 0; j < 4; j++) greatest = sizes[j] > greatest ? sizes[j] : greatest;
+        for (int32_t g = 0; g < cache->n_groups; g++) {
+            const nlm_state *state = nlm_cache_state(cache, g, i);
+            if (!state) continue;
+            const bool is_paged = cache->groups[g].spec->kind == NLM_STATE_PAGED;
+            const uint64_t bytes = (uint64_t)state->tensor.stride_bytes[is_paged ? 1 : 0];
+            if (bytes > greatest) greatest = bytes;
+        }
     }
     return greatest;
+}
+
+typedef struct slot_copy {
+    int32_t slot;
+    unsigned char *at;
+} slot_copy;
+
+static nlm_status read_part(void *user, nlm_state *state, nlm_error *err) {
+    slot_copy *copy = user;
+    const uint64_t bytes = part_bytes(state);
+    NLM_TRY(nlm_state_read(state, (uint64_t)copy->slot * bytes, copy->at, bytes, err));
+    copy->at += bytes;
+    return NLM_OK;
+}
+
+static nlm_status write_part(void *user, nlm_state *state, nlm_error *err) {
+    slot_copy *copy = user;
+    const uint64_t bytes = part_bytes(state);
+    NLM_TRY(nlm_state_write(state, (uint64_t)copy->slot * bytes, copy->at, bytes, err));
+    copy->at += bytes;
+    return NLM_OK;
+}
+
+nlm_status nlm_states_read_slot(const nlm_states *states, int32_t slot, void *out, nlm_error *err) {
+    slot_copy copy = {slot, out};
+    return each_state(states->cache, NLM_STATE_PER_SLOT, read_part, &copy, err);
+}
+
+nlm_status nlm_states_write_slot(nlm_states *states, int32_t slot, const void *from, nlm_error *err) {
+    slot_copy copy = {slot, (unsigned char *)(uintptr_t)from};
+    const nlm_status status = each_state(states->cache, NLM_STATE_PER_SLOT, write_part, &copy, err);
+    states->is_stale[slot] = status != NLM_OK;
+    return status;
 }

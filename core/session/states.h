@@ -1,28 +1,54 @@
-/* What a cache holds of one sequence, moved about between runs: pages and slots copied, cleared, and
- * enumerated piece by piece for files and snapshots. */
+/* What sequences remember between runs: the groups of a model's cache, and whose its pages are. A sequence
+ * has a slot. Whatever groups a family describes, here is all that is done with them. */
 #ifndef NLM_SESSION_STATES_H
 #define NLM_SESSION_STATES_H
 
-#include "model/kv_pages.h"
 #include "model/model.h"
+#include "session/kv_pages.h"
 
-/* Bytes that a sequence has, all layers: per token in the KV cache, and whatever its length in the
- * convolution and SSM states. */
-uint64_t nlm_states_bytes_per_token(const nlm_cache *cache);
-uint64_t nlm_states_bytes_per_slot(const nlm_cache *cache);
+#define NLM_PAGE_TOKENS 32 /* tokens a page */
 
-/* Copies a KV page, keys and values of all layers. */
-nlm_status nlm_states_copy_page(nlm_cache *cache, int32_t from, int32_t to, nlm_error *err);
-/* Copies or zeroes the convolution and SSM states of a slot; nothing to do for Llama. */
-nlm_status nlm_states_copy_slot(nlm_cache *cache, int32_t from, int32_t to, nlm_error *err);
-nlm_status nlm_states_zero_slot(nlm_cache *cache, int32_t slot, nlm_error *err);
+typedef struct nlm_states {
+    nlm_cache *cache;
+    nlm_kv_pages *pages;  /* NULL: no group is paged */
+    uint64_t token_bytes; /* of a sequence in paged groups, for each of its tokens */
+    uint64_t slot_bytes;  /* of a sequence in the other groups, whatever its length; 0: all are paged */
+    bool *is_stale;       /* [n_slots] a device failed to clear it: done before anything is computed */
+} nlm_states;
 
-/* Called for each piece, in the order session files have: layer by layer; keys then values, page by page
- * and head by head, the rows of tokens that are there; convolution then SSM state. */
+nlm_status nlm_states_create(const nlm_model *model, const nlm_cache_options *options, nlm_states **out,
+                             nlm_error *err);
+void nlm_states_destroy(nlm_states *states);
+
+/* The slot's pages, [n_blocks], -1: none. Only with pages. */
+const int32_t *nlm_states_blocks(const nlm_states *states, int32_t slot);
+/* Bytes of the pages in use, and of n_slots slots in the other groups. */
+uint64_t nlm_states_bytes_in_use(const nlm_states *states, int32_t n_slots);
+
+/* Makes room for n more tokens at the slot's end. LIMIT (nothing changed): the context is full, or no page
+ * is free. */
+nlm_status nlm_states_extend(nlm_states *states, int32_t slot, int32_t n, nlm_error *err);
+/* Nobody needs the slot any more: its pages are free. */
+void nlm_states_release(nlm_states *states, int32_t slot);
+/* The slot is empty. A device that fails to zero it is asked again by the next nlm_states_extend. */
+nlm_status nlm_states_clear(nlm_states *states, int32_t slot, nlm_error *err);
+/* After a run that failed, or was given more tokens than it took: back to the first `length` tokens, or to
+ * none where states have been overwritten. Returns how many are left. */
+int32_t nlm_states_roll_back(nlm_states *states, int32_t slot, int32_t length);
+/* The slot `to`, which is empty, becomes as the first n_tokens of `from`, which are all it has computed:
+ * pages are shared, the rest is copied. */
+nlm_status nlm_states_fork(nlm_states *states, int32_t from, int32_t to, int32_t n_tokens, nlm_error *err);
+
+/* Called for each piece of a sequence, in the order session files have: layer by layer, group by group;
+ * paged ones page by page and head by head, the rows of tokens that are there. */
 typedef nlm_status (*nlm_piece_fn)(void *user, nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err);
-nlm_status nlm_states_each_piece(nlm_cache *cache, const nlm_kv_pages *pages, int32_t slot, int32_t n_tokens,
-                                 nlm_piece_fn fn, void *user, nlm_error *err);
+nlm_status nlm_states_each_piece(const nlm_states *states, int32_t slot, int32_t n_tokens, nlm_piece_fn fn,
+                                 void *user, nlm_error *err);
 /* No piece is larger. */
-uint64_t nlm_states_greatest_piece(const nlm_cache *cache);
+uint64_t nlm_states_greatest_piece(const nlm_states *states);
+
+/* Copies slot_bytes, the groups that are not paged, out of a slot and into one. */
+nlm_status nlm_states_read_slot(const nlm_states *states, int32_t slot, void *out, nlm_error *err);
+nlm_status nlm_states_write_slot(nlm_states *states, int32_t slot, const void *from, nlm_error *err);
 
 #endif

@@ -6,9 +6,9 @@
 
 #include "base/status.h"
 #include "exec/program.h"
-#include "model/kv_pages.h"
 #include "model/model.h"
 #include "plugin/plugins.h"
+#include "session/kv_pages.h"
 #include "tensor/dtype.h"
 
 #include <math.h>
@@ -117,7 +117,7 @@ static inline rig rig_open(const char *name, nlm_dtype kv_dtype, uint32_t thread
 
 static inline void rig_close(rig *r) {
     nlm_kv_pages_destroy(r->pages);
-    nlm_model_cache_destroy(r->cache);
+    nlm_cache_destroy(r->cache);
     nlm_model_close(r->model);
     nlm_pool_destroy(r->pool);
     nlm_device_close(r->device);
@@ -131,11 +131,14 @@ typedef struct rig_part {
     int32_t count;
 } rig_part;
 
-static inline void rig_copy_page(nlm_state *states, int32_t n_layer, nlm_kv_copy copy) {
+static inline void rig_copy_page(const nlm_cache *cache, nlm_kv_copy copy) {
     nlm_error err = NLM_ERROR_INIT;
-    for (int32_t i = 0; states && i < n_layer; i++) {
-        const uint64_t bytes = states[i].bytes / RIG_PAGES;
-        FIXTURE_OK(nlm_state_copy(&states[i], (uint64_t)copy.to * bytes, (uint64_t)copy.from * bytes, bytes, &err));
+    for (int32_t g = 0; g < cache->n_groups; g++) {
+        for (int32_t i = 0; cache->groups[g].spec->kind == NLM_STATE_PAGED && i < cache->n_layer; i++) {
+            nlm_state *state = &cache->groups[g].layers[i];
+            const uint64_t bytes = state->bytes / RIG_PAGES;
+            FIXTURE_OK(nlm_state_copy(state, (uint64_t)copy.to * bytes, (uint64_t)copy.from * bytes, bytes, &err));
+        }
     }
 }
 
@@ -153,10 +156,7 @@ static inline void rig_fill(rig *r, nlm_program *program, const nlm_graph_io *io
         nlm_kv_copy copy;
         const int32_t length = nlm_kv_pages_length(r->pages, parts[s].slot);
         FIXTURE_OK(nlm_kv_pages_extend(r->pages, parts[s].slot, parts[s].count, &copy, &err));
-        if (copy.from >= 0) {
-            rig_copy_page(r->cache->k, r->cache->n_layer, copy);
-            rig_copy_page(r->cache->v, r->cache->n_layer, copy);
-        }
+        if (copy.from >= 0) rig_copy_page(r->cache, copy);
         slot[s] = parts[s].slot;
         for (int32_t i = 0; i < parts[s].count; i++, row++) {
             ids[row] = parts[s].tokens[i];
@@ -201,10 +201,12 @@ static inline float *rig_run(rig *r, const rig_part *parts, int32_t n_parts, int
 static inline void rig_reset(rig *r, int32_t slot) {
     nlm_error err = NLM_ERROR_INIT;
     nlm_kv_pages_truncate(r->pages, slot, 0);
-    for (int32_t i = 0; r->cache->conv && i < r->cache->n_layer; i++) {
-        const uint64_t conv = r->cache->conv[i].bytes / RIG_SLOTS, ssm = r->cache->ssm[i].bytes / RIG_SLOTS;
-        FIXTURE_OK(nlm_state_zero(&r->cache->conv[i], (uint64_t)slot * conv, conv, &err));
-        FIXTURE_OK(nlm_state_zero(&r->cache->ssm[i], (uint64_t)slot * ssm, ssm, &err));
+    for (int32_t g = 0; g < r->cache->n_groups; g++) {
+        for (int32_t i = 0; r->cache->groups[g].spec->kind == NLM_STATE_PER_SLOT && i < r->cache->n_layer; i++) {
+            nlm_state *state = &r->cache->groups[g].layers[i];
+            const uint64_t bytes = state->bytes / RIG_SLOTS;
+            FIXTURE_OK(nlm_state_zero(state, (uint64_t)slot * bytes, bytes, &err));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 #include "unit/check.h"
 
 #include "base/status.h"
-#include "model/kv_pages.h"
+#include "session/kv_pages.h"
 
 #include <stdint.h>
 #include <stdlib.h>

@@ -394,16 +394,19 @@ static void cache_sizes_follow_from_the_options(void) {
     nlm_model *model = open_fixture(GQA); /* 2 layers, 2 key/value heads of 6 */
     FIXTURE_OK(nlm_model_cache_create(model, &options, &cache, &err));
     const uint64_t page = 2 * 2 * 2 * 16 * 6 * 2;
-    CU_ASSERT_EQUAL(nlm_model_cache_page_bytes(cache), page);
-    CU_ASSERT_EQUAL(nlm_model_cache_bytes(cache), 10 * page);
-    CU_ASSERT_TRUE(cache->conv == NULL && cache->ssm == NULL && cache->n_layer == 2);
-    nlm_model_cache_destroy(cache);
+    CU_ASSERT_EQUAL(nlm_cache_page_bytes(cache), page);
+    CU_ASSERT_EQUAL(nlm_cache_bytes(cache), 10 * page);
+    CU_ASSERT_EQUAL(nlm_cache_slot_bytes(cache), 0);
+    CU_ASSERT_TRUE(cache->n_groups == 2 && cache->n_layer == 2 && nlm_model_is_paged(model));
+    nlm_cache_destroy(cache);
     nlm_model_close(model);
     model = open_fixture("mamba-odd-f32"); /* 2 layers, 29 channels, 5 states, a kernel of 2 */
     FIXTURE_OK(nlm_model_cache_create(model, &options, &cache, &err));
-    CU_ASSERT_EQUAL(nlm_model_cache_page_bytes(cache), 0);
-    CU_ASSERT_EQUAL(nlm_model_cache_bytes(cache), 2 * 3 * (1 * 29 + 2 * 5 * 16) * 4);
-    nlm_model_cache_destroy(cache);
+    CU_ASSERT_EQUAL(nlm_cache_page_bytes(cache), 0);
+    CU_ASSERT_EQUAL(nlm_cache_bytes(cache), 2 * 3 * (1 * 29 + 2 * 5 * 16) * 4);
+    CU_ASSERT_EQUAL(nlm_cache_slot_bytes(cache), 2 * (1 * 29 + 2 * 5 * 16) * 4);
+    CU_ASSERT_FALSE(nlm_model_is_paged(model));
+    nlm_cache_destroy(cache);
     nlm_model_close(model);
 }
 
@@ -442,7 +445,7 @@ static void graph_dims_out_of_range_are_refused(void) {
         CU_ASSERT_EQUAL(nlm_model_build(model, cache, &bad[i], graph, &io, &err), NLM_INVALID_ARGUMENT);
         nlm_graph_destroy(graph);
     }
-    nlm_model_cache_destroy(cache);
+    nlm_cache_destroy(cache);
     nlm_model_close(model);
 }
 

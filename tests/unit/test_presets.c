@@ -101,7 +101,7 @@ static void the_bias_of_a_mamba_head_is_added_to_the_logits(void) {
     nlm_error err = NLM_ERROR_INIT;
     rig r = rig_open("mamba-f32", NLM_F32, 1);
     nlm_model_close(r.model);
-    nlm_model_cache_destroy(r.cache);
+    nlm_cache_destroy(r.cache);
     nlm_gguf *gguf = NULL;
     FIXTURE_OK(nlm_preset_gguf(nlm_preset_find("small"), NLM_F32, &gguf, &err));
     float *bias = nlm_gguf_find_tensor(gguf, "output.bias")->tensor.data;

@@ -20,16 +20,19 @@ nlm_status rig_open(const char *gguf, nlm_dtype kv_dtype, const nlm_device *devi
 
 void rig_close(rig *r) {
     if (r->pages) nlm_kv_pages_destroy(r->pages);
-    if (r->cache) nlm_model_cache_destroy(r->cache);
+    if (r->cache) nlm_cache_destroy(r->cache);
     if (r->model) nlm_model_close(r->model);
     *r = (rig){0};
 }
 
 nlm_status rig_reset(rig *r, nlm_error *err) {
     for (int32_t slot = 0; slot < RIG_SLOTS; slot++) nlm_kv_pages_truncate(r->pages, slot, 0);
-    for (int32_t i = 0; r->cache->conv && i < r->cache->n_layer; i++) {
-        NLM_TRY(nlm_state_zero(&r->cache->conv[i], 0, r->cache->conv[i].bytes, err));
-        NLM_TRY(nlm_state_zero(&r->cache->ssm[i], 0, r->cache->ssm[i].bytes, err));
+    for (int32_t g = 0; g < r->cache->n_groups; g++) {
+        if (r->cache->groups[g].spec->kind == NLM_STATE_PAGED) continue;
+        for (int32_t i = 0; i < r->cache->n_layer; i++) {
+            nlm_state *state = &r->cache->groups[g].layers[i];
+            NLM_TRY(nlm_state_zero(state, 0, state->bytes, err));
+        }
     }
     return NLM_OK;
 }

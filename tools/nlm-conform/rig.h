@@ -4,7 +4,7 @@
 
 #include "conform.h"
 #include "exec/program.h"
-#include "model/kv_pages.h"
+#include "session/kv_pages.h"
 #include "model/model.h"
 
 enum { RIG_SLOTS = 16, RIG_PAGE_TOKENS = 8, RIG_BLOCKS = 4, RIG_PAGES = RIG_SLOTS * RIG_BLOCKS };

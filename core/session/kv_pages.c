@@ -1,4 +1,5 @@
-#include "model/kv_pages.h"
+/* Reference-counted pages and block tables: a free list, counts, and one row of page numbers per slot. */
+#include "session/kv_pages.h"
 
 #include <stdlib.h>
 #include "base/status.h"

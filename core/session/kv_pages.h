@@ -3,8 +3,8 @@
  *
  * A page is shared by slots (and by the prompt cache) whose prefixes are equal; it is written only
  * while its count is 1. */
-#ifndef NLM_MODEL_KV_PAGES_H
-#define NLM_MODEL_KV_PAGES_H
+#ifndef NLM_SESSION_KV_PAGES_H
+#define NLM_SESSION_KV_PAGES_H
 
 #include <nlm/status.h>
 #include <stdbool.h>
