@@ -28,7 +28,7 @@ static nlm_status ask(const nlm_plan *plan, const nlm_node *node, const nlm_devi
         const nlm_value_info *info = &plan->values[node->fields[i]];
         tensors[i] = info->tensor;
         nlm_args_set_tensor(&args, &spec->fields[i], &tensors[i]);
-        if (!(spec->fields[i].use & NLM_FIELD_WEIGHT) || info->kind != NLM_VALUE_WEIGHT || !use_existing) continue;
+        if (!spec->fields[i].role || info->kind != NLM_VALUE_WEIGHT || !use_existing) continue;
         tensors[i].layout = existing_layout(info->weight, device);
         if (tensors[i].layout) *out_has_packed = true;
     }
@@ -41,7 +41,7 @@ static nlm_status ask(const nlm_plan *plan, const nlm_node *node, const nlm_devi
 static nlm_status check_layout(const nlm_plan *plan, const nlm_node *node, nlm_caps_v1 *out) {
     const nlm_op_spec *spec = nlm_op_spec_of(node->op);
     for (uint32_t i = 0; i < spec->n_fields && out->weight_layout; i++) {
-        if (!(spec->fields[i].use & NLM_FIELD_WEIGHT) || node->fields[i] < 0) continue;
+        if (!spec->fields[i].role || node->fields[i] < 0) continue;
         if (plan->values[node->fields[i]].kind == NLM_VALUE_WEIGHT) continue;
         snprintf(out->reason, sizeof out->reason, "%s: wanted as a packed weight, which it is not",
                  spec->fields[i].name);

@@ -10,9 +10,7 @@ static void collect_roles(const nlm_plan *plan) {
         const nlm_op_spec *spec = nlm_op_spec_of(node->op);
         for (uint32_t i = 0; i < spec->n_fields; i++) {
             if (node->fields[i] < 0 || plan->values[node->fields[i]].kind != NLM_VALUE_WEIGHT) continue;
-            nlm_weight *weight = plan->values[node->fields[i]].weight;
-            if (spec->fields[i].use & NLM_FIELD_MATMUL) weight->roles |= NLM_ROLE_MATMUL;
-            if (spec->fields[i].use & NLM_FIELD_EMBED) weight->roles |= NLM_ROLE_EMBED;
+            plan->values[node->fields[i]].weight->roles |= spec->fields[i].role;
         }
     }
 }
@@ -25,7 +23,7 @@ static nlm_status place_field(nlm_plan *plan, nlm_plan_node *node, uint32_t inde
     const nlm_value_info *base = &plan->values[info->base];
     if (base->kind != NLM_VALUE_WEIGHT) return NLM_OK;
     /* A view shows the weight as the file has it. */
-    const bool may_pack = (field->use & NLM_FIELD_WEIGHT) && info == base;
+    const bool may_pack = field->role != 0 && info == base;
     const uint32_t layout = may_pack ? node->caps.weight_layout : NLM_LAYOUT_ROW_MAJOR;
     return nlm_weight_place_on(base->weight, device, layout, base->weight->roles, plan->env->pool,
                                &node->weights[index], err);

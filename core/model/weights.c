@@ -88,7 +88,7 @@ static nlm_status convert_to_f32(nlm_weights *weights, const char *name, const n
     float *values = (float *)(((uintptr_t)memory + 63) & ~(uintptr_t)63);
     const uint64_t row_bytes = nlm_dtype_row_bytes(from->dtype, (uint64_t)cols);
     for (int64_t r = 0; r < rows; r++) {
-        nlm_dequantize_row(from->dtype, (const char *)from->data + (uint64_t)r * row_bytes, values + r * cols, cols);
+        nlm_decode_row(from->dtype, (const char *)from->data + (uint64_t)r * row_bytes, values + r * cols, cols);
     }
     nlm_gguf_drop_pages(weights->gguf, from->data, (uint64_t)rows * row_bytes);
     return nlm_tensor_init(out, NLM_F32, from->rank, from->shape, values, err);

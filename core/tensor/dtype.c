@@ -1,3 +1,4 @@
+/* Names of element types, and sizes of tensors. */
 #include "tensor/dtype.h"
 
 #include "base/checked.h"
@@ -5,25 +6,11 @@
 
 #include <string.h>
 
-static const nlm_dtype_info dtypes[] = {
-#define DTYPE_ROW(NAME, name, number, elements, bytes) {number, #name, elements, bytes},
-    NLM_DTYPE_LIST(DTYPE_ROW)
-#undef DTYPE_ROW
-};
-
-#define DTYPE_COUNT (sizeof dtypes / sizeof *dtypes)
-
-const nlm_dtype_info *nlm_dtype_find(nlm_dtype dtype) {
-    for (size_t i = 0; i < DTYPE_COUNT; i++) {
-        if (dtypes[i].dtype == dtype) return &dtypes[i];
-    }
-    return NULL;
-}
-
 const nlm_dtype_info *nlm_dtype_from_name(const char *name) {
-    for (size_t i = 0; i < DTYPE_COUNT; i++) {
-        if (strcmp(dtypes[i].name, name) == 0) return &dtypes[i];
-    }
+#define DTYPE_NAMED(NAME, dtype_name, number, elements, bytes) \
+    if (strcmp(name, #dtype_name) == 0) return nlm_dtype_find(number);
+    NLM_DTYPE_LIST(DTYPE_NAMED)
+#undef DTYPE_NAMED
     return NULL;
 }
 

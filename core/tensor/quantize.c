@@ -12,7 +12,7 @@ static bool fits_f16(float value) {
 /* Stores d and returns 1/d, or 0 where d is too small for f16: then the whole block is its offset. */
 static float store_scale(uint8_t *bytes, float d) {
     store_u16(bytes, nlm_f16_from_f32(d));
-    return load_f16(bytes) != 0 ? 1.0f / d : 0;
+    return nlm_load_f16(bytes) != 0 ? 1.0f / d : 0;
 }
 
 /* floor(value), held within 0..max. */

@@ -79,7 +79,7 @@ static float store_super_scale(uint8_t *bytes, float largest, float levels) {
     const float scale = largest / levels;
     if (!(fabsf(scale) < 65520.0f)) return -1;
     store_u16(bytes, nlm_f16_from_f32(scale));
-    return load_f16(bytes);
+    return nlm_load_f16(bytes);
 }
 
 /* Header (d, dmin, scales) and integers of a q4_k (max 15) or q5_k (max 31) block. */

@@ -53,7 +53,7 @@ static void walk_tensor(const nlm_gguf_tensor *tensor) {
     float values[256];
     const uint8_t *block = tensor->tensor.data;
     for (uint64_t at = 0; at < tensor->bytes && info->dtype != NLM_I32; at += info->block_bytes) {
-        nlm_dequantize_row(info->dtype, block + at, values, info->block_elements);
+        nlm_decode_row(info->dtype, block + at, values, info->block_elements);
         sink += values[0] > 0;
     }
 }

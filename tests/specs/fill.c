@@ -29,7 +29,7 @@ static double activation(spec_instance *in, int64_t row) {
 
 /* How far the numbers of a weight are from 0, so that a product is of the size of what it multiplies. */
 static double deviation(const spec_tensor *t) {
-    const bool is_matrix = (t->field->use & NLM_FIELD_MATMUL) && t->desc.shape[1] > 0;
+    const bool is_matrix = (t->field->role & NLM_ROLE_MATMUL) && t->desc.shape[1] > 0;
     return is_matrix ? 1 / sqrt((double)t->desc.shape[1]) : 1;
 }
 

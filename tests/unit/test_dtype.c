@@ -211,7 +211,7 @@ static void dequantize_matches_the_published_block_formats(void) {
         CU_ASSERT_TRUE_FATAL(blocks > 1);
         const size_t elements = blocks * info->block_elements;
         float *values = malloc(elements * sizeof *values);
-        nlm_dequantize_row(info->dtype, file, values, (int64_t)elements);
+        nlm_decode_row(info->dtype, file, values, (int64_t)elements);
         const uint8_t *expected = file + blocks * info->block_bytes;
         for (size_t e = 0; e < elements; e++) {
             float value;
@@ -229,7 +229,7 @@ static void dequantize_decodes_a_block_checked_by_hand(void) {
     uint8_t block[18] = {0x00, 0x38};
     for (int j = 0; j < 16; j++) block[2 + j] = (uint8_t)(j | (15 - j) << 4);
     float out[32];
-    nlm_dequantize_row(NLM_Q4_0, block, out, 32);
+    nlm_decode_row(NLM_Q4_0, block, out, 32);
     for (int j = 0; j < 16; j++) {
         CU_ASSERT_EQUAL(out[j], 0.5f * (float)(j - 8));
         CU_ASSERT_EQUAL(out[16 + j], 0.5f * (float)(7 - j));
@@ -252,7 +252,7 @@ static void quantize_keeps_the_error_of_its_width(void) {
     for (int i = 0; i < N; i++) values[i] = random_normal();
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         CU_ASSERT_EQUAL_FATAL(nlm_quantize_row(cases[c].dtype, values, row, N, NULL), NLM_OK);
-        nlm_dequantize_row(cases[c].dtype, row, back, N);
+        nlm_decode_row(cases[c].dtype, row, back, N);
         double miss = 0, power = 0;
         for (int i = 0; i < N; i++) {
             miss += pow((double)back[i] - (double)values[i], 2);
@@ -275,7 +275,7 @@ static void quantize_of_constants_and_tiny_values_is_close(void) {
             uint8_t row[256 * 4];
             for (int e = 0; e < 256; e++) values[e] = levels[l];
             CU_ASSERT_EQUAL(nlm_quantize_row(block_types[i], values, row, 256, NULL), NLM_OK);
-            nlm_dequantize_row(block_types[i], row, back, 256);
+            nlm_decode_row(block_types[i], row, back, 256);
             for (int e = 0; e < 256; e++) {
                 CU_ASSERT_TRUE_FATAL(fabsf(back[e] - values[e]) <= 0.01f * fabsf(values[e]) + 2e-7f);
             }

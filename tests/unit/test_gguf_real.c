@@ -79,7 +79,7 @@ static void check_same_quantization(const char *name, nlm_dtype dtype, double ha
         float *back = malloc(original->bytes);
         CU_ASSERT_EQUAL(nlm_quantize_row(dtype, values, row, elements, NULL), NLM_OK);
         CU_ASSERT_EQUAL(memcmp(row, made->tensor.data, made->bytes), 0);
-        nlm_dequantize_row(dtype, made->tensor.data, back, elements);
+        nlm_decode_row(dtype, made->tensor.data, back, elements);
         const nlm_dtype_info *info = nlm_dtype_find(dtype);
         for (int64_t e = 0; e < elements; e++) {
             uint16_t scale = 0; /* f16 scales lead their blocks, 1 element a block for f16 itself */

@@ -127,7 +127,7 @@ static void *take(uint64_t bytes) {
 static nlm_status pack_weight(bench *b, int i, nlm_error *err) {
     const nlm_device_v1 *api = &b->device->api;
     const spec_tensor *t = &b->in.tensors[i];
-    const uint32_t role = t->field->use & NLM_FIELD_EMBED ? NLM_ROLE_EMBED : NLM_ROLE_MATMUL;
+    const uint32_t role = t->field->role;
     nlm_pack_info_v1 info = {.struct_size = sizeof info};
     NLM_TRY(api->pack_size(api->self, &t->desc, b->caps.weight_layout, role, &info, err));
     b->memory[i] = take(info.bytes);
@@ -141,7 +141,7 @@ static nlm_status place(bench *b, nlm_error *err) {
     b->args = b->in.args;
     for (int i = 0; i < b->in.n_tensors; i++) {
         const spec_tensor *t = &b->in.tensors[i];
-        const bool is_packed = b->caps.weight_layout != NLM_LAYOUT_ROW_MAJOR && (t->field->use & NLM_FIELD_WEIGHT);
+        const bool is_packed = b->caps.weight_layout != NLM_LAYOUT_ROW_MAJOR && t->field->role;
         b->descs[i] = t->desc;
         nlm_args_set_tensor(&b->args, t->field, &b->descs[i]);
         if (is_packed) {

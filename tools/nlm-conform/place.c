@@ -80,7 +80,7 @@ static bool is_written(const spec_instance *in, int index) {
 static bool place_packed(stage *s, int index) {
     const nlm_device_v1 *api = &s->device->api;
     const spec_tensor *t = &s->in->tensors[index];
-    const uint32_t role = t->field->use & NLM_FIELD_EMBED ? NLM_ROLE_EMBED : NLM_ROLE_MATMUL;
+    const uint32_t role = t->field->role;
     guard_block *block = &s->blocks[index];
     nlm_pack_info_v1 info = {.struct_size = sizeof info};
     if (!api->pack_size || !api->pack) return false;
@@ -102,7 +102,7 @@ static bool place_tensor(stage *s, int index, const conform_images *images) {
     const uint64_t alignment = s->device->info.alignment_bytes ? s->device->info.alignment_bytes : 64;
     guard_block *block = &s->blocks[index];
     cut(s, index);
-    if (s->plan->layout != NLM_LAYOUT_ROW_MAJOR && (t->field->use & NLM_FIELD_WEIGHT)) return place_packed(s, index);
+    if (s->plan->layout != NLM_LAYOUT_ROW_MAJOR && t->field->role) return place_packed(s, index);
     if (t->shares >= 0) {
         s->descs[index].data = s->blocks[t->shares].data;
         return true;

@@ -38,7 +38,7 @@ static tensor_check check_tensor(const nlm_gguf_tensor *tensor, float *chunk) {
     const uint8_t *data = tensor->tensor.data;
     for (uint64_t at = 0; at < elements; at += CHUNK_ELEMENTS) {
         const uint64_t count = elements - at < CHUNK_ELEMENTS ? elements - at : CHUNK_ELEMENTS;
-        nlm_dequantize_row(info->dtype, data + at / info->block_elements * info->block_bytes, chunk, (int64_t)count);
+        nlm_decode_row(info->dtype, data + at / info->block_elements * info->block_bytes, chunk, (int64_t)count);
         check_values(chunk, count, at, &check);
     }
     return check;
