@@ -32,26 +32,35 @@ static bool find_own_folder(char out[PATH_MAX]) {
     return true;
 }
 
-/* Sets out to the folder without links if it has a registry. */
-static bool has_registry(const char *folder, char out[PATH_MAX]) {
-    char path[PATH_MAX + 16], resolved[PATH_MAX];
+/* Sets out to the folder without links if it holds the file. */
+static bool has_file(const char *folder, const char *name, char out[PATH_MAX]) {
+    char path[PATH_MAX + 64], resolved[PATH_MAX];
     if (*folder != '/' || !realpath(folder, resolved)) return false;
-    snprintf(path, sizeof path, "%s/plugins.toml", resolved);
+    snprintf(path, sizeof path, "%s/%s", resolved, name);
     if (access(path, F_OK) != 0) return false;
     snprintf(out, PATH_MAX, "%s", resolved);
     return true;
 }
 
-bool nlm_discover_folder(char out[PATH_MAX]) {
+static bool find_folder_with(const char *name, char out[PATH_MAX]) {
     static const char *const places[] = {"nlm", "../lib/nlm", "../" NLM_INSTALL_LIBDIR "/nlm"};
     char own[PATH_MAX], folder[PATH_MAX + 16];
     if (find_own_folder(own)) {
         for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
             snprintf(folder, sizeof folder, "%s/%s", own, places[i]);
-            if (has_registry(folder, out)) return true;
+            if (has_file(folder, name, out)) return true;
         }
     }
-    return has_registry(NLM_INSTALL_PLUGIN_DIR, out);
+    return has_file(NLM_INSTALL_PLUGIN_DIR, name, out);
+}
+
+bool nlm_discover_folder(char out[PATH_MAX]) {
+    return find_folder_with("plugins.toml", out);
+}
+
+bool nlm_discover_program(const char *name, char out[PATH_MAX]) {
+    char folder[PATH_MAX];
+    return find_folder_with(name, folder) && snprintf(out, PATH_MAX, "%s/%s", folder, name) < PATH_MAX;
 }
 
 static nlm_status add(nlm_discovery *out, const char *path, nlm_error *err) {

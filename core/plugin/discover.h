@@ -24,4 +24,7 @@ nlm_status nlm_discover(const char *given, nlm_discovery *out, nlm_error *err);
  * is none. */
 bool nlm_discover_folder(char out[PATH_MAX]);
 
+/* A program that libnlm runs itself, looked for in the same places. false if there is none. */
+bool nlm_discover_program(const char *name, char out[PATH_MAX]);
+
 #endif

@@ -1,200 +1,200 @@
+/* Vetting a plugin from outside: by nlm-vet, a program of nlm's own, so that whatever the plugin does happens to a
+ * process in which nothing else has begun. A fork of the host would not do: what the host has started by then
+ * (threads, a GPU's runtime) does not work in a forked child. */
 #include "plugin/loaded.h"
 
 #include "base/clock.h"
-#include "plugin/leftovers.h"
+#include "plugin/discover.h"
+#include "plugin/trust.h"
+#include "plugin/vet_answer.h"
 #include "plugin/vet_cache.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MAX_OUTPUT_BYTES (1u << 20)
+/* What nlm-vet may take beyond the plugin's time, to start and to end what the plugin has left. */
+#define GRACE_MS 5000u
 
-/* Shared with the child. */
-typedef struct report {
-    volatile nlm_vet_stage stage;
-    nlm_verdict verdict;
-} report;
+typedef struct vetting {
+    char program[PATH_MAX];
+    const char **arguments; /* NULL at the end */
+    int output;             /* a file in memory: what the program and the plugin print */
+    int answer[2];          /* a pipe; the program goes when its reader has */
+    pid_t child;
+} vetting;
 
-typedef struct job {
-    const char *path;
-    const char *expected_name;
-    const nlm_host_v1 *host;
-    report *report;
-    bool has_ended_badly; /* the child crashed, left or was stopped */
-    int done[2];          /* a pipe: the child's end closes when it is gone, whatever the reason */
-} job;
+/* ---- starting it -------------------------------------------------------------------------- */
 
-static const char *stage_text(nlm_vet_stage stage) {
-    switch (stage) {
-        case NLM_VET_LOAD: return "being loaded";
-        case NLM_VET_QUERY: return "in " NLM_PLUGIN_QUERY_SYMBOL;
-        case NLM_VET_PROBE: return "in its probe";
-        default: return "being unloaded";
+static bool find_program(char out[PATH_MAX], nlm_verdict *verdict) {
+    char found[PATH_MAX];
+    nlm_verdict trust = {0};
+    if (!nlm_discover_program(NLM_VET_PROGRAM, found)) {
+        return nlm_refuse(verdict, "it is not loaded because it cannot be vetted: " NLM_VET_PROGRAM
+                                   ", which belongs beside nlm's own plugins, is missing; if you trust the library, "
+                                   "its registry entry may say isolate = false");
     }
+    return nlm_trust_check(found, out, &trust) || nlm_refuse(verdict, "it cannot be vetted: %.480s", trust.reason);
 }
 
-/* ---- the child ---------------------------------------------------------------------------- */
-
-/* A crash must be a crash, not a visit to the host's handlers; nor leave a core file; nor outlive us. */
-static void enter_child(void) {
-    setpgid(0, 0);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    const struct sigaction standard = {.sa_handler = SIG_DFL};
-    for (int i = 1; i < NSIG; i++) sigaction(i, &standard, NULL);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-    setrlimit(RLIMIT_FSIZE, &(struct rlimit){MAX_OUTPUT_BYTES, MAX_OUTPUT_BYTES});
+static bool set_arguments(vetting *v, const nlm_vet_job *job) {
+    static const size_t n_fixed = 5;
+    size_t n_options = 0;
+    while (job->options && job->options[n_options] && job->options[n_options + 1]) n_options += 2;
+    v->arguments = calloc(n_fixed + n_options + 1, sizeof *v->arguments);
+    if (!v->arguments) return false;
+    v->arguments[0] = v->program;
+    v->arguments[1] = NLM_VET_PROTOCOL;
+    v->arguments[2] = job->path;
+    v->arguments[3] = job->expected_name ? job->expected_name : "";
+    for (size_t i = 0; i < n_options; i++) v->arguments[n_fixed + i] = job->options[i];
+    return true;
 }
 
-/* Standard output and error go to a file in memory, so that what a plugin prints is seen. What the
- * host had not flushed goes there first. Returns the file, or -1. */
-static int catch_output(void) {
-    const int file = memfd_create("plugin output", MFD_CLOEXEC);
-    if (file < 0) return -1;
-    fflush(NULL);
-    dup2(file, STDOUT_FILENO);
-    dup2(file, STDERR_FILENO);
-    return file;
-}
-
-static off_t output_size(int file) {
-    struct stat info;
-    return file >= 0 && fstat(file, &info) == 0 ? info.st_size : 0;
-}
-
-static void discard_log(void *self, int32_t level, const char *message) {
-    (void)self;
-    (void)level;
-    (void)message;
-}
-
-static void run_child(const job *j) {
-    enter_child();
-    const int output = catch_output();
-    nlm_vetted vetted;
-    nlm_host_v1 host = *j->host;
-    nlm_leftovers before;
-    nlm_verdict *verdict = &j->report->verdict;
-    host.log = discard_log; /* the plugin is asked again in this host, and heard then */
-    nlm_leftovers_start(&before);
-    const bool is_good = nlm_vet(j->path, j->expected_name, &host, &j->report->stage, &vetted, verdict) &&
-                         nlm_leftovers_check(&before, "loading and probing it", verdict);
-    fflush(NULL);
-    if (is_good && output_size(output) > 0) {
-        nlm_refuse(verdict, "it prints to standard output or standard error; it may only log");
-    }
-    const char byte = 'd';
-    if (write(j->done[1], &byte, 1) != 1) _exit(1);
-    _exit(0);
-}
-
-/* ---- the parent --------------------------------------------------------------------------- */
-
-/* Waits for the child's byte; false when it ended without one or the time is over. */
-static bool wait_for_byte(int fd, uint32_t timeout_ms, bool *out_is_late) {
-    const uint64_t deadline = nlm_clock_ns() + (uint64_t)timeout_ms * 1000000u;
-    for (;;) {
-        const uint64_t now = nlm_clock_ns();
-        *out_is_late = now >= deadline;
-        if (*out_is_late) return false;
-        struct pollfd waiting = {.fd = fd, .events = POLLIN};
-        const int ready = poll(&waiting, 1, (int)((deadline - now) / 1000000u) + 1);
-        if (ready <= 0) continue;
-        char byte;
-        const ssize_t got = read(fd, &byte, 1);
-        if (got >= 0) return got == 1;
-        if (errno != EINTR) return false;
-    }
-}
-
-static bool judge_end(const job *j, bool is_late, uint32_t timeout_ms, int status, nlm_verdict *verdict) {
-    const char *stage = stage_text(j->report->stage);
-    if (is_late) {
-        return nlm_refuse(verdict, "vetting it took longer than %u ms: it was stopped while %s", timeout_ms, stage);
-    }
-    if (WIFSIGNALED(status)) {
-        const char *name = sigabbrev_np(WTERMSIG(status));
-        return nlm_refuse(verdict, "it ended its process with SIG%s while %s", name ? name : "?", stage);
-    }
-    return nlm_refuse(verdict, "it ended its process with exit status %d while %s", WEXITSTATUS(status), stage);
-}
-
-static bool run_parent(job *j, pid_t child, uint32_t timeout_ms, nlm_verdict *verdict) {
-    bool is_late;
-    const bool is_done = wait_for_byte(j->done[0], timeout_ms, &is_late);
-    /* Whatever it started goes too. Before the child's setpgid there is no group, so both. */
-    if (is_late) kill(child, SIGKILL);
-    kill(-child, SIGKILL);
-    int status = 0;
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
-    j->has_ended_badly = !is_done;
-    if (!is_done) return judge_end(j, is_late, timeout_ms, status, verdict);
-    if (j->report->verdict.state != NLM_ENTRY_REFUSED) return true;
-    j->report->verdict.reason[sizeof j->report->verdict.reason - 1] = '\0';
-    *verdict = j->report->verdict;
-    return false;
-}
-
-static bool fork_and_vet(job *j, uint32_t timeout_ms, nlm_verdict *verdict) {
-    if (pipe2(j->done, O_CLOEXEC) != 0) return nlm_refuse(verdict, "it cannot be vetted: %s", strerror(errno));
-    const pid_t child = fork();
-    if (child == 0) run_child(j);
+/* The same file under a number that none of the child's own descriptors has. */
+static int moved_up(int fd) {
+    const int above = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, NLM_VET_ANSWER_FD + 1);
     const int why = errno;
-    close(j->done[1]);
-    const bool is_good = child < 0 ? nlm_refuse(verdict, "it cannot be vetted: fork: %s", strerror(why))
-                                   : run_parent(j, child, timeout_ms, verdict);
-    close(j->done[0]);
+    if (fd >= 0) close(fd);
+    errno = why;
+    return above;
+}
+
+static bool open_files(vetting *v) {
+    v->output = moved_up(memfd_create("plugin output", MFD_CLOEXEC));
+    if (v->output < 0 || pipe2(v->answer, O_CLOEXEC) != 0) return false;
+    v->answer[0] = moved_up(v->answer[0]);
+    v->answer[1] = moved_up(v->answer[1]);
+    return v->answer[0] >= 0 && v->answer[1] >= 0;
+}
+
+static void close_files(const vetting *v) {
+    const int files[] = {v->output, v->answer[0], v->answer[1]};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        if (files[i] >= 0) close(files[i]);
+    }
+}
+
+/* A session of its own, no signal ignored, handled or blocked, and no descriptor of the host's. */
+static int spawn(vetting *v) {
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t how;
+    sigset_t all, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    int why = posix_spawn_file_actions_init(&files);
+    if (why) return why;
+    why = posix_spawnattr_init(&how);
+    if (!why) why = posix_spawnattr_setsigdefault(&how, &all);
+    if (!why) why = posix_spawnattr_setsigmask(&how, &none);
+    if (!why) {
+        why = posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSID);
+    }
+    if (!why) why = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (!why) why = posix_spawn_file_actions_adddup2(&files, v->output, STDOUT_FILENO);
+    if (!why) why = posix_spawn_file_actions_adddup2(&files, v->output, STDERR_FILENO);
+    if (!why) why = posix_spawn_file_actions_adddup2(&files, v->answer[1], NLM_VET_ANSWER_FD);
+    if (!why) why = posix_spawn_file_actions_addclosefrom_np(&files, NLM_VET_ANSWER_FD + 1);
+    if (!why) why = posix_spawn(&v->child, v->program, &files, &how, (char *const *)v->arguments, environ);
+    posix_spawnattr_destroy(&how);
+    posix_spawn_file_actions_destroy(&files);
+    return why;
+}
+
+/* ---- hearing from it ---------------------------------------------------------------------- */
+
+/* false: it ended without an answer, or is late. */
+static bool read_answer(int fd, uint32_t timeout_ms, nlm_vet_answer *out) {
+    const uint64_t deadline = nlm_clock_ns() + ((uint64_t)timeout_ms + GRACE_MS) * 1000000u;
+    for (size_t length = 0; length < sizeof *out;) {
+        const uint64_t now = nlm_clock_ns();
+        if (now >= deadline) return false;
+        struct pollfd waiting = {.fd = fd, .events = POLLIN};
+        if (poll(&waiting, 1, (int)((deadline - now) / 1000000u) + 1) <= 0) continue;
+        const ssize_t got = read(fd, (char *)out + length, sizeof *out - length);
+        if (got == 0 || (got < 0 && errno != EINTR)) return false;
+        if (got > 0) length += (size_t)got;
+    }
+    return true;
+}
+
+static bool refuse_silence(const vetting *v, nlm_verdict *verdict) {
+    char text[256] = "";
+    const ssize_t length = pread(v->output, text, sizeof text - 1, 0);
+    text[length > 0 ? length : 0] = '\0';
+    text[strcspn(text, "\n")] = '\0';
+    nlm_clean_text(text, sizeof text);
+    return nlm_refuse(verdict, "it cannot be vetted: %.180s gave no answer%s%s", v->program, *text ? ": " : "", text);
+}
+
+/* Whether its status can be had is the host's affair (SIGCHLD may be ignored): the answer alone counts. */
+static bool hear(vetting *v, const nlm_vet_job *job, nlm_vet_answer *answer, nlm_verdict *verdict) {
+    close(v->answer[1]); /* else the pipe would not end with the child */
+    v->answer[1] = -1;
+    const bool has_answered = read_answer(v->answer[0], job->timeout_ms, answer);
+    if (!has_answered) kill(v->child, SIGKILL);
+    while (waitpid(v->child, NULL, 0) < 0 && errno == EINTR) continue;
+    if (!has_answered) return refuse_silence(v, verdict);
+    nlm_clean_text(answer->reason, sizeof answer->reason);
+    return answer->is_good || nlm_refuse(verdict, "%s", answer->reason);
+}
+
+static bool run(vetting *v, const nlm_vet_job *job, nlm_vet_answer *answer, nlm_verdict *verdict) {
+    char timeout[16];
+    if (!find_program(v->program, verdict)) return false;
+    if (!set_arguments(v, job)) return nlm_refuse(verdict, "it cannot be vetted: there is no memory");
+    snprintf(timeout, sizeof timeout, "%u", job->timeout_ms);
+    v->arguments[4] = timeout;
+    if (!open_files(v)) return nlm_refuse(verdict, "it cannot be vetted: %s", strerror(errno));
+    const int why = spawn(v);
+    if (why) return nlm_refuse(verdict, "it cannot be vetted: %.300s: %s", v->program, strerror(why));
+    return hear(v, job, answer, verdict);
+}
+
+static bool vet_in_child(const nlm_vet_job *job, nlm_vet_answer *answer, nlm_verdict *verdict) {
+    vetting v = {.output = -1, .answer = {-1, -1}};
+    *answer = (nlm_vet_answer){0};
+    const bool is_good = run(&v, job, answer, verdict);
+    close_files(&v);
+    free(v.arguments);
     return is_good;
 }
 
-static bool vet_in_child(job *j, uint32_t timeout_ms, nlm_verdict *verdict) {
-    j->report = mmap(NULL, sizeof *j->report, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (j->report == MAP_FAILED) return nlm_refuse(verdict, "it cannot be vetted: %s", strerror(errno));
-    const bool is_good = fork_and_vet(j, timeout_ms, verdict);
-    munmap(j->report, sizeof *j->report);
-    return is_good;
+bool nlm_vet_in_child(const nlm_vet_job *job, nlm_verdict *verdict) {
+    nlm_vet_answer answer;
+    return vet_in_child(job, &answer, verdict);
 }
 
-bool nlm_vet_in_child(const char *path, const char *expected_name, const nlm_host_v1 *host, uint32_t timeout_ms,
-                      nlm_verdict *verdict) {
-    job j = {.path = path, .expected_name = expected_name, .host = host};
-    return vet_in_child(&j, timeout_ms, verdict);
-}
+/* ---- remembering it ----------------------------------------------------------------------- */
 
 /* Only what the code alone decides is kept: that it came back, or how it ended its process. An orderly
  * refusal may be for a dependency that is missing today, and costs little to find again. */
-static void remember(const job *j, const nlm_vet_identity *before, bool is_good, const nlm_verdict *verdict) {
+static void remember(const char *path, const nlm_vet_identity *before, const nlm_vet_answer *answer) {
     nlm_vet_record record = {.identity = *before};
     nlm_vet_identity now;
-    if (!is_good && !j->has_ended_badly) return;
-    if (!nlm_vet_identify(j->path, &now) || memcmp(&now, before, sizeof now) != 0) return;
-    if (!is_good) snprintf(record.reason, sizeof record.reason, "%.255s", verdict->reason);
+    if (!answer->is_good && !answer->has_ended_it) return;
+    if (!nlm_vet_identify(path, &now) || memcmp(&now, before, sizeof now) != 0) return;
+    if (!answer->is_good) snprintf(record.reason, sizeof record.reason, "%.255s", answer->reason);
     nlm_vet_cache_store(&record);
 }
 
-bool nlm_vet_isolated(const char *path, const char *expected_name, const nlm_host_v1 *host, uint32_t timeout_ms,
-                      nlm_verdict *verdict) {
+bool nlm_vet_isolated(const nlm_vet_job *job, nlm_verdict *verdict) {
     nlm_vet_identity identity;
     nlm_vet_record known;
-    job j = {.path = path, .expected_name = expected_name, .host = host};
-    if (!nlm_vet_identify(path, &identity))
-        return nlm_refuse(verdict, "%s cannot be found: %s", path, strerror(errno));
+    if (!nlm_vet_identify(job->path, &identity))
+        return nlm_refuse(verdict, "%s cannot be found: %s", job->path, strerror(errno));
     if (!nlm_vet_cache_find(&identity, &known)) {
-        const bool is_good = vet_in_child(&j, timeout_ms, verdict);
-        remember(&j, &identity, is_good, verdict);
+        nlm_vet_answer answer;
+        const bool is_good = vet_in_child(job, &answer, verdict);
+        remember(job->path, &identity, &answer);
         return is_good;
     }
     if (!known.reason[0]) return true;

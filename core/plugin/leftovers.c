@@ -64,12 +64,19 @@ static bool check_descriptors(const nlm_leftovers *before, const nlm_leftovers *
     return true;
 }
 
-bool nlm_leftovers_check(const nlm_leftovers *before, const char *culprit, nlm_verdict *verdict) {
+bool nlm_leftovers_hold_device(const nlm_leftovers *before) {
     nlm_leftovers now;
     nlm_leftovers_start(&now);
     for (int fd = 0; fd < NLM_LEFTOVERS_DESCRIPTORS; fd++) {
         if (now.is_open[fd] && !before->is_open[fd] && is_device_node(fd)) return true;
     }
+    return false;
+}
+
+bool nlm_leftovers_check(const nlm_leftovers *before, const char *culprit, nlm_verdict *verdict) {
+    nlm_leftovers now;
+    if (nlm_leftovers_hold_device(before)) return true;
+    nlm_leftovers_start(&now);
     if (now.n_threads > before->n_threads) {
         return nlm_refuse(verdict, "%s leaves %zu thread%s running; a plugin starts none of its own", culprit,
                           now.n_threads - before->n_threads, now.n_threads - before->n_threads == 1 ? "" : "s");

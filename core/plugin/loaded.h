@@ -51,15 +51,22 @@ typedef struct nlm_vetted {
 bool nlm_vet(const char *path, const char *expected_name, const nlm_host_v1 *host, volatile nlm_vet_stage *stage,
              nlm_vetted *out, nlm_verdict *verdict);
 
-/* The same in a child process that may crash, hang or exit. Refuses what must not be loaded here;
- * true means that loading it here is safe, not that it is usable. */
-bool nlm_vet_in_child(const char *path, const char *expected_name, const nlm_host_v1 *host, uint32_t timeout_ms,
-                      nlm_verdict *verdict);
+/* A library to vet in a process of its own. */
+typedef struct nlm_vet_job {
+    const char *path;
+    const char *expected_name;  /* NULL: any valid one */
+    const char *const *options; /* of the registry entry: key, value, ..., NULL; or NULL */
+    uint32_t timeout_ms;
+} nlm_vet_job;
+
+/* As nlm_vet in a fresh process of the program nlm-vet, which may crash, hang or exit; whatever it has started goes
+ * with it. Refuses what must not be loaded here, also where there is no nlm-vet; true means that loading it here is
+ * safe, not that it is usable. Nothing is forked: the host may have threads and use any device. */
+bool nlm_vet_in_child(const nlm_vet_job *job, nlm_verdict *verdict);
 
 /* As nlm_vet_in_child, unless an earlier run has found that this file can be loaded, or how it ends the
  * process (vet_cache.h). */
-bool nlm_vet_isolated(const char *path, const char *expected_name, const nlm_host_v1 *host, uint32_t timeout_ms,
-                      nlm_verdict *verdict);
+bool nlm_vet_isolated(const nlm_vet_job *job, nlm_verdict *verdict);
 
 /* Opens a device of a plugin; see nlm_plugins_open. */
 nlm_status nlm_device_open(nlm_plugin *plugin, uint32_t ordinal, const char *const *options, nlm_device **out,

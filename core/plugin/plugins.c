@@ -75,7 +75,8 @@ static bool load(nlm_candidate *candidate, const char *path, bool is_named, nlm_
     nlm_plugin *plugin = candidate->plugin;
     const nlm_host_v1 *host = nlm_host_table(plugin->host);
     const char *name = expected_name(candidate, is_named);
-    if (entry->isolate && !nlm_vet_isolated(path, name, host, VET_TIMEOUT_MS, verdict)) return false;
+    const nlm_vet_job job = {path, name, plugin->options, VET_TIMEOUT_MS};
+    if (entry->isolate && !nlm_vet_isolated(&job, verdict)) return false;
     nlm_vetted vetted;
     volatile nlm_vet_stage stage = NLM_VET_LOAD;
     if (!nlm_vet(path, name, host, &stage, &vetted, verdict)) return false;

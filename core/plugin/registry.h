@@ -6,7 +6,7 @@
  *   arch = "x86_64"              or aarch64, any (the default)
  *   isa = ["avx2", "fma"]        features of base/cpu.h; none by default
  *   priority = 10                greater first; 0 by default
- *   isolate = true               vet it in a child process first; by default for libraries outside nlm's own folder
+ *   isolate = true               vet it with nlm-vet first; by default for libraries outside nlm's own folder
  *   sha256 = "..."               of the library, 64 hexadecimal digits
  *   [plugin.options]             plain values, for the plugin */
 #ifndef NLM_PLUGIN_REGISTRY_H

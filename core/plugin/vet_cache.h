@@ -1,4 +1,4 @@
-/* What vetting a library in a child process found, kept between runs.
+/* What vetting a library in a process of its own found, kept between runs.
  *
  * One file, ${XDG_CACHE_HOME:-~/.cache}/nlm/plugin-verdicts, a line a library. A library is known again
  * by its device, inode, time of change and size. The file is read only if root or we alone can write it,

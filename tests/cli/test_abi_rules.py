@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import tempfile
 import unittest
@@ -49,6 +50,7 @@ PLUGINS = [
     ("H10", "probe_loops", "refused", "took longer than 5000 ms: it was stopped while in its probe"),
     ("H11", "probe_leaves_thread", "refused", "leaves 1 thread running"),
     ("H11", "probe_leaves_descriptor", "refused", "open (/proc/"),
+    ("H11", "probe_leaves_process", "refused", "leaves 1 process running"),
     ("H12", "probe_changes_fp_mode", "refused", "changes the floating-point mode"),
     ("H12", "probe_changes_locale", "refused", "changes the locale"),
     ("H12", "probe_changes_directory", "refused", "changes the working directory"),
@@ -88,14 +90,15 @@ class HostRules(unittest.TestCase):
         path.chmod(0o644)
         return path
 
-    def listing(self, entries, cwd=None, env=None):
+    def listing(self, entries, cwd=None, env=None, tool=BIN / "nlm-plugins"):
         registry = self.folder / "plugins.toml"
         registry.write_text("".join(f'[[plugin]]\nname = "{name}"\nlibrary = "{library}"\n{lines}\n'
                                     for name, library, lines in entries))
         registry.chmod(0o644)
-        result = subprocess.run([BIN / "nlm-plugins", "--json", "--registry", registry], capture_output=True, text=True,
+        result = subprocess.run([tool, "--json", "--registry", registry], capture_output=True, text=True,
                                 timeout=TIME_LIMIT_S, cwd=cwd,
-                                env=os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache")} | (env or {}))
+                                env=os.environ | {"XDG_CACHE_HOME": str(self.folder / "cache"),
+                                                  "NLM_TEST_WITNESS": str(self.folder / "witness")} | (env or {}))
         self.assertEqual(result.returncode, 0, result.stderr)
         return json.loads(result.stdout)["plugins"]
 
@@ -146,6 +149,30 @@ class HostRules(unittest.TestCase):
         self.expect(self.examine("directory"), "refused", "is a directory; expected a regular file")
         self.expect(self.examine("fifo"), "refused", "is a FIFO; expected a regular file")
         self.expect(self.examine("absent"), "refused", "No such file or directory")
+
+    def vet_with(self, program=None, mode=0o755):
+        """The listing of `good`, isolated, by a nlm-plugins that finds this program as its nlm-vet, or none."""
+        tool = self.folder / "nlm-plugins"
+        shutil.copyfile(BIN / "nlm-plugins", tool)
+        tool.chmod(0o755)
+        if program is not None:
+            (self.folder / "nlm").mkdir(exist_ok=True)
+            (self.folder / "nlm/nlm-vet").write_bytes(program)
+            (self.folder / "nlm/nlm-vet").chmod(mode)
+        return self.listing([("good", "good.so", "isolate = true")], tool=tool)[0]
+
+    def test_h21_nothing_is_loaded_unvetted_where_vetting_fails(self):
+        real = (BIN.parent / "lib/nlm/nlm-vet").read_bytes()
+        self.expect(self.vet_with(), "refused", "nlm-vet, which belongs beside nlm's own plugins, is missing")
+        for program, mode, words in [
+            (b"#!/bin/sh\necho of another kind\n", 0o755, "nlm/nlm-vet gave no answer: of another kind"),
+            (b"#!/bin/sh\nkill -9 $$\n", 0o755, "nlm/nlm-vet gave no answer"),
+            (real, 0o644, "nlm/nlm-vet: Permission denied"),
+            (real, 0o757, "nlm/nlm-vet can be written by everybody"),
+        ]:
+            with self.subTest(words=words):
+                self.expect(self.vet_with(program, mode), "refused", words)
+        self.expect(self.vet_with(real), "ready", "")
 
     def test_h8_the_first_of_a_name_wins(self):
         found = self.listing([("good", "good.so", ""), ("good", self.put("fast"), "priority = 9")])

@@ -34,6 +34,13 @@ assert scalar and scalar[0]["state"] == "ready", "cpu_scalar is not ready"
 assert all(p["library"].startswith(sys.argv[2]) for p in plugins), "a plugin of another tree"
 PYTHON
 
+echo "- a backend of somebody else's is vetted by the tree's own nlm-vet"
+mkdir "$work/other"
+cp "$NLM_BUILD/tests/fixtures/good.so" "$work/other"
+printf '[[plugin]]\nname = "good"\nlibrary = "good.so"\n' >"$work/other/plugins.toml"
+XDG_CACHE_HOME=$work "$tree/bin/nlm-plugins" --registry "$work/other/plugins.toml" >"$work/other.txt"
+grep -q 'fixture device' "$work/other.txt" || fail "$(cat "$work/other.txt")"
+
 echo "- nlm-conform finds its models"
 "$tree/bin/nlm-conform" --backend cpu_scalar --filter models/mamba-f32 >"$work/conform.txt" || fail "$(cat "$work/conform.txt")"
 

@@ -167,6 +167,8 @@ class NlmPlugins(unittest.TestCase):
         cache.mkdir(mode=0o700)
         os.chown(cache, 65534, 65534)
         env = {"XDG_CACHE_HOME": str(cache), "HOME": str(cache)}
+        (self.folder / "nlm").mkdir(mode=0o755)
+        shutil.copy(BIN.parent / "lib/nlm/nlm-vet", self.folder / "nlm/nlm-vet")
         entry = '[[plugin]]\nname = "fast"\nlibrary = "fast.so"\nisolate = true\n'
         command = [program, "--json", "--registry", self.write(entry, "isolated.toml")]
         listed = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout

@@ -4,7 +4,6 @@
 #include "base/cpu.h"
 #include "plugin/elf.h"
 #include "plugin/isa.h"
-#include "plugin/loaded.h"
 #include "plugin/sha256.h"
 #include "plugin/trust.h"
 
@@ -257,38 +256,6 @@ static void sha256_gives_the_standards_digests(void) {
     }
 }
 
-/* ---- isolation ---------------------------------------------------------------------------- */
-
-static nlm_host_v1 silent_host(void) {
-    return (nlm_host_v1){.struct_size = sizeof(nlm_host_v1)};
-}
-
-static void a_plugin_that_hangs_is_stopped(void) {
-    const nlm_host_v1 host = silent_host();
-    nlm_verdict verdict = {0};
-    CU_ASSERT_FALSE(nlm_vet_in_child(NLM_TEST_FIXTURES "/probe_hangs.so", "probe_hangs", &host, 200, &verdict));
-    expect_verdict(&verdict, NLM_ENTRY_REFUSED, "took longer than 200 ms: it was stopped while in its probe");
-}
-
-static void vetting_in_a_child_loads_nothing_here(void) {
-    char trace[] = "/tmp/nlm_trace_XXXXXX";
-    const int fd = mkstemp(trace);
-    CU_ASSERT_TRUE_FATAL(fd >= 0);
-    close(fd);
-    unlink(trace);
-    setenv("NLM_TEST_WITNESS", trace, 1);
-    const nlm_host_v1 host = silent_host();
-    nlm_verdict verdict = {0};
-    CU_ASSERT_TRUE(nlm_vet_in_child(NLM_TEST_FIXTURES "/witness.so", "witness", &host, 60000, &verdict));
-    unsetenv("NLM_TEST_WITNESS");
-    CU_ASSERT_EQUAL(unlink(trace), 0); /* the child did load it */
-    FILE *maps = fopen("/proc/self/maps", "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(maps);
-    char line[PATH_MAX + 128];
-    while (fgets(line, sizeof line, maps)) CU_ASSERT_PTR_NULL(strstr(line, "witness.so"));
-    fclose(maps);
-}
-
 static const check_case cases[] = {
     CHECK_CASE(trust_follows_modes_of_the_file_and_all_above),
     CHECK_CASE(trust_is_of_the_file_behind_a_link),
@@ -299,8 +266,6 @@ static const check_case cases[] = {
     CHECK_CASE(elf_of_programs_and_libraries_of_the_system_is_no_plugin),
     CHECK_CASE(isa_gate_needs_every_feature_on_the_list),
     CHECK_CASE(sha256_gives_the_standards_digests),
-    CHECK_CASE(a_plugin_that_hangs_is_stopped),
-    CHECK_CASE(vetting_in_a_child_loads_nothing_here),
 };
 
 CHECK_MAIN("plugin files", cases)

@@ -33,9 +33,8 @@ static void fixture_destroy(cache_fixture *f) {
 }
 
 static bool vet(const cache_fixture *f, const char *name, nlm_verdict *verdict) {
-    const nlm_host_v1 host = {.struct_size = sizeof host};
     *verdict = (nlm_verdict){0};
-    return nlm_vet_isolated(f->library, name, &host, 60000, verdict);
+    return nlm_vet_isolated(&(nlm_vet_job){f->library, name, NULL, 60000}, verdict);
 }
 
 /* Vets the witness, which must be found good; did any of its code run for that? */

@@ -13,15 +13,14 @@ static void file_is_a_plugin(const conform_options *options, conform_result *res
 /* As the host vets a library from outside its installation, and never from memory. */
 static void survives_vetting(const conform_options *options, conform_result *result) {
     abi_plugin plugin;
-    abi_host host;
     nlm_verdict verdict = {0};
-    if (!abi_find(options, &plugin, result) || !abi_host_create(&host, result)) return;
-    if (nlm_vet_in_child(plugin.path, plugin.expected_name, abi_host_table(&host), VET_TIMEOUT_MS, &verdict)) {
+    if (!abi_find(options, &plugin, result)) return;
+    const nlm_vet_job job = {plugin.path, plugin.expected_name, NULL, VET_TIMEOUT_MS};
+    if (nlm_vet_in_child(&job, &verdict)) {
         result->verdict = CONFORM_PASSED;
     } else {
         conform_fail(result, "%s", verdict.reason);
     }
-    abi_host_destroy(&host);
 }
 
 static void descriptor_is_whole(const conform_options *options, conform_result *result) {
