@@ -23,7 +23,7 @@ typedef struct seen_text {
 struct nlm_activations {
     char *base;
     uint64_t reserved, committed;
-    nlm_device_region region;
+    nlm_device_region *regions;
     seen_text *seen;
 };
 
@@ -50,16 +50,20 @@ nlm_status nlm_activations_create(nlm_activations **out, nlm_error *err) {
 }
 
 static void release_region(nlm_device_region *region) {
-    const nlm_device *device = region->device;
-    if (!device) return;
-    if (region->bytes) device->api.buffer_free(device->api.self, region->buffer);
-    if (region->stream) device->api.stream_destroy(device->api.self, region->stream);
-    *region = (nlm_device_region){0};
+    const nlm_device_v1 *api = &region->device->api;
+    if (region->bytes) api->buffer_free(api->self, region->buffer);
+    if (region->event) api->event_destroy(api->self, region->event);
+    if (region->stream) api->stream_destroy(api->self, region->stream);
+    free(region);
 }
 
 void nlm_activations_destroy(nlm_activations *activations) {
     if (!activations) return;
-    release_region(&activations->region);
+    while (activations->regions) {
+        nlm_device_region *next = activations->regions->next;
+        release_region(activations->regions);
+        activations->regions = next;
+    }
     munmap(activations->base, activations->reserved);
     while (activations->seen) {
         seen_text *next = activations->seen->next;
@@ -86,22 +90,37 @@ nlm_status nlm_activations_host(nlm_activations *activations, uint64_t bytes, ch
     return NLM_OK;
 }
 
-static nlm_status open_region(nlm_device_region *region, const nlm_device *device, nlm_error *err) {
-    if (region->device == device) return NLM_OK;
-    if (region->device) {
-        return nlm_fail(err, NLM_INTERNAL, WHERE, "activations are on %s already, not on %s", region->device->backend,
-                        device->backend);
+/* A plugin that copies between its devices lets one wait for the events of another. */
+static nlm_status open_queue(nlm_device_region *region, nlm_error *err) {
+    const nlm_device_v1 *api = &region->device->api;
+    NLM_TRY(api->stream_create(api->self, &region->stream, err));
+    return api->copy_from ? api->event_create(api->self, 0, &region->event, err) : NLM_OK;
+}
+
+static nlm_status find_region(nlm_activations *activations, const nlm_device *device, nlm_device_region **out,
+                              nlm_error *err) {
+    for (nlm_device_region *region = activations->regions; region; region = region->next) {
+        *out = region;
+        if (region->device == device) return NLM_OK;
     }
-    NLM_TRY(nlm_status_prefix(device->api.stream_create(device->api.self, &region->stream, err), err,
-                              "a stream of %s", device->backend));
+    nlm_device_region *region = calloc(1, sizeof *region);
+    if (!region) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for activations");
     region->device = device;
+    const nlm_status status = nlm_status_prefix(open_queue(region, err), err, "a stream of %s", device->backend);
+    if (status != NLM_OK) {
+        release_region(region);
+        return status;
+    }
+    region->next = activations->regions;
+    activations->regions = region;
+    *out = region;
     return NLM_OK;
 }
 
 nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device *device, uint64_t bytes,
                                   const nlm_device_region **out, nlm_error *err) {
-    nlm_device_region *region = &activations->region;
-    NLM_TRY(open_region(region, device, err));
+    nlm_device_region *region = NULL;
+    NLM_TRY(find_region(activations, device, &region, err));
     if (bytes > region->bytes) {
         uint64_t buffer = 0;
         void *address = NULL;

@@ -1,5 +1,5 @@
 /* Memory that the programs of one environment share, because one runs at a time: activations, workspace
- * and scratch on the host, and a buffer and a queue on a stream device. Create one per env, destroy it
+ * and scratch on the host, and a buffer and a queue on each stream device. Create one per env, destroy it
  * after the env's programs and before its devices are closed. Not thread-safe. */
 #ifndef NLM_EXEC_ACTIVATIONS_H
 #define NLM_EXEC_ACTIVATIONS_H
@@ -16,6 +16,8 @@ typedef struct nlm_device_region {
     uint64_t bytes;
     uint64_t generation; /* changes when the buffer does */
     void *stream;
+    void *event; /* of this stream, for the plugin's other devices; NULL: they cannot wait for it */
+    struct nlm_device_region *next;
 } nlm_device_region;
 
 /* Reserves address space; memory is committed as programs need it. */
@@ -27,7 +29,7 @@ void nlm_activations_destroy(nlm_activations *activations);
 nlm_status nlm_activations_host(nlm_activations *activations, uint64_t bytes, char **out_base, nlm_error *err);
 
 /* The region of a stream device with at least `bytes` (0 for a device with host memory, which gets the
- * queue alone). Growing replaces the buffer. INTERNAL for a second stream device. */
+ * queue alone). It stays where it is; growing replaces its buffer. */
 nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device *device, uint64_t bytes,
                                   const nlm_device_region **out, nlm_error *err);
 

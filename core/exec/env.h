@@ -11,13 +11,28 @@
 #define NLM_ENV_DEVICES 8
 
 typedef struct nlm_env {
-    nlm_device *devices[NLM_ENV_DEVICES]; /* [0] the chosen one; the rest sliced ones in host memory, in
-                                             the order they are asked; borrowed */
+    nlm_device *devices[NLM_ENV_DEVICES]; /* [0] the chosen one; the rest in the order they are asked; sliced
+                                             ones work in host memory; borrowed */
     uint32_t n_devices;                   /* 1: fallback is off, an op the device lacks is an error */
     nlm_pool *pool;                       /* borrowed */
     nlm_profile *profile;                 /* NULL: off; borrowed */
     nlm_activations *activations;         /* shared by the env's programs, which run one at a time; NULL:
                                              each program has its own; borrowed */
 } nlm_env;
+
+/* The memories of an env: the host's, and that of each device that has its own. */
+typedef uint32_t nlm_space;
+#define NLM_SPACE_HOST 0u
+#define NLM_SPACES     (NLM_ENV_DEVICES + 1u)
+
+/* The memory that device number `device` works in. */
+static inline nlm_space nlm_env_space(const nlm_env *env, uint32_t device) {
+    return nlm_device_has_host_memory(env->devices[device]) ? NLM_SPACE_HOST : device + 1;
+}
+
+/* May `device` copy from `other`, and wait for its events? */
+static inline bool nlm_device_is_peer(const nlm_device *device, const nlm_device *other) {
+    return device->plugin == other->plugin && device->api.copy_from && other->api.copy_from;
+}
 
 #endif

@@ -1,4 +1,4 @@
-/* Running a program: parallel regions for sliced devices, an in-order queue for a stream device. */
+/* Running a program: its items in order, and the parallel regions of sliced devices. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,8 +12,7 @@
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
-/* Completes a backend's message with where it happened. */
-static nlm_status fail_step(const nlm_step *step, nlm_status told, const nlm_error *cause, nlm_error *err) {
+nlm_status nlm_step_fail(const nlm_step *step, nlm_status told, const nlm_error *cause, nlm_error *err) {
     const nlm_status status = nlm_clean_status(told);
     const char *message = cause->msg[0] ? cause->msg : nlm_status_text(status);
     char layer[32] = "";
@@ -24,7 +23,7 @@ static nlm_status fail_step(const nlm_step *step, nlm_status told, const nlm_err
     return status;
 }
 
-static void clear_error(nlm_worker *worker) {
+void nlm_worker_clear(nlm_worker *worker) {
     worker->status = NLM_OK;
     worker->error.struct_size = (uint32_t)sizeof worker->error;
     worker->error.code = NLM_OK;
@@ -43,7 +42,7 @@ static bool is_better_reason(const nlm_worker *candidate, const nlm_worker *best
 
 /* ---- sliced segments --------------------------------------------------------------------------- */
 
-static void profile_step(const nlm_program *program, const nlm_step *step, uint64_t ns) {
+void nlm_step_profile(const nlm_program *program, const nlm_step *step, uint64_t ns) {
     const nlm_cost cost = nlm_step_cost(step, program->live_rows);
     nlm_profile_add(program->env.profile, step->op, step->layer, step->device->backend, ns, cost.bytes, cost.flop);
 }
@@ -74,14 +73,14 @@ static void run_segment(void *user, uint32_t ith, uint32_t nth) {
         }
         if (is_profiled && ith == 0) {
             const uint64_t now_ns = nlm_clock_ns();
-            profile_step(program, &program->steps[i], now_ns - start_ns);
+            nlm_step_profile(program, &program->steps[i], now_ns - start_ns);
             start_ns = now_ns;
         }
     }
 }
 
 static nlm_status run_sliced(nlm_program *program, const nlm_item *item, nlm_error *err) {
-    for (uint32_t i = 0; i < program->n_workers; i++) clear_error(&program->workers[i]);
+    for (uint32_t i = 0; i < program->n_workers; i++) nlm_worker_clear(&program->workers[i]);
     program->segment = item;
     nlm_pool_run(program->env.pool, run_segment, program);
     const nlm_worker *reason = NULL;
@@ -89,66 +88,7 @@ static nlm_status run_sliced(nlm_program *program, const nlm_item *item, nlm_err
         if (is_better_reason(&program->workers[i], reason)) reason = &program->workers[i];
     }
     if (!reason) return NLM_OK;
-    return fail_step(&program->steps[reason->step], reason->status, &reason->error, err);
-}
-
-/* ---- the stream device ------------------------------------------------------------------------- */
-
-static void *stream_of(const nlm_program *program) {
-    return program->region ? program->region->stream : NULL;
-}
-
-/* An error of enqueued work surfaces here; which op it was the queue does not say. */
-static nlm_status sync_stream(const nlm_program *program, nlm_error *err) {
-    const nlm_device *device = program->stream_device;
-    nlm_error cause = NLM_ERROR_INIT;
-    const nlm_status status = nlm_clean_status(device->api.sync(device->api.self, stream_of(program), &cause));
-    if (status == NLM_OK) return NLM_OK;
-    nlm_fail(err, status, WHERE, "%s: %s", device->backend, cause.msg[0] ? cause.msg : nlm_status_text(status));
-    if (err) err->native_code = cause.native_code;
-    return status;
-}
-
-static nlm_status run_enqueued(nlm_program *program, const nlm_item *item, nlm_error *err) {
-    nlm_worker *worker = &program->stream_worker;
-    for (uint32_t i = item->first; i < item->first + item->count; i++) {
-        const nlm_step *step = &program->steps[i];
-        const uint64_t start_ns = program->env.profile ? nlm_clock_ns() : 0;
-        clear_error(worker);
-        const nlm_status status = nlm_dispatch(step->device, step->op, &worker->x, &step->args);
-        if (status != NLM_OK) return fail_step(step, status, &worker->error, err);
-        if (!program->env.profile) continue;
-        NLM_TRY(sync_stream(program, err));
-        profile_step(program, step, nlm_clock_ns() - start_ns);
-    }
-    return NLM_OK;
-}
-
-static nlm_status run_transfer(const nlm_program *program, const nlm_item *item, nlm_error *err) {
-    const nlm_device_v1 *api = &program->stream_device->api;
-    const uint64_t bytes = (uint64_t)nlm_rows_of(item->host, program->live_rows) * item->row_bytes;
-    const nlm_device_region *region = program->region;
-    if (bytes == 0) return NLM_OK;
-    const bool is_upload = item->kind == NLM_ITEM_UPLOAD;
-    const nlm_status status = is_upload ? api->upload(api->self, region->stream, region->buffer, item->device_offset,
-                                                      item->host->data, bytes, err)
-                                        : api->download(api->self, region->stream, region->buffer,
-                                                        item->device_offset, item->host->data, bytes, err);
-    return nlm_status_prefix(status, err, "%s of activations, on %s", is_upload ? "upload" : "download",
-                             program->stream_device->backend);
-}
-
-/* The region may have grown for another program since the last run. */
-static void bind_to_region(nlm_program *program) {
-    const nlm_device_region *region = program->region;
-    if (!region || program->generation == region->generation) return;
-    for (uint32_t i = 0; i < program->n_rebinds; i++) {
-        program->rebinds[i].tensor->data = region->address + program->rebinds[i].offset;
-        program->rebinds[i].tensor->buffer = region->buffer;
-    }
-    program->stream_worker.x.workspace = region->address + program->device_workspace_offset;
-    program->stream_worker.x.scratch = region->address + program->device_scratch_offset;
-    program->generation = region->generation;
+    return nlm_step_fail(&program->steps[reason->step], reason->status, &reason->error, err);
 }
 
 /* ---- a run ----------------------------------------------------------------------------------- */
@@ -164,29 +104,81 @@ static nlm_status check_live_rows(const nlm_program *program, const int32_t *liv
     return NLM_OK;
 }
 
-static nlm_status run_item(nlm_program *program, const nlm_item *item, nlm_error *err) {
+static nlm_status want_output(nlm_program *program, int32_t value, nlm_error *err) {
+    for (uint32_t i = 0; i < program->n_outputs; i++) {
+        const nlm_program_output_info *output = &program->outputs[i];
+        if (output->value != value) continue;
+        if (output->item != NLM_NO_ITEM) program->is_wanted[output->item] = true;
+        return NLM_OK;
+    }
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "value %" PRId32 " is no output of the program", value);
+}
+
+/* Which optional transfers this run does. */
+static nlm_status choose_outputs(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
+    for (uint32_t i = 0; i < program->n_outputs; i++) {
+        const uint32_t item = program->outputs[i].item;
+        if (item != NLM_NO_ITEM) program->is_wanted[item] = !info->picks_outputs;
+    }
+    for (uint32_t i = 0; info->picks_outputs && i < info->n_outputs; i++) {
+        NLM_TRY(want_output(program, info->outputs[i], err));
+    }
+    return NLM_OK;
+}
+
+static void set_live_rows(nlm_program *program, const int32_t *live_rows) {
+    program->live_rows = live_rows;
+    for (uint32_t i = 0; i < program->n_workers; i++) program->workers[i].x.live_rows = live_rows;
+    memcpy(program->input_memory, live_rows ? live_rows : program->bucket_rows, sizeof program->bucket_rows);
+}
+
+static nlm_status run_item(nlm_program *program, uint32_t index, nlm_error *err) {
+    const nlm_item *item = &program->items[index];
     switch (item->kind) {
         case NLM_ITEM_SLICED: return run_sliced(program, item, err);
-        case NLM_ITEM_STREAM: return run_enqueued(program, item, err);
-        case NLM_ITEM_UPLOAD:
-        case NLM_ITEM_DOWNLOAD: return run_transfer(program, item, err);
-        case NLM_ITEM_SYNC: return sync_stream(program, err);
+        case NLM_ITEM_STREAM: return nlm_queue_run(program, item, err);
+        case NLM_ITEM_TRANSFER:
+            if (item->transfer.is_optional && !program->is_wanted[index]) return NLM_OK;
+            return nlm_queue_transfer(program, item, err);
+        case NLM_ITEM_ORDER: return nlm_queue_order(program, item, err);
+        case NLM_ITEM_WAIT: return nlm_queues_sync(program, err);
     }
     return NLM_INTERNAL;
 }
 
-nlm_status nlm_program_run(nlm_program *program, const int32_t *live_rows, nlm_error *err) {
-    NLM_TRY(check_live_rows(program, live_rows, err));
-    bind_to_region(program);
-    program->live_rows = live_rows;
-    for (uint32_t i = 0; i < program->n_workers; i++) program->workers[i].x.live_rows = live_rows;
-    program->stream_worker.x.live_rows = live_rows;
-    for (uint32_t i = 0; i < program->n_items; i++) {
-        const nlm_status status = run_item(program, &program->items[i], err);
-        if (status == NLM_OK) continue;
-        /* The queue may still read or write host memory; its own error would only hide the first. */
-        if (program->stream_device) sync_stream(program, NULL);
-        return status;
-    }
+static nlm_status run_items(nlm_program *program, nlm_error *err) {
+    NLM_TRY(nlm_inputs_send(program, err));
+    for (uint32_t i = 0; i < program->n_items; i++) NLM_TRY(run_item(program, i, err));
     return NLM_OK;
+}
+
+nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
+    static const nlm_run_info all = {0};
+    if (!info) info = &all;
+    if (program->is_running) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_program_submit", "the last run was not waited for");
+    }
+    NLM_TRY(check_live_rows(program, info->live_rows, err));
+    NLM_TRY(choose_outputs(program, info, err));
+    nlm_queues_bind(program);
+    set_live_rows(program, info->live_rows);
+    const nlm_status status = run_items(program, err);
+    program->is_running = status == NLM_OK;
+    if (status == NLM_OK) return NLM_OK;
+    /* The queues may still read or write host memory; their own errors would only hide the first. */
+    (void)nlm_queues_sync(program, NULL);
+    program->is_sent = false;
+    return status;
+}
+
+nlm_status nlm_program_wait(nlm_program *program, nlm_error *err) {
+    program->is_running = false;
+    const nlm_status status = nlm_queues_sync(program, err);
+    if (status != NLM_OK) program->is_sent = false;
+    return status;
+}
+
+nlm_status nlm_program_run(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
+    NLM_TRY(nlm_program_submit(program, info, err));
+    return nlm_program_wait(program, err);
 }

@@ -1,27 +1,24 @@
+/* What a program tells about itself: its inputs and outputs, sizes, fallbacks and a dump of its steps. */
 #include "exec/program_impl.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/status.h"
+#include "base/log.h"
 #include "tensor/dtype.h"
 
-static const nlm_program_io *find_io(const nlm_program *program, int32_t value, bool is_input) {
-    for (uint32_t i = 0; i < program->n_io; i++) {
-        if (program->io[i].value == value && program->io[i].is_input == is_input) return &program->io[i];
+void *nlm_program_input(nlm_program *program, int32_t value) {
+    for (uint32_t i = 0; i < program->n_inputs; i++) {
+        if (program->inputs[i].value == value) return program->inputs[i].tensor.data;
     }
     return NULL;
 }
 
-void *nlm_program_input(nlm_program *program, int32_t value) {
-    const nlm_program_io *io = find_io(program, value, true);
-    return io ? io->host->data : NULL;
-}
-
 const void *nlm_program_output(const nlm_program *program, int32_t value) {
-    const nlm_program_io *io = find_io(program, value, false);
-    return io ? io->host->data : NULL;
+    for (uint32_t i = 0; i < program->n_outputs; i++) {
+        if (program->outputs[i].value == value) return program->outputs[i].host->data;
+    }
+    return NULL;
 }
 
 uint64_t nlm_program_activation_bytes(const nlm_program *program) {
@@ -36,14 +33,6 @@ uint32_t nlm_program_steps(const nlm_program *program) {
     return program->n_steps;
 }
 
-void nlm_program_destroy(nlm_program *program) {
-    if (!program) return;
-    nlm_activations_destroy(program->own_activations);
-    free(program->input_memory);
-    nlm_arena_release(&program->arena);
-    free(program);
-}
-
 /* ---- fallbacks ------------------------------------------------------------------------------- */
 
 static bool is_same_fallback(const nlm_step *a, const nlm_step *b) {
@@ -54,14 +43,15 @@ static bool is_same_fallback(const nlm_step *a, const nlm_step *b) {
 static uint64_t moved_bytes(const nlm_program *program, uint32_t step) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < program->n_items; i++) {
-        const nlm_item *item = &program->items[i];
-        const bool is_transfer = item->kind == NLM_ITEM_UPLOAD || item->kind == NLM_ITEM_DOWNLOAD;
-        if (is_transfer && item->consumer == step) bytes += (uint64_t)item->host->shape[0] * item->row_bytes;
+        const nlm_transfer *transfer = &program->items[i].transfer;
+        if (program->items[i].kind != NLM_ITEM_TRANSFER || transfer->consumer != step) continue;
+        bytes += (uint64_t)transfer->rows->shape[0] * transfer->row_bytes;
     }
     return bytes;
 }
 
-bool nlm_program_fallback_at(const nlm_program *program, uint32_t index, nlm_str *out) {
+/* Appends the line about a fallback of which step `index` is the first; false if it is not one. */
+static bool fallback_at(const nlm_program *program, uint32_t index, nlm_str *out) {
     const nlm_step *step = &program->steps[index];
     if (!step->is_fallback) return false;
     for (uint32_t i = 0; i < index; i++) {
@@ -81,7 +71,23 @@ bool nlm_program_fallback_at(const nlm_program *program, uint32_t index, nlm_str
 
 void nlm_program_fallbacks(const nlm_program *program, nlm_str *out) {
     for (uint32_t i = 0; i < program->n_steps; i++) {
-        if (nlm_program_fallback_at(program, i, out)) nlm_str_puts(out, "\n");
+        if (fallback_at(program, i, out)) nlm_str_puts(out, "\n");
+    }
+}
+
+void nlm_program_warn_of_fallbacks(const nlm_program *program) {
+    nlm_activations *activations = program->own_activations ? program->own_activations : program->env.activations;
+    for (uint32_t i = 0; i < program->n_steps; i++) {
+        const nlm_step *step = &program->steps[i];
+        nlm_str line = {0}, topic = {0};
+        if (fallback_at(program, i, &line) && line.data) {
+            nlm_str_printf(&topic, "%u %s %s", step->op, step->device->backend, step->reason);
+            if (topic.data && nlm_activations_is_news(activations, topic.data)) {
+                nlm_log(NLM_LOG_WARN, "not on %s: %s", program->env.devices[0]->backend, line.data);
+            }
+        }
+        nlm_str_release(&line);
+        nlm_str_release(&topic);
     }
 }
 

@@ -13,12 +13,28 @@ typedef struct nlm_program nlm_program;
 void *nlm_program_input(nlm_program *program, int32_t value);
 const void *nlm_program_output(const nlm_program *program, int32_t value);
 
-/* Runs all ops. live_rows[NLM_ROWS_KINDS], each at most the bucket it was planned for; NULL: all rows.
- * Allocates nothing. One program of an env runs at a time.
- * Errors   INVALID_ARGUMENT (live_rows) and what ops return: the message names op, layer and backend (of
- *          work enqueued on a stream: the backend). States may be half written; the program stays
- *          usable. */
-nlm_status nlm_program_run(nlm_program *program, const int32_t *live_rows, nlm_error *err);
+/* What a run is told. All zero: a run of all rows that brings every output to the host. */
+typedef struct nlm_run_info {
+    const int32_t *live_rows; /* [NLM_ROWS_KINDS], each at most the bucket it was planned for; NULL: all rows */
+    /* The outputs that are read after the run, if `picks_outputs`; the contents of the others are unspecified. What a
+     * device with memory of its own computed stays there unless it is wanted. */
+    const int32_t *outputs;
+    uint32_t n_outputs;
+    bool picks_outputs;
+} nlm_run_info;
+
+/* Begins a run of all ops. Sliced devices have done their work when it returns; what is enqueued on the queue of a
+ * stream device may go on until nlm_program_wait. Until then *info and the inputs stay as they are, and no
+ * program of the env is submitted. `info` may be NULL. Allocates nothing.
+ * Errors   INVALID_ARGUMENT (live_rows, an output that is none, a run that was not waited for) and what ops return:
+ *          the message names op, layer and backend. After an error nothing is under way. States may be half written;
+ *          the program stays usable. */
+nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nlm_error *err);
+/* Waits for the run that was submitted, after which its outputs can be read. Errors of work that was enqueued surface
+ * here: the message names the backend. OK if nothing was submitted. */
+nlm_status nlm_program_wait(nlm_program *program, nlm_error *err);
+/* Both, one after the other. */
+nlm_status nlm_program_run(nlm_program *program, const nlm_run_info *info, nlm_error *err);
 
 /* Bytes of activations after liveness packing, and without it. */
 uint64_t nlm_program_activation_bytes(const nlm_program *program);

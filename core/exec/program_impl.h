@@ -1,61 +1,29 @@
-/* What a program is inside. The planner (core/graph) fills it in, the executor runs it. */
+/* What a program is inside: made through program_build.h, run by executor.c and queue.c. */
 #ifndef NLM_EXEC_PROGRAM_IMPL_H
 #define NLM_EXEC_PROGRAM_IMPL_H
 
 #include "base/arena.h"
-#include "exec/op_spec.h"
-#include "exec/program.h"
+#include "exec/program_build.h"
 
-/* Where memory is: the host's, or that of the env's stream device. */
-typedef enum nlm_space { NLM_SPACE_HOST, NLM_SPACE_DEVICE, NLM_SPACES } nlm_space;
-
-static inline nlm_space nlm_space_of(const nlm_device *device) {
-    return nlm_device_has_host_memory(device) ? NLM_SPACE_HOST : NLM_SPACE_DEVICE;
-}
-
-/* One op, bound. */
-typedef struct nlm_step {
-    nlm_op op;
-    int32_t layer;
-    nlm_device *device;
-    nlm_any_args args;
-    bool needs_barrier; /* the next step of a sliced segment touches what this one did */
-    bool is_fallback;   /* runs elsewhere than on devices[0], because of `reason` */
-    const char *reason;
-} nlm_step;
-
-/* What a run does, in order. */
-typedef enum nlm_item_kind {
-    NLM_ITEM_SLICED,   /* steps first .. first+count-1 in one parallel region */
-    NLM_ITEM_STREAM,   /* steps first .. first+count-1 enqueued */
-    NLM_ITEM_UPLOAD,   /* host -> device, enqueued */
-    NLM_ITEM_DOWNLOAD, /* device -> host, enqueued */
-    NLM_ITEM_SYNC      /* waits for the queue */
-} nlm_item_kind;
-
-typedef struct nlm_item {
-    nlm_item_kind kind;
-    uint32_t first, count;
-    /* transfers: a contiguous value, of which the live rows are moved */
-    const nlm_tensor *host;
-    uint64_t device_offset; /* in the device region */
-    uint64_t row_bytes;
-    uint32_t consumer; /* the step it is for; the number of steps if it is an output */
-} nlm_item;
-
-/* A tensor in the device region, whose address changes when the region grows. */
+/* A tensor in a device's region, whose address changes when the region grows. */
 typedef struct nlm_rebind {
     nlm_tensor *tensor;
     uint64_t offset;
 } nlm_rebind;
 
-typedef struct nlm_program_io {
+typedef struct nlm_program_input_info {
     int32_t value;
-    bool is_input;
-    const nlm_tensor *host;
-} nlm_program_io;
+    nlm_tensor tensor; /* in host memory */
+    uint64_t offset;   /* of the inputs' memory */
+} nlm_program_input_info;
 
-/* One thread of a sliced segment. */
+typedef struct nlm_program_output_info {
+    int32_t value;
+    const nlm_tensor *host;
+    uint32_t item;
+} nlm_program_output_info;
+
+/* One thread of a sliced segment, or a queue. */
 typedef struct nlm_worker {
     nlm_exec_v1 x;
     nlm_error error;
@@ -63,35 +31,52 @@ typedef struct nlm_worker {
     uint32_t step; /* that failed */
 } nlm_worker;
 
+/* What a program has of a stream device. */
+typedef struct nlm_queue {
+    nlm_device *device;              /* NULL: sliced, or not used */
+    const nlm_device_region *region; /* NULL until it is opened */
+    uint64_t generation;             /* of the region when the tensors were last bound to it */
+    nlm_rebind *rebinds;
+    uint32_t n_rebinds;
+    uint64_t workspace_offset, scratch_offset; /* in the region; of devices with memory of their own */
+    uint64_t inputs_buffer;                    /* the inputs as the device has them */
+    char *inputs;                              /* their address; NULL: it reads none */
+    bool has_pending;                          /* something is enqueued and not waited for */
+    nlm_worker worker;
+} nlm_queue;
+
 struct nlm_program {
     nlm_arena arena; /* everything below that is an array, and the tensors */
     nlm_env env;     /* a copy */
     nlm_activations *own_activations;
-    void *input_memory;
+    char *host_base; /* of the activations */
 
     nlm_step *steps;
     uint32_t n_steps;
     nlm_item *items;
     uint32_t n_items;
-    nlm_program_io *io;
-    uint32_t n_io;
+    nlm_program_output_info *outputs;
+    uint32_t n_outputs;
     nlm_worker *workers; /* [n_workers] */
     uint32_t n_workers;
+    nlm_queue queues[NLM_ENV_DEVICES];
+    uint32_t room_for_rebinds;
     int32_t bucket_rows[NLM_ROWS_KINDS]; /* the greatest live_rows; INT32_MAX: no input has the kind */
 
-    nlm_device *stream_device; /* or NULL */
-    const nlm_device_region *region;
-    uint64_t generation; /* of the region when the tensors were last bound to it */
-    nlm_rebind *rebinds;
-    uint32_t n_rebinds;
-    uint64_t device_workspace_offset, device_scratch_offset;
-    nlm_worker stream_worker;
+    nlm_program_input_info *inputs;
+    uint32_t n_inputs;
+    uint64_t input_bytes; /* of the memory of all inputs */
+    char *input_memory;   /* the host's; NLM_ROWS_KINDS counts of live rows at its beginning */
+    char *sent;           /* what the devices have of it; NULL: none has a copy */
+    bool is_sent;         /* else they have nothing yet, or something else */
 
     uint64_t activation_bytes, unpacked_bytes;
 
     /* of the run under way */
+    bool is_running;
     const int32_t *live_rows;
     const nlm_item *segment;
+    bool *is_wanted; /* [n_items] of optional transfers */
 };
 
 /* Rows of a tensor that a run uses. */
@@ -99,9 +84,6 @@ static inline int64_t nlm_rows_of(const nlm_tensor *tensor, const int32_t *live_
     const nlm_exec_v1 x = {.live_rows = live_rows};
     return nlm_live_rows(&x, tensor);
 }
-
-/* Appends the line about a fallback of which step `index` is the first; false if it is not one. */
-bool nlm_program_fallback_at(const nlm_program *program, uint32_t index, nlm_str *out);
 
 /* What an op moves and computes in a run. */
 typedef struct nlm_cost {
@@ -111,5 +93,27 @@ typedef struct nlm_cost {
 
 /* Estimated from shapes and live rows; attention also from the positions, if the host can see them. */
 nlm_cost nlm_step_cost(const nlm_step *step, const int32_t *live_rows);
+
+/* ---- executor.c ---- */
+
+void nlm_worker_clear(nlm_worker *worker);
+/* Completes a backend's message with where it happened. */
+nlm_status nlm_step_fail(const nlm_step *step, nlm_status told, const nlm_error *cause, nlm_error *err);
+void nlm_step_profile(const nlm_program *program, const nlm_step *step, uint64_t ns);
+
+/* ---- queue.c: the stream devices ---- */
+
+/* The regions may have grown for another program since the last run. */
+void nlm_queues_bind(nlm_program *program);
+nlm_status nlm_queue_run(nlm_program *program, const nlm_item *item, nlm_error *err);
+nlm_status nlm_queue_transfer(nlm_program *program, const nlm_item *item, nlm_error *err);
+nlm_status nlm_queue_order(nlm_program *program, const nlm_item *item, nlm_error *err);
+/* Waits for all that was enqueued; errors of enqueued work surface here. */
+nlm_status nlm_queues_sync(nlm_program *program, nlm_error *err);
+
+/* ---- inputs.c ---- */
+
+/* Copies the memory of the inputs to the devices that read it: the live rows, and of them what has changed since. */
+nlm_status nlm_inputs_send(nlm_program *program, nlm_error *err);
 
 #endif

@@ -26,6 +26,7 @@ static bool describe(const nlm_plan *plan, const nlm_op_field *field, nlm_value 
         out->state = base->state;
         return true;
     }
+    if (!plan->blocks[NLM_SPACE_HOST]) return false;
     const nlm_block *block = &plan->blocks[NLM_SPACE_HOST][plan->values[value].base];
     if (block->bytes == 0) return false; /* weights and inputs are never written */
     out->from = block->offset;

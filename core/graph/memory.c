@@ -12,26 +12,38 @@
 
 /* ---- order of a run: steps, transfers, waits ----------------------------------------------------- */
 
+/* A run is one sequence. Who goes on with it, the host or the queue of a stream device, waits for whom had it before:
+ * then memory may be given from value to value as if one thread did it all. */
+#define HOST UINT32_MAX
+
 typedef struct walk {
     nlm_plan *plan;
-    uint8_t *spaces;   /* [n_values] mask of the spaces that have the value, by base */
-    bool has_pending;  /* something is enqueued and not waited for */
+    uint16_t *spaces;  /* [n_values] mask of the spaces that have the value, by base */
+    uint32_t turn;     /* HOST, or the number of the device whose queue has it */
     uint32_t capacity; /* of plan->items */
     nlm_error *err;
 } walk;
 
 static nlm_status add_item(walk *w, const nlm_plan_item *item) {
     nlm_plan *plan = w->plan;
-    if (plan->n_items == w->capacity) {
+    if (plan->needs.n_items == w->capacity) {
         const uint32_t larger = w->capacity ? w->capacity * 2 : 64;
         nlm_plan_item *items;
         NLM_TRY(nlm_plan_array(plan, larger, sizeof *items, &items, w->err));
-        if (plan->n_items) memcpy(items, plan->items, plan->n_items * sizeof *items);
+        if (w->capacity) memcpy(items, plan->items, w->capacity * sizeof *items);
         plan->items = items;
         w->capacity = larger;
     }
-    plan->items[plan->n_items++] = *item;
+    plan->items[plan->needs.n_items++] = *item;
     return NLM_OK;
+}
+
+static nlm_status take_turn(walk *w, uint32_t next) {
+    const uint32_t before = w->turn;
+    w->turn = next;
+    if (before == next || before == HOST) return NLM_OK;
+    if (next == HOST) return add_item(w, &(nlm_plan_item){.item = {.kind = NLM_ITEM_WAIT}});
+    return add_item(w, &(nlm_plan_item){.item = {.kind = NLM_ITEM_ORDER, .device = next, .after = before}});
 }
 
 static void touch(nlm_plan *plan, nlm_space space, nlm_value base, uint32_t time) {
@@ -48,23 +60,50 @@ static bool is_in_space(const walk *w, nlm_value base, nlm_space space) {
     return (w->spaces[base] >> space) & 1;
 }
 
-/* The program's input memory is no block: it outlives runs. */
-static bool is_host_input(const nlm_plan *plan, nlm_value base, nlm_space space) {
-    return space == NLM_SPACE_HOST && plan->values[base].kind == NLM_VALUE_INPUT;
+static nlm_space any_space(const walk *w, nlm_value base) {
+    nlm_space space = 0;
+    while (!is_in_space(w, base, space)) space++;
+    return space;
+}
+
+/* Inputs are no blocks: they have memory of their own wherever they are read, which outlives runs. */
+static bool is_input(const nlm_plan *plan, nlm_value base) {
+    return plan->values[base].kind == NLM_VALUE_INPUT;
+}
+
+static nlm_status add_transfer(walk *w, nlm_value base, nlm_space from, nlm_space to, uint32_t time) {
+    nlm_plan *plan = w->plan;
+    const uint32_t device = (to == NLM_SPACE_HOST ? from : to) - 1;
+    NLM_TRY(take_turn(w, device));
+    const nlm_transfer transfer = {.from = from, .to = to, .consumer = time, .is_optional = time == plan->n_nodes};
+    NLM_TRY(add_item(w, &(nlm_plan_item){.item = {.kind = NLM_ITEM_TRANSFER, .device = device, .transfer = transfer},
+                                         .value = base}));
+    touch(plan, from, base, time);
+    touch(plan, to, base, time);
+    w->spaces[base] |= (uint16_t)(1u << to);
+    return NLM_OK;
 }
 
 /* Makes the value present in the space at `time`, which a step (or the end) needs it. */
 static nlm_status need(walk *w, nlm_value base, nlm_space space, uint32_t time) {
-    if (!is_in_space(w, base, space)) {
-        const nlm_space source = space == NLM_SPACE_HOST ? NLM_SPACE_DEVICE : NLM_SPACE_HOST;
-        const nlm_item_kind kind = space == NLM_SPACE_HOST ? NLM_ITEM_DOWNLOAD : NLM_ITEM_UPLOAD;
-        NLM_TRY(add_item(w, &(nlm_plan_item){.kind = kind, .value = base, .consumer = time}));
-        if (!is_host_input(w->plan, base, source)) touch(w->plan, source, base, time);
-        w->spaces[base] |= (uint8_t)(1u << space);
-        w->has_pending = true;
+    nlm_plan *plan = w->plan;
+    if (is_input(plan, base)) {
+        if (space != NLM_SPACE_HOST) plan->needs.spaces[space].has_inputs = true;
+        return NLM_OK;
     }
-    if (!is_host_input(w->plan, base, space)) touch(w->plan, space, base, time);
-    return NLM_OK;
+    touch(plan, space, base, time);
+    if (is_in_space(w, base, space)) return NLM_OK;
+    nlm_space from = any_space(w, base);
+    if (from != NLM_SPACE_HOST && space != NLM_SPACE_HOST) {
+        /* Room on the host too: there are peers that cannot reach each other after all. */
+        touch(plan, NLM_SPACE_HOST, base, time);
+        const bool is_peer = nlm_device_is_peer(plan->env->devices[space - 1], plan->env->devices[from - 1]);
+        if (!is_peer) {
+            NLM_TRY(add_transfer(w, base, from, NLM_SPACE_HOST, time));
+            from = NLM_SPACE_HOST;
+        }
+    }
+    return add_transfer(w, base, from, space, time);
 }
 
 /* Weights and states are where they are. */
@@ -74,59 +113,69 @@ static bool is_activation(const nlm_plan *plan, nlm_value value) {
     return kind == NLM_VALUE_RESULT || kind == NLM_VALUE_INPUT;
 }
 
-static nlm_status wait_for_stream(walk *w) {
-    if (!w->has_pending) return NLM_OK;
-    w->has_pending = false;
-    return add_item(w, &(nlm_plan_item){.kind = NLM_ITEM_SYNC});
-}
-
-static nlm_status add_step(walk *w, uint32_t n, nlm_item_kind kind) {
+static nlm_status add_step(walk *w, uint32_t n, nlm_item_kind kind, uint32_t device) {
     nlm_plan *plan = w->plan;
-    if (plan->n_items && plan->items[plan->n_items - 1].kind == kind) {
-        plan->items[plan->n_items - 1].count++;
+    nlm_item *last = plan->needs.n_items ? &plan->items[plan->needs.n_items - 1].item : NULL;
+    if (last && last->kind == kind && last->device == device) {
+        last->count++;
         return NLM_OK;
     }
-    return add_item(w, &(nlm_plan_item){.kind = kind, .first = n, .count = 1});
+    return add_item(w, &(nlm_plan_item){.item = {.kind = kind, .device = device, .first = n, .count = 1}});
 }
 
 static nlm_status walk_node(walk *w, uint32_t n) {
     nlm_plan *plan = w->plan;
     const nlm_plan_node *node = &plan->nodes[n];
     const nlm_op_spec *spec = nlm_op_spec_of(node->node.op);
-    const nlm_device *device = plan->env->devices[node->device];
-    const nlm_space space = nlm_space_of(device);
+    const nlm_space space = nlm_plan_space(plan, node);
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         const nlm_value value = node->node.fields[i];
         if (!(spec->fields[i].use & NLM_FIELD_IN) || !is_activation(plan, value)) continue;
         NLM_TRY(need(w, plan->values[value].base, space, n));
     }
-    if (nlm_device_is_sliced(device)) {
-        NLM_TRY(wait_for_stream(w));
-        NLM_TRY(add_step(w, n, NLM_ITEM_SLICED));
+    if (nlm_device_is_sliced(plan->env->devices[node->device])) {
+        NLM_TRY(take_turn(w, HOST));
+        NLM_TRY(add_step(w, n, NLM_ITEM_SLICED, 0));
     } else {
-        NLM_TRY(add_step(w, n, NLM_ITEM_STREAM));
-        w->has_pending = true;
+        NLM_TRY(take_turn(w, node->device));
+        NLM_TRY(add_step(w, n, NLM_ITEM_STREAM, node->device));
     }
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         const nlm_value value = node->node.fields[i];
         if (!(spec->fields[i].use & NLM_FIELD_OUT) || value < 0) continue;
-        w->spaces[value] = (uint8_t)(1u << space);
+        w->spaces[value] = (uint16_t)(1u << space);
         touch(plan, space, value, n);
     }
     return NLM_OK;
 }
 
+/* The item that brought the base to the host at the end. Two outputs may be views of one value. */
+static uint32_t find_download(const nlm_plan *plan, uint32_t from, nlm_value base) {
+    for (uint32_t i = from; i < plan->needs.n_items; i++) {
+        if (plan->items[i].item.kind == NLM_ITEM_TRANSFER && plan->items[i].value == base) return i;
+    }
+    return NLM_NO_ITEM;
+}
+
+static nlm_status walk_outputs(walk *w) {
+    nlm_plan *plan = w->plan;
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *plan->output_items, &plan->output_items, w->err));
+    const uint32_t end = plan->needs.n_items;
+    for (uint32_t v = 0; v < plan->n_values; v++) {
+        if (!plan->values[v].is_output) continue;
+        const nlm_value base = plan->values[v].base;
+        NLM_TRY(need(w, base, NLM_SPACE_HOST, plan->n_nodes));
+        plan->output_items[v] = find_download(plan, end, base);
+        plan->needs.n_outputs++;
+    }
+    return NLM_OK;
+}
+
 static nlm_status walk_nodes(nlm_plan *plan, nlm_error *err) {
-    walk w = {.plan = plan, .err = err};
+    walk w = {.plan = plan, .turn = HOST, .err = err};
     NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *w.spaces, &w.spaces, err));
-    for (uint32_t v = 0; v < plan->n_values; v++) {
-        if (plan->values[v].kind == NLM_VALUE_INPUT) w.spaces[v] = 1u << NLM_SPACE_HOST;
-    }
     for (uint32_t n = 0; n < plan->n_nodes; n++) NLM_TRY(walk_node(&w, n));
-    for (uint32_t v = 0; v < plan->n_values; v++) {
-        if (plan->values[v].is_output) NLM_TRY(need(&w, plan->values[v].base, NLM_SPACE_HOST, plan->n_nodes));
-    }
-    return wait_for_stream(&w);
+    return walk_outputs(&w);
 }
 
 /* ---- in place ------------------------------------------------------------------------------------ */
@@ -154,13 +203,13 @@ static bool is_read_otherwise(const nlm_plan *plan, nlm_space space, const nlm_n
 static void merge_output(nlm_plan *plan, uint32_t n, uint32_t output) {
     const nlm_node *node = &plan->nodes[n].node;
     const nlm_op_spec *spec = nlm_op_spec_of(node->op);
-    const nlm_space space = nlm_space_of(plan->env->devices[plan->nodes[n].device]);
+    const nlm_space space = nlm_plan_space(plan, &plan->nodes[n]);
     nlm_block *result = &plan->blocks[space][node->fields[output]];
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         const nlm_value value = node->fields[i];
         if (!is_activation(plan, value) || !nlm_op_field_may_take(spec, output, i)) continue;
         const nlm_value base = plan->values[value].base;
-        if (is_host_input(plan, base, space) || !nlm_value_is_whole(plan->values, value)) continue;
+        if (is_input(plan, base) || !nlm_value_is_whole(plan->values, value)) continue;
         const nlm_value root = root_of(plan, space, base);
         nlm_block *taken = &plan->blocks[space][root];
         if (taken->last != n || taken->bytes != result->bytes) continue;
@@ -187,7 +236,7 @@ static uint64_t alignment_in(const nlm_plan *plan, nlm_space space) {
     uint64_t alignment = ALIGNMENT;
     for (uint32_t d = 0; d < plan->env->n_devices; d++) {
         const nlm_device *device = plan->env->devices[d];
-        if (nlm_space_of(device) == space && device->info.alignment_bytes > alignment) {
+        if (nlm_env_space(plan->env, d) == space && device->info.alignment_bytes > alignment) {
             alignment = device->info.alignment_bytes;
         }
     }
@@ -241,7 +290,7 @@ static nlm_status collect_blocks(nlm_plan *plan, nlm_space space, nlm_block **li
         nlm_block *block = &plan->blocks[space][v];
         if (block->bytes == 0) continue;
         if (!nlm_align_u64(block->bytes, alignment, &block->bytes) ||
-            !nlm_add_u64(plan->unpacked_bytes, block->bytes, &plan->unpacked_bytes)) {
+            !nlm_add_u64(plan->needs.unpacked_bytes, block->bytes, &plan->needs.unpacked_bytes)) {
             return nlm_fail(err, NLM_LIMIT, WHERE, "the graph's values are larger than can be addressed");
         }
         if (block->merged_into < 0) list[(*out_count)++] = block;
@@ -252,15 +301,16 @@ static nlm_status collect_blocks(nlm_plan *plan, nlm_space space, nlm_block **li
 static nlm_status pack_space(nlm_plan *plan, nlm_space space, nlm_error *err) {
     nlm_block **list, **placed;
     uint32_t count;
+    uint64_t *extent = &plan->needs.spaces[space].activation_bytes;
     NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *list, &list, err));
     NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *placed, &placed, err));
     NLM_TRY(collect_blocks(plan, space, list, &count, err));
     qsort(list, count, sizeof *list, compare_blocks);
     for (uint32_t i = 0; i < count; i++) {
-        list[i]->offset = plan->options.do_pack ? best_fit(placed, i, list[i]) : plan->extent[space];
+        list[i]->offset = plan->options.do_pack ? best_fit(placed, i, list[i]) : *extent;
         insert_by_offset(placed, i, list[i]);
         const uint64_t end = list[i]->offset + list[i]->bytes;
-        if (end > plan->extent[space]) plan->extent[space] = end;
+        if (end > *extent) *extent = end;
     }
     for (uint32_t v = 0; v < plan->n_values; v++) {
         nlm_block *block = &plan->blocks[space][v];
@@ -270,12 +320,23 @@ static nlm_status pack_space(nlm_plan *plan, nlm_space space, nlm_error *err) {
     return NLM_OK;
 }
 
-nlm_status nlm_plan_memory(nlm_plan *plan, nlm_error *err) {
-    for (int space = 0; space < NLM_SPACES; space++) {
+/* The host's always; a device's if a node works there. */
+static nlm_status make_blocks(nlm_plan *plan, nlm_error *err) {
+    for (uint32_t d = 0; d <= plan->env->n_devices; d++) {
+        const nlm_space space = d < plan->env->n_devices ? nlm_env_space(plan->env, d) : NLM_SPACE_HOST;
+        const bool is_used = space == NLM_SPACE_HOST || plan->needs.uses_device[d];
+        if (!is_used || plan->blocks[space]) continue;
         NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof(nlm_block), &plan->blocks[space], err));
     }
+    return NLM_OK;
+}
+
+nlm_status nlm_plan_memory(nlm_plan *plan, nlm_error *err) {
+    NLM_TRY(make_blocks(plan, err));
     NLM_TRY(walk_nodes(plan, err));
     if (plan->options.do_pack) merge_in_place(plan);
-    for (int space = 0; space < NLM_SPACES; space++) NLM_TRY(pack_space(plan, (nlm_space)space, err));
+    for (nlm_space space = 0; space < NLM_SPACES; space++) {
+        if (plan->blocks[space]) NLM_TRY(pack_space(plan, space, err));
+    }
     return NLM_OK;
 }

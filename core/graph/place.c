@@ -42,9 +42,10 @@ static nlm_status place_node(nlm_plan *plan, nlm_plan_node *node, nlm_error *err
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         if (node->node.fields[i] >= 0) NLM_TRY(place_field(plan, node, i, err));
     }
-    const nlm_space space = nlm_space_of(plan->env->devices[node->device]);
-    raise(&plan->workspace_bytes[space], node->caps.workspace_bytes);
-    raise(&plan->scratch_bytes[space], node->caps.scratch_bytes);
+    nlm_space_needs *needs = &plan->needs.spaces[nlm_plan_space(plan, node)];
+    raise(&needs->workspace_bytes, node->caps.workspace_bytes);
+    raise(&needs->scratch_bytes, node->caps.scratch_bytes);
+    plan->needs.uses_device[node->device] = true;
     return NLM_OK;
 }
 

@@ -1,8 +1,6 @@
 /* Planning: the stages in order, and what is checked before them and said after. */
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "graph/plan_impl.h"
 
 #define WHERE "nlm_graph_plan"
@@ -14,7 +12,7 @@ nlm_status nlm_plan_array(nlm_plan *plan, size_t count, size_t item_bytes, void 
     return NLM_OK;
 }
 
-/* A stream device comes first, if there is one: the others share the host's memory and threads. */
+/* Sliced devices share the host's memory and threads. */
 static nlm_status check_env(const nlm_env *env, nlm_error *err) {
     if (env->n_devices == 0 || env->n_devices > NLM_ENV_DEVICES || !env->pool) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "expected 1 to %d devices and a thread pool",
@@ -22,10 +20,8 @@ static nlm_status check_env(const nlm_env *env, nlm_error *err) {
     }
     for (uint32_t d = 0; d < env->n_devices; d++) {
         const nlm_device *device = env->devices[d];
-        const bool is_sliced = nlm_device_is_sliced(device);
-        if (is_sliced && nlm_device_has_host_memory(device)) continue;
-        if (!is_sliced && d == 0) continue;
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "device %u, %s: expected a sliced one in host memory", d,
+        if (!nlm_device_is_sliced(device) || nlm_device_has_host_memory(device)) continue;
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "device %u, %s: expected host memory of a sliced device", d,
                         device->backend);
     }
     return NLM_OK;
@@ -40,30 +36,13 @@ static nlm_status copy_nodes(nlm_plan *plan, const nlm_graph *graph, nlm_error *
     return NLM_OK;
 }
 
-static nlm_status run_stages(nlm_plan *plan, const nlm_graph *graph, nlm_program *program, nlm_error *err) {
+static nlm_status run_stages(nlm_plan *plan, const nlm_graph *graph, nlm_program **out, nlm_error *err) {
     NLM_TRY(copy_nodes(plan, graph, err));
     NLM_TRY(nlm_plan_assign(plan, err));
     if (plan->options.do_fuse) NLM_TRY(nlm_plan_fuse(plan, err));
     NLM_TRY(nlm_plan_place(plan, err));
     NLM_TRY(nlm_plan_memory(plan, err));
-    return nlm_plan_bind(plan, program, err);
-}
-
-/* Once per op, place and reason: programs of many sizes fall back alike. */
-static void warn_of_fallbacks(const nlm_program *program) {
-    nlm_activations *activations = program->own_activations ? program->own_activations : program->env.activations;
-    for (uint32_t i = 0; i < program->n_steps; i++) {
-        const nlm_step *step = &program->steps[i];
-        nlm_str line = {0}, topic = {0};
-        if (nlm_program_fallback_at(program, i, &line) && line.data) {
-            nlm_str_printf(&topic, "%u %s %s", step->op, step->device->backend, step->reason);
-            if (topic.data && nlm_activations_is_news(activations, topic.data)) {
-                nlm_log(NLM_LOG_WARN, "not on %s: %s", program->env.devices[0]->backend, line.data);
-            }
-        }
-        nlm_str_release(&line);
-        nlm_str_release(&topic);
-    }
+    return nlm_plan_bind(plan, out, err);
 }
 
 nlm_status nlm_graph_plan_with(const nlm_graph *graph, const nlm_env *env, const nlm_plan_options *options,
@@ -71,16 +50,15 @@ nlm_status nlm_graph_plan_with(const nlm_graph *graph, const nlm_env *env, const
     NLM_TRY(nlm_graph_check(graph, err));
     NLM_TRY(check_env(env, err));
     if (graph->n_nodes == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "the graph has no ops");
-    nlm_program *program = calloc(1, sizeof *program);
-    if (!program) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a program");
+    nlm_program *program = NULL;
     nlm_plan plan = {.env = env, .options = *options};
-    const nlm_status status = run_stages(&plan, graph, program, err);
+    const nlm_status status = run_stages(&plan, graph, &program, err);
     nlm_arena_release(&plan.arena);
     if (status != NLM_OK) {
         nlm_program_destroy(program);
         return status;
     }
-    warn_of_fallbacks(program);
+    nlm_program_warn_of_fallbacks(program);
     *out = program;
     return NLM_OK;
 }

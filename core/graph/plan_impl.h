@@ -7,7 +7,7 @@
 #ifndef NLM_GRAPH_PLAN_IMPL_H
 #define NLM_GRAPH_PLAN_IMPL_H
 
-#include "exec/program_impl.h"
+#include "exec/program_build.h"
 #include "graph/graph_impl.h"
 
 typedef struct nlm_plan_node {
@@ -26,12 +26,10 @@ typedef struct nlm_block {
     uint64_t offset;
 } nlm_block;
 
-/* An item of the program before values have addresses. */
+/* An item of the program before values have addresses: of a transfer the rest is known when memory is. */
 typedef struct nlm_plan_item {
-    nlm_item_kind kind;
-    uint32_t first, count; /* nodes */
-    nlm_value value;       /* of a transfer: a base */
-    uint32_t consumer;
+    nlm_item item;
+    nlm_value value; /* of a transfer: a base */
 } nlm_plan_item;
 
 typedef struct nlm_plan {
@@ -45,11 +43,9 @@ typedef struct nlm_plan {
 
     nlm_plan_item *items;
     uint32_t n_items;
-    nlm_block *blocks[NLM_SPACES]; /* [n_values], by base */
-    uint64_t extent[NLM_SPACES];   /* of packed blocks */
-    uint64_t unpacked_bytes;
-    uint64_t workspace_bytes[NLM_SPACES]; /* the greatest need */
-    uint64_t scratch_bytes[NLM_SPACES];   /* a worker's */
+    uint32_t *output_items;        /* [n_values] of outputs: the item that brings them to the host, or NLM_NO_ITEM */
+    nlm_block *blocks[NLM_SPACES]; /* [n_values], by base; NULL: no node works there */
+    nlm_program_needs needs;       /* sizes, as the stages find them */
 } nlm_plan;
 
 /* Memory of the plan's arena, zeroed; sets err. */
@@ -63,7 +59,12 @@ nlm_status nlm_plan_assign(nlm_plan *plan, nlm_error *err);
 nlm_status nlm_plan_fuse(nlm_plan *plan, nlm_error *err);
 nlm_status nlm_plan_place(nlm_plan *plan, nlm_error *err);
 nlm_status nlm_plan_memory(nlm_plan *plan, nlm_error *err);
-nlm_status nlm_plan_bind(nlm_plan *plan, nlm_program *program, nlm_error *err);
+/* On failure *out is NULL or to be destroyed. */
+nlm_status nlm_plan_bind(nlm_plan *plan, nlm_program **out, nlm_error *err);
+
+static inline nlm_space nlm_plan_space(const nlm_plan *plan, const nlm_plan_node *node) {
+    return nlm_env_space(plan->env, node->device);
+}
 
 /* For each node: must all workers be done with it before the next begins? */
 void nlm_plan_barriers(const nlm_plan *plan, bool *out_needed);

@@ -200,7 +200,7 @@ nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items,
     fill_inputs(programs, p, items, n_items);
     const int32_t live_rows[NLM_ROWS_KINDS] = {
         [NLM_ROWS_TOKENS] = rows, [NLM_ROWS_OUTPUTS] = outputs, [NLM_ROWS_SEQS] = n_items};
-    NLM_TRY(nlm_program_run(p->program, live_rows, err));
+    NLM_TRY(nlm_program_run(p->program, &(nlm_run_info){.live_rows = live_rows}, err));
     const float *logits = nlm_program_output(p->program, p->io.logits);
     NLM_TRY(check_logits(programs, logits, items, n_items, err));
     *out_logits = logits;

@@ -23,9 +23,11 @@
 /* Added to every address of the fake stream device: what the host must never follow. */
 #define FAR_AWAY ((uintptr_t)1 << 60)
 
+typedef struct fake_device fake_device;
+
 /* Work that a stream was given and has not done yet. */
 typedef struct fake_work {
-    nlm_op op; /* NLM_OP_NONE: a transfer */
+    nlm_op op; /* NLM_OP_NONE: a transfer, or a wait */
     nlm_any_args args;
     nlm_tensor tensors[NLM_OP_MAX_FIELDS];
     nlm_exec_v1 x;
@@ -33,9 +35,23 @@ typedef struct fake_work {
     void *to;
     const void *from;
     uint64_t bytes;
+    fake_device *waited; /* until it has done so much work; NULL: no wait */
+    uint64_t until;
 } fake_work;
 
-typedef struct fake_device {
+/* Stands behind the first `mark` things that the device's stream was given. */
+typedef struct fake_event {
+    fake_device *device;
+    uint64_t mark;
+} fake_event;
+
+/* How often, and how many bytes. */
+typedef struct fake_traffic {
+    uint32_t calls;
+    uint64_t bytes;
+} fake_traffic;
+
+struct fake_device {
     nlm_device device;
     nlm_device *inner;
     uint32_t refused;        /* OP_BITs that query says no to */
@@ -52,11 +68,14 @@ typedef struct fake_device {
     /* stream devices */
     uintptr_t bias; /* of its addresses: FAR_AWAY, or 0 in host memory */
     fake_work *work;
-    size_t n_work, work_capacity;
-    nlm_status stuck; /* an error of enqueued work */
+    size_t n_work, work_capacity, next_work;
+    uint64_t n_given, n_done; /* things, ever */
+    nlm_status stuck;         /* an error of enqueued work */
+    nlm_error stuck_error;
     uint64_t memory_left;
-    uint32_t n_buffers, n_streams;
-} fake_device;
+    uint32_t n_buffers, n_streams, n_events, n_syncs;
+    fake_traffic uploads, downloads, peer_copies; /* on streams */
+};
 
 /* ---- the registry's reference backend ------------------------------------------------------------ */
 
@@ -129,6 +148,7 @@ static inline fake_work *add_work(fake_device *fake) {
     }
     fake_work *work = &fake->work[fake->n_work++];
     memset(work, 0, sizeof *work);
+    fake->n_given++;
     return work;
 }
 
@@ -232,7 +252,8 @@ static inline void fake_free(void *self, uint64_t buffer) {
     free((void *)(uintptr_t)buffer);
 }
 
-static inline nlm_status move_bytes(fake_device *fake, void *stream, void *to, const void *from, uint64_t bytes) {
+static inline nlm_status move_bytes(fake_device *fake, void *stream, void *to, const void *from, uint64_t bytes,
+                                    fake_traffic *traffic) {
     if (!stream) {
         memmove(to, from, bytes);
         return NLM_OK;
@@ -241,26 +262,41 @@ static inline nlm_status move_bytes(fake_device *fake, void *stream, void *to, c
     work->to = to;
     work->from = from;
     work->bytes = bytes;
+    if (traffic) {
+        traffic->calls++;
+        traffic->bytes += bytes;
+    }
     return NLM_OK;
 }
 
 static inline nlm_status fake_upload(void *self, void *stream, uint64_t buffer, uint64_t offset, const void *host,
                                      uint64_t bytes, nlm_error *err) {
     (void)err;
-    return move_bytes(self, stream, (char *)(uintptr_t)buffer + offset, host, bytes);
+    fake_device *fake = self;
+    return move_bytes(fake, stream, (char *)(uintptr_t)buffer + offset, host, bytes, &fake->uploads);
 }
 
 static inline nlm_status fake_download(void *self, void *stream, uint64_t buffer, uint64_t offset, void *host,
                                        uint64_t bytes, nlm_error *err) {
     (void)err;
-    return move_bytes(self, stream, host, (char *)(uintptr_t)buffer + offset, bytes);
+    fake_device *fake = self;
+    return move_bytes(fake, stream, host, (char *)(uintptr_t)buffer + offset, bytes, &fake->downloads);
 }
 
 static inline nlm_status fake_copy(void *self, void *stream, uint64_t to_buffer, uint64_t to_offset,
                                    uint64_t from_buffer, uint64_t from_offset, uint64_t bytes, nlm_error *err) {
     (void)err;
     return move_bytes(self, stream, (char *)(uintptr_t)to_buffer + to_offset,
-                      (char *)(uintptr_t)from_buffer + from_offset, bytes);
+                      (char *)(uintptr_t)from_buffer + from_offset, bytes, NULL);
+}
+
+static inline nlm_status fake_copy_from(void *self, void *stream, uint64_t to_buffer, uint64_t to_offset, void *peer,
+                                        uint64_t from_buffer, uint64_t from_offset, uint64_t bytes, nlm_error *err) {
+    (void)peer;
+    (void)err;
+    fake_device *fake = self;
+    return move_bytes(fake, stream, (char *)(uintptr_t)to_buffer + to_offset,
+                      (char *)(uintptr_t)from_buffer + from_offset, bytes, &fake->peer_copies);
 }
 
 static inline nlm_status fake_stream_create(void *self, void **out_stream, nlm_error *err) {
@@ -276,7 +312,13 @@ static inline void fake_stream_destroy(void *self, void *stream) {
     ((fake_device *)self)->n_streams--;
 }
 
-static inline void do_work(fake_device *fake, fake_work *work, nlm_error *err) {
+static inline void do_until(fake_device *fake, uint64_t until);
+
+static inline void do_work(fake_device *fake, fake_work *work) {
+    if (work->waited) {
+        do_until(work->waited, work->until);
+        return;
+    }
     if (work->op == NLM_OP_NONE) {
         memmove(work->to, work->from, work->bytes);
         return;
@@ -290,19 +332,63 @@ static inline void do_work(fake_device *fake, fake_work *work, nlm_error *err) {
     work->x.workspace = (void *)((uintptr_t)work->x.workspace - fake->bias);
     work->x.scratch = (void *)((uintptr_t)work->x.scratch - fake->bias);
     if (work->x.live_rows) work->x.live_rows = work->live_rows;
-    work->x.error = err;
+    work->x.error = &fake->stuck_error;
     fake->stuck = run_now(fake, &work->x, work->op, &work->args);
 }
 
-/* All that was enqueued happens here, not before. */
+/* What follows a failure is not done. */
+static inline void do_until(fake_device *fake, uint64_t until) {
+    while (fake->n_done < until) {
+        fake->n_done++;
+        fake_work *work = &fake->work[fake->next_work++];
+        if (fake->stuck == NLM_OK) do_work(fake, work);
+    }
+}
+
+/* All that was enqueued happens here, not before, unless another stream waits for it. */
 static inline nlm_status fake_sync(void *self, void *stream, nlm_error *err) {
     (void)stream;
     fake_device *fake = self;
-    for (size_t i = 0; i < fake->n_work && fake->stuck == NLM_OK; i++) do_work(fake, &fake->work[i], err);
+    fake->n_syncs++;
+    do_until(fake, fake->n_given);
     fake->n_work = 0;
+    fake->next_work = 0;
     const nlm_status status = fake->stuck;
+    if (status != NLM_OK && err) *err = fake->stuck_error;
     fake->stuck = NLM_OK;
     return status;
+}
+
+static inline nlm_status fake_event_create(void *self, uint32_t flags, void **out_event, nlm_error *err) {
+    (void)flags;
+    (void)err;
+    fake_event *event = calloc(1, sizeof *event);
+    event->device = self;
+    event->device->n_events++;
+    *out_event = event;
+    return NLM_OK;
+}
+
+static inline void fake_event_destroy(void *self, void *event) {
+    ((fake_device *)self)->n_events--;
+    free(event);
+}
+
+static inline nlm_status fake_event_record(void *self, void *stream, void *event, nlm_error *err) {
+    (void)stream;
+    (void)err;
+    ((fake_event *)event)->mark = ((fake_device *)self)->n_given;
+    return NLM_OK;
+}
+
+static inline nlm_status fake_event_wait(void *self, void *stream, void *waited, nlm_error *err) {
+    (void)stream;
+    (void)err;
+    const fake_event *event = waited;
+    fake_work *work = add_work(self);
+    work->waited = event->device;
+    work->until = event->mark;
+    return NLM_OK;
 }
 
 /* ---- making them ------------------------------------------------------------------------------------- */
@@ -343,6 +429,10 @@ static inline void fake_stream(fake_device *fake, nlm_device *inner, const char 
     api->stream_create = fake_stream_create;
     api->stream_destroy = fake_stream_destroy;
     api->sync = fake_sync;
+    api->event_create = fake_event_create;
+    api->event_destroy = fake_event_destroy;
+    api->event_record = fake_event_record;
+    api->event_wait = fake_event_wait;
 }
 
 /* A queue over the host's own memory, as integrated GPUs and NPUs have. */

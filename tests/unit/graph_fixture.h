@@ -88,7 +88,7 @@ static inline nlm_program *fixture_plan(fixture *f, const nlm_graph *graph, cons
 
 static inline void fixture_run(nlm_program *program, const int32_t *live_rows) {
     nlm_error err = NLM_ERROR_INIT;
-    expect_ok(nlm_program_run(program, live_rows, &err), &err);
+    expect_ok(nlm_program_run(program, &(nlm_run_info){.live_rows = live_rows}, &err), &err);
 }
 
 static inline nlm_graph *fixture_graph(void) {

@@ -188,7 +188,7 @@ static inline float *rig_run(rig *r, const rig_part *parts, int32_t n_parts, int
     rig_fill(r, program, &io, parts, n_parts);
     const int32_t live[NLM_ROWS_KINDS] = {
         [NLM_ROWS_TOKENS] = rows, [NLM_ROWS_OUTPUTS] = rows, [NLM_ROWS_SEQS] = n_parts};
-    FIXTURE_OK(nlm_program_run(program, live, &err));
+    FIXTURE_OK(nlm_program_run(program, &(nlm_run_info){.live_rows = live}, &err));
     const size_t bytes = (size_t)rows * (size_t)r->n_vocab * sizeof(float);
     float *logits = malloc(bytes);
     CU_ASSERT_PTR_NOT_NULL_FATAL(logits);

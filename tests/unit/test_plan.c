@@ -80,18 +80,19 @@ static void only_whole_weights_are_packed(void) {
     fixture_close(&t.f);
 }
 
-static void an_environment_without_devices_is_refused(void) {
+static void an_environment_that_cannot_work_is_refused(void) {
     two_devices t;
     two_open(&t);
-    fake_device stream;
-    fake_stream(&stream, t.f.reference, "stream");
+    fake_device far;
+    fake_sliced(&far, t.f.reference, "far");
+    far.device.info.flags = 0;
     nlm_value x, y;
     nlm_graph *g = small_graph(&t.f, &x, &y);
     nlm_error err = NLM_ERROR_INIT;
     nlm_program *program = NULL;
-    t.f.env.devices[1] = &stream.device;
+    t.f.env.devices[1] = &far.device;
     CU_ASSERT_EQUAL(nlm_graph_plan(g, &t.f.env, &program, &err), NLM_INVALID_ARGUMENT);
-    expect_contains(err.msg, "device 1, stream: expected a sliced one in host memory");
+    expect_contains(err.msg, "device 1, far: expected host memory of a sliced device");
     t.f.env.n_devices = 0;
     CU_ASSERT_EQUAL(nlm_graph_plan(g, &t.f.env, &program, &err), NLM_INVALID_ARGUMENT);
     nlm_graph_destroy(g);
@@ -276,7 +277,7 @@ static const check_case cases[] = {
     CHECK_CASE(an_op_goes_to_the_first_device_that_has_it),
     CHECK_CASE(an_op_that_no_device_has_is_an_error_with_every_reason),
     CHECK_CASE(only_whole_weights_are_packed),
-    CHECK_CASE(an_environment_without_devices_is_refused),
+    CHECK_CASE(an_environment_that_cannot_work_is_refused),
     CHECK_CASE(a_fallback_is_warned_of_once),
     CHECK_CASE(ops_that_share_a_state_stay_together),
     CHECK_CASE(a_state_stays_where_an_earlier_program_put_it),

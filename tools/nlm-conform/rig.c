@@ -87,7 +87,7 @@ nlm_status rig_run(rig *r, rig_program *program, const rig_part *parts, int32_t 
     NLM_TRY(fill(r, program, parts, n_parts, &rows, err));
     const int32_t live[NLM_ROWS_KINDS] = {
         [NLM_ROWS_TOKENS] = rows, [NLM_ROWS_OUTPUTS] = rows, [NLM_ROWS_SEQS] = n_parts};
-    const nlm_status status = nlm_program_run(program->program, live, err);
+    const nlm_status status = nlm_program_run(program->program, &(nlm_run_info){.live_rows = live}, err);
     if (status != NLM_OK) return status == NLM_UNSUPPORTED ? NLM_DEVICE_ERROR : status; /* it was planned */
     memcpy(out_logits, nlm_program_output(program->program, program->io.logits),
            (size_t)rows * (size_t)r->n_vocab * sizeof *out_logits);
