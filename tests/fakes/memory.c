@@ -1,22 +1,21 @@
-/* Buffers, and addresses that only the device can follow. */
+/* Buffers, and memory of the host that transfers are fastest with. */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fake.h"
 
-static fake_buffer *find_buffer(const fake_device *device, uint64_t handle) {
-    fake_buffer *buffer = device->buffers;
-    while (buffer && buffer->handle != handle) buffer = buffer->next;
-    return buffer;
+static void let_go(fake_buffer *buffer) {
+    if (--buffer->holders > 0) return;
+    free(buffer->memory);
+    free(buffer);
 }
 
 nlm_status fake_buffer_alloc(void *self, uint64_t bytes, uint64_t *out_buffer, void **out_address, nlm_error *error) {
     fake_device *device = self;
-    const nlm_status status = fake_enter(device, "buffer_alloc", error);
+    nlm_status status = fake_enter(device, "buffer_alloc", error);
+    if (status == NLM_OK) status = fake_enter_alloc(device, bytes, error);
     if (status != NLM_OK) return status;
-    const nlm_status told = fake_enter_alloc(device, bytes, error);
-    if (told != NLM_OK) return told;
     fake_buffer *buffer = calloc(1, sizeof *buffer);
     uint8_t *memory = malloc(bytes ? bytes : 1);
     if (!buffer || !memory) {
@@ -29,7 +28,8 @@ nlm_status fake_buffer_alloc(void *self, uint64_t bytes, uint64_t *out_buffer, v
                             .handle = ++device->next_handle,
                             .address = device->next_address,
                             .bytes = bytes,
-                            .memory = memory};
+                            .memory = memory,
+                            .holders = 1};
     device->buffers = buffer;
     device->next_address += (bytes / FAKE_ADDRESS_STRIDE + 2) * FAKE_ADDRESS_STRIDE;
     *out_buffer = buffer->handle;
@@ -39,127 +39,107 @@ nlm_status fake_buffer_alloc(void *self, uint64_t bytes, uint64_t *out_buffer, v
 
 void fake_buffer_free(void *self, uint64_t handle) {
     fake_device *device = self;
+    fake_enter_free(device, "buffer_free");
     for (fake_buffer **link = &device->buffers; *link; link = &(*link)->next) {
         fake_buffer *buffer = *link;
         if (buffer->handle != handle) continue;
+        if (buffer->n_recorded) {
+            fake_log(device, NLM_LOG_ERROR, "buffer %" PRIu64 " is freed, but a recording names it", handle);
+        }
         *link = buffer->next;
-        free(buffer->memory);
-        free(buffer);
+        let_go(buffer);
         return;
     }
     fake_log(device, NLM_LOG_ERROR, "buffer %" PRIu64 " is freed, but there is none", handle);
 }
 
-nlm_status fake_find_range(const fake_device *device, fake_range range, uint64_t bytes, uint8_t **out,
-                           nlm_error *error) {
-    const fake_buffer *buffer = find_buffer(device, range.buffer);
-    if (!buffer) return fake_fail(error, NLM_DEVICE_ERROR, "there is no buffer %" PRIu64, range.buffer);
-    if (range.offset > buffer->bytes || bytes > buffer->bytes - range.offset) {
+nlm_status fake_find_range(const fake_device *device, uint64_t handle, uint64_t offset, uint64_t bytes,
+                           fake_range *out, nlm_error *error) {
+    fake_buffer *buffer = device->buffers;
+    while (buffer && buffer->handle != handle) buffer = buffer->next;
+    if (!buffer) return fake_fail(error, NLM_DEVICE_ERROR, "there is no buffer %" PRIu64, handle);
+    if (offset > buffer->bytes || bytes > buffer->bytes - offset) {
         return fake_fail(error, NLM_DEVICE_ERROR, "%" PRIu64 " bytes at %" PRIu64 " of a buffer of %" PRIu64, bytes,
-                         range.offset, buffer->bytes);
+                         offset, buffer->bytes);
     }
-    *out = buffer->memory + range.offset;
+    *out = (fake_range){buffer, offset};
     return NLM_OK;
 }
 
-static nlm_status find_address(const fake_device *device, const void *pointer, uint64_t bytes, const char *what,
-                               const fake_buffer **out, nlm_error *error) {
-    const uint64_t address = (uint64_t)(uintptr_t)pointer;
-    for (const fake_buffer *buffer = device->buffers; buffer; buffer = buffer->next) {
-        if (address < buffer->address || address - buffer->address > buffer->bytes) continue;
-        if (bytes > buffer->bytes - (address - buffer->address)) break;
-        *out = buffer;
-        return NLM_OK;
-    }
-    return fake_fail(error, NLM_DEVICE_ERROR, "%s: %" PRIu64 " bytes at %p are not in a buffer", what, bytes,
-                     pointer);
-}
-
-static void *to_host(const fake_buffer *buffer, const void *pointer) {
-    return buffer->memory + ((uint64_t)(uintptr_t)pointer - buffer->address);
-}
-
-typedef struct type_size {
-    nlm_dtype dtype;
-    uint32_t elements, bytes;
-} type_size;
-
-static const type_size type_sizes[] = {
-#define TYPE_SIZE(NAME, name, number, elements, bytes) {number, elements, bytes},
-    NLM_DTYPE_LIST(TYPE_SIZE)
-#undef TYPE_SIZE
-};
-
-static type_size size_of(nlm_dtype dtype) {
-    for (size_t i = 0; i < sizeof type_sizes / sizeof *type_sizes; i++) {
-        if (type_sizes[i].dtype == dtype) return type_sizes[i];
-    }
-    return (type_size){dtype, 1, 0};
-}
-
-uint64_t fake_row_bytes(const nlm_tensor *weight) {
-    const type_size size = size_of(weight->dtype);
-    return (uint64_t)weight->shape[weight->rank - 1] / size.elements * size.bytes;
-}
-
-/* Bytes from the first to the last element; 0 if it has none. */
-static uint64_t span(const nlm_tensor *tensor) {
-    if (tensor->layout == FAKE_REVERSED) return (uint64_t)tensor->shape[0] * fake_row_bytes(tensor);
-    const uint32_t elements = size_of(tensor->dtype).elements;
-    uint64_t bytes = size_of(tensor->dtype).bytes;
-    for (int i = 0; i < tensor->rank; i++) {
-        const int64_t steps = i == tensor->rank - 1 ? tensor->shape[i] / elements : tensor->shape[i];
-        if (steps == 0) return 0;
-        bytes += (uint64_t)((steps - 1) * tensor->stride_bytes[i]);
-    }
-    return bytes;
-}
-
-/* A reversed weight is one with a negative stride. */
-static void read_backwards(nlm_tensor *tensor) {
-    if (tensor->layout != FAKE_REVERSED) return;
-    tensor->layout = NLM_LAYOUT_ROW_MAJOR;
-    const int64_t row_bytes = (int64_t)fake_row_bytes(tensor);
-    tensor->data = (uint8_t *)tensor->data + (tensor->shape[0] - 1) * row_bytes;
-    tensor->stride_bytes[0] = -row_bytes;
-    tensor->stride_bytes[1] = size_of(tensor->dtype).bytes;
-}
-
-static nlm_status translate_tensor(const fake_device *device, const char *name, nlm_tensor *tensor,
-                                   nlm_error *error) {
-    const fake_buffer *buffer = NULL;
-    const uint64_t bytes = span(tensor);
-    if (bytes == 0) return NLM_OK;
-    const nlm_status status = find_address(device, tensor->data, bytes, name, &buffer, error);
+nlm_status fake_find_place(const fake_device *device, const nlm_place_v1 *place, uint64_t bytes, fake_range *out,
+                           nlm_error *error) {
+    const nlm_status status = fake_find_range(device, place->buffer, place->offset, bytes, out, error);
     if (status != NLM_OK) return status;
-    if (tensor->buffer != buffer->handle) {
-        return fake_fail(error, NLM_DEVICE_ERROR, "%s: its address is in buffer %" PRIu64 ", not %" PRIu64, name,
-                         buffer->handle, tensor->buffer);
+    if ((uint64_t)(uintptr_t)place->address == out->buffer->address + out->offset) return NLM_OK;
+    return fake_blame(device, error, "a place's address is not that of its buffer and offset");
+}
+
+void fake_hold(fake_work *work, fake_buffer *buffer) {
+    buffer->holders++;
+    work->named[work->n_named++] = buffer;
+}
+
+void fake_release(fake_work *work) {
+    for (uint32_t i = 0; i < work->n_named; i++) let_go(work->named[i]);
+    work->n_named = 0;
+}
+
+/* ---- pinned memory ---- */
+
+nlm_status fake_host_alloc(void *self, uint64_t bytes, void **out_memory, nlm_error *error) {
+    fake_device *device = self;
+    nlm_status status = fake_enter(device, "host_alloc", error);
+    if (status == NLM_OK) status = fake_enter_alloc(device, bytes, error);
+    if (status != NLM_OK) return status;
+    fake_pinned *block = calloc(1, sizeof *block);
+    uint8_t *memory = aligned_alloc(64, bytes / 64 * 64 + 64);
+    if (!block || !memory) {
+        free(block);
+        free(memory);
+        return fake_fail(error, NLM_OUT_OF_MEMORY, "no %" PRIu64 " bytes of the host", bytes);
     }
-    tensor->data = to_host(buffer, tensor->data);
-    read_backwards(tensor);
+    memset(memory, 0xff, bytes);
+    *block = (fake_pinned){.next = device->pinned, .bytes = bytes, .memory = memory};
+    device->pinned = block;
+    *out_memory = memory;
     return NLM_OK;
 }
 
-static nlm_status translate_block(const fake_device *device, const char *name, void **block, uint64_t bytes,
-                                  nlm_error *error) {
-    const fake_buffer *buffer = NULL;
-    if (bytes == 0) return NLM_OK;
-    const nlm_status status = find_address(device, *block, bytes, name, &buffer, error);
-    if (status == NLM_OK) *block = to_host(buffer, *block);
-    return status;
+static bool is_in(const fake_pinned *block, const void *pointer) {
+    const uint8_t *at = pointer;
+    return at && at >= block->memory && at < block->memory + block->bytes;
 }
 
-nlm_status fake_translate(const fake_device *device, fake_work *work, nlm_error *error) {
-    const nlm_op_spec *spec = nlm_op_spec_of(work->op);
-    for (uint32_t i = 0; i < spec->n_fields; i++) {
-        if (!nlm_args_tensor(&work->args, &spec->fields[i])) continue;
-        nlm_args_set_tensor(&work->args, &spec->fields[i], &work->tensors[i]);
-        const nlm_status status = translate_tensor(device, spec->fields[i].name, &work->tensors[i], error);
-        if (status != NLM_OK) return status;
+static bool is_named(const fake_queue *queue, const fake_pinned *block) {
+    for (const fake_work *work = queue->first; work; work = work->next) {
+        if (is_in(block, work->host_to) || is_in(block, work->host_from)) return true;
     }
-    const nlm_status status =
-        translate_block(device, "workspace", &work->x.workspace, work->x.workspace_bytes, error);
-    if (status != NLM_OK) return status;
-    return translate_block(device, "scratch", &work->x.scratch, work->x.scratch_bytes, error);
+    return false;
+}
+
+static bool is_in_use(const fake_device *device, const fake_pinned *block) {
+    for (const fake_stream *s = device->streams; s; s = s->next) {
+        if (is_named(&s->queue, block)) return true;
+    }
+    for (const fake_recording *r = device->recordings; r; r = r->next) {
+        if (is_named(&r->parts, block)) return true;
+    }
+    return false;
+}
+
+void fake_host_free(void *self, void *memory) {
+    fake_device *device = self;
+    fake_enter_free(device, "host_free");
+    for (fake_pinned **link = &device->pinned; *link; link = &(*link)->next) {
+        fake_pinned *block = *link;
+        if (block->memory != memory) continue;
+        if (!device->is_lost && is_in_use(device, block)) {
+            fake_log(device, NLM_LOG_ERROR, "pinned memory is freed, but work or a recording names it");
+        }
+        *link = block->next;
+        free(block->memory);
+        free(block);
+        return;
+    }
+    fake_log(device, NLM_LOG_ERROR, "pinned memory is freed that is none");
 }

@@ -4,121 +4,23 @@
 
 #include "fake.h"
 
-/* ---- doing ---- */
-
-static nlm_status no_barrier(const nlm_exec_v1 *x) {
-    (void)x;
-    return NLM_OK;
-}
-
-static nlm_status call_scalar(const nlm_ops_v1 *ops, const fake_work *work) {
-    switch (work->op) {
-#define NLM_OP(number, name) \
-    case number:             \
-        return ops->name(&work->x, &work->args.name);
-#include <nlm/ops.def>
-#undef NLM_OP
-        default: return NLM_UNSUPPORTED;
-    }
-}
-
-/* Flips a bit that the op should have left as it was: behind its last argument, in its first one, or in the
- * exponent of the first result. */
-static void spoil(const fake_device *device, const fake_work *work) {
-    const nlm_op_spec *spec = nlm_op_spec_of(work->op);
-    uint8_t *first = work->tensors[0].data;
-    const nlm_tensor *last = &work->tensors[spec->n_fields - 1];
-    uint8_t *result = last->data;
-    if (strcmp(device->spoil, "past") == 0 && result) result[last->shape[0] * last->stride_bytes[0]] ^= 1;
-    if (strcmp(device->spoil, "input") == 0 && first) first[0] ^= 1;
-    if (strcmp(device->spoil, "result") == 0 && result) result[3] ^= 0x40;
-}
-
-static nlm_status do_op(const fake_device *device, fake_work *work, nlm_error *error) {
-    const nlm_status status = fake_translate(device, work, error);
-    if (status != NLM_OK) return status;
-    work->x.device = device->scalar->self;
-    work->x.stream = NULL;
-    work->x.live_rows = work->live_rows;
-    work->x.barrier = no_barrier;
-    work->x.error = error;
-    const nlm_status done = call_scalar(device->scalar->ops, work);
-    if (done == NLM_OK && device->spoil[0]) spoil(device, work);
-    return done;
-}
-
-static nlm_status do_transfer(const fake_device *device, const fake_work *work, nlm_error *error) {
-    uint8_t *to = work->host_to, *memory = NULL;
-    const uint8_t *from = work->host_from;
-    if (!to) {
-        const nlm_status status = fake_find_range(device, work->to, work->bytes, &to, error);
-        if (status != NLM_OK) return status;
-    }
-    if (!from) {
-        const nlm_status status = fake_find_range(device, work->from, work->bytes, &memory, error);
-        if (status != NLM_OK) return status;
-        from = memory;
-    }
-    memmove(to, from, work->bytes);
-    return NLM_OK;
-}
+enum { WORK_NS = 1000 };
 
 nlm_status fake_do(fake_device *device, fake_work *work, nlm_error *error) {
+    device->clock_ns += WORK_NS + work->bytes;
     switch (work->kind) {
-        case FAKE_OP: return do_op(device, work, error);
-        case FAKE_RECORD: work->event->reached++; return NLM_OK;
+        case FAKE_OP: return fake_do_op(device, work, error);
+        case FAKE_RECORD:
+            if (!work->recording) fake_reach(device, work->event);
+            return NLM_OK;
         case FAKE_WAIT: return NLM_OK;
-        default: return do_transfer(device, work, error);
+        default: fake_do_transfer(work); return NLM_OK;
     }
 }
 
-/* ---- events ---- */
+/* ---- queues ---- */
 
-static void let_go(fake_event *event) {
-    if (event && --event->holders == 0) free(event);
-}
-
-nlm_status fake_event_create(void *self, uint32_t flags, void **out_event, nlm_error *error) {
-    fake_device *device = self;
-    (void)flags;
-    const nlm_status status = fake_enter(device, "event_create", error);
-    if (status != NLM_OK) return status;
-    fake_event *event = calloc(1, sizeof *event);
-    if (!event) return fake_fail(error, NLM_OUT_OF_MEMORY, "no memory for an event");
-    event->holders = 1;
-    device->n_events++;
-    *out_event = event;
-    return NLM_OK;
-}
-
-void fake_event_destroy(void *self, void *event) {
-    ((fake_device *)self)->n_events--;
-    let_go(event);
-}
-
-static nlm_status enqueue_event(fake_kind kind, fake_stream *stream, fake_event *event, nlm_error *error) {
-    const fake_work work = {.kind = kind, .event = event, .turn = event->recorded};
-    const nlm_status status = fake_enqueue(stream, &work, error);
-    if (status == NLM_OK) event->holders++;
-    return status;
-}
-
-nlm_status fake_event_record(void *self, void *stream, void *event, nlm_error *error) {
-    const nlm_status status = fake_enter(self, "event_record", error);
-    if (status != NLM_OK) return status;
-    ((fake_event *)event)->recorded++;
-    return enqueue_event(FAKE_RECORD, stream, event, error);
-}
-
-nlm_status fake_event_wait(void *self, void *stream, void *event, nlm_error *error) {
-    const nlm_status status = fake_enter(self, "event_wait", error);
-    return status == NLM_OK ? enqueue_event(FAKE_WAIT, stream, event, error) : status;
-}
-
-/* ---- streams ---- */
-
-nlm_status fake_enqueue(void *stream, const fake_work *work, nlm_error *error) {
-    fake_stream *queue = stream;
+nlm_status fake_append(fake_queue *queue, const fake_work *work, nlm_error *error) {
     fake_work *copy = malloc(sizeof *copy);
     if (!copy) return fake_fail(error, NLM_OUT_OF_MEMORY, "no memory for work");
     *copy = *work;
@@ -128,12 +30,42 @@ nlm_status fake_enqueue(void *stream, const fake_work *work, nlm_error *error) {
     return NLM_OK;
 }
 
-static fake_work *take_first(fake_stream *stream) {
-    fake_work *work = stream->first;
-    stream->first = work->next;
-    if (!stream->first) stream->last = &stream->first;
+fake_work *fake_take_first(fake_queue *queue) {
+    fake_work *work = queue->first;
+    queue->first = work->next;
+    if (!queue->first) queue->last = &queue->first;
     return work;
 }
+
+void fake_drop(fake_work *work) {
+    if (work->recording) work->recording->n_pending--;
+    fake_let_go(work->event);
+    fake_release(work);
+    free(work);
+}
+
+nlm_status fake_enqueue(fake_device *device, fake_stream *stream, fake_work *work, nlm_error *error) {
+    if (!device->recorder) {
+        const nlm_status status = fake_append(&stream->queue, work, error);
+        if (status != NLM_OK) fake_release(work);
+        return status;
+    }
+    fake_recording *recording = stream->recording;
+    nlm_status status = NLM_OK;
+    if (recording->n_parts == device->max_parts) {
+        status = fake_fail(error, NLM_LIMIT, "told to record no more parts than these");
+    }
+    if (status == NLM_OK) status = fake_append(&recording->parts, work, error);
+    if (status != NLM_OK) {
+        fake_release(work);
+        return status;
+    }
+    recording->n_parts++;
+    for (uint32_t i = 0; i < work->n_named; i++) work->named[i]->n_recorded++;
+    return NLM_OK;
+}
+
+/* ---- streams ---- */
 
 nlm_status fake_stream_create(void *self, void **out_stream, nlm_error *error) {
     fake_device *device = self;
@@ -142,42 +74,43 @@ nlm_status fake_stream_create(void *self, void **out_stream, nlm_error *error) {
     fake_stream *stream = calloc(1, sizeof *stream);
     if (!stream) return fake_fail(error, NLM_OUT_OF_MEMORY, "no memory for a stream");
     stream->next = device->streams;
-    stream->last = &stream->first;
+    stream->queue.last = &stream->queue.first;
     stream->error = (nlm_error)NLM_ERROR_INIT;
     device->streams = stream;
     *out_stream = stream;
     return NLM_OK;
 }
 
-static void drop_work(fake_stream *stream) {
-    while (stream->first) {
-        fake_work *work = take_first(stream);
-        if (work->kind == FAKE_RECORD) work->event->reached++;
-        let_go(work->event);
-        free(work);
+static void drop_work(fake_device *device, fake_stream *stream) {
+    while (stream->queue.first) {
+        fake_work *work = fake_take_first(&stream->queue);
+        if (work->kind == FAKE_RECORD && !work->recording) fake_reach(device, work->event);
+        fake_drop(work);
     }
 }
 
 void fake_stream_destroy(void *self, void *destroyed) {
     fake_device *device = self;
     fake_stream *stream = destroyed;
+    fake_enter_free(device, "stream_destroy");
+    if (device->recorder == stream) fake_capture.abort(device, stream);
     for (fake_stream **link = &device->streams; *link; link = &(*link)->next) {
         if (*link != stream) continue;
         *link = stream->next;
         break;
     }
-    if (stream->first && !device->is_lost)
+    if (stream->queue.first && !device->is_lost)
         fake_log(device, NLM_LOG_ERROR, "a stream is destroyed before its work is done");
-    drop_work(stream);
+    drop_work(device, stream);
     free(stream);
 }
 
 static bool is_ready(const fake_stream *stream) {
-    const fake_work *work = stream->first;
-    return work && (work->kind != FAKE_WAIT || work->event->reached >= work->turn);
+    const fake_work *work = stream->queue.first;
+    return work && (work->kind != FAKE_WAIT || work->recording || work->event->reached >= work->turn);
 }
 
-/* A ready stream by lot; there is one while any has work, as a wait is for what was enqueued before it. */
+/* A ready stream by lot. */
 static fake_stream *choose(fake_device *device) {
     uint64_t n_ready = 0;
     for (fake_stream *s = device->streams; s; s = s->next) n_ready += is_ready(s) ? 1 : 0;
@@ -190,17 +123,36 @@ static fake_stream *choose(fake_device *device) {
     return NULL;
 }
 
-/* What follows a failure on its stream is not done. */
+/* What follows a failure on its stream is not done, unless it is told to go on; the first error stays. */
 static void step(fake_device *device, fake_stream *stream) {
-    fake_work *work = take_first(stream);
+    fake_work *work = fake_take_first(&stream->queue);
     const bool is_event = work->kind == FAKE_RECORD || work->kind == FAKE_WAIT;
-    if (is_event || stream->error.code == NLM_OK) {
-        nlm_status status = is_event ? NLM_OK : fake_enter_work(device, &stream->error);
-        if (status == NLM_OK) status = fake_do(device, work, &stream->error);
-        stream->error.code = status;
+    if (is_event || stream->error.code == NLM_OK || device->goes_on) {
+        nlm_error error = NLM_ERROR_INIT;
+        nlm_status status = is_event ? NLM_OK : fake_enter_work(device, &error);
+        if (status == NLM_OK) status = fake_do(device, work, &error);
+        error.code = status;
+        if (status != NLM_OK && stream->error.code == NLM_OK) stream->error = error;
+        if (status == NLM_DEVICE_LOST) device->is_lost = true;
     }
-    let_go(work->event);
-    free(work);
+    fake_drop(work);
+}
+
+/* A stream waits for what was enqueued before, so that some stream of these devices can go on if any has work;
+ * `depth` bounds the search among devices that wait for one another. */
+static bool progress(fake_device *device, uint32_t depth) {
+    fake_stream *chosen = choose(device);
+    if (chosen) step(device, chosen);
+    if (chosen || depth == 0) return chosen != NULL;
+    for (fake_stream *s = device->streams; s; s = s->next) {
+        fake_device *other = s->queue.first ? s->queue.first->event->device : NULL; /* all of them wait */
+        if (other && other != device && progress(other, depth - 1)) return true;
+    }
+    return false;
+}
+
+bool fake_progress(fake_device *device) {
+    return progress(device, FAKE_MAX_DEVICES);
 }
 
 static nlm_status take_error(fake_stream *stream, nlm_error *error) {
@@ -211,24 +163,25 @@ static nlm_status take_error(fake_stream *stream, nlm_error *error) {
 }
 
 static bool has_work(const fake_device *device, const fake_stream *stream) {
-    if (stream) return stream->first != NULL;
+    if (stream) return stream->queue.first != NULL;
     for (const fake_stream *s = device->streams; s; s = s->next) {
-        if (s->first) return true;
+        if (s->queue.first) return true;
     }
     return false;
+}
+
+static nlm_status lose_all(fake_device *device, nlm_status status) {
+    for (fake_stream *s = device->streams; s; s = s->next) drop_work(device, s);
+    return status;
 }
 
 nlm_status fake_sync(void *self, void *waited, nlm_error *error) {
     fake_device *device = self;
     nlm_status status = fake_enter(device, "sync", error);
-    if (device->is_lost) {
-        for (fake_stream *s = device->streams; s; s = s->next) drop_work(s);
-        return status;
-    }
-    while (has_work(device, waited)) {
-        fake_stream *chosen = choose(device);
-        if (!chosen) return fake_fail(error, NLM_INTERNAL, "the streams wait for one another");
-        step(device, chosen);
+    if (device->is_lost) return lose_all(device, status);
+    if (device->recorder) return status;
+    while (has_work(device, waited) && !device->is_lost) {
+        if (!fake_progress(device)) return fake_fail(error, NLM_INTERNAL, "the streams wait for one another");
     }
     for (fake_stream *s = device->streams; s; s = s->next) {
         if (waited && s != waited) continue;
@@ -236,5 +189,7 @@ nlm_status fake_sync(void *self, void *waited, nlm_error *error) {
         const nlm_status stuck = take_error(s, to);
         if (status == NLM_OK) status = stuck;
     }
-    return status;
+    if (device->is_lost && status != NLM_DEVICE_LOST)
+        status = fake_fail(error, NLM_DEVICE_LOST, "sync: the device is lost");
+    return device->is_lost ? lose_all(device, status) : status;
 }

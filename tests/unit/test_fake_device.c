@@ -1,62 +1,11 @@
 /* The fake stream device itself: as late and as unordered as it claims to be, or the tests on it prove
  * little. */
-#include "unit/check.h"
+#include "unit/fake_rig.h"
 
-#include <string.h>
-
-#include "plugin/plugins.h"
-
-#define REGISTRY NLM_TEST_FAKES "/plugins.toml"
-enum { N_SEEDS = 16, BYTES = 4 };
-
-typedef struct rig {
-    nlm_plugins *plugins;
-    nlm_device *device;
-    const nlm_device_v1 *api;
-    void *streams[2];
-    uint64_t buffer;
-    void *address;
-} rig;
-
-#define OK(call)                                                 \
-    do {                                                         \
-        nlm_error ok_err_ = NLM_ERROR_INIT, *error = &ok_err_;   \
-        const nlm_status ok_status_ = (call);                    \
-        if (ok_status_ != NLM_OK) printf("\n  %s", ok_err_.msg); \
-        CU_ASSERT_EQUAL_FATAL(ok_status_, NLM_OK);               \
-    } while (0)
-
-static rig open_rig(const char *key, const char *value) {
-    rig r = {0};
-    const nlm_plugins_options options = {.registry = REGISTRY};
-    const char *const device_options[] = {key, value, NULL};
-    OK(nlm_plugins_create(&options, &r.plugins, error));
-    OK(nlm_plugins_open(r.plugins, "fake_stream", 0, device_options, &r.device, error));
-    r.api = &r.device->api;
-    for (int i = 0; i < 2; i++) OK(r.api->stream_create(r.api->self, &r.streams[i], error));
-    OK(r.api->buffer_alloc(r.api->self, BYTES, &r.buffer, &r.address, error));
-    return r;
-}
-
-static void close_rig(rig *r) {
-    r->api->buffer_free(r->api->self, r->buffer);
-    for (int i = 0; i < 2; i++) r->api->stream_destroy(r->api->self, r->streams[i]);
-    nlm_device_close(r->device);
-    nlm_plugins_destroy(r->plugins);
-}
-
-static uint32_t read_now(const rig *r) {
-    uint32_t value = 0;
-    OK(r->api->download(r->api->self, NULL, r->buffer, 0, &value, BYTES, error));
-    return value;
-}
-
-static void write_on(const rig *r, int stream, const uint32_t *value) {
-    OK(r->api->upload(r->api->self, r->streams[stream], r->buffer, 0, value, BYTES, error));
-}
+enum { N_SEEDS = 16 };
 
 static void nothing_happens_before_a_sync(void) {
-    rig r = open_rig("seed", "0");
+    rig r = open_rig_with("seed", "0");
     uint32_t value = 1;
     write_on(&r, 0, &value);
     CU_ASSERT_EQUAL(read_now(&r), UINT32_MAX); /* as it was allocated: NaN */
@@ -68,7 +17,7 @@ static void nothing_happens_before_a_sync(void) {
 
 /* Stream 0 writes 1, then stream 1 writes 2; whose value stays? */
 static uint32_t last_value(const char *seed, bool has_event) {
-    rig r = open_rig("seed", seed);
+    rig r = open_rig_with("seed", seed);
     const uint32_t values[2] = {1, 2};
     void *event = NULL;
     OK(r.api->event_create(r.api->self, 0, &event, error));
@@ -97,7 +46,7 @@ static void streams_are_ordered_by_events_alone(void) {
 }
 
 static void an_error_sticks_to_its_stream_until_a_sync(void) {
-    rig r = open_rig("fail_work", "1");
+    rig r = open_rig_with("fail_work", "1");
     const uint32_t values[2] = {1, 2};
     nlm_error err = NLM_ERROR_INIT;
     write_on(&r, 0, &values[0]); /* fails */
@@ -113,28 +62,22 @@ static void an_error_sticks_to_its_stream_until_a_sync(void) {
     close_rig(&r);
 }
 
-/* What scale makes of x, given this address. */
+/* What scale makes of one number, given this address. */
 static nlm_status scale_at(const rig *r, void *data, uint64_t buffer, nlm_error *err) {
-    const nlm_tensor x = {.data = data,
-                          .buffer = buffer,
-                          .dtype = NLM_F32,
-                          .rank = 2,
-                          .shape = {1, 1, 1, 1},
-                          .stride_bytes = {BYTES, BYTES, 0, 0}};
-    const nlm_scale_args args = {.struct_size = sizeof args, .x = &x, .factor = 2, .y = &x};
-    const nlm_exec_v1 exec = {
-        .struct_size = sizeof exec, .nth = 1, .device = r->api->self, .stream = r->streams[0], .error = err};
-    const nlm_status status = r->device->ops.scale(&exec, &args);
+    nlm_tensor x = column(r, 1);
+    x.data = data;
+    x.buffer = buffer;
+    const nlm_status status = scale_by_two(r, &x, (nlm_exec_v1){.stream = r->streams[0]}, err);
     return status == NLM_OK ? r->api->sync(r->api->self, r->streams[0], err) : status;
 }
 
 static void only_its_own_addresses_work(void) {
-    rig r = open_rig("seed", "0");
+    rig r = open_rig_with("seed", "0");
     nlm_error err = NLM_ERROR_INIT;
     float host = 1.5f, value = 0;
-    OK(r.api->upload(r.api->self, NULL, r.buffer, 0, &host, BYTES, error));
+    OK(r.api->upload(r.api->self, NULL, r.buffer, 0, &host, sizeof host, error));
     OK(scale_at(&r, r.address, r.buffer, error));
-    OK(r.api->download(r.api->self, NULL, r.buffer, 0, &value, BYTES, error));
+    OK(r.api->download(r.api->self, NULL, r.buffer, 0, &value, sizeof value, error));
     CU_ASSERT_EQUAL(value, 3);
     CU_ASSERT_EQUAL(scale_at(&r, &host, 0, &err), NLM_DEVICE_ERROR);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "are not in a buffer"));
@@ -145,13 +88,13 @@ static void only_its_own_addresses_work(void) {
 }
 
 static void a_lost_device_stays_lost(void) {
-    rig r = open_rig("lost_call", "4"); /* two streams, a buffer, then */
+    rig r = open_rig_with("lost_call", "4"); /* two streams, a buffer, then */
     nlm_error err = NLM_ERROR_INIT;
     uint32_t value = 1;
-    CU_ASSERT_EQUAL(r.api->upload(r.api->self, NULL, r.buffer, 0, &value, BYTES, &err), NLM_DEVICE_LOST);
+    CU_ASSERT_EQUAL(r.api->upload(r.api->self, NULL, r.buffer, 0, &value, sizeof value, &err), NLM_DEVICE_LOST);
     CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "lost in upload, call 4"));
     CU_ASSERT_EQUAL(r.api->sync(r.api->self, r.streams[0], &err), NLM_DEVICE_LOST);
-    CU_ASSERT_EQUAL(r.api->download(r.api->self, NULL, r.buffer, 0, &value, BYTES, &err), NLM_DEVICE_LOST);
+    CU_ASSERT_EQUAL(r.api->download(r.api->self, NULL, r.buffer, 0, &value, sizeof value, &err), NLM_DEVICE_LOST);
     close_rig(&r);
 }
 
