@@ -4,17 +4,18 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include "base/checked.h"
 #include "base/status.h"
 #include "base/str.h"
 #include "model/family.h"
-#include "model/keys.h"
 
-static const nlm_model_family *const families[] = {&nlm_family_llama, &nlm_family_mamba};
+#define FAMILY(name) &nlm_family_##name,
+static const nlm_model_family *const families[] = {NLM_FAMILIES(FAMILY)};
+#undef FAMILY
 #define N_FAMILIES (sizeof families / sizeof *families)
 
 struct nlm_model {
     nlm_gguf *gguf;
+    nlm_arena arena; /* of what hparams points at */
     nlm_hparams hparams;
     const nlm_model_family *family;
     nlm_weights *weights;
@@ -22,6 +23,15 @@ struct nlm_model {
 };
 
 /* ---- opening ------------------------------------------------------------------------------ */
+
+const nlm_model_family *nlm_family_find(const char *architecture) {
+    for (size_t i = 0; i < N_FAMILIES; i++) {
+        for (const char *const *name = families[i]->architectures; *name; name++) {
+            if (strcmp(*name, architecture) == 0) return families[i];
+        }
+    }
+    return NULL;
+}
 
 static nlm_status unknown_architecture(const nlm_keys *keys, nlm_error *err) {
     nlm_str known = {0};
@@ -37,19 +47,6 @@ static nlm_status unknown_architecture(const nlm_keys *keys, nlm_error *err) {
     return status;
 }
 
-static nlm_status find_family(const nlm_gguf *gguf, const nlm_model_family **out, nlm_error *err) {
-    nlm_keys keys;
-    NLM_TRY(nlm_keys_init(&keys, gguf, err));
-    for (size_t i = 0; i < N_FAMILIES; i++) {
-        for (const char *const *name = families[i]->architectures; *name; name++) {
-            if (strcmp(*name, keys.architecture) != 0) continue;
-            *out = families[i];
-            return NLM_OK;
-        }
-    }
-    return unknown_architecture(&keys, err);
-}
-
 /* One file of several would be found out by a missing tensor; this says it better. */
 static nlm_status refuse_split(const nlm_gguf *gguf, nlm_error *err) {
     uint64_t count;
@@ -60,7 +57,8 @@ static nlm_status refuse_split(const nlm_gguf *gguf, nlm_error *err) {
 }
 
 /* The rows of token_embd.weight, with which the tokenizer and the metadata must agree. */
-static nlm_status read_n_vocab(const nlm_gguf *gguf, int32_t *out, nlm_error *err) {
+static nlm_status read_n_vocab(const nlm_keys *keys, int32_t *out, nlm_error *err) {
+    const nlm_gguf *gguf = keys->gguf;
     const char *path = nlm_gguf_path(gguf);
     const nlm_gguf_tensor *embd = nlm_gguf_find_tensor(gguf, "token_embd.weight");
     if (!embd) return nlm_fail(err, NLM_BAD_FORMAT, path, "tensor 'token_embd.weight' is missing");
@@ -78,13 +76,11 @@ static nlm_status read_n_vocab(const nlm_gguf *gguf, int32_t *out, nlm_error *er
                         " rows; expected as many",
                         tokens->count, n_vocab);
     }
-    nlm_keys keys;
     nlm_hparams declared = {0};
-    const nlm_key_i32 key = {"vocab_size", offsetof(nlm_hparams, n_vocab), 1, INT32_MAX, (int32_t)n_vocab};
-    NLM_TRY(nlm_keys_init(&keys, gguf, err));
-    NLM_TRY(nlm_keys_read_i32(&keys, &key, 1, &declared, err));
+    const nlm_key key[] = {NLM_INT("vocab_size", n_vocab, 1, INT32_MAX, (double)n_vocab), {0}};
+    NLM_TRY(nlm_keys_read(keys, key, &declared, err));
     if ((uint64_t)declared.n_vocab != n_vocab) {
-        return nlm_keys_fail(&keys, err, NLM_BAD_FORMAT, "vocab_size",
+        return nlm_keys_fail(keys, err, NLM_BAD_FORMAT, "vocab_size",
                              "is %d and 'token_embd.weight' has %" PRIu64 " rows; expected as many", declared.n_vocab,
                              n_vocab);
     }
@@ -92,15 +88,22 @@ static nlm_status read_n_vocab(const nlm_gguf *gguf, int32_t *out, nlm_error *er
     return NLM_OK;
 }
 
+/* Reads what the model's family says of the file; family NULL: it is found by the architecture. */
 static nlm_status open_parts(nlm_model *model, nlm_error *err) {
-    NLM_TRY(find_family(model->gguf, &model->family, err));
+    nlm_keys keys;
+    NLM_TRY(nlm_keys_init(&keys, model->gguf, &model->arena, err));
+    if (!model->family) model->family = nlm_family_find(keys.architecture);
+    if (!model->family) return unknown_architecture(&keys, err);
+    const nlm_model_family *family = model->family;
     NLM_TRY(refuse_split(model->gguf, err));
-    NLM_TRY(model->family->read_hparams(model->gguf, &model->hparams, err));
-    NLM_TRY(read_n_vocab(model->gguf, &model->hparams.n_vocab, err));
-    return nlm_weights_bind(model->gguf, &model->hparams, model->family->weights, &model->weights, err);
+    NLM_TRY(nlm_keys_refuse(&keys, family->refused, err));
+    NLM_TRY(nlm_keys_read(&keys, family->keys, &model->hparams, err));
+    if (family->derive) NLM_TRY(family->derive(&keys, &model->hparams, err));
+    NLM_TRY(read_n_vocab(&keys, &model->hparams.n_vocab, err));
+    return nlm_weights_bind(model->gguf, &model->hparams, family->weights, &model->weights, err);
 }
 
-nlm_status nlm_model_take_gguf(nlm_gguf *gguf, nlm_model **out, nlm_error *err) {
+nlm_status nlm_model_take_gguf_as(nlm_gguf *gguf, const nlm_model_family *family, nlm_model **out, nlm_error *err) {
     *out = NULL;
     nlm_model *model = calloc(1, sizeof *model);
     if (!model) {
@@ -108,6 +111,7 @@ nlm_status nlm_model_take_gguf(nlm_gguf *gguf, nlm_model **out, nlm_error *err) 
         return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_open", "no memory for a model");
     }
     model->gguf = gguf;
+    model->family = family;
     const nlm_status status = open_parts(model, err);
     if (status != NLM_OK) {
         nlm_model_close(model);
@@ -115,6 +119,10 @@ nlm_status nlm_model_take_gguf(nlm_gguf *gguf, nlm_model **out, nlm_error *err) 
     }
     *out = model;
     return NLM_OK;
+}
+
+nlm_status nlm_model_take_gguf(nlm_gguf *gguf, nlm_model **out, nlm_error *err) {
+    return nlm_model_take_gguf_as(gguf, NULL, out, err);
 }
 
 nlm_status nlm_model_open(const char *path, nlm_model **out, nlm_error *err) {
@@ -127,6 +135,7 @@ nlm_status nlm_model_open(const char *path, nlm_model **out, nlm_error *err) {
 void nlm_model_close(nlm_model *model) {
     if (!model) return;
     nlm_weights_destroy(model->weights);
+    nlm_arena_release(&model->arena);
     if (model->gguf) nlm_gguf_close(model->gguf);
     free(model);
 }
@@ -209,7 +218,14 @@ nlm_status nlm_model_build(nlm_model *model, nlm_cache *cache, const nlm_graph_d
                         dims->n_tokens, dims->n_seqs, dims->n_outputs, cache->options.n_slots);
     }
     build_inputs(cache, dims, graph, out_io);
-    model->family->build(model, cache, dims, graph, out_io);
+    nlm_builder builder = {.graph = graph,
+                           .h = &model->hparams,
+                           .weights = model->weights,
+                           .cache = cache,
+                           .io = out_io,
+                           .n_tokens = dims->n_tokens,
+                           .layer = -1};
+    out_io->logits = model->family->build(&builder);
     nlm_graph_output(graph, out_io->logits);
     return nlm_graph_check(graph, err);
 }

@@ -4,6 +4,7 @@
 
 #include "format/gguf.h"
 #include "graph/graph.h"
+#include "model/builder.h"
 #include "model/cache.h"
 #include "model/hparams.h"
 
@@ -35,17 +36,10 @@ nlm_status nlm_model_cache_create(const nlm_model *model, const nlm_cache_option
 /* Some of its states grow with a sequence. */
 bool nlm_model_is_paged(const nlm_model *model);
 
-/* The sizes a graph is built for, and its inputs and outputs. */
+/* The sizes a graph is built for. */
 typedef struct nlm_graph_dims {
     int32_t n_tokens, n_seqs, n_outputs;
 } nlm_graph_dims;
-
-typedef struct nlm_graph_io {
-    nlm_value ids;          /* [n_tokens] i32 */
-    nlm_batch_values batch; /* block_table is NLM_NO_VALUE without pages */
-    nlm_value outputs;      /* [n_outputs] i32: the rows whose logits are wanted */
-    nlm_value logits;       /* [n_outputs, n_vocab] f32, row kind OUTPUTS */
-} nlm_graph_io;
 
 /* Builds the graph of one forward pass over `cache`. */
 nlm_status nlm_model_build(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims, nlm_graph *graph,

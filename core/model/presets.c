@@ -39,10 +39,10 @@ static const nlm_preset presets[] = {
                  .n_embd = embd,                                                            \
                  .n_ctx_train = context,                                                    \
                  .rms_norm_eps = 1e-5f,                                                     \
-                 .n_head = heads,                                                           \
-                 .n_head_kv = heads_kv,                                                     \
+                 .n_head = {.most = heads},                                                 \
+                 .n_head_kv = {.most = heads_kv},                                           \
                  .head_dim = embd / heads,                                                  \
-                 .n_ff = ff,                                                                \
+                 .n_ff = {.most = ff},                                                      \
                  .n_rot = embd / heads}},
     LLAMAS(LLAMA)
 #undef LLAMA
@@ -81,7 +81,7 @@ const nlm_preset *nlm_preset_find(const char *name) {
 /* ---- tensors ------------------------------------------------------------------------------ */
 
 static const nlm_model_family *family_of(const nlm_preset *preset) {
-    return strcmp(preset->architecture, "mamba") == 0 ? &nlm_family_mamba : &nlm_family_llama;
+    return nlm_family_find(preset->architecture);
 }
 
 static bool has_tensor(const nlm_preset *preset, const nlm_weight_spec *spec) {
@@ -100,8 +100,8 @@ static int32_t layers_of(const nlm_preset *preset, const nlm_weight_spec *spec) 
 uint64_t nlm_preset_parameters(const nlm_preset *preset) {
     uint64_t parameters = 0;
     for (const nlm_weight_spec *spec = family_of(preset)->weights; spec->name; spec++) {
-        const int64_t rows = spec->rows ? spec->rows(&preset->hparams) : 1;
-        const uint64_t elements = (uint64_t)rows * (uint64_t)spec->cols(&preset->hparams);
+        const int64_t rows = spec->rows ? spec->rows(&preset->hparams, 0) : 1;
+        const uint64_t elements = (uint64_t)rows * (uint64_t)spec->cols(&preset->hparams, 0);
         parameters += elements * (uint64_t)layers_of(preset, spec);
     }
     return parameters;
@@ -114,8 +114,8 @@ static nlm_dtype dtype_of(const nlm_weight_spec *spec, int64_t cols, nlm_dtype d
 
 static nlm_status add_tensors(const nlm_preset *preset, const nlm_weight_spec *spec, nlm_dtype dtype,
                               nlm_gguf_writer *w, nlm_error *err) {
-    const int64_t cols = spec->cols(&preset->hparams);
-    const int64_t matrix[2] = {spec->rows ? spec->rows(&preset->hparams) : 1, cols};
+    const int64_t cols = spec->cols(&preset->hparams, 0); /* all layers of a preset are alike */
+    const int64_t matrix[2] = {spec->rows ? spec->rows(&preset->hparams, 0) : 1, cols};
     nlm_tensor tensor;
     NLM_TRY(nlm_tensor_init(&tensor, dtype_of(spec, cols, dtype), spec->rows ? 2 : 1, spec->rows ? matrix : &cols,
                             NULL, err));
@@ -136,7 +136,7 @@ static nlm_status add_tensors(const nlm_preset *preset, const nlm_weight_spec *s
 
 typedef struct preset_key {
     const char *name;
-    size_t offset; /* of the int32_t in nlm_hparams; 0 in a family that lacks it is not written */
+    size_t offset; /* of the int32_t in nlm_hparams; what is 0, for want of it in a family, is not written */
 } preset_key;
 
 #define FIELD(field) offsetof(nlm_hparams, field)
@@ -146,9 +146,9 @@ static const preset_key keys[] = {
     {"context_length", FIELD(n_ctx_train)},
     {"embedding_length", FIELD(n_embd)},
     {"block_count", FIELD(n_layer)},
-    {"feed_forward_length", FIELD(n_ff)},
-    {"attention.head_count", FIELD(n_head)},
-    {"attention.head_count_kv", FIELD(n_head_kv)},
+    {"feed_forward_length", FIELD(n_ff.most)},
+    {"attention.head_count", FIELD(n_head.most)},
+    {"attention.head_count_kv", FIELD(n_head_kv.most)},
     {"ssm.conv_kernel", FIELD(d_conv)},
     {"ssm.inner_size", FIELD(d_inner)},
     {"ssm.state_size", FIELD(d_state)},

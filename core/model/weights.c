@@ -1,3 +1,4 @@
+/* Binding each name of a table to a tensor of the file, layer by layer. */
 #include "model/weights.h"
 
 #include <inttypes.h>
@@ -94,17 +95,18 @@ static nlm_status convert_to_f32(nlm_weights *weights, const char *name, const n
     return nlm_tensor_init(out, NLM_F32, from->rank, from->shape, values, err);
 }
 
-/* Binds one name; *out stays NULL for an optional weight that is absent. */
+/* Binds one name; *out stays NULL for an optional weight that is absent, and for one that the layer has not. */
 static nlm_status bind_one(nlm_weights *weights, const nlm_hparams *hparams, const nlm_weight_spec *spec,
-                           const char *name, nlm_weight **out, nlm_error *err) {
+                           int32_t layer, const char *name, nlm_weight **out, nlm_error *err) {
+    const int64_t rows = spec->rows ? spec->rows(hparams, layer) : -1, cols = spec->cols(hparams, layer);
+    if (rows == 0 || cols == 0) return NLM_OK;
     const nlm_gguf_tensor *found = nlm_gguf_find_tensor(weights->gguf, name);
     if (!found) {
         if (spec->flags & NLM_WEIGHT_OPTIONAL) return NLM_OK;
         return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(weights->gguf), "tensor '%s' is missing", name);
     }
     NLM_TRY(check_type(weights, name, found, err));
-    NLM_TRY(
-        check_shape(weights, name, &found->tensor, spec->rows ? spec->rows(hparams) : -1, spec->cols(hparams), err));
+    NLM_TRY(check_shape(weights, name, &found->tensor, rows, cols, err));
     nlm_weight *weight = nlm_arena_alloc(&weights->arena, sizeof *weight);
     if (!weight) return no_memory(err, weights);
     weight->name = name;
@@ -137,7 +139,7 @@ static nlm_status bind_spec(nlm_weights *weights, const nlm_hparams *hparams, co
                 nlm_arena_printf(&weights->arena, "%.*s%d%s", (int)(hole - spec->name), spec->name, layer, hole + 2);
         }
         if (!name) return no_memory(err, weights);
-        NLM_TRY(bind_one(weights, hparams, spec, name, &bound->weights[layer], err));
+        NLM_TRY(bind_one(weights, hparams, spec, layer, name, &bound->weights[layer], err));
     }
     return NLM_OK;
 }

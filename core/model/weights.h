@@ -7,12 +7,13 @@
 #include "model/hparams.h"
 
 /* One line of a family's table. `name` may hold "%d" for the layer. rows and cols give the expected
- * shape from the hyper-parameters; rows NULL means a vector [cols]. */
+ * shape from the hyper-parameters; rows NULL means a vector [cols]. A size of 0: this layer has no such
+ * weight. */
 typedef struct nlm_weight_spec {
     int32_t id;       /* the family's own enum */
     const char *name; /* "blk.%d.attn_q.weight" */
-    int64_t (*rows)(const nlm_hparams *);
-    int64_t (*cols)(const nlm_hparams *);
+    int64_t (*rows)(const nlm_hparams *, int32_t layer);
+    int64_t (*cols)(const nlm_hparams *, int32_t layer);
     uint32_t flags; /* NLM_WEIGHT_* */
 } nlm_weight_spec;
 
@@ -20,6 +21,10 @@ enum {
     NLM_WEIGHT_OPTIONAL = 1, /* absent: NULL */
     NLM_WEIGHT_F32_ONLY = 2, /* norms, biases, SSM vectors: converted to f32 on load if stored otherwise */
 };
+
+/* A table and its ids from one X-list, X(id, name, rows, cols, flags): the weight of line id is W_id. */
+#define NLM_WEIGHT_ID(id, name, rows, cols, flags)   W_##id,
+#define NLM_WEIGHT_LINE(id, name, rows, cols, flags) {W_##id, name, rows, cols, flags},
 
 typedef struct nlm_weights nlm_weights;
 
@@ -34,7 +39,8 @@ void nlm_weights_destroy(nlm_weights *weights);
 void nlm_weights_take_cache(nlm_weights *weights, nlm_pack_cache *cache);
 /* NULL: none. */
 nlm_pack_cache *nlm_weights_cache(const nlm_weights *weights);
-/* layer is ignored for a name without "%d". NULL if optional and absent. */
+/* layer is ignored for a name without "%d". NULL if the layer has none: its size is 0, or it is optional and
+ * absent; also for an id or a layer that does not exist. */
 nlm_weight *nlm_weights_get(nlm_weights *weights, int32_t id, int32_t layer);
 
 #endif

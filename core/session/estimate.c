@@ -74,8 +74,8 @@ nlm_status nlm_choose_cache(const nlm_model *model, const nlm_model_options *opt
 
 /* Activations that live at once for one token, about: f32, and what products make of their inputs. */
 static uint64_t bytes_per_row(const nlm_hparams *h) {
-    const uint64_t attention = (uint64_t)(h->n_head + 2 * h->n_head_kv) * (uint64_t)h->head_dim;
-    const uint64_t wide = (uint64_t)h->n_ff + 5 * (uint64_t)h->d_inner;
+    const uint64_t attention = (uint64_t)(h->n_head.most + 2 * h->n_head_kv.most) * (uint64_t)h->head_dim;
+    const uint64_t wide = (uint64_t)h->n_ff.most + 5 * (uint64_t)h->d_inner;
     return 4 * (3 * (uint64_t)h->n_embd + attention + wide);
 }
 

@@ -75,9 +75,12 @@ def llama(meta, arch, w, tokens):
     def key(name, default=None):
         return meta.get(f"{arch}.{name}", default)
 
-    n_head = key("attention.head_count")
-    n_kv = key("attention.head_count_kv", n_head)
-    head_dim = key("attention.key_length", key("embedding_length") // n_head)
+    def by_layer(name, layer, default=None):
+        value = key(name, default)
+        return value[layer] if isinstance(value, list) else value
+
+    head_dim = key("attention.key_length") or key("embedding_length") // by_layer("attention.head_count", 0)
+    pattern = key("attention.sliding_window_pattern")
     n_rot = key("rope.dimension_count", head_dim)
     eps = key("attention.layer_norm_rms_epsilon")
     factor = key("rope.scaling.factor", key("rope.scale_linear", 0.0))
@@ -88,11 +91,14 @@ def llama(meta, arch, w, tokens):
     x = w["token_embd.weight"][tokens]
     for layer in range(key("block_count")):
         blk = f"blk.{layer}."
+        n_head = by_layer("attention.head_count", layer)
+        n_kv = by_layer("attention.head_count_kv", layer, n_head)
+        window = key("attention.sliding_window", 0) if pattern is None or pattern[layer] else 0
         h = rms_norm(x, w[blk + "attn_norm.weight"], eps)
         q = rope(w.linear(h, blk + "attn_q").reshape(-1, n_head, head_dim), *angles)
         k = rope(w.linear(h, blk + "attn_k").reshape(-1, n_kv, head_dim), *angles)
         v = w.linear(h, blk + "attn_v").reshape(-1, n_kv, head_dim)
-        x = x + w.linear(attention(q, k, v, key("attention.sliding_window", 0)), blk + "attn_output")
+        x = x + w.linear(attention(q, k, v, window), blk + "attn_output")
         h = rms_norm(x, w[blk + "ffn_norm.weight"], eps)
         x = x + w.linear(silu(w.linear(h, blk + "ffn_gate")) * w.linear(h, blk + "ffn_up"), blk + "ffn_down")
     return rms_norm(x, w["output_norm.weight"], eps)

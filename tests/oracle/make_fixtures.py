@@ -63,6 +63,13 @@ class Model:
     def key(self, name, kind, value):
         self.meta.append((f"{self.arch}.{name}", kind, value))
 
+    def numbers(self, name, value):
+        """One number, or a list with one for each layer."""
+        if isinstance(value, list):
+            self.key(name, ARRAY, (U32, value))
+        else:
+            self.key(name, U32, value)
+
     def matrix(self, name, rows, cols, deviation=None, kind=None):
         kind = kind or self.kind
         if cols % TYPES[kind][1] != 0:
@@ -153,19 +160,23 @@ def add_tokenizer(model, vocab):
 # ---- families ---------------------------------------------------------------------------------
 
 
+def by_layer(value, layer):
+    return value[layer] if isinstance(value, list) else value
+
+
 def llama(name, kind, vocab, embd, heads, kv, ff, layers=2, head_dim=None, n_rot=None, tied=False, biases=(),
           window=None, freqs=None, keys=(), kinds=None, arch="llama"):
     model, kinds = Model(arch, name, kind), kinds or {}
     n_vocab, dim = add_tokenizer(model, vocab), head_dim or embd // heads
     for key, value in (("context_length", 256), ("embedding_length", embd), ("block_count", layers),
                        ("feed_forward_length", ff), ("attention.head_count", heads), ("vocab_size", n_vocab)):
-        model.key(key, U32, value)
+        model.numbers(key, value)
     model.key("attention.layer_norm_rms_epsilon", F32, 1e-5)
     optional = {"attention.head_count_kv": None if kv == heads else kv, "attention.key_length": head_dim,
                 "attention.value_length": head_dim, "rope.dimension_count": n_rot, "attention.sliding_window": window}
     for key, value in optional.items():
         if value is not None:
-            model.key(key, U32, value)
+            model.numbers(key, value)
     for key in keys:
         model.key(*key)
     model.matrix("token_embd.weight", n_vocab, embd, 1.0, kinds.get("token_embd"))
@@ -175,9 +186,10 @@ def llama(name, kind, vocab, embd, heads, kv, ff, layers=2, head_dim=None, n_rot
         blk = f"blk.{layer}."
         model.norm(blk + "attn_norm.weight", embd)
         model.norm(blk + "ffn_norm.weight", embd)
-        for part, rows, cols in (("attn_q", heads * dim, embd), ("attn_k", kv * dim, embd), ("attn_v", kv * dim, embd),
-                                 ("attn_output", embd, heads * dim), ("ffn_gate", ff, embd), ("ffn_up", ff, embd),
-                                 ("ffn_down", embd, ff)):
+        q_dim, kv_dim, wide = by_layer(heads, layer) * dim, by_layer(kv, layer) * dim, by_layer(ff, layer)
+        for part, rows, cols in (("attn_q", q_dim, embd), ("attn_k", kv_dim, embd), ("attn_v", kv_dim, embd),
+                                 ("attn_output", embd, q_dim), ("ffn_gate", wide, embd), ("ffn_up", wide, embd),
+                                 ("ffn_down", embd, wide)):
             model.matrix(f"{blk}{part}.weight", rows, cols, kind=kinds.get(part))
             if part in biases:
                 model.bias(f"{blk}{part}.bias", rows)
@@ -235,6 +247,10 @@ LLAMA = {
                              keys=[("rope.scaling.type", STRING, "linear"), ("rope.scaling.factor", F32, 4.0)]),
     "llama-scale-linear-f32": dict(kind="f32", vocab=43, embd=20, heads=2, kv=1, ff=45,
                                    keys=[("rope.scale_linear", F32, 2.5)]),
+    # no two layers alike; the last two have no window
+    "llama-layers-f32": dict(kind="f32", vocab=39, embd=24, heads=[4, 6, 2, 4], kv=[2, 3, 1, 4], ff=[40, 17, 33, 20],
+                             layers=4, head_dim=6, window=7, tied=True,
+                             keys=[("attention.sliding_window_pattern", ARRAY, (BOOL, [True, True, False, False]))]),
     "qwen2-f32": dict(kind="f32", vocab="bpe", embd=42, heads=7, kv=1, ff=50, biases=QKV, tied=True, arch="qwen2"),
     "qwen2-rot-f16": dict(kind="f16", vocab=59, embd=40, heads=4, kv=2, ff=36, n_rot=6, biases=QKV, arch="qwen2"),
     # every block type as embedding table, tied head and each matrix whose rows are whole blocks

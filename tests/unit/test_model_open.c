@@ -13,6 +13,8 @@ typedef enum edit_kind {
     SET_BOOL,
     SET_STRING,
     SET_ARRAY, /* three equal u32 */
+    SET_TWO,   /* two equal u32 */
+    SET_PAIR,  /* two u32, the second one greater by one */
     DROP_TENSOR,
     RENAME_TENSOR,
     FLATTEN_TENSOR,   /* [r, c] as [r * c] */
@@ -42,6 +44,12 @@ static void write_edited_key(nlm_gguf_writer *w, const edit *e) {
         case SET_ARRAY:
             three[0] = three[1] = three[2] = (uint32_t)e->number;
             nlm_gguf_writer_array(w, e->name, NLM_GGUF_U32, three, 3);
+            break;
+        case SET_TWO:
+        case SET_PAIR:
+            three[0] = (uint32_t)e->number;
+            three[1] = three[0] + (e->kind == SET_PAIR);
+            nlm_gguf_writer_array(w, e->name, NLM_GGUF_U32, three, 2);
             break;
         default: break;
     }
@@ -153,7 +161,23 @@ static const broken_case broken_cases[] = {
     {GQA, {SET_U32, "llama.block_count", 1, NULL}, NLM_UNSUPPORTED, {"'blk.1.attn_norm.weight' has no place"}},
     {GQA, {SET_STRING, "llama.block_count", 0, "2"}, NLM_BAD_FORMAT, {"llama.block_count", "integer"}},
     {GQA, {SET_F32, "llama.embedding_length", 36, NULL}, NLM_BAD_FORMAT, {"llama.embedding_length", "integer"}},
-    {GQA, {SET_ARRAY, "llama.attention.head_count_kv", 2, NULL}, NLM_UNSUPPORTED, {"head_count_kv' is an array"}},
+    {GQA, {SET_ARRAY, "llama.attention.head_count_kv", 2, NULL}, NLM_BAD_FORMAT, {"has 3 values for 2 layers"}},
+    {GQA, {SET_ARRAY, "llama.embedding_length", 36, NULL}, NLM_UNSUPPORTED, {"embedding_length' is an array"}},
+    {GQA,
+     {SET_PAIR, "llama.feed_forward_length", 51, NULL},
+     NLM_BAD_FORMAT,
+     {"'blk.0.ffn_gate.weight' has", "[51, 36]"}},
+    {GQA, {SET_PAIR, "llama.attention.head_count_kv", 4, NULL}, NLM_BAD_FORMAT, {"multiple of the 4", "in layer 0"}},
+    {GQA,
+     {SET_PAIR, "llama.attention.head_count_kv", 0, NULL},
+     NLM_BAD_FORMAT,
+     {"head_count_kv' is 0; expected 1 to"}},
+    {GQA,
+     {SET_PAIR, "llama.attention.head_count", 8, NULL},
+     NLM_BAD_FORMAT,
+     {"is 9, no multiple of the 2", "in layer 1"}},
+    {GQA, {SET_U32, "llama.attention.sliding_window_pattern", 2, NULL}, NLM_UNSUPPORTED, {"window in some layers"}},
+    {GQA, {SET_ARRAY, "llama.attention.sliding_window_pattern", 1, NULL}, NLM_BAD_FORMAT, {"3 values for 2 layers"}},
     {GQA, {SET_U32, "llama.attention.head_count_kv", 4, NULL}, NLM_BAD_FORMAT, {"is 6, no multiple of the 4"}},
     {GQA, {SET_U32, "llama.attention.head_count", 8, NULL}, NLM_BAD_FORMAT, {"is 36, no multiple of the 8"}},
     {GQA, {SET_U32, "llama.rope.dimension_count", 3, NULL}, NLM_BAD_FORMAT, {"rope.dimension_count' is 3", "even"}},
@@ -350,12 +374,24 @@ static void hyper_parameters_are_read_and_derived(void) {
     const nlm_hparams *h = nlm_model_hparams(model);
     CU_ASSERT_STRING_EQUAL(nlm_model_family_name(model), "llama");
     CU_ASSERT_TRUE(h->n_vocab == 41 && h->n_layer == 2 && h->n_embd == 34 && h->n_ctx_train == 256);
-    CU_ASSERT_TRUE(h->n_head == 5 && h->n_head_kv == 1 && h->head_dim == 14 && h->n_rot == 10 && h->n_ff == 51);
+    CU_ASSERT_TRUE(h->n_head.most == 5 && h->n_head_kv.most == 1 && h->n_ff.most == 51 && h->head_dim == 14 &&
+                   h->n_rot == 10);
     CU_ASSERT_TRUE(h->rope_freq_base == 10000 && h->rope_freq_scale == 1 && !h->is_rope_half_split);
-    CU_ASSERT_TRUE(h->rms_norm_eps == 1e-5f && h->sliding_window == 0 && h->d_inner == 0);
+    CU_ASSERT_TRUE(h->rms_norm_eps == 1e-5f && h->sliding_window.most == 0 && h->d_inner == 0);
     nlm_model_close(model);
     model = open_fixture("llama-linear-f32");
     CU_ASSERT_EQUAL(nlm_model_hparams(model)->rope_freq_scale, 0.25f);
+    nlm_model_close(model);
+    model = open_fixture("llama-layers-f32");
+    h = nlm_model_hparams(model);
+    static const int32_t heads_kv[4] = {2, 3, 1, 4}, windows[4] = {7, 7, 0, 0};
+    CU_ASSERT_TRUE(h->n_head_kv.most == 4 && h->n_ff.most == 40 && h->sliding_window.most == 7);
+    for (int32_t i = 0; i < 4; i++) CU_ASSERT_EQUAL(nlm_at_layer(h->n_head_kv, i), heads_kv[i]);
+    for (int32_t i = 0; i < 4; i++) CU_ASSERT_EQUAL(nlm_at_layer(h->sliding_window, i), windows[i]);
+    nlm_model_close(model);
+    model = open_edited(GQA, &(edit){SET_TWO, "llama.feed_forward_length", 52, NULL});
+    h = nlm_model_hparams(model); /* one value for all layers, written as an array */
+    CU_ASSERT_TRUE(h->n_ff.most == 52 && h->n_ff.values == NULL);
     nlm_model_close(model);
     model = open_fixture("qwen2-f32");
     CU_ASSERT_TRUE(nlm_model_hparams(model)->is_rope_half_split);
@@ -364,24 +400,23 @@ static void hyper_parameters_are_read_and_derived(void) {
     h = nlm_model_hparams(model);
     CU_ASSERT_STRING_EQUAL(nlm_model_family_name(model), "mamba");
     CU_ASSERT_TRUE(h->d_inner == 40 && h->d_state == 8 && h->d_conv == 3 && h->dt_rank == 7 && h->ssm_dt_b_c_rms);
-    CU_ASSERT_TRUE(h->n_head == 0 && h->head_dim == 0 && h->n_ff == 0);
+    CU_ASSERT_TRUE(h->n_head.most == 0 && h->head_dim == 0 && h->n_ff.most == 0);
     nlm_model_close(model);
+}
+
+static uint64_t tensor_bytes(const nlm_model *model) {
+    uint64_t all = 0;
+    const nlm_gguf *gguf = nlm_model_gguf(model);
+    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) all += nlm_gguf_tensor_at(gguf, i)->bytes;
+    return all;
 }
 
 static void a_token_reads_every_weight_but_one_row_of_an_untied_embedding(void) {
     nlm_model *model = open_fixture(GQA); /* 318 tokens, 36 wide, f32, its own head */
-    uint64_t all = 0;
-    for (size_t i = 0; i < nlm_gguf_tensor_count(nlm_model_gguf(model)); i++) {
-        all += nlm_gguf_tensor_at(nlm_model_gguf(model), i)->bytes;
-    }
-    CU_ASSERT_EQUAL(nlm_model_weight_bytes_per_token(model), all - 317 * 36 * 4);
+    CU_ASSERT_EQUAL(nlm_model_weight_bytes_per_token(model), tensor_bytes(model) - 317 * 36 * 4);
     nlm_model_close(model);
     model = open_fixture("llama-q8_0"); /* tied */
-    all = 0;
-    for (size_t i = 0; i < nlm_gguf_tensor_count(nlm_model_gguf(model)); i++) {
-        all += nlm_gguf_tensor_at(nlm_model_gguf(model), i)->bytes;
-    }
-    CU_ASSERT_EQUAL(nlm_model_weight_bytes_per_token(model), all);
+    CU_ASSERT_EQUAL(nlm_model_weight_bytes_per_token(model), tensor_bytes(model));
     nlm_model_close(model);
 }
 

@@ -52,7 +52,7 @@ work work_of(const nlm_model *model, const nlm_dtype *dtype, nlm_dtype kv_dtype)
     const nlm_hparams *h = nlm_model_hparams(model);
     const uint64_t layers = (uint64_t)h->n_layer;
     work w = {.weight_bytes = nlm_model_weight_bytes_per_token(model),
-              .window = h->sliding_window,
+              .window = h->sliding_window.most,
               .logits_flop = 2 * (uint64_t)h->n_vocab * (uint64_t)h->n_embd,
               .n_other_matrices = count_others(gguf, dtype ? *dtype : main_type(gguf))};
     for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) {
@@ -60,11 +60,10 @@ work work_of(const nlm_model *model, const nlm_dtype *dtype, nlm_dtype kv_dtype)
         w.parameters += elements(t);
         if (is_product(t)) w.token_flop += 2 * elements(t);
     }
-    if (h->n_head > 0) {
-        const uint64_t row = (uint64_t)h->n_head_kv * nlm_dtype_row_bytes(kv_dtype, (uint64_t)h->head_dim);
-        w.position_bytes = 2 * layers * row;
-        w.pair_flop = 4 * layers * (uint64_t)h->n_head * (uint64_t)h->head_dim;
-        return w;
+    for (int32_t i = 0; i < h->n_layer; i++) {
+        const uint64_t row = nlm_dtype_row_bytes(kv_dtype, (uint64_t)h->head_dim);
+        w.position_bytes += 2 * (uint64_t)nlm_at_layer(h->n_head_kv, i) * row;
+        w.pair_flop += 4 * (uint64_t)nlm_at_layer(h->n_head, i) * (uint64_t)h->head_dim;
     }
     const uint64_t inner = (uint64_t)h->d_inner, state = (uint64_t)h->d_state, conv = (uint64_t)h->d_conv;
     w.state_bytes = layers * inner * (state + conv - 1) * sizeof(float);

@@ -1,0 +1,36 @@
+/* Weights and states by layer, embedding and head: what every family's builder begins and ends with. */
+#include "model/builder.h"
+
+void nlm_build_layer(nlm_builder *b, int32_t layer) {
+    b->layer = layer;
+    nlm_graph_set_layer(b->graph, layer);
+}
+
+nlm_value nlm_build_weight(const nlm_builder *b, int32_t weight) {
+    nlm_weight *found = nlm_weights_get(b->weights, weight, b->layer);
+    return found ? nlm_graph_weight(b->graph, found) : NLM_NO_VALUE;
+}
+
+nlm_value nlm_build_state(const nlm_builder *b, int32_t group) {
+    nlm_state *state = nlm_cache_state(b->cache, group, b->layer);
+    return state ? nlm_graph_state(b->graph, state) : NLM_NO_VALUE;
+}
+
+nlm_value nlm_build_linear(const nlm_builder *b, nlm_value x, int32_t w, int32_t bias, nlm_value residual) {
+    return nlm_graph_matmul(b->graph, x, nlm_build_weight(b, w), nlm_build_weight(b, bias), residual);
+}
+
+nlm_value nlm_build_norm(const nlm_builder *b, nlm_value x, int32_t w) {
+    return nlm_graph_rms_norm(b->graph, x, nlm_build_weight(b, w), b->h->rms_norm_eps);
+}
+
+nlm_value nlm_build_embed(const nlm_builder *b, int32_t embedding) {
+    return nlm_graph_embed(b->graph, b->io->ids, nlm_build_weight(b, embedding));
+}
+
+nlm_value nlm_build_head(const nlm_builder *b, nlm_value x, int32_t norm, int32_t head, int32_t bias,
+                         int32_t embedding) {
+    const nlm_value rows = nlm_graph_embed(b->graph, b->io->outputs, x);
+    const bool is_tied = nlm_build_weight(b, head) == NLM_NO_VALUE;
+    return nlm_build_linear(b, nlm_build_norm(b, rows, norm), is_tied ? embedding : head, bias, NLM_NO_VALUE);
+}
