@@ -1,5 +1,5 @@
 /* Which device runs each node: the first of env's that says yes, and one device for all the nodes that
- * touch a state. */
+ * touch a state or a parameter. */
 #include <stdio.h>
 #include <string.h>
 
@@ -105,10 +105,14 @@ static int32_t root_of(int32_t *parent, int32_t value) {
     return value;
 }
 
-static int32_t first_state(const nlm_node *node) {
+static bool is_held(const nlm_plan *plan, nlm_value value) {
+    return value >= 0 && nlm_value_is_held(&plan->values[value]);
+}
+
+static int32_t first_state(const nlm_plan *plan, const nlm_node *node) {
     const nlm_op_spec *spec = nlm_op_spec_of(node->op);
     for (uint32_t i = 0; i < spec->n_fields; i++) {
-        if ((spec->fields[i].use & NLM_FIELD_STATE) && node->fields[i] >= 0) return node->fields[i];
+        if (is_held(plan, node->fields[i])) return node->fields[i];
     }
     return NO_GROUP;
 }
@@ -118,9 +122,9 @@ static void unite_states(const nlm_plan *plan, int32_t *parent) {
     for (uint32_t n = 0; n < plan->n_nodes; n++) {
         const nlm_node *node = &plan->nodes[n].node;
         const nlm_op_spec *spec = nlm_op_spec_of(node->op);
-        const int32_t first = first_state(node);
+        const int32_t first = first_state(plan, node);
         for (uint32_t i = 0; i < spec->n_fields && first != NO_GROUP; i++) {
-            if (!(spec->fields[i].use & NLM_FIELD_STATE) || node->fields[i] < 0) continue;
+            if (!is_held(plan, node->fields[i])) continue;
             parent[root_of(parent, node->fields[i])] = root_of(parent, first);
         }
     }
@@ -134,7 +138,7 @@ typedef struct group {
 } group;
 
 static bool is_in(const group *g, const nlm_plan_node *node) {
-    const int32_t state = first_state(&node->node);
+    const int32_t state = first_state(g->plan, &node->node);
     return state != NO_GROUP && root_of(g->parent, state) == g->root;
 }
 
@@ -151,7 +155,7 @@ static const nlm_plan_node *first_refused(const group *g, uint32_t device, nlm_c
 static const nlm_value_info *find_held(const group *g) {
     for (uint32_t v = 0; v < g->plan->n_values; v++) {
         const nlm_value_info *info = &g->plan->values[v];
-        if (info->kind != NLM_VALUE_STATE || !info->state->device) continue;
+        if (!nlm_value_is_held(info) || !info->state->device) continue;
         if (root_of(g->parent, (int32_t)v) == g->root) return info;
     }
     return NULL;
@@ -232,7 +236,7 @@ nlm_status nlm_plan_assign(nlm_plan *plan, nlm_error *err) {
     unite_states(plan, parent);
     for (uint32_t n = 0; n < plan->n_nodes; n++) {
         nlm_plan_node *node = &plan->nodes[n];
-        const int32_t state = first_state(&node->node);
+        const int32_t state = first_state(plan, &node->node);
         if (state == NO_GROUP) {
             NLM_TRY(assign_alone(plan, node, err));
             continue;

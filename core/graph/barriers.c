@@ -22,7 +22,7 @@ static bool describe(const nlm_plan *plan, const nlm_op_field *field, nlm_value 
     if (value < 0) return false;
     const nlm_value_info *base = &plan->values[plan->values[value].base];
     *out = (touched){.is_written = (field->use & (NLM_FIELD_OUT | NLM_FIELD_WRITES)) != 0};
-    if (base->kind == NLM_VALUE_STATE) {
+    if (nlm_value_is_held(base)) {
         out->state = base->state;
         return true;
     }

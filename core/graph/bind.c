@@ -68,7 +68,7 @@ static nlm_status bind_field(binder *b, const nlm_plan_node *node, uint32_t inde
     const nlm_value value = node->node.fields[index];
     const nlm_value_info *info = &b->plan->values[value];
     const nlm_tensor *tensor = NULL;
-    if (info->kind == NLM_VALUE_STATE)
+    if (nlm_value_is_held(info))
         tensor = &info->state->tensor;
     else if (node->weights[index])
         NLM_TRY(weight_tensor(b, info, node->weights[index], &tensor));

@@ -99,14 +99,32 @@ nlm_value nlm_graph_weight(nlm_graph *graph, nlm_weight *weight) {
     return add_value(graph, &info);
 }
 
-nlm_value nlm_graph_state(nlm_graph *graph, nlm_state *state) {
+static nlm_value add_held(nlm_graph *graph, nlm_value_kind kind, nlm_state *state, nlm_parameter *parameter) {
     if (has_failed(graph)) return NLM_NO_VALUE;
     for (uint32_t i = 0; i < graph->n_values; i++) {
-        if (graph->values[i].state == state && graph->values[i].kind == NLM_VALUE_STATE) return (nlm_value)i;
+        if (graph->values[i].state == state && graph->values[i].kind == kind) return (nlm_value)i;
     }
-    nlm_value_info info = {.kind = NLM_VALUE_STATE, .tensor = state->tensor, .name = state->name, .state = state};
+    nlm_value_info info = {
+        .kind = kind, .tensor = state->tensor, .name = state->name, .state = state, .parameter = parameter};
     info.tensor.data = NULL;
     return add_value(graph, &info);
+}
+
+nlm_value nlm_graph_state(nlm_graph *graph, nlm_state *state) {
+    return add_held(graph, NLM_VALUE_STATE, state, NULL);
+}
+
+nlm_value nlm_graph_parameter(nlm_graph *graph, nlm_parameter *parameter) {
+    return add_held(graph, NLM_VALUE_PARAMETER, &parameter->value, parameter);
+}
+
+nlm_value nlm_graph_gradient(nlm_graph *graph, nlm_value parameter) {
+    if (has_failed(graph)) return NLM_NO_VALUE;
+    if (!is_value(graph, parameter) || graph->values[parameter].kind != NLM_VALUE_PARAMETER) {
+        nlm_fail(&graph->error, NLM_INVALID_ARGUMENT, WHERE, "the gradient of a value that is no parameter");
+        return NLM_NO_VALUE;
+    }
+    return nlm_graph_state(graph, &graph->values[parameter].parameter->gradient);
 }
 
 void nlm_graph_output(nlm_graph *graph, nlm_value value) {
@@ -128,9 +146,11 @@ static const nlm_value_info *viewable(nlm_graph *graph, nlm_value x, const char 
     }
     const nlm_value_info *info = &graph->values[x];
     const nlm_dtype_info *dtype = nlm_dtype_find(info->tensor.dtype);
-    if (info->kind == NLM_VALUE_STATE || !dtype || dtype->block_elements != 1) {
+    if (nlm_value_is_held(info) || !dtype || dtype->block_elements != 1) {
         nlm_fail(&graph->error, NLM_INVALID_ARGUMENT, WHERE, "%s of a %s: only values of plain types have views",
-                 what, info->kind == NLM_VALUE_STATE ? "state" : nlm_dtype_name(info->tensor.dtype));
+                 what,
+                 nlm_value_is_held(info) ? info->kind == NLM_VALUE_STATE ? "state" : "parameter"
+                                         : nlm_dtype_name(info->tensor.dtype));
         return NULL;
     }
     return info;

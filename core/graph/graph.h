@@ -5,6 +5,7 @@
 #ifndef NLM_GRAPH_GRAPH_H
 #define NLM_GRAPH_GRAPH_H
 
+#include "exec/parameter.h"
 #include "exec/program.h"
 #include "exec/state.h"
 #include "exec/weight.h"
@@ -19,11 +20,16 @@ nlm_status nlm_graph_check(const nlm_graph *graph, nlm_error *err);
 /* Later ops belong to this layer (-1: none): for the profile and for messages. */
 void nlm_graph_set_layer(nlm_graph *graph, int32_t layer);
 
-/* Leaves. Weights and states are borrowed and outlive the programs. */
+/* Leaves. Weights, states and parameters are borrowed and outlive the programs. */
 nlm_value nlm_graph_input(nlm_graph *graph, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,
                           uint32_t row_kind);
 nlm_value nlm_graph_weight(nlm_graph *graph, nlm_weight *weight);
 nlm_value nlm_graph_state(nlm_graph *graph, nlm_state *state);
+/* A parameter stands where an op takes an input or a weight. It is never packed, as it changes from run to run, and
+ * like a state it is on one device, which runs all ops that touch it. */
+nlm_value nlm_graph_parameter(nlm_graph *graph, nlm_parameter *parameter);
+/* The gradient of a parameter of the graph: a state of its shape. */
+nlm_value nlm_graph_gradient(nlm_graph *graph, nlm_value parameter);
 /* Marks a value to be read on the host after a run. */
 void nlm_graph_output(nlm_graph *graph, nlm_value value);
 

@@ -14,6 +14,7 @@ typedef enum nlm_value_kind {
     NLM_VALUE_INPUT,
     NLM_VALUE_WEIGHT,
     NLM_VALUE_STATE,
+    NLM_VALUE_PARAMETER,
     NLM_VALUE_RESULT,
     NLM_VALUE_VIEW
 } nlm_value_kind;
@@ -26,8 +27,14 @@ typedef struct nlm_value_info {
     nlm_tensor tensor;     /* data NULL; of a weight the source, of a state its tensor */
     const char *name;      /* of leaves, else NULL */
     nlm_weight *weight;
-    nlm_state *state;
+    nlm_state *state; /* of a state, and a parameter's value */
+    nlm_parameter *parameter;
 } nlm_value_info;
+
+/* Memory that outlives a run, on one device. */
+static inline bool nlm_value_is_held(const nlm_value_info *info) {
+    return info->kind == NLM_VALUE_STATE || info->kind == NLM_VALUE_PARAMETER;
+}
 
 typedef struct nlm_node {
     nlm_op op;

@@ -1,4 +1,4 @@
-/* Weights and states go where their nodes run; each node's needs are settled. */
+/* Weights, states and parameters go where their nodes run; each node's needs are settled. */
 #include "graph/plan_impl.h"
 
 #define WHERE "nlm_graph_plan"
@@ -19,7 +19,7 @@ static nlm_status place_field(nlm_plan *plan, nlm_plan_node *node, uint32_t inde
     const nlm_op_field *field = &nlm_op_spec_of(node->node.op)->fields[index];
     const nlm_value_info *info = &plan->values[node->node.fields[index]];
     nlm_device *device = plan->env->devices[node->device];
-    if (info->kind == NLM_VALUE_STATE) return nlm_state_place(info->state, device, err);
+    if (nlm_value_is_held(info)) return nlm_state_place(info->state, device, err);
     const nlm_value_info *base = &plan->values[info->base];
     if (base->kind != NLM_VALUE_WEIGHT) return NLM_OK;
     /* A view shows the weight as the file has it. */
