@@ -118,7 +118,7 @@ static nlm_status find_region(nlm_activations *activations, const nlm_device *de
 }
 
 nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device *device, uint64_t bytes,
-                                  const nlm_device_region **out, nlm_error *err) {
+                                  nlm_device_region **out, nlm_error *err) {
     nlm_device_region *region = NULL;
     NLM_TRY(find_region(activations, device, &region, err));
     if (bytes > region->bytes) {
@@ -126,6 +126,7 @@ nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device
         void *address = NULL;
         NLM_TRY(nlm_status_prefix(device->api.buffer_alloc(device->api.self, bytes, &buffer, &address, err), err,
                                   "activations on %s", device->backend));
+        for (nlm_region_watcher *w = region->watchers; w; w = w->next) w->before_move(w->user);
         if (region->bytes) device->api.buffer_free(device->api.self, region->buffer);
         region->buffer = buffer;
         region->address = address;
@@ -134,6 +135,19 @@ nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device
     }
     *out = region;
     return NLM_OK;
+}
+
+void nlm_region_watch(nlm_device_region *region, nlm_region_watcher *watcher) {
+    watcher->next = region->watchers;
+    region->watchers = watcher;
+}
+
+void nlm_region_unwatch(nlm_device_region *region, const nlm_region_watcher *watcher) {
+    for (nlm_region_watcher **link = &region->watchers; *link; link = &(*link)->next) {
+        if (*link != watcher) continue;
+        *link = watcher->next;
+        return;
+    }
 }
 
 bool nlm_activations_is_news(nlm_activations *activations, const char *text) {

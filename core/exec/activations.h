@@ -8,6 +8,13 @@
 
 typedef struct nlm_activations nlm_activations;
 
+/* Who is told before the buffer of a region goes: what was recorded names its addresses. */
+typedef struct nlm_region_watcher {
+    struct nlm_region_watcher *next;
+    void (*before_move)(void *user);
+    void *user;
+} nlm_region_watcher;
+
 /* What a device has of it. */
 typedef struct nlm_device_region {
     const nlm_device *device;
@@ -17,6 +24,7 @@ typedef struct nlm_device_region {
     uint64_t generation; /* changes when the buffer does */
     void *stream;
     void *event; /* of this stream, for the plugin's other devices; NULL: they cannot wait for it */
+    nlm_region_watcher *watchers;
     struct nlm_device_region *next;
 } nlm_device_region;
 
@@ -31,7 +39,11 @@ nlm_status nlm_activations_host(nlm_activations *activations, uint64_t bytes, ch
 /* The region of a stream device with at least `bytes` (0 for a device with host memory, which gets the
  * queue alone). It stays where it is; growing replaces its buffer. */
 nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device *device, uint64_t bytes,
-                                  const nlm_device_region **out, nlm_error *err);
+                                  nlm_device_region **out, nlm_error *err);
+
+/* The watcher is borrowed until it is taken away. */
+void nlm_region_watch(nlm_device_region *region, nlm_region_watcher *watcher);
+void nlm_region_unwatch(nlm_device_region *region, const nlm_region_watcher *watcher);
 
 /* True the first time this text is seen: what is worth a warning once. */
 bool nlm_activations_is_news(nlm_activations *activations, const char *text);

@@ -126,17 +126,31 @@ static nlm_status choose_outputs(nlm_program *program, const nlm_run_info *info,
     return NLM_OK;
 }
 
-static void set_live_rows(nlm_program *program, const int32_t *live_rows) {
+static uint32_t context_bucket(int64_t max_context) {
+    uint32_t bucket = 0;
+    while (nlm_context_bound(bucket) < max_context && bucket + 1 < NLM_CONTEXT_BUCKETS) bucket++;
+    return bucket;
+}
+
+/* What the ops are told. */
+static void begin_run(nlm_program *program, const nlm_run_info *info) {
+    const int32_t *live_rows = info->live_rows;
     program->live_rows = live_rows;
-    for (uint32_t i = 0; i < program->n_workers; i++) program->workers[i].x.live_rows = live_rows;
+    program->context_bucket = context_bucket(info->max_context);
+    const int64_t max_context = nlm_context_bound(program->context_bucket);
+    for (uint32_t i = 0; i < program->n_workers; i++) {
+        program->workers[i].x.live_rows = live_rows;
+        program->workers[i].x.max_context = max_context;
+    }
     memcpy(program->input_memory, live_rows ? live_rows : program->bucket_rows, sizeof program->bucket_rows);
+    nlm_queues_begin(program);
 }
 
 static nlm_status run_item(nlm_program *program, uint32_t index, nlm_error *err) {
     const nlm_item *item = &program->items[index];
     switch (item->kind) {
         case NLM_ITEM_SLICED: return run_sliced(program, item, err);
-        case NLM_ITEM_STREAM: return nlm_queue_run(program, item, err);
+        case NLM_ITEM_STREAM: return nlm_queue_run(program, index, err);
         case NLM_ITEM_TRANSFER:
             if (item->transfer.is_optional && !program->is_wanted[index]) return NLM_OK;
             return nlm_queue_transfer(program, item, err);
@@ -160,8 +174,7 @@ nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nl
     }
     NLM_TRY(check_live_rows(program, info->live_rows, err));
     NLM_TRY(choose_outputs(program, info, err));
-    nlm_queues_bind(program);
-    set_live_rows(program, info->live_rows);
+    begin_run(program, info);
     const nlm_status status = run_items(program, err);
     program->is_running = status == NLM_OK;
     if (status == NLM_OK) return NLM_OK;
@@ -173,7 +186,7 @@ nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nl
 
 nlm_status nlm_program_wait(nlm_program *program, nlm_error *err) {
     program->is_running = false;
-    const nlm_status status = nlm_queues_sync(program, err);
+    const nlm_status status = nlm_queues_finish(program, err);
     if (status != NLM_OK) program->is_sent = false;
     return status;
 }

@@ -18,13 +18,14 @@ typedef struct span {
 
 static nlm_status send_span(const span *s, nlm_error *err) {
     nlm_program *program = s->program;
-    for (uint32_t d = 0; d < program->env.n_devices && s->from < s->to; d++) {
+    for (uint32_t d = 0; d < program->env.n_devices; d++) {
         nlm_queue *queue = &program->queues[d];
-        if (!queue->inputs) continue;
+        const uint64_t to = s->to < queue->inputs_bytes ? s->to : queue->inputs_bytes;
+        if (s->from >= to) continue;
         const nlm_device_v1 *api = &queue->device->api;
         queue->has_pending = true;
         NLM_TRY(nlm_status_prefix(api->upload(api->self, queue->region->stream, queue->inputs_buffer, s->from,
-                                              program->sent + s->from, s->to - s->from, err),
+                                              program->sent + s->from, to - s->from, err),
                                   err, "upload of inputs, on %s", queue->device->backend));
     }
     return NLM_OK;

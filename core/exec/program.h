@@ -16,6 +16,9 @@ const void *nlm_program_output(const nlm_program *program, int32_t value);
 /* What a run is told. All zero: a run of all rows that brings every output to the host. */
 typedef struct nlm_run_info {
     const int32_t *live_rows; /* [NLM_ROWS_KINDS], each at most the bucket it was planned for; NULL: all rows */
+    /* No position of this run is max_context or above; 0: not known. The executor rounds it up, so that what is
+     * recorded for one run serves many. */
+    int64_t max_context;
     /* The outputs that are read after the run, if `picks_outputs`; the contents of the others are unspecified. What a
      * device with memory of its own computed stays there unless it is wanted. */
     const int32_t *outputs;
@@ -25,7 +28,7 @@ typedef struct nlm_run_info {
 
 /* Begins a run of all ops. Sliced devices have done their work when it returns; what is enqueued on the queue of a
  * stream device may go on until nlm_program_wait. Until then *info and the inputs stay as they are, and no
- * program of the env is submitted. `info` may be NULL. Allocates nothing.
+ * program of the env is submitted or planned. `info` may be NULL. Allocates nothing.
  * Errors   INVALID_ARGUMENT (live_rows, an output that is none, a run that was not waited for) and what ops return:
  *          the message names op, layer and backend. After an error nothing is under way. States may be half written;
  *          the program stays usable. */

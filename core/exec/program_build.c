@@ -76,17 +76,35 @@ static nlm_status make_inputs(nlm_program *program, const nlm_program_needs *nee
     return NLM_OK;
 }
 
-static nlm_status make_device_inputs(nlm_program *program, nlm_queue *queue, nlm_error *err) {
-    const nlm_device_v1 *api = &queue->device->api;
-    if (!program->sent) {
-        program->sent = aligned_alloc(INPUT_ALIGNMENT, program->input_bytes);
-        if (!program->sent) return out_of_memory(err);
-        memset(program->sent, 0, program->input_bytes);
+/* In memory that transfers to the first of the devices are fastest from. */
+static nlm_status make_sent(nlm_program *program, nlm_device *device, nlm_error *err) {
+    void *memory = NULL;
+    if (device->api.host_alloc) {
+        NLM_TRY(nlm_status_prefix(device->api.host_alloc(device->api.self, program->input_bytes, &memory, err), err,
+                                  "inputs for %s", device->backend));
+        program->sent_owner = device;
+    } else {
+        memory = aligned_alloc(INPUT_ALIGNMENT, program->input_bytes);
+        if (!memory) return out_of_memory(err);
     }
+    program->sent = memory;
+    return NLM_OK;
+}
+
+static void free_sent(nlm_program *program) {
+    if (program->sent_owner && program->sent)
+        program->sent_owner->api.host_free(program->sent_owner->api.self, program->sent);
+    else
+        free(program->sent);
+}
+
+static nlm_status make_device_inputs(nlm_program *program, nlm_queue *queue, bool has_inputs, nlm_error *err) {
+    const nlm_device_v1 *api = &queue->device->api;
+    if (!program->sent) NLM_TRY(make_sent(program, queue->device, err));
+    queue->inputs_bytes = has_inputs ? program->input_bytes : NLM_ROWS_KINDS * sizeof(int32_t);
     void *address = NULL;
-    NLM_TRY(
-        nlm_status_prefix(api->buffer_alloc(api->self, program->input_bytes, &queue->inputs_buffer, &address, err),
-                          err, "inputs on %s", queue->device->backend));
+    NLM_TRY(nlm_status_prefix(api->buffer_alloc(api->self, queue->inputs_bytes, &queue->inputs_buffer, &address, err),
+                              err, "inputs on %s", queue->device->backend));
     queue->inputs = address;
     return NLM_OK;
 }
@@ -133,6 +151,12 @@ static nlm_status make_host_memory(nlm_program *program, const nlm_space_needs *
     return NLM_OK;
 }
 
+/* They name addresses of the region. */
+static void drop_recordings(void *user) {
+    const nlm_queue *queue = user;
+    nlm_recordings_drop(queue->program, (uint32_t)(queue - queue->program->queues));
+}
+
 /* The same on a stream device; one with host memory uses the host's. */
 static nlm_status make_queue(nlm_program *program, uint32_t device, const nlm_program_needs *all,
                              nlm_activations *activations, nlm_error *err) {
@@ -155,11 +179,16 @@ static nlm_status make_queue(nlm_program *program, uint32_t device, const nlm_pr
         NLM_TRY(append_part(&end, needs->workspace_bytes, PAGE_ALIGNMENT, &queue->workspace_offset, err));
         NLM_TRY(append_part(&end, needs->scratch_bytes, PAGE_ALIGNMENT, &queue->scratch_offset, err));
         NLM_TRY(keep(program, all->n_tensors, sizeof *queue->rebinds, &queue->rebinds, err));
-        if (needs->has_inputs) NLM_TRY(make_device_inputs(program, queue, err));
+        NLM_TRY(make_device_inputs(program, queue, needs->has_inputs, err));
     }
     NLM_TRY(nlm_activations_device(activations, queue->device, end, &queue->region, err));
     x->stream = queue->region->stream;
-    return NLM_OK;
+    x->live_rows_device = queue->inputs ? queue->inputs : program->input_memory;
+    x->live_rows_buffer = queue->inputs_buffer;
+    queue->program = program;
+    queue->watcher = (nlm_region_watcher){.before_move = drop_recordings, .user = queue};
+    nlm_region_watch(queue->region, &queue->watcher);
+    return nlm_timing_create(program, queue, all->n_steps, err);
 }
 
 static nlm_status make_memory(nlm_program *program, const nlm_program_needs *needs, nlm_error *err) {
@@ -188,20 +217,28 @@ nlm_status nlm_program_create(const nlm_env *env, const nlm_program_needs *needs
     NLM_TRY(keep(program, needs->n_steps, sizeof *program->steps, &program->steps, err));
     NLM_TRY(keep(program, needs->n_items, sizeof *program->items, &program->items, err));
     NLM_TRY(keep(program, needs->n_items, sizeof *program->is_wanted, &program->is_wanted, err));
+    NLM_TRY(keep(program, needs->n_items, sizeof *program->recordings, &program->recordings, err));
     NLM_TRY(keep(program, needs->n_outputs, sizeof *program->outputs, &program->outputs, err));
     NLM_TRY(make_workers(program, err));
     NLM_TRY(make_inputs(program, needs, err));
     return make_memory(program, needs, err);
 }
 
+static void release_queue(nlm_program *program, uint32_t device) {
+    nlm_queue *queue = &program->queues[device];
+    nlm_recordings_drop(program, device);
+    nlm_timing_destroy(queue);
+    if (queue->region) nlm_region_unwatch(queue->region, &queue->watcher);
+    if (queue->inputs) queue->device->api.buffer_free(queue->device->api.self, queue->inputs_buffer);
+}
+
 void nlm_program_destroy(nlm_program *program) {
     if (!program) return;
     for (uint32_t d = 0; d < NLM_ENV_DEVICES; d++) {
-        const nlm_queue *queue = &program->queues[d];
-        if (queue->inputs) queue->device->api.buffer_free(queue->device->api.self, queue->inputs_buffer);
+        if (program->queues[d].device) release_queue(program, d);
     }
     nlm_activations_destroy(program->own_activations);
-    free(program->sent);
+    free_sent(program);
     free(program->input_memory);
     nlm_arena_release(&program->arena);
     free(program);
@@ -265,6 +302,15 @@ nlm_status nlm_program_add_tensor(nlm_program *program, const nlm_tensor *like, 
 
 /* ---- steps, items, outputs ------------------------------------------------------------------- */
 
+static nlm_status prepare(const nlm_program *program, const nlm_step *step, nlm_error *err) {
+    const nlm_device_v1 *api = &step->device->api;
+    if (!api->prepare) return NLM_OK;
+    const uint32_t nth = nlm_device_is_sliced(step->device) ? program->n_workers : 1;
+    return nlm_status_prefix(api->prepare(api->self, step->op, &step->args, nth, err), err,
+                             "preparing %s, layer %d, on %s", nlm_op_spec_of(step->op)->name, (int)step->layer,
+                             step->device->backend);
+}
+
 nlm_status nlm_program_add_step(nlm_program *program, const nlm_step *step, nlm_error *err) {
     nlm_step *added = &program->steps[program->n_steps];
     *added = *step;
@@ -273,11 +319,16 @@ nlm_status nlm_program_add_step(nlm_program *program, const nlm_step *step, nlm_
         if (!added->reason) return out_of_memory(err);
     }
     program->n_steps++;
-    return NLM_OK;
+    return prepare(program, added, err);
 }
 
-void nlm_program_add_item(nlm_program *program, const nlm_item *item) {
+nlm_status nlm_program_add_item(nlm_program *program, const nlm_item *item, nlm_error *err) {
+    nlm_recording **recordings = &program->recordings[program->n_items];
+    if (item->kind == NLM_ITEM_STREAM && nlm_device_can_capture(program->env.devices[item->device])) {
+        NLM_TRY(keep(program, NLM_CONTEXT_BUCKETS, sizeof **recordings, recordings, err));
+    }
     program->items[program->n_items++] = *item;
+    return NLM_OK;
 }
 
 void nlm_program_add_output(nlm_program *program, int32_t value, const nlm_tensor *host, uint32_t item) {

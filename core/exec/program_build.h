@@ -84,8 +84,9 @@ nlm_status nlm_program_add_input_view(nlm_program *program, const nlm_tensor *li
 nlm_status nlm_program_add_tensor(nlm_program *program, const nlm_tensor *like, const nlm_tensor **out,
                                   nlm_error *err);
 
+/* The device prepares the op. */
 nlm_status nlm_program_add_step(nlm_program *program, const nlm_step *step, nlm_error *err);
-void nlm_program_add_item(nlm_program *program, const nlm_item *item);
+nlm_status nlm_program_add_item(nlm_program *program, const nlm_item *item, nlm_error *err);
 /* An output, and the item that brings it to the host if it is not there anyway; NLM_NO_ITEM: none. */
 #define NLM_NO_ITEM UINT32_MAX
 void nlm_program_add_output(nlm_program *program, int32_t value, const nlm_tensor *host, uint32_t item);

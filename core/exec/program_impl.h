@@ -31,17 +31,33 @@ typedef struct nlm_worker {
     uint32_t step; /* that failed */
 } nlm_worker;
 
+/* Bounds of positions that recordings are made for: not known, then powers of two. */
+#define NLM_CONTEXT_BUCKETS  40u
+#define NLM_CONTEXT_SMALLEST 256
+
+/* The steps of an item as the device keeps them, for one bound of positions. */
+typedef struct nlm_recording {
+    void *handle;    /* NULL: not made yet, or gone with the addresses it named */
+    bool is_refused; /* the device cannot record these steps */
+} nlm_recording;
+
 /* What a program has of a stream device. */
 typedef struct nlm_queue {
-    nlm_device *device;              /* NULL: sliced, or not used */
-    const nlm_device_region *region; /* NULL until it is opened */
-    uint64_t generation;             /* of the region when the tensors were last bound to it */
+    nlm_device *device;        /* NULL: sliced, or not used */
+    nlm_device_region *region; /* NULL until it is opened */
+    uint64_t generation;       /* of the region when the tensors were last bound to it */
     nlm_rebind *rebinds;
     uint32_t n_rebinds;
     uint64_t workspace_offset, scratch_offset; /* in the region; of devices with memory of their own */
-    uint64_t inputs_buffer;                    /* the inputs as the device has them */
-    char *inputs;                              /* their address; NULL: it reads none */
+    uint64_t inputs_buffer;                    /* the beginning of the inputs' memory, as the device has it */
+    uint64_t inputs_bytes;                     /* of it; if the program reads none there, the counts alone */
+    char *inputs;                              /* its address; NULL: the device reads the host's */
     bool has_pending;                          /* something is enqueued and not waited for */
+    nlm_region_watcher watcher;
+    struct nlm_program *program; /* for the watcher */
+    void **events; /* [2 * n_steps]: before and after each step, for the profile; NULL: no profile or no time */
+    uint32_t *timed_steps; /* [n_steps] those that this run has enqueued */
+    uint32_t n_timed, n_events;
     nlm_worker worker;
 } nlm_queue;
 
@@ -54,6 +70,7 @@ struct nlm_program {
     nlm_step *steps;
     uint32_t n_steps;
     nlm_item *items;
+    nlm_recording **recordings; /* [n_items][NLM_CONTEXT_BUCKETS] of what is enqueued, where the device can record */
     uint32_t n_items;
     nlm_program_output_info *outputs;
     uint32_t n_outputs;
@@ -65,16 +82,18 @@ struct nlm_program {
 
     nlm_program_input_info *inputs;
     uint32_t n_inputs;
-    uint64_t input_bytes; /* of the memory of all inputs */
-    char *input_memory;   /* the host's; NLM_ROWS_KINDS counts of live rows at its beginning */
-    char *sent;           /* what the devices have of it; NULL: none has a copy */
-    bool is_sent;         /* else they have nothing yet, or something else */
+    uint64_t input_bytes;   /* of the memory of all inputs */
+    char *input_memory;     /* the host's; NLM_ROWS_KINDS counts of live rows at its beginning */
+    char *sent;             /* what the devices have of it; NULL: none has a copy */
+    nlm_device *sent_owner; /* whose pinned memory it is, or NULL */
+    bool is_sent;           /* else they have nothing yet, or something else */
 
     uint64_t activation_bytes, unpacked_bytes;
 
     /* of the run under way */
     bool is_running;
     const int32_t *live_rows;
+    uint32_t context_bucket;
     const nlm_item *segment;
     bool *is_wanted; /* [n_items] of optional transfers */
 };
@@ -83,6 +102,11 @@ struct nlm_program {
 static inline int64_t nlm_rows_of(const nlm_tensor *tensor, const int32_t *live_rows) {
     const nlm_exec_v1 x = {.live_rows = live_rows};
     return nlm_live_rows(&x, tensor);
+}
+
+/* The bound of positions of a bucket. */
+static inline int64_t nlm_context_bound(uint32_t bucket) {
+    return bucket == 0 ? 0 : (int64_t)NLM_CONTEXT_SMALLEST << (bucket - 1);
 }
 
 /* What an op moves and computes in a run. */
@@ -103,13 +127,34 @@ void nlm_step_profile(const nlm_program *program, const nlm_step *step, uint64_t
 
 /* ---- queue.c: the stream devices ---- */
 
-/* The regions may have grown for another program since the last run. */
-void nlm_queues_bind(nlm_program *program);
-nlm_status nlm_queue_run(nlm_program *program, const nlm_item *item, nlm_error *err);
+/* A run begins. The regions may have grown for another program since the last one. */
+void nlm_queues_begin(nlm_program *program);
+nlm_status nlm_queue_run(nlm_program *program, uint32_t item, nlm_error *err);
+/* Calls the slot of one step. */
+nlm_status nlm_queue_step(const nlm_program *program, nlm_queue *queue, uint32_t step, nlm_error *err);
 nlm_status nlm_queue_transfer(nlm_program *program, const nlm_item *item, nlm_error *err);
 nlm_status nlm_queue_order(nlm_program *program, const nlm_item *item, nlm_error *err);
 /* Waits for all that was enqueued; errors of enqueued work surface here. */
 nlm_status nlm_queues_sync(nlm_program *program, nlm_error *err);
+/* The same at the end of a run, which is profiled then. */
+nlm_status nlm_queues_finish(nlm_program *program, nlm_error *err);
+
+/* ---- recording.c: what a stream device records once and replays ---- */
+
+/* Does the steps of the item from a recording, which is made if there is none. *out_is_done is false where the device
+ * cannot record them. */
+nlm_status nlm_recording_run(nlm_program *program, uint32_t item, bool *out_is_done, nlm_error *err);
+/* Destroys those of one device. */
+void nlm_recordings_drop(nlm_program *program, uint32_t device);
+
+/* ---- timing.c: the profile of a stream device ---- */
+
+nlm_status nlm_timing_create(nlm_program *program, nlm_queue *queue, uint32_t n_steps, nlm_error *err);
+void nlm_timing_destroy(nlm_queue *queue);
+/* Enqueues a step between two events. */
+nlm_status nlm_timing_run(nlm_program *program, nlm_queue *queue, uint32_t step, nlm_error *err);
+/* Adds the times of a run that is over to the profile. */
+nlm_status nlm_timing_collect(const nlm_program *program, nlm_queue *queue, nlm_error *err);
 
 /* ---- inputs.c ---- */
 

@@ -29,6 +29,14 @@ nlm_status nlm_queues_sync(nlm_program *program, nlm_error *err) {
     return first;
 }
 
+nlm_status nlm_queues_finish(nlm_program *program, nlm_error *err) {
+    NLM_TRY(nlm_queues_sync(program, err));
+    for (uint32_t d = 0; d < program->env.n_devices; d++) {
+        if (program->queues[d].n_timed) NLM_TRY(nlm_timing_collect(program, &program->queues[d], err));
+    }
+    return NLM_OK;
+}
+
 static void bind_queue(nlm_queue *queue) {
     const nlm_device_region *region = queue->region;
     if (queue->generation == region->generation) return;
@@ -41,26 +49,49 @@ static void bind_queue(nlm_queue *queue) {
     queue->generation = region->generation;
 }
 
-void nlm_queues_bind(nlm_program *program) {
+void nlm_queues_begin(nlm_program *program) {
+    const int64_t max_context = nlm_context_bound(program->context_bucket);
     for (uint32_t d = 0; d < program->env.n_devices; d++) {
-        if (program->queues[d].device) bind_queue(&program->queues[d]);
+        nlm_queue *queue = &program->queues[d];
+        if (!queue->device) continue;
+        bind_queue(queue);
+        queue->worker.x.live_rows = program->live_rows;
+        queue->worker.x.max_context = max_context;
+        queue->n_timed = 0;
     }
 }
 
-nlm_status nlm_queue_run(nlm_program *program, const nlm_item *item, nlm_error *err) {
+nlm_status nlm_queue_step(const nlm_program *program, nlm_queue *queue, uint32_t index, nlm_error *err) {
+    const nlm_step *step = &program->steps[index];
+    nlm_worker_clear(&queue->worker);
+    const nlm_status status = nlm_dispatch(step->device, step->op, &queue->worker.x, &step->args);
+    return status == NLM_OK ? NLM_OK : nlm_step_fail(step, status, &queue->worker.error, err);
+}
+
+/* For the profile of a device whose events have no time. */
+static nlm_status run_and_wait(nlm_program *program, nlm_queue *queue, uint32_t step, nlm_error *err) {
+    const uint64_t start_ns = nlm_clock_ns();
+    NLM_TRY(nlm_queue_step(program, queue, step, err));
+    NLM_TRY(sync_queue(queue, err));
+    nlm_step_profile(program, &program->steps[step], nlm_clock_ns() - start_ns);
+    return NLM_OK;
+}
+
+nlm_status nlm_queue_run(nlm_program *program, uint32_t index, nlm_error *err) {
+    const nlm_item *item = &program->items[index];
     nlm_queue *queue = &program->queues[item->device];
-    nlm_worker *worker = &queue->worker;
-    worker->x.live_rows = program->live_rows;
+    bool is_done = false;
     queue->has_pending = true;
-    for (uint32_t i = item->first; i < item->first + item->count; i++) {
-        const nlm_step *step = &program->steps[i];
-        const uint64_t start_ns = program->env.profile ? nlm_clock_ns() : 0;
-        nlm_worker_clear(worker);
-        const nlm_status status = nlm_dispatch(step->device, step->op, &worker->x, &step->args);
-        if (status != NLM_OK) return nlm_step_fail(step, status, &worker->error, err);
-        if (!program->env.profile) continue;
-        NLM_TRY(sync_queue(queue, err));
-        nlm_step_profile(program, step, nlm_clock_ns() - start_ns);
+    if (!program->env.profile) NLM_TRY(nlm_recording_run(program, index, &is_done, err));
+    for (uint32_t i = item->first; !is_done && i < item->first + item->count; i++) {
+        nlm_status status;
+        if (queue->events)
+            status = nlm_timing_run(program, queue, i, err);
+        else if (program->env.profile)
+            status = run_and_wait(program, queue, i, err);
+        else
+            status = nlm_queue_step(program, queue, i, err);
+        NLM_TRY(status);
     }
     return NLM_OK;
 }

@@ -12,7 +12,7 @@
 #define PAGE_BYTES  4096u
 #define CHUNK_BYTES 65536u
 
-/* Uploaded where a device's memory is to be zero. */
+/* Uploaded where memory of a device that cannot fill is to be zero. */
 static const unsigned char zeros[CHUNK_BYTES];
 
 nlm_status nlm_state_init(nlm_state *state, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,
@@ -39,8 +39,9 @@ static nlm_status told(const nlm_state *state, nlm_status status, nlm_error *err
     return nlm_status_prefix(status, err, "state %s on %s", state->name, state->device->backend);
 }
 
-static nlm_status upload_zeros(const nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err) {
+static nlm_status fill_zeros(const nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err) {
     const nlm_device_v1 *api = &state->device->api;
+    if (api->fill) return told(state, api->fill(api->self, NULL, state->buffer, offset, 0, bytes, err), err);
     while (bytes > 0) {
         const uint64_t part = bytes < CHUNK_BYTES ? bytes : CHUNK_BYTES;
         NLM_TRY(told(state, api->upload(api->self, NULL, state->buffer, offset, zeros, part, err), err));
@@ -56,7 +57,7 @@ static nlm_status place_on_device(nlm_state *state, const nlm_device *device, nl
                               err, "state %s on %s", state->name, device->backend));
     state->tensor.buffer = state->buffer;
     state->device = device;
-    const nlm_status status = upload_zeros(state, 0, state->bytes, err);
+    const nlm_status status = fill_zeros(state, 0, state->bytes, err);
     if (status != NLM_OK) nlm_state_release(state);
     return status;
 }
@@ -129,7 +130,7 @@ static void zero_host(char *from, uint64_t bytes) {
 nlm_status nlm_state_zero(nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err) {
     NLM_TRY(check_range(state, offset, bytes, err));
     if (!state->device || bytes == 0) return NLM_OK;
-    if (!is_on_host(state)) return upload_zeros(state, offset, bytes, err);
+    if (!is_on_host(state)) return fill_zeros(state, offset, bytes, err);
     zero_host((char *)state->tensor.data + offset, bytes);
     return NLM_OK;
 }

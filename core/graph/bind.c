@@ -114,8 +114,7 @@ static nlm_status bind_item(binder *b, const nlm_plan_item *from) {
         transfer->host_offset = b->plan->blocks[NLM_SPACE_HOST][from->value].offset;
         transfer->row_bytes = nlm_tensor_bytes(transfer->rows) / (uint64_t)transfer->rows->shape[0];
     }
-    nlm_program_add_item(b->program, &item);
-    return NLM_OK;
+    return nlm_program_add_item(b->program, &item, b->err);
 }
 
 static nlm_status bind_outputs(binder *b) {

@@ -88,7 +88,7 @@ static nlm_status add_transfer(walk *w, nlm_value base, nlm_space from, nlm_spac
 static nlm_status need(walk *w, nlm_value base, nlm_space space, uint32_t time) {
     nlm_plan *plan = w->plan;
     if (is_input(plan, base)) {
-        if (space != NLM_SPACE_HOST) plan->needs.spaces[space].has_inputs = true;
+        plan->needs.spaces[space].has_inputs = true;
         return NLM_OK;
     }
     touch(plan, space, base, time);

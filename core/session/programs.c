@@ -186,8 +186,9 @@ static nlm_status check_logits(const nlm_programs *programs, const float *logits
 
 nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items, int32_t n_items,
                             const float **out_logits, nlm_error *err) {
-    int32_t rows = 0, outputs = 0;
+    int32_t rows = 0, outputs = 0, max_context = 0;
     for (int32_t s = 0; s < n_items; s++) {
+        if (items[s].pos + items[s].n > max_context) max_context = items[s].pos + items[s].n;
         rows += items[s].n;
         outputs += items[s].n_outputs;
     }
@@ -200,7 +201,8 @@ nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items,
     fill_inputs(programs, p, items, n_items);
     const int32_t live_rows[NLM_ROWS_KINDS] = {
         [NLM_ROWS_TOKENS] = rows, [NLM_ROWS_OUTPUTS] = outputs, [NLM_ROWS_SEQS] = n_items};
-    NLM_TRY(nlm_program_run(p->program, &(nlm_run_info){.live_rows = live_rows}, err));
+    const nlm_run_info info = {.live_rows = live_rows, .max_context = max_context};
+    NLM_TRY(nlm_program_run(p->program, &info, err));
     const float *logits = nlm_program_output(p->program, p->io.logits);
     NLM_TRY(check_logits(programs, logits, items, n_items, err));
     *out_logits = logits;

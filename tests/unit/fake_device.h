@@ -39,6 +39,11 @@ typedef struct fake_work {
     uint64_t until;
 } fake_work;
 
+typedef struct fake_recording {
+    fake_work *work;
+    size_t n_work;
+} fake_recording;
+
 /* Stands behind the first `mark` things that the device's stream was given. */
 typedef struct fake_event {
     fake_device *device;
@@ -75,6 +80,16 @@ struct fake_device {
     uint64_t memory_left;
     uint32_t n_buffers, n_streams, n_events, n_syncs;
     fake_traffic uploads, downloads, peer_copies; /* on streams */
+    /* optional slots */
+    fake_recording *recording; /* under way */
+    uint32_t n_recordings;     /* alive */
+    uint32_t begins, aborts, launches;
+    nlm_status begin_status, end_status, launch_status;
+    nlm_op unrecordable; /* LIMIT while recording */
+    int64_t max_context; /* of the last slot called */
+    uint32_t prepared[NLM_OP_END];
+    nlm_op unpreparable;
+    uint32_t n_pinned, n_fills;
 };
 
 /* ---- the registry's reference backend ------------------------------------------------------------ */
@@ -141,7 +156,15 @@ static inline nlm_status run_now(fake_device *fake, const nlm_exec_v1 *x, nlm_op
     return nlm_dispatch(fake->inner, op, &inner, &plain);
 }
 
+static inline fake_work *add_recorded(fake_recording *recording) {
+    recording->work = realloc(recording->work, (recording->n_work + 1) * sizeof *recording->work);
+    fake_work *work = &recording->work[recording->n_work++];
+    memset(work, 0, sizeof *work);
+    return work;
+}
+
 static inline fake_work *add_work(fake_device *fake) {
+    if (fake->recording) return add_recorded(fake->recording);
     if (fake->n_work == fake->work_capacity) {
         fake->work_capacity = fake->work_capacity ? fake->work_capacity * 2 : 16;
         fake->work = realloc(fake->work, fake->work_capacity * sizeof *fake->work);
@@ -154,6 +177,12 @@ static inline fake_work *add_work(fake_device *fake) {
 
 /* Keeps all that the call's pointers lead to: they are valid for the call only. */
 static inline nlm_status run_later(fake_device *fake, const nlm_exec_v1 *x, nlm_op op, const void *args) {
+    const bool is_recording = (x->flags & NLM_EXEC_RECORDING) != 0;
+    if (is_recording != (fake->recording != NULL) || (is_recording && x->live_rows)) {
+        return nlm_fail(x->error, NLM_INTERNAL, "fake", "a slot was told otherwise than nlm.capture");
+    }
+    if (is_recording && op == fake->unrecordable) return NLM_LIMIT;
+    fake->max_context = x->max_context;
     fake_work *work = add_work(fake);
     work->op = op;
     memcpy(&work->args, args, nlm_op_spec_of(op)->args_bytes);
@@ -331,7 +360,12 @@ static inline void do_work(fake_device *fake, fake_work *work) {
     }
     work->x.workspace = (void *)((uintptr_t)work->x.workspace - fake->bias);
     work->x.scratch = (void *)((uintptr_t)work->x.scratch - fake->bias);
-    if (work->x.live_rows) work->x.live_rows = work->live_rows;
+    const int32_t *counts = (const int32_t *)((uintptr_t)work->x.live_rows_device - fake->bias);
+    if (work->x.live_rows && memcmp(counts, work->live_rows, sizeof work->live_rows) != 0) {
+        fake->stuck = nlm_fail(&fake->stuck_error, NLM_INTERNAL, "fake", "the counts differ on the device");
+        return;
+    }
+    work->x.live_rows = counts;
     work->x.error = &fake->stuck_error;
     fake->stuck = run_now(fake, &work->x, work->op, &work->args);
 }

@@ -93,6 +93,8 @@ static inline void far_close(far_device *d) {
         CU_ASSERT_EQUAL(fakes[i]->n_buffers, 0);
         CU_ASSERT_EQUAL(fakes[i]->n_streams, 0);
         CU_ASSERT_EQUAL(fakes[i]->n_events, 0);
+        CU_ASSERT_EQUAL(fakes[i]->n_recordings, 0);
+        CU_ASSERT_EQUAL(fakes[i]->n_pinned, 0);
         fake_release(fakes[i]);
     }
 }
