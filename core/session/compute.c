@@ -1,12 +1,51 @@
-/* Bringing a session's pending tokens through the model, chunk by chunk. */
-#include <stdlib.h>
+/* Bringing the pending tokens of sessions through their model, run by run. */
+#include "session/compute.h"
+
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/status.h"
-#include "session/session.h"
 
-/* Logits of all rows of a chunk together take at most this. */
+/* Logits of all rows that the sessions of a run want in full together take at most this. */
 #define LOGITS_BYTES (8u << 20)
+
+/* ---- logits ------------------------------------------------------------------------------- */
+
+static void lend_logits(nlm_session *session, const float *row) {
+    nlm_engine *engine = session->runtime->engine;
+    session->row = row;
+    session->next_borrower = engine->borrowers;
+    engine->borrowers = session;
+}
+
+void nlm_session_drop_logits(nlm_session *session) {
+    nlm_session **link = &session->runtime->engine->borrowers;
+    while (*link && *link != session) link = &(*link)->next_borrower;
+    if (*link) *link = session->next_borrower;
+    session->next_borrower = NULL;
+    session->row = NULL;
+}
+
+const float *nlm_session_own_logits(nlm_session *session) {
+    const float *row = session->row;
+    if (!row || row == session->logits) return row;
+    memcpy(session->logits, row, (size_t)session->runtime->hparams->n_vocab * sizeof *row);
+    nlm_session_drop_logits(session);
+    return session->row = session->logits;
+}
+
+void nlm_settle_logits(nlm_engine *engine) {
+    while (engine->borrowers) {
+        nlm_session *session = engine->borrowers;
+        if (session->part.n > 0) {
+            nlm_session_drop_logits(session);
+        } else {
+            nlm_session_own_logits(session);
+        }
+    }
+}
+
+/* ---- room and failures -------------------------------------------------------------------- */
 
 nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err) {
     nlm_runtime *runtime = session->runtime;
@@ -17,66 +56,166 @@ nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err
     return status;
 }
 
+/* The logits of the last token may have gone with the run that failed: then it is computed again when they are asked
+ * for, which pages allow. */
 void nlm_session_roll_back(nlm_session *session) {
-    session->n_computed = nlm_states_roll_back(session->runtime->states, session->slot, session->n_computed);
-    session->n_tokens = session->n_computed;
+    const nlm_states *states = session->runtime->states;
+    const int32_t held = session->n_computed;
+    const int32_t wanted = held > 0 && !session->row ? held - 1 : held;
+    session->n_computed = nlm_states_roll_back(session->runtime->states, session->slot, wanted);
+    session->n_tokens = states->slot_bytes == 0 && session->n_computed == wanted ? held : session->n_computed;
+    if (session->n_computed == 0) nlm_session_drop_logits(session);
     if (session->n_offered > session->n_computed) session->n_offered = session->n_computed;
 }
 
-/* ---- chunks ------------------------------------------------------------------------------- */
-
-static int32_t rows_at_once(const nlm_session *session, bool wants_all) {
-    const nlm_runtime *runtime = session->runtime;
-    int32_t rows = nlm_programs_max_rows(runtime->programs);
-    const uint64_t row_bytes = (uint64_t)runtime->hparams->n_vocab * sizeof(float);
-    while (wants_all && rows > 1 && (uint64_t)rows * row_bytes > LOGITS_BYTES) rows /= 2;
-    return rows;
+static void fail_part(nlm_session *session, nlm_status status) {
+    session->part.status = status;
+    nlm_session_roll_back(session);
 }
 
-static nlm_status compute_chunk(nlm_session *session, int32_t n, float *out_rows, nlm_error *err) {
-    const nlm_runtime *runtime = session->runtime;
-    const size_t n_vocab = (size_t)runtime->hparams->n_vocab;
-    const nlm_batch_item item = {.slot = session->slot,
-                                 .pos = session->n_computed,
-                                 .n = n,
-                                 .n_outputs = out_rows ? n : 1,
-                                 .ids = session->tokens + session->n_computed};
-    NLM_TRY(nlm_session_make_room(session, n, err));
-    const float *logits = NULL;
-    NLM_TRY(nlm_programs_run(runtime->programs, &item, 1, &logits, err));
-    if (out_rows) memcpy(out_rows, logits, (size_t)n * n_vocab * sizeof *logits);
-    const float *last = logits + (size_t)(item.n_outputs - 1) * n_vocab;
-    memcpy(session->logits, last, n_vocab * sizeof *last);
-    session->n_computed += n;
-    return NLM_OK;
+/* ---- the queue ---------------------------------------------------------------------------- */
+
+void nlm_pending_add(nlm_pending *queue, nlm_session *session, float *out_rows, int32_t rows_from) {
+    session->part = (nlm_part){.out_rows = out_rows,
+                               .rows_from = rows_from,
+                               .first = session->n_computed,
+                               .is_queued = true,
+                               .error = NLM_ERROR_INIT};
+    *queue->last = session;
+    queue->last = &session->part.next;
 }
 
-/* Tells how far the prefill is; nonzero: stop. */
-static bool is_cancelled(const nlm_session *session, int32_t first) {
+static int32_t pending(const nlm_session *session) {
+    return session->part.status == NLM_OK ? session->n_tokens - session->n_computed : 0;
+}
+
+/* ---- one run ------------------------------------------------------------------------------ */
+
+typedef struct batch {
+    nlm_runtime *runtime;
+    nlm_batch_item items[NLM_MAX_ROWS]; /* 16 KiB, of which one decode touches a few bytes */
+    nlm_session *sessions[NLM_MAX_ROWS];
+    int32_t n_items;
+    int32_t room;    /* rows left */
+    int32_t outputs; /* of sessions that want all their logits, left */
+} batch;
+
+/* Tokens of the session that the run takes. */
+static int32_t choose_count(const batch *b, const nlm_session *session) {
+    int32_t n = pending(session);
+    if (n > b->room) n = b->room;
+    if (session->part.out_rows) return n < b->outputs ? n : b->outputs;
+    return nlm_session_chunk_end(session, session->n_computed + n) - session->n_computed;
+}
+
+static void add_to_batch(batch *b, nlm_session *session) {
+    const int32_t n = choose_count(b, session);
+    if (n < 1) return;
+    const nlm_status status = nlm_session_make_room(session, n, &session->part.error);
+    if (status != NLM_OK) {
+        fail_part(session, status);
+        return;
+    }
+    const int32_t end = session->n_computed + n;
+    const int32_t from =
+        session->part.rows_from > session->n_computed ? session->part.rows_from : session->n_computed;
+    const int32_t n_outputs = session->part.out_rows && from < end ? end - from : 1;
+    b->items[b->n_items] = (nlm_batch_item){.slot = session->slot,
+                                            .pos = session->n_computed,
+                                            .n = n,
+                                            .n_outputs = n_outputs,
+                                            .ids = session->tokens + session->n_computed};
+    b->sessions[b->n_items++] = session;
+    b->room -= n;
+    if (session->part.out_rows) b->outputs -= n;
+    session->part.n = n;
+}
+
+static void fill_batch(batch *b, const nlm_pending *queue) {
+    const uint64_t row_bytes = (uint64_t)b->runtime->hparams->n_vocab * sizeof(float);
+    b->n_items = 0;
+    b->room = nlm_programs_max_rows(b->runtime->programs);
+    b->outputs = row_bytes < LOGITS_BYTES ? (int32_t)(LOGITS_BYTES / row_bytes) : 1;
+    for (nlm_session *s = queue->first; s && b->room > 0; s = s->part.next) {
+        if (pending(s) == 1) add_to_batch(b, s);
+    }
+    for (nlm_session *s = queue->first; s && b->room > 0; s = s->part.next) {
+        if (s->part.n == 0) add_to_batch(b, s);
+    }
+}
+
+/* Tells how far a prefill is; nonzero: stop. */
+static bool is_cancelled(const nlm_session *session) {
+    const int32_t first = session->part.first;
     if (!session->progress || session->n_computed == session->n_tokens) return false;
     const double done = session->n_computed - first, all = session->n_tokens - first;
     return session->progress(session->progress_user, done / all) != 0;
 }
 
-nlm_status nlm_session_compute(nlm_session *session, float *out_rows, nlm_error *err) {
-    const int32_t first = session->n_computed;
-    const int32_t max_rows = rows_at_once(session, out_rows != NULL);
+/* A session's part of a run that went well: rows are those of its outputs. */
+static void take_result(nlm_session *session, const nlm_batch_item *item, const float *rows) {
     const size_t n_vocab = (size_t)session->runtime->hparams->n_vocab;
-    while (session->n_computed < session->n_tokens) {
-        const int32_t from = session->n_computed;
-        const int32_t left = session->n_tokens - from;
-        int32_t end = from + (left < max_rows ? left : max_rows);
-        if (!out_rows) end = nlm_session_chunk_end(session, end);
-        float *rows = out_rows ? out_rows + (size_t)(from - first) * n_vocab : NULL;
-        const nlm_status status = compute_chunk(session, end - from, rows, err);
-        if (status != NLM_OK) {
-            nlm_session_roll_back(session);
-            return status;
-        }
-        nlm_session_keep_prompt(session, end - from);
-        if (!is_cancelled(session, first)) continue;
-        session->n_tokens = session->n_computed;
-        return nlm_fail(err, NLM_CANCELLED, "session", "cancelled after %d tokens", session->n_computed);
+    nlm_part *part = &session->part;
+    const nlm_status status = nlm_programs_check_rows(session->runtime->programs, item, rows, &part->error);
+    if (status != NLM_OK) {
+        fail_part(session, status);
+        return;
     }
-    return NLM_OK;
+    session->n_computed += item->n;
+    if (part->out_rows && session->n_computed > part->rows_from) {
+        const size_t at = (size_t)(session->n_computed - item->n_outputs - part->rows_from);
+        memcpy(part->out_rows + at * n_vocab, rows, (size_t)item->n_outputs * n_vocab * sizeof *rows);
+    }
+    lend_logits(session, rows + (size_t)(item->n_outputs - 1) * n_vocab);
+    nlm_session_keep_prompt(session, item->n);
+    if (!is_cancelled(session)) return;
+    session->n_tokens = session->n_computed;
+    part->status = nlm_fail(&part->error, NLM_CANCELLED, "session", "cancelled after %d tokens", session->n_computed);
+}
+
+static void run_batch(batch *b) {
+    const size_t n_vocab = (size_t)b->runtime->hparams->n_vocab;
+    const int32_t n_rows = nlm_programs_max_rows(b->runtime->programs) - b->room;
+    const uint64_t start_ns = nlm_clock_ns();
+    nlm_settle_logits(b->runtime->engine);
+    const float *rows = NULL;
+    nlm_error cause = NLM_ERROR_INIT;
+    const nlm_status status = nlm_programs_run(b->runtime->programs, b->items, b->n_items, &rows, &cause);
+    const uint64_t ns = nlm_clock_ns() - start_ns;
+    for (int32_t i = 0; i < b->n_items; i++) {
+        nlm_session *session = b->sessions[i];
+        session->part.ns += ns * (uint64_t)b->items[i].n / (uint64_t)n_rows;
+        session->part.n = 0;
+        if (status == NLM_OK) {
+            take_result(session, &b->items[i], rows);
+            rows += (size_t)b->items[i].n_outputs * n_vocab;
+            continue;
+        }
+        session->part.error = cause;
+        fail_part(session, status);
+    }
+}
+
+nlm_status nlm_pending_run(nlm_pending *queue) {
+    if (!queue->first) return NLM_OK;
+    batch b;
+    b.runtime = queue->first->runtime;
+    for (fill_batch(&b, queue); b.n_items > 0; fill_batch(&b, queue)) run_batch(&b);
+    nlm_status first_failure = NLM_OK;
+    for (nlm_session *s = queue->first; s; s = s->part.next) {
+        s->part.is_queued = false;
+        if (first_failure == NLM_OK) first_failure = s->part.status;
+    }
+    queue->first = NULL;
+    queue->last = &queue->first;
+    return first_failure;
+}
+
+nlm_status nlm_session_compute(nlm_session *session, float *out_rows, int32_t rows_from, nlm_error *err) {
+    if (session->n_computed == session->n_tokens) return NLM_OK;
+    nlm_pending queue = NLM_PENDING_INIT(queue);
+    nlm_pending_add(&queue, session, out_rows, rows_from);
+    const nlm_status status = nlm_pending_run(&queue);
+    if (status != NLM_OK && err) *err = session->part.error;
+    return status;
 }

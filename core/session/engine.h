@@ -9,10 +9,11 @@
 struct nlm_engine {
     nlm_plugins *plugins;
     nlm_pool *pool;
-    nlm_profile *profile; /* or NULL */
-    nlm_env env;          /* devices[0] is the one chosen; all are opened and closed here */
-    uint32_t flags;       /* NLM_ENGINE_* */
-    uint32_t n_models;    /* loaded; counted by nlm_model_load and _unload */
+    nlm_profile *profile;   /* or NULL */
+    nlm_env env;            /* devices[0] is the one chosen; all are opened and closed here */
+    uint32_t flags;         /* NLM_ENGINE_* */
+    uint32_t n_models;      /* loaded; counted by nlm_model_load and _unload */
+    nlm_session *borrowers; /* sessions whose logits are in the memory of results: the next run overwrites it */
 };
 
 /* The device chosen: its backend and device_id hold for all that the engine runs. */

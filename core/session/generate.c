@@ -4,9 +4,9 @@
 #include "base/clock.h"
 #include "base/rss.h"
 #include "base/status.h"
+#include "session/compute.h"
 #include "session/options.h"
 #include "session/sampler.h"
-#include "session/session.h"
 
 typedef struct generation {
     nlm_session *session;
@@ -17,23 +17,26 @@ typedef struct generation {
     nlm_generate_result result;
 } generation;
 
+int32_t nlm_session_choose(const nlm_session *session, nlm_sampler *sampler) {
+    if (!sampler) return nlm_sampler_greedy(session->row, session->runtime->hparams->n_vocab);
+    return nlm_sampler_choose(sampler, session->row, session->tokens, (size_t)session->n_tokens);
+}
+
 static nlm_status choose(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err) {
-    const float *logits = NULL;
-    NLM_TRY(nlm_session_logits(session, &logits, err));
-    const int32_t n_vocab = session->runtime->hparams->n_vocab;
-    *out_id = sampler ? nlm_sampler_choose(sampler, logits, session->tokens, (size_t)session->n_tokens)
-                      : nlm_sampler_greedy(logits, n_vocab);
+    NLM_TRY(nlm_session_check_holds(session, err));
+    NLM_TRY(nlm_session_compute(session, NULL, 0, err));
+    *out_id = nlm_session_choose(session, sampler);
     return NLM_OK;
 }
 
-static nlm_status check_sampler(const nlm_session *session, const nlm_sampler *sampler, nlm_error *err) {
+nlm_status nlm_session_check_sampler(const nlm_session *session, const nlm_sampler *sampler, nlm_error *err) {
     if (!sampler || nlm_sampler_n_vocab(sampler) == session->runtime->hparams->n_vocab) return NLM_OK;
     return nlm_fail(err, NLM_INVALID_ARGUMENT, "sampler", "it was made for a vocabulary of %d, and this one has %d",
                     nlm_sampler_n_vocab(sampler), session->runtime->hparams->n_vocab);
 }
 
 nlm_status nlm_session_sample(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *error) {
-    NLM_TRY(check_sampler(session, sampler, error));
+    NLM_TRY(nlm_session_check_sampler(session, sampler, error));
     return choose(session, sampler, out_id, error);
 }
 
@@ -116,10 +119,8 @@ nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler, cons
         .session = session, .sampler = sampler, .on_text = on_text, .user = user, .result.stop_index = -1};
     NLM_TRY(nlm_take_options(&g.options, sizeof g.options, options, "nlm_generate_options", error));
     NLM_TRY(nlm_runtime_check_text(session->runtime, error));
-    NLM_TRY(check_sampler(session, sampler, error));
-    if (session->n_tokens == 0) {
-        return nlm_fail(error, NLM_INVALID_ARGUMENT, "session", "it is empty; extend it with a prompt first");
-    }
+    NLM_TRY(nlm_session_check_sampler(session, sampler, error));
+    NLM_TRY(nlm_session_check_holds(session, error));
     NLM_TRY(nlm_text_stream_begin(&session->stream, g.options.stops, g.options.n_stops, error));
     const nlm_status status = run(&g, error);
     emit_rest(&g);

@@ -173,13 +173,10 @@ static nlm_status fail_row(const nlm_programs *programs, const float *row, const
         token, item->pos + at, (double)row[token], programs->options.env->devices[0]->backend);
 }
 
-static nlm_status check_logits(const nlm_programs *programs, const float *logits, const nlm_batch_item *items,
-                               int32_t n_items, nlm_error *err) {
-    const float *row = logits;
-    for (int32_t s = 0; s < n_items; s++) {
-        for (int32_t i = items[s].n - items[s].n_outputs; i < items[s].n; i++, row += programs->n_vocab) {
-            if (!is_finite_row(row, programs->n_vocab)) return fail_row(programs, row, &items[s], i, err);
-        }
+nlm_status nlm_programs_check_rows(const nlm_programs *programs, const nlm_batch_item *item, const float *rows,
+                                   nlm_error *err) {
+    for (int32_t i = item->n - item->n_outputs; i < item->n; i++, rows += programs->n_vocab) {
+        if (!is_finite_row(rows, programs->n_vocab)) return fail_row(programs, rows, item, i, err);
     }
     return NLM_OK;
 }
@@ -203,8 +200,6 @@ nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items,
         [NLM_ROWS_TOKENS] = rows, [NLM_ROWS_OUTPUTS] = outputs, [NLM_ROWS_SEQS] = n_items};
     const nlm_run_info info = {.live_rows = live_rows, .max_context = max_context};
     NLM_TRY(nlm_program_run(p->program, &info, err));
-    const float *logits = nlm_program_output(p->program, p->io.logits);
-    NLM_TRY(check_logits(programs, logits, items, n_items, err));
-    *out_logits = logits;
+    *out_logits = nlm_program_output(p->program, p->io.logits);
     return NLM_OK;
 }

@@ -33,10 +33,13 @@ typedef struct nlm_batch_item {
 } nlm_batch_item;
 
 /* Runs the items, each of another slot, at most max_rows tokens in all. *out_logits: the wanted rows in
- * order, [sum of n_outputs, n_vocab] f32, valid until the next run. Allocates nothing once the bucket has
- * its program.
- * Errors   NUMERIC (a logit is not finite: token, position, backend), those of planning and running. */
+ * order, [sum of n_outputs, n_vocab] f32, valid until the next run of any program of the env. Allocates nothing
+ * once the bucket has its program. Errors of planning and running. */
 nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items, int32_t n_items,
                             const float **out_logits, nlm_error *err);
+
+/* The item's rows of a run's logits. Errors NUMERIC (one is not finite: token, position, backend). */
+nlm_status nlm_programs_check_rows(const nlm_programs *programs, const nlm_batch_item *item, const float *rows,
+                                   nlm_error *err);
 
 #endif

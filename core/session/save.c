@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "session/session.h"
+#include "session/compute.h"
 #include "session/session_file.h"
 
 static nlm_session_shape shape_of(nlm_runtime *runtime) {
@@ -44,7 +44,8 @@ static nlm_status write_all(nlm_session *session, nlm_session_writer *writer, co
 }
 
 nlm_status nlm_session_save(nlm_session *session, const char *path, nlm_error *error) {
-    NLM_TRY(nlm_session_compute(session, NULL, error));
+    NLM_TRY(nlm_session_compute(session, NULL, 0, error));
+    nlm_session_own_logits(session);
     void *piece = malloc(nlm_states_greatest_piece(session->runtime->states));
     if (!piece) return nlm_fail(error, NLM_OUT_OF_MEMORY, path, "no memory to save the session");
     nlm_session_writer writer = {0};
@@ -71,6 +72,7 @@ static nlm_status take_view(nlm_session *session, const nlm_session_view *view, 
     NLM_TRY(nlm_states_each_piece(runtime->states, session->slot, n_tokens, read_piece, &at, err));
     memcpy(session->tokens, view->tokens, view->n_tokens * sizeof *session->tokens);
     if (view->logits) memcpy(session->logits, view->logits, (size_t)runtime->hparams->n_vocab * sizeof(float));
+    session->row = view->logits ? session->logits : NULL;
     session->n_tokens = session->n_computed = n_tokens;
     return NLM_OK;
 }

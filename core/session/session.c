@@ -1,3 +1,4 @@
+/* Sessions: their life, tokens in, logits out. */
 #include "session/session.h"
 
 #include <stdlib.h>
@@ -5,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "session/compute.h"
 
 /* ---- life --------------------------------------------------------------------------------- */
 
@@ -43,6 +45,7 @@ nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_e
 
 static void forget(nlm_session *session) {
     nlm_states_release(session->runtime->states, session->slot);
+    nlm_session_drop_logits(session);
     session->n_tokens = session->n_computed = session->n_offered = 0;
 }
 
@@ -65,7 +68,8 @@ static nlm_status copy_content(nlm_session *to, const nlm_session *from, nlm_err
     nlm_runtime *runtime = from->runtime;
     NLM_TRY(nlm_states_fork(runtime->states, from->slot, to->slot, from->n_computed, err));
     memcpy(to->tokens, from->tokens, (size_t)from->n_tokens * sizeof *to->tokens);
-    memcpy(to->logits, from->logits, (size_t)runtime->hparams->n_vocab * sizeof *to->logits);
+    if (from->row) memcpy(to->logits, from->row, (size_t)runtime->hparams->n_vocab * sizeof *to->logits);
+    to->row = from->row ? to->logits : NULL;
     to->n_tokens = from->n_tokens;
     to->n_computed = from->n_computed;
     to->n_offered = from->n_offered;
@@ -97,8 +101,7 @@ const int32_t *nlm_session_tokens(const nlm_session *session, size_t *out_count)
 
 /* ---- tokens in ---------------------------------------------------------------------------- */
 
-static nlm_status check_ids(const nlm_session *session, const int32_t *ids, size_t count, nlm_error *err) {
-    if (count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "session", "no tokens are given");
+nlm_status nlm_session_check_ids(const nlm_session *session, const int32_t *ids, size_t count, nlm_error *err) {
     const int32_t n_vocab = session->runtime->hparams->n_vocab;
     for (size_t i = 0; i < count; i++) {
         if (ids[i] >= 0 && ids[i] < n_vocab) continue;
@@ -122,15 +125,15 @@ nlm_status nlm_session_append(nlm_session *session, const int32_t *ids, size_t c
 
 /* Runs of whole prompts; the clock for the first token starts here. */
 static nlm_status extend(nlm_session *session, const int32_t *ids, size_t count, float *out_rows, nlm_error *err) {
-    NLM_TRY(check_ids(session, ids, count, err));
+    if (count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "session", "no tokens are given");
+    NLM_TRY(nlm_session_check_ids(session, ids, count, err));
     session->extended_at_ns = nlm_clock_ns();
-    if (out_rows) NLM_TRY(nlm_session_compute(session, NULL, err));
     NLM_TRY(nlm_session_append(session, ids, count, err));
     nlm_status status = out_rows ? NLM_OK : nlm_session_find_prompt(session, err);
     if (status != NLM_OK) nlm_session_roll_back(session);
     if (status != NLM_OK) return status;
     const int32_t before = session->n_computed;
-    status = nlm_session_compute(session, out_rows, err);
+    status = nlm_session_compute(session, out_rows, session->n_tokens - (int32_t)count, err);
     session->counters.prompt_ns += nlm_clock_ns() - session->extended_at_ns;
     if (session->n_computed > before) session->counters.prompt_tokens += (uint64_t)(session->n_computed - before);
     return status;
@@ -146,80 +149,14 @@ nlm_status nlm_session_extend_logits(nlm_session *session, const int32_t *ids, s
     return extend(session, ids, count, out_logits, error);
 }
 
+nlm_status nlm_session_check_holds(const nlm_session *session, nlm_error *err) {
+    if (session->n_tokens > 0) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "session", "it is empty; extend it with a prompt first");
+}
+
 nlm_status nlm_session_logits(nlm_session *session, const float **out_logits, nlm_error *error) {
-    if (session->n_tokens == 0) {
-        return nlm_fail(error, NLM_INVALID_ARGUMENT, "session", "it is empty; extend it with a prompt first");
-    }
-    NLM_TRY(nlm_session_compute(session, NULL, error));
-    *out_logits = session->logits;
-    return NLM_OK;
-}
-
-/* ---- several at once ---------------------------------------------------------------------- */
-
-static nlm_status check_sessions(nlm_session *const *sessions, const int32_t *ids, size_t count, nlm_error *err) {
-    if (count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "no sessions are given");
-    for (size_t i = 0; i < count; i++) {
-        NLM_TRY(check_ids(sessions[i], &ids[i], 1, err));
-        if (sessions[i]->runtime != sessions[0]->runtime) {
-            return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "session %zu is of another model", i);
-        }
-        for (size_t j = 0; j < i; j++) {
-            if (sessions[j] != sessions[i]) continue;
-            return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "sessions %zu and %zu are the same", j,
-                            i);
-        }
-    }
-    return NLM_OK;
-}
-
-/* One run: the pending token of each, of which there is exactly one. */
-static nlm_status run_batch(nlm_session *const *sessions, int32_t count, nlm_error *err) {
-    nlm_batch_item items[NLM_MAX_ROWS]; /* 16 KiB, of which one decode needs a few bytes */
-    memset(items, 0, (size_t)count * sizeof *items);
-    for (int32_t i = 0; i < count; i++) {
-        nlm_session *s = sessions[i];
-        NLM_TRY(nlm_session_make_room(s, 1, err));
-        items[i] = (nlm_batch_item){
-            .slot = s->slot, .pos = s->n_computed, .n = 1, .n_outputs = 1, .ids = s->tokens + s->n_computed};
-    }
-    const nlm_runtime *runtime = sessions[0]->runtime;
-    const size_t n_vocab = (size_t)runtime->hparams->n_vocab;
-    const float *logits = NULL;
-    NLM_TRY(nlm_programs_run(runtime->programs, items, count, &logits, err));
-    for (int32_t i = 0; i < count; i++) {
-        memcpy(sessions[i]->logits, logits + (size_t)i * n_vocab, n_vocab * sizeof *logits);
-        sessions[i]->n_computed++;
-        sessions[i]->counters.decode_tokens++;
-        nlm_session_keep_prompt(sessions[i], 1);
-    }
-    return NLM_OK;
-}
-
-static nlm_status decode_chunk(nlm_session *const *sessions, const int32_t *ids, int32_t count, nlm_error *err) {
-    for (int32_t i = 0; i < count; i++) {
-        NLM_TRY(nlm_session_compute(sessions[i], NULL, err));
-        if (sessions[i]->n_tokens < sessions[i]->runtime->context_length) continue;
-        return nlm_fail(err, NLM_LIMIT, "nlm_sessions_decode", "session %d has filled its context of %d tokens", i,
-                        sessions[i]->n_tokens);
-    }
-    const uint64_t start = nlm_clock_ns();
-    for (int32_t i = 0; i < count; i++) NLM_TRY(nlm_session_append(sessions[i], &ids[i], 1, err));
-    const nlm_status status = run_batch(sessions, count, err);
-    const uint64_t share = (nlm_clock_ns() - start) / (uint64_t)count;
-    for (int32_t i = 0; i < count; i++) {
-        if (status != NLM_OK) nlm_session_roll_back(sessions[i]);
-        sessions[i]->counters.decode_ns += share;
-    }
-    return status;
-}
-
-nlm_status nlm_sessions_decode(nlm_session *const *sessions, const int32_t *ids, size_t count, nlm_error *error) {
-    NLM_TRY(check_sessions(sessions, ids, count, error));
-    const size_t max_rows = (size_t)nlm_programs_max_rows(sessions[0]->runtime->programs);
-    for (size_t from = 0; from < count; from += max_rows) {
-        const size_t n = count - from < max_rows ? count - from : max_rows;
-        NLM_TRY(decode_chunk(sessions + from, ids + from, (int32_t)n, error));
-    }
+    NLM_TRY(nlm_session_check_holds(session, error));
+    NLM_TRY(nlm_session_compute(session, NULL, 0, error));
+    *out_logits = nlm_session_own_logits(session);
     return NLM_OK;
 }

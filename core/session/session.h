@@ -11,7 +11,20 @@ typedef struct nlm_counters {
     uint64_t prompt_ns, decode_ns, first_token_ns;
 } nlm_counters;
 
-/* tokens[0..n_computed) are in the cache, and `logits` are those after the last of them; the rest, up to
+/* A session's part of the runs under way: see compute.h. */
+typedef struct nlm_part {
+    nlm_session *next; /* in the queue */
+    float *out_rows;   /* NULL, or for the logits after each token from position rows_from on */
+    int32_t rows_from;
+    int32_t first; /* n_computed when it was queued */
+    int32_t n;     /* tokens of the coming run; 0: none */
+    bool is_queued;
+    nlm_status status;
+    nlm_error error;
+    uint64_t ns; /* its share of the time of runs, by tokens */
+} nlm_part;
+
+/* tokens[0..n_computed) are in the cache, and `row` are the logits after the last of them; the rest, up to
  * n_tokens, is computed when logits are asked for. */
 struct nlm_session {
     nlm_runtime *runtime;
@@ -20,7 +33,10 @@ struct nlm_session {
     int32_t n_tokens;
     int32_t n_computed;
     int32_t n_offered; /* tokens whose pages the prompt cache was offered */
-    float *logits;     /* [n_vocab] */
+    const float *row;  /* [n_vocab]: `logits`, or in the results of the latest run until the next one; NULL: none */
+    float *logits;     /* [n_vocab], memory of its own */
+    nlm_session *next_borrower; /* of nlm_engine.borrowers, while `row` is in the results of a run */
+    nlm_part part;
     nlm_text_stream stream;
     nlm_progress_fn progress;
     void *progress_user;
@@ -28,17 +44,20 @@ struct nlm_session {
     uint64_t extended_at_ns; /* when the latest extend began; 0: a token came since */
 };
 
+/* INVALID_ARGUMENT for a session without a token. */
+nlm_status nlm_session_check_holds(const nlm_session *session, nlm_error *err);
+/* INVALID_ARGUMENT for a sampler that was made for another vocabulary; NULL is fine. */
+nlm_status nlm_session_check_sampler(const nlm_session *session, const nlm_sampler *sampler, nlm_error *err);
+/* The next token of a session whose tokens are all computed. sampler NULL: greedy. */
+int32_t nlm_session_choose(const nlm_session *session, nlm_sampler *sampler);
+/* INVALID_ARGUMENT for an id that is not in the vocabulary. */
+nlm_status nlm_session_check_ids(const nlm_session *session, const int32_t *ids, size_t count, nlm_error *err);
 /* Appends ids that were checked, without computing them. LIMIT if the context would overflow. */
 nlm_status nlm_session_append(nlm_session *session, const int32_t *ids, size_t count, nlm_error *err);
 
-/* Computes what is pending. out_rows NULL, or [pending, n_vocab] for the logits after each token. After an
- * error the pending tokens are gone; a session with states that are not paged, which may be half written, is empty.
- */
-nlm_status nlm_session_compute(nlm_session *session, float *out_rows, nlm_error *err);
-
 /* Before a run that appends n tokens: room for them in the states. Evicts prompts if there is none. */
 nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err);
-/* After a run that failed. */
+/* After a run that failed, or was not to be: what is pending is dropped. */
 void nlm_session_roll_back(nlm_session *session);
 
 /* Takes the longest known prefix of the pending tokens of an empty session from the prompt cache; one

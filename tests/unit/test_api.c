@@ -1,6 +1,7 @@
 /* nlm.h's promises: sizes of structs, errors with a sentence, limits, cancelling, several engines. */
 #include <math.h>
 
+#include "damaged_model.h"
 #include "format/gguf.h"
 #include "session_fixture.h"
 #include "temporary.h"
@@ -163,34 +164,12 @@ static void load_and_prefill_can_be_cancelled(void) {
     fixture_close(&f);
 }
 
-/* A copy of a model in which one value of output_norm.weight is NaN. */
-static void write_damaged(const char *name, const char *path) {
-    char from[512];
-    snprintf(from, sizeof from, NLM_TEST_DATA "/models/%s.gguf", name);
-    nlm_gguf *gguf = NULL;
-    EXPECT_OK(nlm_gguf_open(from, &gguf, error));
-    const nlm_gguf_tensor *norm = nlm_gguf_find_tensor(gguf, "output_norm.weight");
-    CU_ASSERT_FATAL(norm && norm->type == NLM_F32);
-    const size_t size = (size_t)nlm_gguf_file_bytes(gguf), offset = (size_t)norm->offset;
-    nlm_gguf_close(gguf);
-    char *data = malloc(size);
-    FILE *in = fopen(from, "rb"), *out = fopen(path, "wb");
-    CU_ASSERT_FATAL(data && in && out);
-    CU_ASSERT_EQUAL(fread(data, 1, size, in), size);
-    const float nan_value = NAN;
-    memcpy(data + offset, &nan_value, sizeof nan_value);
-    CU_ASSERT_EQUAL(fwrite(data, 1, size, out), size);
-    fclose(in);
-    fclose(out);
-    free(data);
-}
-
 static void logits_that_are_not_finite_are_an_error_with_a_sentence(void) {
     static const char *const names[] = {"llama-gqa-f32", "mamba-f32"};
     temporary t;
     CU_ASSERT_FATAL(temporary_make(&t));
     for (size_t i = 0; i < 2; i++) {
-        write_damaged(names[i], temporary_path(&t, "damaged.gguf"));
+        damaged_model_write(names[i], "output_norm.weight", 0, temporary_path(&t, "damaged.gguf"));
         fixture f = fixture_open(temporary_path(&t, "damaged.gguf"), NULL, 1);
         nlm_session *session = fixture_session(&f);
         nlm_error err = NLM_ERROR_INIT;

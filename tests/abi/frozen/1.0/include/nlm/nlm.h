@@ -260,12 +260,45 @@ NLM_API nlm_status nlm_session_extend(nlm_session *session, const int32_t *ids, 
 NLM_API nlm_status nlm_session_extend_logits(nlm_session *session, const int32_t *ids, size_t count,
                                              float *out_logits, nlm_error *error);
 
-/* One more token for each of several sessions of one model, in one batch: session i gets ids[i].
- * Errors   as nlm_session_extend; sessions of different models, or one given twice, is INVALID_ARGUMENT. */
+enum {
+    NLM_STEP_SAMPLE = 1 /* choose the token that follows the item's last one: nlm_step_item.next */
+};
+
+/* What nlm_step does for one session. An array of them has the struct_size of its first item as its stride. */
+typedef struct nlm_step_item {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_STEP_* */
+    nlm_session *session;
+    const int32_t *ids;   /* tokens to append: a whole prompt, a chunk of one, or one token */
+    size_t count;         /* 0: none; what the session has not computed yet still is */
+    float *out_logits;    /* [n_logits, n_vocab] f32: the logits after each of the last n_logits of ids; or NULL */
+    size_t n_logits;      /* at most count */
+    nlm_sampler *sampler; /* with NLM_STEP_SAMPLE; NULL: greedy */
+    /* Written by nlm_step: */
+    nlm_error *error;  /* the caller's, for the sentence of a status that is not OK; or NULL */
+    nlm_status status; /* how it went for this item */
+    int32_t next;      /* with NLM_STEP_SAMPLE the token chosen; else, and after an error, -1 */
+} nlm_step_item;
+
+/* Takes many sessions of one model on at once, in as few runs as the batch allows: prompts, chunks and single tokens
+ * mixed, single tokens first. Each session gets what nlm_session_extend would have given it alone (on CPU backends
+ * the same bits), the prompt cache and its progress function included (with n_logits the cache is not used); its
+ * logits are copied for nobody who does not ask, by n_logits or nlm_session_logits. What goes wrong with one item (a
+ * full context, a bad id, a logit that is not finite, cancelled) leaves the others alone; a run that fails is an
+ * error of each item in it. A session holds after an error what nlm_session_extend says. Allocates nothing once the
+ * model has run batches of as many tokens. Errors   the first item's that has one; of an item INVALID_ARGUMENT (no
+ * session, another model than the first item's, a session that an item before it has, nothing to compute for an empty
+ * session, n_logits without out_logits or above count, a sampler of another vocabulary, unknown flags), and those of
+ *          nlm_session_extend. INVALID_ARGUMENT without any item's status (struct_size; count 0). */
+NLM_API nlm_status nlm_step(nlm_step_item *items, size_t count, nlm_error *error);
+
+/* One more token for each of several sessions of one model: session i gets ids[i].
+ * Errors   as nlm_step: the first session's that has one, and the others have gone on; sessions of different
+ *          models, or one given twice, is INVALID_ARGUMENT and nothing has happened. */
 NLM_API nlm_status nlm_sessions_decode(nlm_session *const *sessions, const int32_t *ids, size_t count,
                                        nlm_error *error);
 
-/* The logits after the last token: [n_vocab] f32, valid until the session changes.
+/* The logits after the last token: [n_vocab] f32, valid until this session changes.
  * Errors   INVALID_ARGUMENT (the session is empty), and those of computing a token not computed yet. */
 NLM_API nlm_status nlm_session_logits(nlm_session *session, const float **out_logits, nlm_error *error);
 

@@ -170,7 +170,12 @@ typedef struct nlm_caps_v1 {
 } nlm_caps_v1;
 
 /* What a weight is used for, a mask: one weight may be both an embedding table and a head. */
-enum { NLM_ROLE_MATMUL = 1, NLM_ROLE_EMBED = 2 };
+enum {
+    NLM_ROLE_MATMUL = 1,
+    NLM_ROLE_EMBED = 2,
+    NLM_ROLE_CONV = 4, /* the taps of a convolution, [C, K] */
+    NLM_ROLE_SSM_A = 8 /* the `a` of a scan, [C, N] */
+};
 
 /* How a weight is packed. The host zeroes it and sets struct_size. */
 typedef struct nlm_pack_info_v1 {

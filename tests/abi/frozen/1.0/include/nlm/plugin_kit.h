@@ -7,13 +7,13 @@
  *
  *   nlm_kit_fail nlm_kit_refuse NLM_KIT_TRY      errors, and the noes of query()
  *   nlm_kit_at nlm_kit_slice nlm_kit_cells       rows of tensors, this worker's share of them
- *   nlm_kit_decode nlm_kit_row_f32               every weight type to f32
+ *   nlm_kit_row_f32 (and nlm_decode_row of dtype.h) every weight type to f32
  *   nlm_kit_check nlm_kit_check_matmul           an op's arguments, with the reason if they are wrong
  *   nlm_kit_describe NLM_KIT_PLUGIN              a device's answer and the plugin's descriptor */
 #ifndef NLM_PLUGIN_KIT_H
 #define NLM_PLUGIN_KIT_H
 
-#include <nlm/plugin.h>
+#include <nlm/op_check.h>
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -118,162 +118,17 @@ static inline int nlm_kit_cells_next(nlm_kit_cells *cells) {
 
 /* ---- weights to f32 ----------------------------------------------------------------------- */
 
-typedef struct nlm_kit_dtype {
-    const char *name;
-    int64_t block_elements;
-    int64_t block_bytes;
-} nlm_kit_dtype;
-
-/* 1 with *out filled; 0 for a number that is not in NLM_DTYPE_LIST. */
-static inline int nlm_kit_dtype_find(nlm_dtype dtype, nlm_kit_dtype *out) {
-    switch (dtype) {
-#define NLM_KIT_DTYPE(NAME, dtype_name, number, elements, bytes) \
-    case number:                                                 \
-        out->name = #dtype_name;                                 \
-        out->block_elements = (elements);                        \
-        out->block_bytes = (bytes);                              \
-        return 1;
-        NLM_DTYPE_LIST(NLM_KIT_DTYPE)
-#undef NLM_KIT_DTYPE
-        default: return 0;
-    }
-}
-
-static inline float nlm_kit_f32_of_bits(uint32_t bits) {
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* A multiplication with 2^112 moves the exponent's bias from 15 to 127 and normalises subnormals;
- * infinities and NaN then get the greatest exponent. */
-static inline float nlm_kit_f32_of_f16(uint16_t half) {
-    const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13;
-    const uint32_t is_special = (0x0f7fffffu - magnitude) >> 31;
-    const float scaled = nlm_kit_f32_of_bits(magnitude) * 0x1p112f;
-    uint32_t bits;
-    memcpy(&bits, &scaled, sizeof bits);
-    return nlm_kit_f32_of_bits(bits | is_special * 0x7f800000u | (uint32_t)(half & 0x8000) << 16);
-}
-
-static inline float nlm_kit_f16_at(const uint8_t *bytes) {
-    return nlm_kit_f32_of_f16((uint16_t)(bytes[0] | bytes[1] << 8));
-}
-
-/* q4_0, q4_1, q5_0, q5_1: 32 elements; f16 scale (, f16 minimum) (, 32 fifth bits), then the nibbles: of
- * byte j the low one is element j, the high one element j + 16. Without a minimum the quants are signed. */
-static inline void nlm_kit_decode_q45(const uint8_t *block, int has_min, int has_fifth, float *out) {
-    const float d = nlm_kit_f16_at(block), m = has_min ? nlm_kit_f16_at(block + 2) : 0;
-    const uint8_t *fifth = block + (has_min ? 4 : 2), *nibbles = fifth + (has_fifth ? 4 : 0);
-    const int zero = has_min ? 0 : has_fifth ? 16 : 8;
-    for (int j = 0; j < 16; j++) {
-        int low = nibbles[j] & 15, high = nibbles[j] >> 4;
-        if (has_fifth) {
-            low |= (fifth[j / 8] >> j % 8 & 1) << 4;
-            high |= (fifth[2 + j / 8] >> j % 8 & 1) << 4;
-        }
-        out[j] = d * (float)(low - zero) + m;
-        out[j + 16] = d * (float)(high - zero) + m;
-    }
-}
-
-static inline void nlm_kit_decode_q8_0(const uint8_t *block, float *out) {
-    const float d = nlm_kit_f16_at(block);
-    for (int j = 0; j < 32; j++) out[j] = d * (float)(int8_t)block[2 + j];
-}
-
-/* The 6-bit scale and minimum of sub-block j of 8, from the 12 packed bytes of q4_k and q5_k. */
-static inline void nlm_kit_k_scale_min(const uint8_t *packed, int j, int *scale, int *min) {
-    if (j < 4) {
-        *scale = packed[j] & 63;
-        *min = packed[j + 4] & 63;
-    } else {
-        *scale = (packed[j + 4] & 15) | (packed[j - 4] >> 6) << 4;
-        *min = (packed[j + 4] >> 4) | (packed[j] >> 6) << 4;
-    }
-}
-
-/* q4_k and, with fifth bits, q5_k: 256 elements in 8 sub-blocks of 32; f16 d, f16 dmin, 12 bytes of
- * scales, (32 bytes of fifth bits,) 128 bytes of nibbles: each 32 bytes hold sub-block 2i in their low and
- * 2i+1 in their high nibbles. */
-static inline void nlm_kit_decode_q45_k(const uint8_t *block, int has_fifth, float *out) {
-    const float d = nlm_kit_f16_at(block), dmin = nlm_kit_f16_at(block + 2);
-    const uint8_t *fifth = block + 16, *nibbles = block + (has_fifth ? 48 : 16);
-    for (int j = 0; j < 8; j++) {
-        int scale, min;
-        nlm_kit_k_scale_min(block + 4, j, &scale, &min);
-        const float step = d * (float)scale, offset = dmin * (float)min;
-        const uint8_t *q = nibbles + 32 * (j / 2);
-        for (int i = 0; i < 32; i++) {
-            const int high = has_fifth ? (fifth[i] >> j & 1) << 4 : 0;
-            out[32 * j + i] = step * (float)((q[i] >> 4 * (j & 1) & 15) | high) - offset;
-        }
-    }
-}
-
-/* q6_k: 256 elements; 128 bytes of low nibbles, 64 of high bit pairs, 16 signed scales (one per 16), f16
- * d. Each half of 128 has four runs of 32: nibbles of bytes 0-31 and 32-63, low then high; the pair of
- * run r stands at bit 2r. */
-static inline void nlm_kit_decode_q6_k(const uint8_t *block, float *out) {
-    const float d = nlm_kit_f16_at(block + 208);
-    for (int run = 0; run < 8; run++) {
-        const int r = run % 4;
-        const uint8_t *low = block + 64 * (run / 4) + 32 * (r & 1), *high = block + 128 + 32 * (run / 4);
-        for (int i = 0; i < 32; i++) {
-            const int8_t scale = (int8_t)block[192 + 2 * run + i / 16];
-            const int q = (low[i] >> 4 * (r / 2) & 15) | (high[i] >> 2 * r & 3) << 4;
-            out[32 * run + i] = d * (float)scale * (float)(q - 32);
-        }
-    }
-}
-
-/* dtype is a constant to each caller and the body inlined, so each type gets a loop of its own. */
-__attribute__((always_inline)) static inline void nlm_kit_decode_as(nlm_dtype dtype, int64_t elements, int64_t bytes,
-                                                                    const void *row, float *out, int64_t n) {
-    const uint8_t *block = (const uint8_t *)row;
-    for (const float *end = out + n; out < end; out += elements, block += bytes) {
-        switch (dtype) {
-            case NLM_F32: memcpy(out, block, sizeof *out); break;
-            case NLM_F16: *out = nlm_kit_f16_at(block); break;
-            case NLM_BF16: *out = nlm_kit_f32_of_bits((uint32_t)(block[0] | block[1] << 8) << 16); break;
-            case NLM_Q4_0: nlm_kit_decode_q45(block, 0, 0, out); break;
-            case NLM_Q4_1: nlm_kit_decode_q45(block, 1, 0, out); break;
-            case NLM_Q5_0: nlm_kit_decode_q45(block, 0, 1, out); break;
-            case NLM_Q5_1: nlm_kit_decode_q45(block, 1, 1, out); break;
-            case NLM_Q8_0: nlm_kit_decode_q8_0(block, out); break;
-            case NLM_Q4_K: nlm_kit_decode_q45_k(block, 0, out); break;
-            case NLM_Q5_K: nlm_kit_decode_q45_k(block, 1, out); break;
-            case NLM_Q6_K: nlm_kit_decode_q6_k(block, out); break;
-            default: return;
-        }
-    }
-}
-
-/* out[0..n) = the values at `row`, n a multiple of the type's block. Every type but i32; any alignment.
- * Exact up to one rounding to f32. */
-static inline void nlm_kit_decode(nlm_dtype dtype, const void *row, float *out, int64_t n) {
-    switch (dtype) {
-#define NLM_KIT_DECODE(NAME, name, number, elements, bytes) \
-    case number: nlm_kit_decode_as(number, elements, bytes, row, out, n); break;
-        NLM_DTYPE_LIST(NLM_KIT_DECODE)
-#undef NLM_KIT_DECODE
-        default: break;
-    }
-}
-
 /* Row n of a matrix as f32: where it is, or decoded into `room` (shape[1] floats). */
 static inline const float *nlm_kit_row_f32(const nlm_tensor *t, int64_t n, float *room) {
     if (t->dtype == NLM_F32) return (const float *)nlm_kit_at(t, n);
-    nlm_kit_decode(t->dtype, nlm_kit_at(t, n), room, t->shape[1]);
+    nlm_decode_row(t->dtype, nlm_kit_at(t, n), room, t->shape[1]);
     return room;
 }
 
 /* ---- checking arguments ------------------------------------------------------------------- */
 
-#define NLM_KIT_BIT(NAME)                                   (UINT64_C(1) << NLM_##NAME)
-#define NLM_KIT_OR_BIT(NAME, name, number, elements, bytes) | UINT64_C(1) << (number)
-/* Every type a weight can have. */
-#define NLM_KIT_WEIGHT                                      ((UINT64_C(0) NLM_DTYPE_LIST(NLM_KIT_OR_BIT)) & ~NLM_KIT_BIT(I32))
+#define NLM_KIT_BIT(NAME) NLM_TYPE_BIT(NAME)
+#define NLM_KIT_WEIGHT    NLM_TYPES_DECODED
 
 enum {
     NLM_KIT_OPTIONAL = 1,   /* may be NULL */
@@ -341,8 +196,8 @@ static inline nlm_status nlm_kit_check_shape(const nlm_kit_arg *arg, const nlm_t
 }
 
 /* Rows of an output may have gaps between them, but no two elements may share memory. */
-static inline nlm_status nlm_kit_check_strides(const nlm_kit_arg *arg, const nlm_tensor *t, const nlm_kit_dtype *type,
-                                               nlm_caps_v1 *out) {
+static inline nlm_status nlm_kit_check_strides(const nlm_kit_arg *arg, const nlm_tensor *t,
+                                               const nlm_dtype_info *type, nlm_caps_v1 *out) {
     const int last = t->rank - 1;
     const int64_t unit = type->block_elements == 1 ? type->block_bytes : 2;
     int64_t extent = t->shape[last] / type->block_elements * type->block_bytes;
@@ -373,10 +228,10 @@ static inline nlm_status nlm_kit_check_strides(const nlm_kit_arg *arg, const nlm
 /* One tensor: type, rank, layout, shape and strides, none of which can overflow. */
 static inline nlm_status nlm_kit_check_tensor(const nlm_kit_arg *arg, const nlm_tensor *t, nlm_kit_dims *dims,
                                               nlm_caps_v1 *out) {
-    nlm_kit_dtype type;
+    const nlm_dtype_info *type = nlm_dtype_find(t->dtype);
     int64_t elements = 1;
-    if (!nlm_kit_dtype_find(t->dtype, &type)) return nlm_kit_refuse(out, "%s: unknown type %d", arg->name, t->dtype);
-    if (!(arg->dtypes >> t->dtype & 1)) return nlm_kit_refuse(out, "%s: cannot be %s", arg->name, type.name);
+    if (!type) return nlm_kit_refuse(out, "%s: unknown type %d", arg->name, t->dtype);
+    if (!(arg->dtypes >> t->dtype & 1)) return nlm_kit_refuse(out, "%s: cannot be %s", arg->name, type->name);
     if (t->rank < 1 || t->rank > NLM_MAX_RANK) return nlm_kit_refuse(out, "%s: rank %d", arg->name, t->rank);
     if (t->layout != NLM_LAYOUT_ROW_MAJOR && !(arg->traits & NLM_KIT_PACKED)) {
         return nlm_kit_refuse(out, "%s: layout %u is not row-major", arg->name, t->layout);
@@ -387,13 +242,13 @@ static inline nlm_status nlm_kit_check_tensor(const nlm_kit_arg *arg, const nlm_
             return nlm_kit_refuse(out, "%s: dimension %d is %lld", arg->name, i, (long long)t->shape[i]);
         }
     }
-    if (t->shape[t->rank - 1] % type.block_elements != 0) {
-        return nlm_kit_refuse(out, "%s: %s rows must be a multiple of %lld, got %lld", arg->name, type.name,
-                              (long long)type.block_elements, (long long)t->shape[t->rank - 1]);
+    if (t->shape[t->rank - 1] % type->block_elements != 0) {
+        return nlm_kit_refuse(out, "%s: %s rows must be a multiple of %lld, got %lld", arg->name, type->name,
+                              (long long)type->block_elements, (long long)t->shape[t->rank - 1]);
     }
     NLM_KIT_TRY(nlm_kit_check_shape(arg, t, dims, out));
     if (t->layout != NLM_LAYOUT_ROW_MAJOR) return NLM_OK; /* strides have no meaning */
-    return nlm_kit_check_strides(arg, t, &type, out);
+    return nlm_kit_check_strides(arg, t, type, out);
 }
 
 /* What query() asks first: struct_size (at least args_bytes), flags (none but known_flags), and the

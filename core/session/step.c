@@ -1,0 +1,188 @@
+/* Many sessions at once: nlm_step, and what is a simple form of it. */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "session/compute.h"
+#include "session/options.h"
+
+#define KNOWN_FLAGS NLM_STEP_SAMPLE
+
+/* ---- items of the caller's size ------------------------------------------------------------ */
+
+/* What this library reads of an item and writes to it; all of it was there in the first version. */
+#define ITEM_1_0 (offsetof(nlm_step_item, next) + sizeof(int32_t))
+
+static nlm_step_item *item_at(nlm_step_item *items, size_t stride, size_t i) {
+    return (nlm_step_item *)(void *)((char *)items + i * stride);
+}
+
+static nlm_status check_sizes(nlm_step_item *items, size_t count, nlm_error *err) {
+    if (!items || count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_step", "no items are given");
+    const uint32_t size = items->struct_size;
+    for (size_t i = 0; i < count && size >= ITEM_1_0; i++) {
+        if (item_at(items, size, i)->struct_size == size) continue;
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_step", "item %zu has struct_size %u, the first %u", i,
+                        item_at(items, size, i)->struct_size, size);
+    }
+    if (size >= ITEM_1_0) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_step", "struct_size is %u; set it to sizeof(nlm_step_item)",
+                    size);
+}
+
+/* ---- one item ------------------------------------------------------------------------------ */
+
+static nlm_status check_item(const nlm_step_item *item, const nlm_runtime *runtime, nlm_error *err) {
+    const nlm_session *session = item->session;
+    if (!session) return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_step", "the item has no session");
+    if (session->runtime != runtime) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_step",
+                        "the session is of another model than the first item's");
+    }
+    if (session->part.is_queued) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_step", "the session has an item before this one");
+    }
+    if (item->flags & ~(uint32_t)KNOWN_FLAGS) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_step", "flags 0x%x are not known",
+                        item->flags & ~(uint32_t)KNOWN_FLAGS);
+    }
+    if (item->n_logits > item->count || (item->n_logits && !item->out_logits) || (item->count && !item->ids)) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_step",
+                        "%zu rows of logits are wanted after %zu tokens; expected at most as many, and room for both",
+                        item->n_logits, item->count);
+    }
+    NLM_TRY(nlm_session_check_sampler(session, item->flags & NLM_STEP_SAMPLE ? item->sampler : NULL, err));
+    if (item->count == 0) NLM_TRY(nlm_session_check_holds(session, err));
+    return nlm_session_check_ids(session, item->ids, item->count, err);
+}
+
+/* A single token after others is decoding; the rest are prompts. */
+static bool is_decoding(const nlm_step_item *item) {
+    return item->count <= 1 && item->session->part.first > 0;
+}
+
+/* Puts the item's tokens into its session and the session into the queue. */
+static nlm_status begin(nlm_pending *queue, const nlm_step_item *item, nlm_error *err) {
+    nlm_session *session = item->session;
+    NLM_TRY(nlm_session_append(session, item->ids, item->count, err));
+    const nlm_status status = item->n_logits ? NLM_OK : nlm_session_find_prompt(session, err);
+    if (status != NLM_OK) {
+        nlm_session_roll_back(session);
+        return status;
+    }
+    nlm_pending_add(queue, session, item->n_logits ? item->out_logits : NULL,
+                    session->n_tokens - (int32_t)item->n_logits);
+    if (!is_decoding(item)) session->extended_at_ns = nlm_clock_ns();
+    return NLM_OK;
+}
+
+static void count_part(nlm_session *session, uint64_t *tokens, uint64_t *ns) {
+    const int32_t computed = session->n_computed - session->part.first;
+    if (computed > 0) *tokens += (uint64_t)computed;
+    *ns += session->part.ns;
+}
+
+/* After the runs, for an item that was begun. */
+static void finish(nlm_step_item *item) {
+    nlm_session *session = item->session;
+    nlm_counters *counters = &session->counters;
+    if (is_decoding(item)) {
+        count_part(session, &counters->decode_tokens, &counters->decode_ns);
+    } else {
+        count_part(session, &counters->prompt_tokens, &counters->prompt_ns);
+    }
+    item->status = session->part.status;
+    if (item->status != NLM_OK) {
+        if (item->error) *item->error = session->part.error;
+        return;
+    }
+    if (!(item->flags & NLM_STEP_SAMPLE)) return;
+    item->next = nlm_session_choose(session, item->sampler);
+    if (session->extended_at_ns) counters->first_token_ns = nlm_clock_ns() - session->extended_at_ns;
+    session->extended_at_ns = 0;
+}
+
+/* ---- all ----------------------------------------------------------------------------------- */
+
+/* No item's status: it was begun, and the runs will tell. */
+#define BEGUN (-1)
+
+static const nlm_runtime *runtime_of(nlm_step_item *items, size_t stride, size_t n_items) {
+    for (size_t i = 0; i < n_items; i++) {
+        const nlm_session *session = item_at(items, stride, i)->session;
+        if (session) return session->runtime;
+    }
+    return NULL;
+}
+
+nlm_status nlm_step(nlm_step_item *items, size_t n_items, nlm_error *error) {
+    NLM_TRY(check_sizes(items, n_items, error));
+    const size_t stride = items->struct_size;
+    const nlm_runtime *runtime = runtime_of(items, stride, n_items);
+    nlm_pending queue = NLM_PENDING_INIT(queue);
+    nlm_error refused = NLM_ERROR_INIT; /* of the first item that was not begun */
+    for (size_t i = 0; i < n_items; i++) {
+        nlm_step_item *item = item_at(items, stride, i);
+        nlm_error cause = NLM_ERROR_INIT;
+        item->next = -1;
+        item->status = check_item(item, runtime, &cause);
+        if (item->status == NLM_OK) item->status = begin(&queue, item, &cause);
+        if (item->status == NLM_OK) {
+            item->status = BEGUN;
+            continue;
+        }
+        if (item->error) *item->error = cause;
+        if (refused.code == NLM_OK) refused = cause;
+    }
+    nlm_pending_run(&queue);
+    nlm_status first_failure = NLM_OK;
+    for (size_t i = 0; i < n_items; i++) {
+        nlm_step_item *item = item_at(items, stride, i);
+        const bool was_begun = item->status == BEGUN;
+        if (was_begun) finish(item);
+        if (item->status == NLM_OK || first_failure != NLM_OK) continue;
+        first_failure = item->status;
+        if (error) *error = was_begun ? item->session->part.error : refused;
+    }
+    return first_failure;
+}
+
+static nlm_status check_sessions(nlm_session *const *sessions, const int32_t *ids, size_t count, nlm_error *err) {
+    if (count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "no sessions are given");
+    for (size_t i = 0; i < count; i++) {
+        NLM_TRY(nlm_session_check_ids(sessions[i], &ids[i], 1, err));
+        if (sessions[i]->runtime != sessions[0]->runtime) {
+            return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "session %zu is of another model", i);
+        }
+        for (size_t j = 0; j < i; j++) {
+            if (sessions[j] != sessions[i]) continue;
+            return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "sessions %zu and %zu are the same", j,
+                            i);
+        }
+    }
+    return NLM_OK;
+}
+
+nlm_status nlm_sessions_decode(nlm_session *const *sessions, const int32_t *ids, size_t count, nlm_error *error) {
+    NLM_TRY(check_sessions(sessions, ids, count, error));
+    nlm_pending queue = NLM_PENDING_INIT(queue);
+    for (size_t i = 0; i < count; i++) {
+        nlm_error cause = NLM_ERROR_INIT;
+        const nlm_status status = nlm_session_append(sessions[i], &ids[i], 1, &cause);
+        if (status == NLM_OK) {
+            nlm_pending_add(&queue, sessions[i], NULL, 0);
+        } else {
+            sessions[i]->part = (nlm_part){.first = sessions[i]->n_computed, .status = status, .error = cause};
+        }
+    }
+    nlm_pending_run(&queue);
+    nlm_status first_failure = NLM_OK;
+    for (size_t i = 0; i < count; i++) {
+        nlm_session *session = sessions[i];
+        count_part(session, &session->counters.decode_tokens, &session->counters.decode_ns);
+        if (session->part.status == NLM_OK || first_failure != NLM_OK) continue;
+        first_failure = session->part.status;
+        if (error) *error = session->part.error;
+    }
+    return first_failure;
+}

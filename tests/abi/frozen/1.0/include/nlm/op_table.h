@@ -1,0 +1,433 @@
+/* The ops as data: for each the fields of its argument struct, their shapes and types, its scalars and
+ * flags, the rules between them and, of a fused op, the ops it stands for. The host checks, infers and
+ * plans from this table, plugin_kit.h checks a backend's arguments from it, nlm-conform reads its cases
+ * with it. What an op computes is said in op_args.h. Constant data: nothing to link, C11 and C++17.
+ *
+ * Shapes are texts: dimensions separated by blanks, each
+ *   M            a letter: equal letters of an op are equal sizes. Letters are those of op_args.h; beside
+ *                them L slots, M blocks a slot (of block tables), F frequencies, Q and U rows of weights
+ *   K-1 S+1 C/16 relative to a letter; / rounds up
+ *   16           a number
+ * "R N|N" are alternatives, "*" is any shape, the same for all fields of the op that have it. The rows of a
+ * result are of the kind (NLM_ROWS_*) of the first letter.
+ *
+ * Rules are texts too: comparisons, chained and separated by commas, of integer expressions that are worked
+ * out from left to right: "2 <= n_rot <= D, n_rot % 2 = 0, U = 2 * N + R". Operands are numbers, letters,
+ * integer scalars, and "w.type" or "x.is_i32" of a field. A rule on a letter or field that these arguments
+ * lack holds.
+ *
+ * The parts of a fused op are texts, one an op, in an order in which they can run: the op's name, then
+ * tensor fields. "x" is the fused op's x, "w=w_q" its w_q, "y=#0" a value between parts that nothing else
+ * uses; "/1", "/2" ... behind a value are the slices into which parts cut its columns, in turn. Optional
+ * fields that are not named are absent. Scalars of a part are the fused op's of that name; so are the flags
+ * of a part that knows any.
+ *
+ * The cost of a run is a sum of products of digits and letters, in operations; an exponential counts as one,
+ * p is the number of pairs of a query row and a position that it sees. */
+#ifndef NLM_OP_TABLE_H
+#define NLM_OP_TABLE_H
+
+#include <nlm/plugin.h>
+
+#include <float.h>
+
+#define NLM_OP_MAX_FIELDS 32
+
+/* How an op uses a field. */
+enum {
+    NLM_FIELD_IN = 1,     /* read: an input, a weight or another op's result */
+    NLM_FIELD_OUT = 2,    /* written: a result of this op */
+    NLM_FIELD_READS = 4,  /* a state that is read */
+    NLM_FIELD_WRITES = 8, /* a state that is written */
+    NLM_FIELD_STATE = NLM_FIELD_READS | NLM_FIELD_WRITES,
+    NLM_FIELD_OPTIONAL = 16,   /* may be NULL */
+    NLM_FIELD_ANY_STRIDE = 32, /* the innermost dimension need not be contiguous */
+    NLM_FIELD_DENSE = 64       /* only rows may stand apart; a state stands in one piece */
+};
+
+/* The types a field may have. */
+typedef enum nlm_field_types {
+    NLM_TYPES_F32,
+    NLM_TYPES_I32,
+    NLM_TYPES_PLAIN, /* f32 f16 bf16 i32 */
+    NLM_TYPES_CACHE, /* f32 f16 q8_0 */
+    NLM_TYPES_WEIGHT /* all but i32 */
+} nlm_field_types;
+
+typedef struct nlm_op_field {
+    const char *name;
+    const char *shape;
+    const char *in_place; /* of an OUT: the inputs, separated by blanks, whose memory it may be */
+    uint32_t offset;      /* of the tensor pointer in the argument struct */
+    uint32_t use;         /* NLM_FIELD_* */
+    nlm_field_types types;
+    uint32_t role; /* NLM_ROLE_* that a weight has here, which may then be packed; 0: never packed */
+    uint32_t flag; /* of a field that was appended: the bit of flags with which it counts; else 0 */
+} nlm_op_field;
+
+typedef enum nlm_scalar_kind { NLM_SCALAR_F32, NLM_SCALAR_I32, NLM_SCALAR_RESERVED, NLM_SCALAR_FLAG } nlm_scalar_kind;
+
+/* A number of the argument struct, 4 bytes; or a bit of its flags. */
+typedef struct nlm_op_scalar {
+    const char *name; /* NULL ends a list */
+    nlm_scalar_kind kind;
+    uint32_t offset; /* of flags: the bit */
+    uint32_t flag;   /* as in nlm_op_field */
+    double least, greatest;
+    double usual; /* for tests and examples; 0 where it depends on the shapes */
+} nlm_op_scalar;
+
+typedef struct nlm_op_spec {
+    const char *name;
+    uint32_t args_bytes;
+    uint32_t n_fields;
+    const nlm_op_field *fields; /* in the order of the struct */
+    const nlm_op_scalar *scalars;
+    const char *rules;
+    const char *cost;
+    const char *const *parts; /* of a fused op, NULL-terminated; else NULL */
+} nlm_op_spec;
+
+/* ---- lines of the table ---------------------------------------------------------------------- */
+
+#define NLM_AT(op, field) ((uint32_t)offsetof(nlm_##op##_args, field))
+#define NLM_ROW(op, field, use, types, shape, y, role) \
+    { #field, shape, y, NLM_AT(op, field), use, types, role, 0 }
+#define NLM_IN(op, field, types, shape) NLM_ROW(op, field, NLM_FIELD_IN, NLM_TYPES_##types, shape, "", 0)
+#define NLM_OPTIONAL(op, field, types, shape) \
+    NLM_ROW(op, field, NLM_FIELD_IN | NLM_FIELD_OPTIONAL, NLM_TYPES_##types, shape, "", 0)
+#define NLM_WEIGHT(op, field, types, shape, role) \
+    NLM_ROW(op, field, NLM_FIELD_IN, NLM_TYPES_##types, shape, "", NLM_ROLE_##role)
+#define NLM_READS(op, field, types, shape)  NLM_ROW(op, field, NLM_FIELD_READS, NLM_TYPES_##types, shape, "", 0)
+#define NLM_WRITES(op, field, types, shape) NLM_ROW(op, field, NLM_FIELD_WRITES, NLM_TYPES_##types, shape, "", 0)
+#define NLM_UPDATES(op, field, types, shape) \
+    NLM_ROW(op, field, NLM_FIELD_STATE | NLM_FIELD_DENSE, NLM_TYPES_##types, shape, "", 0)
+#define NLM_OUT(op, field, types, shape, in_place) \
+    NLM_ROW(op, field, NLM_FIELD_OUT, NLM_TYPES_##types, shape, in_place, 0)
+#define NLM_OPTIONAL_OUT(op, field, types, shape, in_place) \
+    NLM_ROW(op, field, NLM_FIELD_OUT | NLM_FIELD_OPTIONAL, NLM_TYPES_##types, shape, in_place, 0)
+
+#define NLM_NUMBER(op, name, kind, least, greatest, usual) \
+    { #name, NLM_SCALAR_##kind, NLM_AT(op, name), 0, least, greatest, usual }
+#define NLM_ANY_F32(op, name, usual) NLM_NUMBER(op, name, F32, -FLT_MAX, FLT_MAX, usual)
+#define NLM_RESERVED(op)             NLM_NUMBER(op, reserved, RESERVED, 0, 0, 0)
+#define NLM_FLAG(name, bit) \
+    { #name, NLM_SCALAR_FLAG, bit, 0, 0, 0, 0 }
+#define NLM_END_OF_SCALARS \
+    { NULL, NLM_SCALAR_RESERVED, 0, 0, 0, 0, 0 }
+
+#define NLM_SPEC(op, scalars, rules, cost, parts)                                                           \
+    static const nlm_op_spec nlm_spec_##op = {#op,                                                          \
+                                              (uint32_t)sizeof(nlm_##op##_args),                            \
+                                              (uint32_t)(sizeof nlm_fields_##op / sizeof *nlm_fields_##op), \
+                                              nlm_fields_##op,                                              \
+                                              scalars,                                                      \
+                                              rules,                                                        \
+                                              cost,                                                         \
+                                              parts};
+/* The scalars of an op that has none. */
+static const nlm_op_scalar nlm_no_scalars[] = {NLM_END_OF_SCALARS};
+
+/* clang-format off: a field a line */
+/* ---- the ops --------------------------------------------------------------------------------- */
+
+static const nlm_op_field nlm_fields_embed[] = {
+    NLM_IN(embed, ids, I32, "R"),
+    NLM_WEIGHT(embed, w, WEIGHT, "V N", EMBED),
+    NLM_OUT(embed, y, F32, "R N", ""),
+};
+NLM_SPEC(embed, nlm_no_scalars, "", "", NULL)
+
+static const nlm_op_field nlm_fields_matmul[] = {
+    NLM_IN(matmul, x, F32, "M K"),
+    NLM_WEIGHT(matmul, w, WEIGHT, "N K", MATMUL),
+    NLM_OPTIONAL(matmul, bias, F32, "N"),
+    NLM_OPTIONAL(matmul, residual, F32, "M N"),
+    NLM_OUT(matmul, y, F32, "M N", "residual"),
+};
+NLM_SPEC(matmul, nlm_no_scalars, "", "2 M N K", NULL)
+
+static const nlm_op_field nlm_fields_rms_norm[] = {
+    NLM_IN(rms_norm, x, F32, "R N"),
+    NLM_OPTIONAL(rms_norm, residual, F32, "R N"),
+    NLM_OPTIONAL(rms_norm, w, F32, "N"),
+    NLM_OUT(rms_norm, y, F32, "R N", "x"),
+    NLM_OPTIONAL_OUT(rms_norm, sum, F32, "R N", "x residual"),
+};
+static const nlm_op_scalar nlm_scalars_rms_norm[] = {
+    NLM_NUMBER(rms_norm, eps, F32, 0, FLT_MAX, 1e-5),
+    NLM_RESERVED(rms_norm),
+    NLM_END_OF_SCALARS,
+};
+NLM_SPEC(rms_norm, nlm_scalars_rms_norm, "", "4 R N", NULL)
+
+static const nlm_op_field nlm_fields_rope[] = {
+    NLM_IN(rope, x, F32, "T H D"),
+    NLM_IN(rope, pos, I32, "T"),
+    NLM_OPTIONAL(rope, freq_factors, F32, "F"),
+    NLM_OUT(rope, y, F32, "T H D", "x"),
+};
+#define NLM_ROPE_SCALARS(op)                                                        \
+    NLM_FLAG(half_split, NLM_ROPE_HALF_SPLIT), NLM_FLAG(inverse, NLM_ROPE_INVERSE), \
+        NLM_ANY_F32(op, freq_base, 10000), NLM_ANY_F32(op, freq_scale, 1),          \
+        NLM_NUMBER(op, n_rot, I32, 2, INT32_MAX, 0), NLM_RESERVED(op), NLM_END_OF_SCALARS
+#define NLM_ROPE_RULES "n_rot % 2 = 0, n_rot <= D, F = n_rot / 2"
+static const nlm_op_scalar nlm_scalars_rope[] = {NLM_ROPE_SCALARS(rope)};
+NLM_SPEC(rope, nlm_scalars_rope, NLM_ROPE_RULES, "3 T H D", NULL)
+
+static const nlm_op_field nlm_fields_kv_append[] = {
+    NLM_IN(kv_append, k, F32, "T G D"),
+    NLM_IN(kv_append, v, F32, "T G D"),
+    NLM_WRITES(kv_append, k_cache, CACHE, "P G B D"),
+    NLM_WRITES(kv_append, v_cache, CACHE, "P G B D"),
+    NLM_IN(kv_append, pos, I32, "T"),
+    NLM_IN(kv_append, seq_start, I32, "S+1"),
+    NLM_IN(kv_append, slot, I32, "S"),
+    NLM_IN(kv_append, block_table, I32, "L M"),
+};
+NLM_SPEC(kv_append, nlm_no_scalars, "1 <= B", "", NULL)
+
+static const nlm_op_field nlm_fields_attention[] = {
+    NLM_IN(attention, q, F32, "T H D"),
+    NLM_READS(attention, k_cache, CACHE, "P G B D"),
+    NLM_READS(attention, v_cache, CACHE, "P G B D"),
+    NLM_IN(attention, pos, I32, "T"),
+    NLM_IN(attention, seq_start, I32, "S+1"),
+    NLM_IN(attention, slot, I32, "S"),
+    NLM_IN(attention, block_table, I32, "L M"),
+    NLM_OUT(attention, y, F32, "T H D", ""),
+    NLM_OPTIONAL_OUT(attention, lse, F32, "T H", ""),
+};
+static const nlm_op_scalar nlm_scalars_attention[] = {
+    NLM_ANY_F32(attention, scale, 0),
+    NLM_NUMBER(attention, window, I32, 0, INT32_MAX, 0),
+    NLM_END_OF_SCALARS,
+};
+NLM_SPEC(attention, nlm_scalars_attention, "H % G = 0, 1 <= B", "4 p H D", NULL)
+
+static const nlm_op_field nlm_fields_silu_mul[] = {
+    NLM_IN(silu_mul, gate, F32, "R N"),
+    NLM_IN(silu_mul, up, F32, "R N"),
+    NLM_OUT(silu_mul, y, F32, "R N", "gate up"),
+};
+NLM_SPEC(silu_mul, nlm_no_scalars, "", "4 R N", NULL)
+
+static const nlm_op_field nlm_fields_add[] = {
+    NLM_IN(add, a, F32, "R N"),
+    NLM_IN(add, b, F32, "R N|N"),
+    NLM_OUT(add, y, F32, "R N", "a"),
+};
+NLM_SPEC(add, nlm_no_scalars, "", "R N", NULL)
+
+static const nlm_op_field nlm_fields_mul[] = {
+    NLM_IN(mul, a, F32, "R N"),
+    NLM_IN(mul, b, F32, "R N|N"),
+    NLM_OUT(mul, y, F32, "R N", "a"),
+};
+NLM_SPEC(mul, nlm_no_scalars, "", "R N", NULL)
+
+static const nlm_op_field nlm_fields_scale[] = {
+    NLM_IN(scale, x, F32, "R N"),
+    NLM_OUT(scale, y, F32, "R N", "x"),
+};
+static const nlm_op_scalar nlm_scalars_scale[] = {
+    NLM_ANY_F32(scale, factor, 0.5),
+    NLM_ANY_F32(scale, offset, 0),
+    NLM_END_OF_SCALARS,
+};
+NLM_SPEC(scale, nlm_scalars_scale, "", "2 R N", NULL)
+
+static const nlm_op_field nlm_fields_softmax[] = {
+    NLM_IN(softmax, x, F32, "R N"),
+    NLM_OUT(softmax, y, F32, "R N", "x"),
+};
+static const nlm_op_scalar nlm_scalars_softmax[] = {
+    NLM_ANY_F32(softmax, factor, 1),
+    NLM_RESERVED(softmax),
+    NLM_END_OF_SCALARS,
+};
+NLM_SPEC(softmax, nlm_scalars_softmax, "", "4 R N", NULL)
+
+static const nlm_op_field nlm_fields_conv1d_causal[] = {
+    NLM_IN(conv1d_causal, x, F32, "T C"),         NLM_WEIGHT(conv1d_causal, w, F32, "C K", CONV),
+    NLM_OPTIONAL(conv1d_causal, bias, F32, "C"),  NLM_UPDATES(conv1d_causal, state, F32, "L K-1 C"),
+    NLM_IN(conv1d_causal, seq_start, I32, "S+1"), NLM_IN(conv1d_causal, slot, I32, "S"),
+    NLM_OUT(conv1d_causal, y, F32, "T C", ""),
+};
+static const nlm_op_scalar nlm_scalars_conv1d_causal[] = {NLM_FLAG(silu, NLM_CONV_SILU), NLM_END_OF_SCALARS};
+NLM_SPEC(conv1d_causal, nlm_scalars_conv1d_causal, "2 <= K <= 8", "2 T C K", NULL)
+
+static const nlm_op_field nlm_fields_ssm_scan[] = {
+    NLM_IN(ssm_scan, x, F32, "T C"),
+    NLM_IN(ssm_scan, dt, F32, "T C"),
+    NLM_WEIGHT(ssm_scan, a, F32, "C N", SSM_A),
+    NLM_IN(ssm_scan, b, F32, "T N"),
+    NLM_IN(ssm_scan, c, F32, "T N"),
+    NLM_OPTIONAL(ssm_scan, d, F32, "C"),
+    NLM_OPTIONAL(ssm_scan, z, F32, "T C"),
+    NLM_UPDATES(ssm_scan, state, F32, "L C/16 N 16"),
+    NLM_IN(ssm_scan, seq_start, I32, "S+1"),
+    NLM_IN(ssm_scan, slot, I32, "S"),
+    NLM_OUT(ssm_scan, y, F32, "T C", "x"),
+};
+NLM_SPEC(ssm_scan, nlm_no_scalars, "1 <= N <= 256", "7 T C N", NULL)
+
+static const nlm_op_field nlm_fields_copy[] = {
+    NLM_ROW(copy, x, NLM_FIELD_IN | NLM_FIELD_ANY_STRIDE, NLM_TYPES_PLAIN, "*", "", 0),
+    NLM_ROW(copy, y, NLM_FIELD_OUT | NLM_FIELD_ANY_STRIDE, NLM_TYPES_PLAIN, "*", "", 0),
+};
+NLM_SPEC(copy, nlm_no_scalars, "x.is_i32 = y.is_i32", "", NULL)
+
+static const nlm_op_field nlm_fields_argmax[] = {
+    NLM_IN(argmax, x, F32, "R N"),
+    NLM_OUT(argmax, y, I32, "R", ""),
+};
+NLM_SPEC(argmax, nlm_no_scalars, "", "", NULL)
+
+/* ---- fused ops ------------------------------------------------------------------------------- */
+
+static const nlm_op_field nlm_fields_gate_up_silu_mul[] = {
+    NLM_IN(gate_up_silu_mul, x, F32, "M K"),
+    NLM_WEIGHT(gate_up_silu_mul, w_gate, WEIGHT, "N K", MATMUL),
+    NLM_WEIGHT(gate_up_silu_mul, w_up, WEIGHT, "N K", MATMUL),
+    NLM_OUT(gate_up_silu_mul, y, F32, "M N", ""),
+};
+static const char *const nlm_parts_gate_up_silu_mul[] = {
+    "matmul x w=w_gate y=#0",
+    "matmul x w=w_up y=#1",
+    "silu_mul gate=#0 up=#1 y",
+    NULL,
+};
+NLM_SPEC(gate_up_silu_mul, nlm_no_scalars, "w_gate.type = w_up.type", "4 M N K", nlm_parts_gate_up_silu_mul)
+
+static const nlm_op_field nlm_fields_qkv_rope_append[] = {
+    NLM_IN(qkv_rope_append, x, F32, "T K"),
+    NLM_WEIGHT(qkv_rope_append, w_q, WEIGHT, "Q K", MATMUL),
+    NLM_WEIGHT(qkv_rope_append, w_k, WEIGHT, "U K", MATMUL),
+    NLM_WEIGHT(qkv_rope_append, w_v, WEIGHT, "U K", MATMUL),
+    NLM_OPTIONAL(qkv_rope_append, b_q, F32, "Q"),
+    NLM_OPTIONAL(qkv_rope_append, b_k, F32, "U"),
+    NLM_OPTIONAL(qkv_rope_append, b_v, F32, "U"),
+    NLM_OPTIONAL(qkv_rope_append, freq_factors, F32, "F"),
+    NLM_ROW(qkv_rope_append, q, NLM_FIELD_OUT | NLM_FIELD_DENSE, NLM_TYPES_F32, "T H D", "", 0),
+    NLM_WRITES(qkv_rope_append, k_cache, CACHE, "P G B D"),
+    NLM_WRITES(qkv_rope_append, v_cache, CACHE, "P G B D"),
+    NLM_IN(qkv_rope_append, pos, I32, "T"),
+    NLM_IN(qkv_rope_append, seq_start, I32, "S+1"),
+    NLM_IN(qkv_rope_append, slot, I32, "S"),
+    NLM_IN(qkv_rope_append, block_table, I32, "L M"),
+};
+static const nlm_op_scalar nlm_scalars_qkv_rope_append[] = {NLM_ROPE_SCALARS(qkv_rope_append)};
+static const char *const nlm_parts_qkv_rope_append[] = {
+    "matmul x w=w_q bias=b_q y=#0",
+    "matmul x w=w_k bias=b_k y=#1",
+    "matmul x w=w_v bias=b_v y=#2",
+    "rope x=#0 pos freq_factors y=q",
+    "rope x=#1 pos freq_factors y=#3",
+    "kv_append k=#3 v=#2 k_cache v_cache pos seq_start slot block_table",
+    NULL,
+};
+NLM_SPEC(qkv_rope_append, nlm_scalars_qkv_rope_append, "Q = H * D, U = G * D, 1 <= B, " NLM_ROPE_RULES,
+         "2 T Q K + 4 T U K", nlm_parts_qkv_rope_append)
+
+static const nlm_op_field nlm_fields_norm_matmul[] = {
+    NLM_IN(norm_matmul, x, F32, "M K"),
+    NLM_IN(norm_matmul, norm_w, F32, "K"),
+    NLM_WEIGHT(norm_matmul, w, WEIGHT, "N K", MATMUL),
+    NLM_OPTIONAL(norm_matmul, bias, F32, "N"),
+    NLM_OUT(norm_matmul, y, F32, "M N", ""),
+};
+static const nlm_op_scalar nlm_scalars_norm_matmul[] = {
+    NLM_NUMBER(norm_matmul, eps, F32, 0, FLT_MAX, 1e-5),
+    NLM_RESERVED(norm_matmul),
+    NLM_END_OF_SCALARS,
+};
+static const char *const nlm_parts_norm_matmul[] = {
+    "rms_norm x w=norm_w y=#0",
+    "matmul x=#0 w bias y",
+    NULL,
+};
+NLM_SPEC(norm_matmul, nlm_scalars_norm_matmul, "", "2 M N K", nlm_parts_norm_matmul)
+
+static const nlm_op_field nlm_fields_norm_xz_conv[] = {
+    NLM_IN(norm_xz_conv, x, F32, "T K"),
+    NLM_IN(norm_xz_conv, norm_w, F32, "K"),
+    NLM_WEIGHT(norm_xz_conv, w, WEIGHT, "U K", MATMUL),
+    NLM_WEIGHT(norm_xz_conv, conv_w, F32, "C J", CONV),
+    NLM_OPTIONAL(norm_xz_conv, conv_bias, F32, "C"),
+    NLM_UPDATES(norm_xz_conv, state, F32, "L J-1 C"),
+    NLM_IN(norm_xz_conv, seq_start, I32, "S+1"),
+    NLM_IN(norm_xz_conv, slot, I32, "S"),
+    NLM_OUT(norm_xz_conv, xz, F32, "T U", ""),
+    NLM_OUT(norm_xz_conv, y, F32, "T C", ""),
+};
+static const nlm_op_scalar nlm_scalars_norm_xz_conv[] = {
+    NLM_FLAG(silu, NLM_CONV_SILU),
+    NLM_NUMBER(norm_xz_conv, eps, F32, 0, FLT_MAX, 1e-5),
+    NLM_RESERVED(norm_xz_conv),
+    NLM_END_OF_SCALARS,
+};
+static const char *const nlm_parts_norm_xz_conv[] = {
+    "rms_norm x w=norm_w y=#0",
+    "matmul x=#0 w y=xz",
+    "conv1d_causal x=xz/1 w=conv_w bias=conv_bias state seq_start slot y",
+    NULL,
+};
+NLM_SPEC(norm_xz_conv, nlm_scalars_norm_xz_conv, "U = 2 * C, 2 <= J <= 8", "2 T U K + 2 T C J",
+         nlm_parts_norm_xz_conv)
+
+static const nlm_op_field nlm_fields_dt_bc_scan[] = {
+    NLM_IN(dt_bc_scan, x, F32, "T C"),
+    NLM_WEIGHT(dt_bc_scan, w_x, WEIGHT, "U C", MATMUL),
+    NLM_WEIGHT(dt_bc_scan, w_dt, WEIGHT, "C R", MATMUL),
+    NLM_OPTIONAL(dt_bc_scan, b_dt, F32, "C"),
+    NLM_WEIGHT(dt_bc_scan, a, F32, "C N", SSM_A),
+    NLM_OPTIONAL(dt_bc_scan, d, F32, "C"),
+    NLM_OPTIONAL(dt_bc_scan, z, F32, "T C"),
+    NLM_UPDATES(dt_bc_scan, state, F32, "L C/16 N 16"),
+    NLM_IN(dt_bc_scan, seq_start, I32, "S+1"),
+    NLM_IN(dt_bc_scan, slot, I32, "S"),
+    NLM_OUT(dt_bc_scan, y, F32, "T C", ""),
+};
+static const char *const nlm_parts_dt_bc_scan[] = {
+    "matmul x w=w_x y=#0",
+    "matmul x=#0/1 w=w_dt bias=b_dt y=#1",
+    "ssm_scan x dt=#1 a b=#0/2 c=#0/3 d z state seq_start slot y",
+    NULL,
+};
+NLM_SPEC(dt_bc_scan, nlm_no_scalars, "U = 2 * N + R, 1 <= N <= 256", "2 T U C + 2 T C R + 7 T C N",
+         nlm_parts_dt_bc_scan)
+
+/* clang-format on */
+/* ---- finding one ----------------------------------------------------------------------------- */
+
+/* NULL for a number that is no op of this header. */
+static inline const nlm_op_spec *nlm_op_spec_of(nlm_op op) {
+    switch (op) {
+#define NLM_OP(number, name) \
+    case number:             \
+        return &nlm_spec_##name;
+#include <nlm/ops.def>
+#undef NLM_OP
+        default: return NULL;
+    }
+}
+
+#undef NLM_ROW
+#undef NLM_IN
+#undef NLM_OPTIONAL
+#undef NLM_WEIGHT
+#undef NLM_READS
+#undef NLM_WRITES
+#undef NLM_UPDATES
+#undef NLM_OUT
+#undef NLM_OPTIONAL_OUT
+#undef NLM_NUMBER
+#undef NLM_ANY_F32
+#undef NLM_RESERVED
+#undef NLM_FLAG
+#undef NLM_END_OF_SCALARS
+#undef NLM_SPEC
+#undef NLM_AT
+
+#endif
