@@ -34,6 +34,10 @@ void nlm_graph_set_layer(nlm_graph *graph, int32_t layer) {
     graph->layer = layer;
 }
 
+void nlm_graph_begin_backward(nlm_graph *graph) {
+    graph->is_backward = true;
+}
+
 static bool has_failed(const nlm_graph *graph) {
     return graph->error.code != NLM_OK;
 }
@@ -238,10 +242,11 @@ static nlm_status check_fields(nlm_graph *graph, const nlm_node *node, const nlm
         if (value == NLM_NO_VALUE && (field->use & NLM_FIELD_OPTIONAL)) continue;
         if (value == NLM_NO_VALUE) return fail_field(graph, node, field->name, "is missing");
         if (!is_value(graph, value)) return fail_field(graph, node, field->name, "is no value of this graph");
-        const bool is_state = graph->values[value].kind == NLM_VALUE_STATE;
-        if (is_state != ((field->use & NLM_FIELD_STATE) != 0)) {
-            return fail_field(graph, node, field->name, is_state ? "must not be a state" : "must be a state");
-        }
+        const nlm_value_info *info = &graph->values[value];
+        const bool wants_state = (field->use & NLM_FIELD_STATE) != 0;
+        if (wants_state && !nlm_value_is_held(info)) return fail_field(graph, node, field->name, "must be a state");
+        if (!wants_state && info->kind == NLM_VALUE_STATE)
+            return fail_field(graph, node, field->name, "must not be a state");
     }
     return NLM_OK;
 }
@@ -252,7 +257,7 @@ static nlm_value emit(nlm_graph *graph, nlm_op op, const void *params, nlm_dtype
                       size_t count) {
     if (has_failed(graph)) return NLM_NO_VALUE;
     const nlm_op_spec *spec = nlm_op_spec_of(op);
-    nlm_node node = {.op = op, .layer = graph->layer};
+    nlm_node node = {.op = op, .layer = graph->layer, .is_backward = graph->is_backward};
     if (count != spec->n_fields) {
         nlm_fail(&graph->error, NLM_INTERNAL, WHERE, "%s has %u fields, got %zu", spec->name, spec->n_fields, count);
         return NLM_NO_VALUE;

@@ -1,6 +1,8 @@
 /* Fused ops. Each equals a sequence of primitive ones, spelled out in one table here: builders emit the
  * primitives, and where the device takes the fused op for them the planner puts it in their place. A
- * device without it runs the primitives, so that each fused op is its own decomposition. */
+ * device without it runs the primitives, so that each fused op is its own decomposition. Values between the
+ * parts that the backward pass reads do not keep them apart: the parts that give those are kept beside the fused
+ * op, see again.c. */
 #include <string.h>
 
 #include "graph/plan_impl.h"
@@ -128,12 +130,13 @@ static const pattern patterns[] = {
 typedef struct match {
     const nlm_plan *plan;
     const pattern *pattern;
-    const uint32_t *uses; /* [n_values] references by nodes, by base */
+    uint32_t *const *uses; /* [2][n_values] references by nodes of the forward and the backward pass, by base */
     nlm_node fused;
     bool has_number[sizeof(nlm_any_args)]; /* by offset */
     nlm_value temps[MAX_TEMPS];            /* bases */
     nlm_value slices[MAX_SLICES];          /* views */
     uint32_t nodes[MAX_PARTS];             /* where each part is */
+    bool is_again[MAX_PARTS];              /* computed for the backward pass too */
 } match;
 
 static nlm_value base_of(const match *m, nlm_value value) {
@@ -237,7 +240,7 @@ static bool match_rest(match *m, uint32_t n_left, uint32_t last) {
     const uint32_t from = last > WINDOW ? last - WINDOW : 0;
     for (uint32_t n = last; n-- > from;) {
         const nlm_node *node = &m->plan->nodes[n].node;
-        if (node->op != p->op || is_taken(m, n_left, n)) continue;
+        if (node->op != p->op || node->is_backward != m->fused.is_backward || is_taken(m, n_left, n)) continue;
         const match saved = *m;
         m->nodes[n_left - 1] = n;
         if (bind_tensors(m, p, node) && bind_numbers(m, p, node) && match_rest(m, n_left - 1, last)) return true;
@@ -250,7 +253,7 @@ static bool match_at(match *m, uint32_t last) {
     const part *p = &m->pattern->parts[m->pattern->n_parts - 1];
     const nlm_node *node = &m->plan->nodes[last].node;
     if (node->op != p->op) return false;
-    m->fused = (nlm_node){.op = m->pattern->op, .layer = node->layer};
+    m->fused = (nlm_node){.op = m->pattern->op, .layer = node->layer, .is_backward = node->is_backward};
     m->fused.args.head.struct_size = nlm_op_spec_of(m->pattern->op)->args_bytes;
     memset(m->has_number, 0, sizeof m->has_number);
     for (uint32_t i = 0; i < NLM_OP_MAX_FIELDS; i++) m->fused.fields[i] = UNBOUND;
@@ -278,7 +281,7 @@ static uint32_t count_fields(const match *m, const nlm_node *node, nlm_value bas
     return count;
 }
 
-/* The temporaries vanish: only parts may use them. */
+/* The temporaries vanish: in this pass only parts may use them. */
 static bool are_temps_private(const match *m) {
     for (uint32_t t = 0; t < MAX_TEMPS; t++) {
         if (m->temps[t] == UNBOUND) continue;
@@ -287,7 +290,7 @@ static bool are_temps_private(const match *m) {
         for (uint32_t i = 0; i < m->pattern->n_parts; i++) {
             inside += count_fields(m, &m->plan->nodes[m->nodes[i]].node, base, NLM_FIELD_IN);
         }
-        if (inside != m->uses[base] || is_output_base(m, base)) return false;
+        if (inside != m->uses[m->fused.is_backward][base] || is_output_base(m, base)) return false;
     }
     return true;
 }
@@ -320,6 +323,40 @@ static bool has_states(const nlm_node *node) {
     return false;
 }
 
+static bool has_held(const match *m, const nlm_node *node) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if (node->fields[i] >= 0 && nlm_value_is_held(&m->plan->values[node->fields[i]])) return true;
+    }
+    return false;
+}
+
+/* Does the backward pass read what a part gives to others alone, or a part that is computed again? */
+static bool is_read_again(const match *m, uint32_t part) {
+    const nlm_node *node = &m->plan->nodes[m->nodes[part]].node;
+    for (uint32_t t = 0; t < MAX_TEMPS; t++) {
+        if (m->temps[t] == UNBOUND) continue;
+        const nlm_value base = base_of(m, m->temps[t]);
+        if (!count_fields(m, node, base, NLM_FIELD_OUT)) continue;
+        if (m->uses[1][base] > 0) return true;
+        for (uint32_t i = part + 1; i < m->pattern->n_parts; i++) {
+            if (m->is_again[i] && count_fields(m, &m->plan->nodes[m->nodes[i]].node, base, NLM_FIELD_IN)) return true;
+        }
+    }
+    return false;
+}
+
+/* From the end, as a part wants what parts before it give. The last one becomes the fused op, and what a state holds
+ * is another the next time. */
+static bool find_parts_again(match *m) {
+    for (uint32_t i = m->pattern->n_parts; i-- > 0;) {
+        m->is_again[i] = !m->fused.is_backward && is_read_again(m, i);
+        if (!m->is_again[i]) continue;
+        if (i + 1 == m->pattern->n_parts || has_states(&m->plan->nodes[m->nodes[i]].node)) return false;
+    }
+    return true;
+}
+
 /* The device for the fused op: the best that runs a part. One that would draw a part to a worse device,
  * or a state away from where it is, is not wanted. */
 static bool find_device(const match *m, uint32_t *out_device) {
@@ -330,7 +367,7 @@ static bool find_device(const match *m, uint32_t *out_device) {
     }
     for (uint32_t i = 0; i < m->pattern->n_parts; i++) {
         const nlm_plan_node *node = &m->plan->nodes[m->nodes[i]];
-        if (has_states(&node->node) && node->device != device) return false;
+        if (has_held(m, &node->node) && node->device != device) return false;
     }
     *out_device = device;
     return true;
@@ -349,7 +386,8 @@ static bool is_wanted(match *m, uint32_t *out_device) {
         if (m->fused.fields[i] == UNBOUND) m->fused.fields[i] = NLM_NO_VALUE;
     }
     if (!has_all_fields(&m->fused) || !are_slices_in_turn(m)) return false;
-    if (!are_temps_private(m) || !can_move_down(m) || !find_device(m, out_device)) return false;
+    if (!are_temps_private(m) || !can_move_down(m) || !find_parts_again(m) || !find_device(m, out_device))
+        return false;
     nlm_tensor results[NLM_OP_MAX_FIELDS];
     if (nlm_shape_check(m->plan->values, &m->fused, results, NULL) != NLM_OK) return false;
     nlm_caps_v1 caps;
@@ -358,22 +396,27 @@ static bool is_wanted(match *m, uint32_t *out_device) {
 
 /* ---- rewriting --------------------------------------------------------------------------------- */
 
-static void count_uses(const nlm_plan *plan, uint32_t *uses) {
-    for (uint32_t n = 0; n < plan->n_nodes; n++) {
-        const nlm_node *node = &plan->nodes[n].node;
-        const nlm_op_spec *spec = nlm_op_spec_of(node->op);
-        for (uint32_t i = 0; i < spec->n_fields; i++) {
-            if ((spec->fields[i].use & NLM_FIELD_IN) && node->fields[i] >= 0) {
-                uses[plan->values[node->fields[i]].base]++;
-            }
+static void count_uses(const nlm_plan *plan, const nlm_node *node, uint32_t *const *uses) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if ((spec->fields[i].use & NLM_FIELD_IN) && node->fields[i] >= 0) {
+            uses[node->is_backward][plan->values[node->fields[i]].base]++;
         }
     }
 }
 
-/* The parts become gaps (op 0) but for the last, which becomes the fused op. */
+/* The parts become gaps (op 0), or ops of the backward pass; but for the last, which becomes the fused op. */
 static void rewrite(nlm_plan *plan, const match *m, uint32_t device) {
     const uint32_t last = m->nodes[m->pattern->n_parts - 1];
-    for (uint32_t i = 0; i < m->pattern->n_parts; i++) plan->nodes[m->nodes[i]].node.op = NLM_OP_NONE;
+    for (uint32_t i = 0; i + 1 < m->pattern->n_parts; i++) {
+        nlm_plan_node *part = &plan->nodes[m->nodes[i]];
+        if (!m->is_again[i]) {
+            part->node.op = NLM_OP_NONE;
+            continue;
+        }
+        part->is_again = part->node.is_backward = true;
+        count_uses(plan, &part->node, m->uses);
+    }
     nlm_plan_node *node = &plan->nodes[last];
     node->node = m->fused;
     node->device = device;
@@ -389,9 +432,10 @@ static void close_gaps(nlm_plan *plan) {
 }
 
 nlm_status nlm_plan_fuse(nlm_plan *plan, nlm_error *err) {
-    uint32_t *uses;
-    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *uses, &uses, err));
-    count_uses(plan, uses);
+    uint32_t *uses[2];
+    for (int pass = 0; pass < 2; pass++)
+        NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof **uses, &uses[pass], err));
+    for (uint32_t n = 0; n < plan->n_nodes; n++) count_uses(plan, &plan->nodes[n].node, uses);
     for (size_t p = 0; p < sizeof patterns / sizeof *patterns; p++) {
         for (uint32_t n = 0; n < plan->n_nodes; n++) {
             match m = {.plan = plan, .pattern = &patterns[p], .uses = uses};

@@ -19,6 +19,9 @@ void nlm_graph_destroy(nlm_graph *graph);
 nlm_status nlm_graph_check(const nlm_graph *graph, nlm_error *err);
 /* Later ops belong to this layer (-1: none): for the profile and for messages. */
 void nlm_graph_set_layer(nlm_graph *graph, int32_t layer);
+/* Later ops are the backward pass of those so far. They may read any value of the forward pass, whose ops are fused
+ * all the same: what a fused op does not give is computed again, before the first op that reads it. */
+void nlm_graph_begin_backward(nlm_graph *graph);
 
 /* Leaves. Weights, states and parameters are borrowed and outlive the programs. */
 nlm_value nlm_graph_input(nlm_graph *graph, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,

@@ -39,6 +39,7 @@ static inline bool nlm_value_is_held(const nlm_value_info *info) {
 typedef struct nlm_node {
     nlm_op op;
     int32_t layer;
+    bool is_backward;                    /* of the pass that begins with nlm_graph_begin_backward */
     nlm_any_args args;                   /* the numbers; tensor pointers NULL */
     nlm_value fields[NLM_OP_MAX_FIELDS]; /* as the op's nlm_op_spec lists them */
 } nlm_node;
@@ -50,6 +51,7 @@ struct nlm_graph {
     nlm_node *nodes;
     uint32_t n_nodes, node_capacity;
     int32_t layer;
+    bool is_backward;
     nlm_error error; /* the first; code NLM_OK while there is none */
 };
 

@@ -39,7 +39,10 @@ static nlm_status copy_nodes(nlm_plan *plan, const nlm_graph *graph, nlm_error *
 static nlm_status run_stages(nlm_plan *plan, const nlm_graph *graph, nlm_program **out, nlm_error *err) {
     NLM_TRY(copy_nodes(plan, graph, err));
     NLM_TRY(nlm_plan_assign(plan, err));
-    if (plan->options.do_fuse) NLM_TRY(nlm_plan_fuse(plan, err));
+    if (plan->options.do_fuse) {
+        NLM_TRY(nlm_plan_fuse(plan, err));
+        NLM_TRY(nlm_plan_again(plan, err));
+    }
     NLM_TRY(nlm_plan_place(plan, err));
     NLM_TRY(nlm_plan_memory(plan, err));
     return nlm_plan_bind(plan, out, err);

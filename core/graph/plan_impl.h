@@ -1,6 +1,7 @@
 /* The stages of planning and what they hand on:
  *   assign   which device runs each node
  *   fuse     nodes that a device takes as one
+ *   again    what those leave out and the backward pass reads, where it reads it
  *   place    weights and states where their nodes run, and each node's needs
  *   memory   transfers, lifetimes, offsets
  *   bind     the program */
@@ -14,6 +15,7 @@ typedef struct nlm_plan_node {
     nlm_node node;
     uint32_t device;    /* index into env->devices */
     const char *reason; /* why not devices[0], or NULL */
+    bool is_again;      /* a part of a fused op, computed once more for the backward pass */
     nlm_caps_v1 caps;
     const nlm_tensor *weights[NLM_OP_MAX_FIELDS]; /* fields that are weights, where they were placed */
 } nlm_plan_node;
@@ -57,6 +59,7 @@ nlm_status nlm_plan_query(const nlm_plan *plan, const nlm_node *node, uint32_t d
 
 nlm_status nlm_plan_assign(nlm_plan *plan, nlm_error *err);
 nlm_status nlm_plan_fuse(nlm_plan *plan, nlm_error *err);
+nlm_status nlm_plan_again(nlm_plan *plan, nlm_error *err);
 nlm_status nlm_plan_place(nlm_plan *plan, nlm_error *err);
 nlm_status nlm_plan_memory(nlm_plan *plan, nlm_error *err);
 /* On failure *out is NULL or to be destroyed. */
