@@ -60,6 +60,20 @@ static void an_op_that_no_device_has_is_an_error_with_every_reason(void) {
     fixture_close(&t.f);
 }
 
+/* y = x w^T, rows of 16 of each, w's `stride` floats apart. */
+static void expect_product(const float *y, const float *x, const float *w, int64_t stride, int64_t n) {
+    CU_ASSERT_PTR_NOT_NULL_FATAL(y);
+    for (int64_t m = 0; m < 4; m++) {
+        for (int64_t i = 0; i < n; i++) {
+            double sum = 0;
+            for (int64_t k = 0; k < 16; k++) sum += (double)x[m * 16 + k] * (double)w[i * stride + k];
+            CU_ASSERT_DOUBLE_EQUAL(y[m * n + i], sum, 1e-5);
+        }
+    }
+}
+
+/* A device that would get its weights with rows reversed computes neither an activation's product nor that of a part
+ * of a weight: both are right. */
 static void only_whole_weights_are_packed(void) {
     two_devices t;
     two_open(&t);
@@ -67,14 +81,22 @@ static void only_whole_weights_are_packed(void) {
     nlm_graph *g = fixture_graph();
     const nlm_value x = nlm_graph_input(g, "x", NLM_F32, SHAPE(4, 16), NLM_ROWS_FIXED);
     const nlm_value w = nlm_graph_weight(g, fixture_weight(&t.f, "w", SHAPE(8, 32)));
-    nlm_graph_output(g, nlm_graph_matmul(g, x, x, NLM_NO_VALUE, NLM_NO_VALUE));
-    nlm_graph_output(g, nlm_graph_matmul(g, x, nlm_graph_columns(g, w, 16, 16), NLM_NO_VALUE, NLM_NO_VALUE));
+    const nlm_value square = nlm_graph_matmul(g, x, x, NLM_NO_VALUE, NLM_NO_VALUE);
+    const nlm_value part = nlm_graph_matmul(g, x, nlm_graph_columns(g, w, 16, 16), NLM_NO_VALUE, NLM_NO_VALUE);
+    nlm_graph_output(g, square);
+    nlm_graph_output(g, part);
     nlm_program *program = fixture_plan(&t.f, g, &plan_all);
     nlm_str text = {0};
     nlm_program_fallbacks(program, &text);
     expect_contains(text.data, "matmul: 2 on second, 0 bytes moved to it a run: w: wanted as a packed weight");
     nlm_str_release(&text);
+    float *in = nlm_program_input(program, x);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(in);
+    for (int i = 0; i < 4 * 16; i++) in[i] = fixture_number(&t.f);
     fixture_run(program, NULL);
+    const float *weight = t.f.weights[0].source.data;
+    expect_product(nlm_program_output(program, square), in, in, 16, 4);
+    expect_product(nlm_program_output(program, part), in, weight + 16, 32, 8);
     nlm_program_destroy(program);
     nlm_graph_destroy(g);
     fixture_close(&t.f);
@@ -130,6 +152,8 @@ static void ops_that_share_a_state_stay_together(void) {
     attention_graph a;
     attention_make(&t.f, &a);
     nlm_program *program = fixture_plan(&t.f, a.graph, &plan_all);
+    CU_ASSERT_EQUAL(count_op(program, NLM_OP_attention), 1);
+    CU_ASSERT_EQUAL(count_op(program, NLM_OP_kv_append), 1);
     for (uint32_t i = 0; i < program->n_steps; i++) {
         const nlm_step *step = &program->steps[i];
         const bool has_state = step->op == NLM_OP_attention || step->op == NLM_OP_kv_append;
@@ -156,6 +180,7 @@ static void a_state_stays_where_an_earlier_program_put_it(void) {
     nlm_program *earlier = fixture_plan(&t.f, a.graph, &plan_packed);
     t.first.refused = 0;
     nlm_program *later = fixture_plan(&t.f, a.graph, &plan_packed);
+    CU_ASSERT_EQUAL(count_op(later, NLM_OP_attention), 1);
     for (uint32_t i = 0; i < later->n_steps; i++) {
         if (later->steps[i].op == NLM_OP_attention) CU_ASSERT_PTR_EQUAL(later->steps[i].device, &t.second.device);
     }

@@ -214,7 +214,11 @@ static void a_piece_of_a_megabyte_loads(void) {
     vocab_text(&v, piece, length);
     vocab_i32s(&v, KEY("token_type"), (const int32_t[]){2, 3, 3, 1, 1}, 5);
     vocab_f32s(&v, KEY("scores"), (const float[]){0, 0, 0, -1, -2}, 5);
-    CU_ASSERT_EQUAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
+    CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
+    nlm_str text = {0};
+    CU_ASSERT_EQUAL(nlm_tokenizer_decode(tokenizer, 4, false, &text, NULL), NLM_OK);
+    CU_ASSERT(text.length == length && memcmp(text.data, piece, length) == 0);
+    nlm_str_release(&text);
     nlm_tokenizer_destroy(tokenizer);
     free(piece);
 }
