@@ -156,12 +156,20 @@ class GgufFile:
             return [self._value(element) for _ in range(count)]
         return self._scalar(kind)
 
+    def names(self):
+        return list(self._tensors)
+
+    def stored(self, name):
+        """(type, shape, bytes) of a tensor, as `write` takes them."""
+        kind, shape, offset = self._tensors[name]
+        start = self._base + offset
+        return kind, shape, self._data[start : start + tensor_bytes(kind, shape)]
+
     def tensor(self, name):
         if name not in self._tensors:
             return None
-        kind, shape, offset = self._tensors[name]
-        start = self._base + offset
-        return dequantize(kind, self._data[start : start + tensor_bytes(kind, shape)], shape)
+        kind, shape, data = self.stored(name)
+        return dequantize(kind, data, shape)
 
 
 # ---- writing ----------------------------------------------------------------------------------

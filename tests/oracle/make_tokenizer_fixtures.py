@@ -4,7 +4,7 @@
 usage: make_tokenizer_fixtures.py [OUT_DIRECTORY]
 
 NAME.gguf is a vocabulary without weights, NAME.inp texts separated by SEPARATOR, NAME.out their ids, a
-line a text, without BOS. The encoders below are written to be read, not to be fast: they look at every
+line a text, without BOS; form-c.inp holds texts and form-c.out their normal forms. The encoders below are written to be read, not to be fast: they look at every
 pair again after every merge, and they split words with loops over Unicode categories instead of regular
 expressions. They share nothing with nlm's.
 """
@@ -422,6 +422,29 @@ def make_bpe(pre, n_merges):
     return vocabulary
 
 
+# ---- form C -----------------------------------------------------------------------------------
+
+
+def form_c_texts():
+    """All that composes, decomposes or moves (of Hangul a part), whole and in parts; then marks in any order, and bytes
+    that are no text between them. Form C of assigned characters is the same in every version of Unicode."""
+    touched = [char for char in map(chr, [*range(0xA0, 0xD800), *range(0xE000, 0x30000)])
+               if unicodedata.category(char) != "Cn"
+               and (unicodedata.normalize("NFD", char) != char or unicodedata.combining(char))]
+    touched = [char for char in touched if not "\uac00" <= char <= "\ud7a3" or ord(char) % 97 == 0]
+    for at in range(0, len(touched), 50):
+        yield " ".join(char + "|" + unicodedata.normalize("NFD", char) for char in touched[at : at + 50])
+    rng = random.Random(15)
+    marks = [char for char in touched if unicodedata.combining(char)]
+    letters = "aeioucnsz\u0958\u1112\u1161\u11ab\uac00\u0915\u05d0"
+    for _ in range(300):
+        text = ""
+        for _ in range(rng.randrange(1, 6)):
+            text += rng.choice(letters) + "".join(rng.choice(marks) for _ in range(rng.randrange(4)))
+            text += rng.choice(["", "", "", " ", "\udcff", "\udcc3", "\udce2\udc82"])
+        yield text
+
+
 # ---- the fixtures -----------------------------------------------------------------------------
 
 FIXTURES = {
@@ -448,6 +471,10 @@ def main():
             file.write(SEPARATOR.join(texts))
         with open(os.path.join(out, name + ".out"), "w") as file:
             file.writelines(" ".join(map(str, encode(vocabulary, text))) + "\n" for text in texts)
+    texts = list(form_c_texts())
+    for suffix, of in (("inp", raw), ("out", lambda text: raw(normal_form(text)))):
+        with open(os.path.join(out, f"form-c.{suffix}"), "wb") as file:
+            file.write(SEPARATOR.join(map(of, texts)))
 
 
 if __name__ == "__main__":

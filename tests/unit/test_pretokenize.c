@@ -1,7 +1,9 @@
+/* How text is cut into words, and form C. */
 #include "base/str.h"
 #include "text/nfc.h"
 #include "text/pretokenize.h"
 #include "unit/check.h"
+#include "unit/vocab_bytes.h"
 
 #include <string.h>
 
@@ -171,6 +173,24 @@ static void form_c_is_that_of_unicode(void) {
     }
 }
 
+/* Every character that form C touches, whole and taken apart, and marks in any order; the file's maker has its tables
+ * of Unicode from elsewhere. */
+static void form_c_of_every_character_is_that_of_another_program(void) {
+    nlm_str text = read_file(NLM_TEST_DATA "/tokenizer/form-c.inp"), normal = {0};
+    nlm_str expected = read_file(NLM_TEST_DATA "/tokenizer/form-c.out");
+    CU_ASSERT_FATAL(text.length > 10000);
+    CU_ASSERT_EQUAL_FATAL(nlm_nfc_append(text.data, text.length, &normal, NULL), NLM_OK);
+    CU_ASSERT_EQUAL(normal.length, expected.length);
+    const size_t least = normal.length < expected.length ? normal.length : expected.length;
+    size_t same = 0;
+    while (same < least && normal.data[same] == expected.data[same]) same++;
+    if (same < least) printf(" [differs at byte %zu: %.40s] ", same, expected.data + same);
+    CU_ASSERT_EQUAL(same, expected.length);
+    nlm_str_release(&text);
+    nlm_str_release(&normal);
+    nlm_str_release(&expected);
+}
+
 /* Alternating classes, which an insertion sort would take minutes for. */
 static void form_c_of_a_long_run_of_marks_is_sorted_by_class(void) {
     nlm_str text = {0}, normal = {0};
@@ -193,6 +213,7 @@ static const check_case cases[] = {
     CHECK_CASE(invalid_bytes_are_words_of_their_own),
     CHECK_CASE(unknown_rules_are_not_found),
     CHECK_CASE(form_c_is_that_of_unicode),
+    CHECK_CASE(form_c_of_every_character_is_that_of_another_program),
     CHECK_CASE(form_c_of_a_long_run_of_marks_is_sorted_by_class),
 };
 
