@@ -1,6 +1,6 @@
-"""nlm-eval's logits against the float64 oracle: on the fixtures, and on real models where they are.
+"""nlm-eval's logits against the float64 oracle: on the fixtures, and on a real model as it is and with f32 weights.
 
-The real ones are in NLM_SHARED_DATA and need NumPy, as the oracle does.
+The real one needs NumPy, as the oracle does.
 """
 import array
 import ast
@@ -14,7 +14,6 @@ from pathlib import Path
 
 BIN = Path(os.environ["NLM_BIN"])
 SOURCE = Path(os.environ["NLM_SOURCE"])
-SHARED = Path(os.environ["NLM_SHARED_DATA"])
 FIXTURES = SOURCE / "tests/data/models"
 
 TEXT = """Once upon a time, in a big house near the sea, there lived a little girl who liked to sing.
@@ -62,16 +61,27 @@ class Logits(unittest.TestCase):
                 path = FIXTURES / name
                 self.check(f"{path}.gguf", f"{path}.txt", f"{path}.npy", "f32", 1e-9)
 
-    def test_real_models(self):
-        models = sorted(SHARED.glob("stories260K-*.gguf"))
-        if not models:
-            self.skipTest(f"no stories260K-*.gguf in {SHARED}")
+    def with_f32_weights(self, model):
+        from gguf_file import ARRAY, F32, I32, STRING, U32, GgufFile, write
+
+        file, path = GgufFile(model), self.folder / "f32.gguf"
+        kinds = {bytes: STRING, int: U32, float: F32}
+        arrays = {"tokens": STRING, "scores": F32, "token_type": I32}
+        meta = [(key, ARRAY, (arrays[key.split(".")[-1]], value)) if isinstance(value, list)
+                else (key, kinds[type(value)], value) for key, value in file.meta.items()]
+        tensors = [(name, file.tensor(name).astype("<f4")) for name in file.names()]
+        write(path, meta, [(name, "f32", list(values.shape), values.tobytes()) for name, values in tensors])
+        return path
+
+    def test_real_model(self):
         try:
             import numpy  # noqa: F401
         except ImportError:
             self.skipTest("the oracle needs NumPy")
+        sys.path.insert(0, str(SOURCE / "tests/oracle"))
         tokens, expected = self.folder / "tokens.txt", self.folder / "expected.npy"
-        for model in models:
+        real = FIXTURES / "stories260K-q8_0.gguf"
+        for model in (real, self.with_f32_weights(real)):
             with self.subTest(model.name), open(tokens, "wb") as file:
                 subprocess.run([BIN / "nlm-tokenize", "--model", model, "--bos"], input=TEXT.encode(), stdout=file,
                                check=True, timeout=60)

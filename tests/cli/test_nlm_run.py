@@ -1,6 +1,6 @@
 """nlm-run as a user runs it: text, configuration, chat, statistics, failures and Ctrl-C.
 
-What needs the real models of NLM_SHARED_DATA, or SmolLM2 in the user's cache, is skipped without them.
+What needs SmolLM2 in the user's cache is skipped without it.
 """
 import json
 import os
@@ -16,15 +16,14 @@ from pathlib import Path
 
 PROGRAM = Path(os.environ["NLM_BIN"]) / "nlm-run"
 FIXTURES = Path(os.environ["NLM_SOURCE"]) / "tests/data/models"
-SHARED = Path(os.environ["NLM_SHARED_DATA"])
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nlm"
 
 LLAMA = FIXTURES / "llama-gqa-f32.gguf"
 MAMBA = FIXTURES / "mamba-f32.gguf"
-STORIES = SHARED / "stories260K-f32.gguf"
+STORIES = FIXTURES / "stories260K-q8_0.gguf"
 SMOLLM2 = CACHE / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-# Another engine's greedy continuation of "Once upon a time" by stories260K-f32.
+# Another engine's greedy continuation of "Once upon a time", with f32 weights.
 STORY = (", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red "
          "ball. She wanted to play with it, but it was too high.")
 
@@ -45,22 +44,12 @@ def text_of(*arguments, **options):
 
 class Text(unittest.TestCase):
     def test_greedy_text_is_the_reference_for_any_number_of_threads(self):
-        if not STORIES.exists():
-            self.skipTest(f"{STORIES} is not there")
         for threads in (1, 2):
             text = text_of("--model", STORIES, "--prompt", "Once upon a time", "-n", 256, "--threads", threads)
             self.assertEqual(text[: len(STORY)].decode(), STORY)
             if threads == 1:
                 first = text
         self.assertEqual(first, text)
-
-    def test_quantised_files_give_english(self):
-        for kind in ("f16", "q8_0", "q4_0"):
-            model = SHARED / f"stories260K-{kind}.gguf"
-            if not model.exists():
-                self.skipTest(f"{model} is not there")
-            text = text_of("-m", model, "-p", "Once upon a time", "-n", 60).decode()
-            self.assertTrue(text.startswith(", there was a little girl named Lily. She loved to play outside"), text)
 
     def test_stdout_has_the_text_alone_and_stderr_the_statistics(self):
         done = run("-m", LLAMA, "-p", "the", "-n", 20, "--threads", 2, "--backend", "cpu_scalar")
