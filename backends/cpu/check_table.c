@@ -285,7 +285,7 @@ static const nlm_cpu_rule rules[] = {
     RULE(conv1d_causal, NLM_CONV_SILU, check_conv1d_causal),
     RULE(ssm_scan, 0, check_ssm_scan),
     RULE(copy, 0, check_copy),
-    RULE(argmax, 0, NULL),
+    RULE(argmax, NLM_ARGMAX_FINITE, NULL),
     RULE(gate_up_silu_mul, 0, check_gate_up),
     RULE(qkv_rope_append, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, check_qkv),
     RULE(norm_matmul, 0, NULL),

@@ -66,12 +66,12 @@ static void run_segment(void *user, uint32_t ith, uint32_t nth) {
     const bool is_profiled = program->env.profile != NULL;
     uint64_t start_ns = is_profiled ? nlm_clock_ns() : 0;
     for (uint32_t i = program->segment->first; i < end; i++) {
-        if (!run_step(program, worker, i)) return;
+        if (!nlm_step_is_idle(program, &program->steps[i]) && !run_step(program, worker, i)) return;
         const bool is_last = i + 1 == end; /* the end of the region is a barrier */
         if (is_profiled || (program->steps[i].needs_barrier && !is_last)) {
             if (nlm_pool_barrier(program->env.pool, ith) != NLM_OK) return;
         }
-        if (is_profiled && ith == 0) {
+        if (is_profiled && ith == 0 && !nlm_step_is_idle(program, &program->steps[i])) {
             const uint64_t now_ns = nlm_clock_ns();
             nlm_step_profile(program, &program->steps[i], now_ns - start_ns);
             start_ns = now_ns;
@@ -104,24 +104,32 @@ static nlm_status check_live_rows(const nlm_program *program, const int32_t *liv
     return NLM_OK;
 }
 
-static nlm_status want_output(nlm_program *program, int32_t value, nlm_error *err) {
+static nlm_program_output_info *find_output(nlm_program *program, int32_t value) {
     for (uint32_t i = 0; i < program->n_outputs; i++) {
-        const nlm_program_output_info *output = &program->outputs[i];
-        if (output->value != value) continue;
-        if (output->item != NLM_NO_ITEM) program->is_wanted[output->item] = true;
-        return NLM_OK;
+        if (program->outputs[i].value == value) return &program->outputs[i];
     }
-    return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "value %" PRId32 " is no output of the program", value);
+    return NULL;
 }
 
-/* Which optional transfers this run does. */
+static nlm_status fail_output(int32_t value, const char *why, nlm_error *err) {
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "value %" PRId32 " %s", value, why);
+}
+
+/* Which outputs this run computes and brings to the host. */
 static nlm_status choose_outputs(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
     for (uint32_t i = 0; i < program->n_outputs; i++) {
-        const uint32_t item = program->outputs[i].item;
-        if (item != NLM_NO_ITEM) program->is_wanted[item] = !info->picks_outputs;
+        program->outputs[i].is_wanted = !info->picks_outputs;
+        program->outputs[i].is_computed = false;
+        if (program->outputs[i].item != NLM_NO_ITEM) program->is_wanted[program->outputs[i].item] = false;
     }
     for (uint32_t i = 0; info->picks_outputs && i < info->n_outputs; i++) {
-        NLM_TRY(want_output(program, info->outputs[i], err));
+        nlm_program_output_info *output = find_output(program, info->outputs[i]);
+        if (!output) return fail_output(info->outputs[i], "is no output of the program", err);
+        output->is_wanted = true;
+    }
+    for (uint32_t i = 0; i < program->n_outputs; i++) {
+        const nlm_program_output_info *output = &program->outputs[i];
+        if (output->is_wanted && output->item != NLM_NO_ITEM) program->is_wanted[output->item] = true;
     }
     return NLM_OK;
 }
@@ -134,7 +142,8 @@ static uint32_t context_bucket(int64_t max_context) {
 
 /* What the ops are told. */
 static void begin_run(nlm_program *program, const nlm_run_info *info) {
-    const int32_t *live_rows = info->live_rows;
+    if (info->live_rows) memcpy(program->counts, info->live_rows, sizeof program->counts);
+    const int32_t *live_rows = info->live_rows ? program->counts : NULL;
     program->live_rows = live_rows;
     program->context_bucket = context_bucket(info->max_context);
     const int64_t max_context = nlm_context_bound(program->context_bucket);
@@ -185,13 +194,32 @@ nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nl
 }
 
 nlm_status nlm_program_wait(nlm_program *program, nlm_error *err) {
+    if (!program->is_running) return NLM_OK;
     program->is_running = false;
     const nlm_status status = nlm_queues_finish(program, err);
     if (status != NLM_OK) program->is_sent = false;
+    for (uint32_t i = 0; i < program->n_outputs; i++) {
+        nlm_program_output_info *output = &program->outputs[i];
+        output->is_computed = status == NLM_OK && (output->is_wanted || !output->is_lazy);
+    }
     return status;
 }
 
 nlm_status nlm_program_run(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
     NLM_TRY(nlm_program_submit(program, info, err));
     return nlm_program_wait(program, err);
+}
+
+nlm_status nlm_program_fetch(nlm_program *program, int32_t value, const void **out, nlm_error *err) {
+    nlm_program_output_info *output = find_output(program, value);
+    if (!output) return fail_output(value, "is no output of the program", err);
+    if (!output->is_computed || program->is_running) {
+        return fail_output(value, "is no result of a run that is over", err);
+    }
+    *out = output->host->data;
+    if (output->is_wanted || output->item == NLM_NO_ITEM) return NLM_OK;
+    NLM_TRY(nlm_queue_transfer(program, &program->items[output->item], err));
+    NLM_TRY(nlm_queues_sync(program, err));
+    output->is_wanted = true;
+    return NLM_OK;
 }

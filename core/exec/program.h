@@ -19,15 +19,15 @@ typedef struct nlm_run_info {
     /* No position of this run is max_context or above; 0: not known. The executor rounds it up, so that what is
      * recorded for one run serves many. */
     int64_t max_context;
-    /* The outputs that are read after the run, if `picks_outputs`; the contents of the others are unspecified. What a
-     * device with memory of its own computed stays there unless it is wanted. */
+    /* The outputs that are read after the run, if `picks_outputs`; the contents of the others are unspecified: they
+     * stay on the device that computed them, and an op that gives nothing else may be left out. */
     const int32_t *outputs;
     uint32_t n_outputs;
     bool picks_outputs;
 } nlm_run_info;
 
 /* Begins a run of all ops. Sliced devices have done their work when it returns; what is enqueued on the queue of a
- * stream device may go on until nlm_program_wait. Until then *info and the inputs stay as they are, and no
+ * stream device may go on until nlm_program_wait. Until then the inputs stay as they are, and no
  * program of the env is submitted or planned. `info` may be NULL. Allocates nothing.
  * Errors   INVALID_ARGUMENT (live_rows, an output that is none, a run that was not waited for) and what ops return:
  *          the message names op, layer and backend. After an error nothing is under way. States may be half written;
@@ -38,6 +38,11 @@ nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nl
 nlm_status nlm_program_wait(nlm_program *program, nlm_error *err);
 /* Both, one after the other. */
 nlm_status nlm_program_run(nlm_program *program, const nlm_run_info *info, nlm_error *err);
+
+/* Brings an output to the host that the last run did not pick, and waits for it: what was computed is on its device
+ * until the next run of any program of the env. *out as nlm_program_output gives it. Errors   INVALID_ARGUMENT (no
+ * output; the last run did not compute it, or failed), and those of wait. */
+nlm_status nlm_program_fetch(nlm_program *program, int32_t value, const void **out, nlm_error *err);
 
 /* Bytes of activations after liveness packing, and without it. */
 uint64_t nlm_program_activation_bytes(const nlm_program *program);

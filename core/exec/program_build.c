@@ -319,6 +319,7 @@ nlm_status nlm_program_add_step(nlm_program *program, const nlm_step *step, nlm_
         if (!added->reason) return out_of_memory(err);
     }
     program->n_steps++;
+    if (step->output != NLM_NO_OUTPUT) program->outputs[step->output].is_lazy = true;
     return prepare(program, added, err);
 }
 
@@ -332,5 +333,8 @@ nlm_status nlm_program_add_item(nlm_program *program, const nlm_item *item, nlm_
 }
 
 void nlm_program_add_output(nlm_program *program, int32_t value, const nlm_tensor *host, uint32_t item) {
-    program->outputs[program->n_outputs++] = (nlm_program_output_info){.value = value, .host = host, .item = item};
+    nlm_program_output_info *output = &program->outputs[program->n_outputs++];
+    output->value = value;
+    output->host = host;
+    output->item = item;
 }

@@ -9,6 +9,8 @@
 #include "exec/op_spec.h"
 #include "exec/program.h"
 
+#define NLM_NO_OUTPUT UINT32_MAX
+
 /* One op, bound. */
 typedef struct nlm_step {
     nlm_op op;
@@ -18,6 +20,7 @@ typedef struct nlm_step {
     bool needs_barrier; /* the next step of a sliced segment touches what this one did */
     bool is_fallback;   /* runs elsewhere than on devices[0], because of `reason` */
     const char *reason; /* copied */
+    uint32_t output;    /* sliced: all that it is for is the output of that number; else NLM_NO_OUTPUT */
 } nlm_step;
 
 /* What a run does, in order. The queue of a stream device keeps the order of what is given to it; where a run moves
@@ -87,7 +90,8 @@ nlm_status nlm_program_add_tensor(nlm_program *program, const nlm_tensor *like, 
 /* The device prepares the op. */
 nlm_status nlm_program_add_step(nlm_program *program, const nlm_step *step, nlm_error *err);
 nlm_status nlm_program_add_item(nlm_program *program, const nlm_item *item, nlm_error *err);
-/* An output, and the item that brings it to the host if it is not there anyway; NLM_NO_ITEM: none. */
+/* The next output, the first being number 0, and the item that brings it to the host if it is not there anyway;
+ * NLM_NO_ITEM: none. */
 #define NLM_NO_ITEM UINT32_MAX
 void nlm_program_add_output(nlm_program *program, int32_t value, const nlm_tensor *host, uint32_t item);
 

@@ -21,6 +21,9 @@ typedef struct nlm_program_output_info {
     int32_t value;
     const nlm_tensor *host;
     uint32_t item;
+    bool is_lazy;     /* only computed when it is wanted */
+    bool is_wanted;   /* by the last run, or fetched since */
+    bool is_computed; /* by the last run, which is over */
 } nlm_program_output_info;
 
 /* One thread of a sliced segment, or a queue. */
@@ -92,11 +95,17 @@ struct nlm_program {
 
     /* of the run under way */
     bool is_running;
-    const int32_t *live_rows;
+    const int32_t *live_rows; /* NULL, or counts */
+    int32_t counts[NLM_ROWS_KINDS];
     uint32_t context_bucket;
     const nlm_item *segment;
     bool *is_wanted; /* [n_items] of optional transfers */
 };
+
+/* Is this a step of which the run wants nothing? */
+static inline bool nlm_step_is_idle(const nlm_program *program, const nlm_step *step) {
+    return step->output != NLM_NO_OUTPUT && !program->outputs[step->output].is_wanted;
+}
 
 /* Rows of a tensor that a run uses. */
 static inline int64_t nlm_rows_of(const nlm_tensor *tensor, const int32_t *live_rows) {

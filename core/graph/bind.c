@@ -4,9 +4,13 @@
 #include "graph/plan_impl.h"
 #include "tensor/dtype.h"
 
+#define SEVERAL (NLM_NO_OUTPUT - 1) /* outputs are views of the value */
+
 typedef struct binder {
     nlm_plan *plan;
     nlm_program *program;
+    uint32_t *outputs; /* [n_values], by base: the number of its output, NLM_NO_OUTPUT or SEVERAL */
+    uint32_t *uses;    /* [n_values], by base: nodes that read it */
     const nlm_tensor **tensors[NLM_SPACES]; /* [n_values], as they are made; NULL where no node works */
     nlm_error *err;
 } binder;
@@ -25,6 +29,29 @@ static nlm_status list_inputs(nlm_plan *plan, nlm_error *err) {
     return NLM_OK;
 }
 
+static nlm_status list_uses(binder *b) {
+    const nlm_plan *plan = b->plan;
+    NLM_TRY(nlm_plan_array(b->plan, plan->n_values, sizeof *b->outputs, &b->outputs, b->err));
+    NLM_TRY(nlm_plan_array(b->plan, plan->n_values, sizeof *b->uses, &b->uses, b->err));
+    for (uint32_t v = 0; v < plan->n_values; v++) b->outputs[v] = NLM_NO_OUTPUT;
+    uint32_t n_outputs = 0;
+    for (uint32_t v = 0; v < plan->n_values; v++) {
+        if (!plan->values[v].is_output) continue;
+        uint32_t *output = &b->outputs[plan->values[v].base];
+        *output = *output == NLM_NO_OUTPUT ? n_outputs : SEVERAL;
+        n_outputs++;
+    }
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        const nlm_node *node = &plan->nodes[n].node;
+        const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+        for (uint32_t i = 0; i < spec->n_fields; i++) {
+            const bool is_read = (spec->fields[i].use & NLM_FIELD_IN) && node->fields[i] >= 0;
+            if (is_read) b->uses[plan->values[node->fields[i]].base]++;
+        }
+    }
+    return NLM_OK;
+}
+
 static nlm_status make_tables(binder *b) {
     nlm_plan *plan = b->plan;
     for (nlm_space space = 0; space < NLM_SPACES; space++) {
@@ -32,6 +59,7 @@ static nlm_status make_tables(binder *b) {
         NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof(nlm_tensor *), &b->tensors[space], b->err));
     }
     NLM_TRY(list_inputs(plan, b->err));
+    NLM_TRY(list_uses(b));
     plan->needs.n_steps = plan->n_nodes;
     plan->needs.n_tensors = plan->n_values; /* a value has at most one in a memory */
     return NLM_OK;
@@ -80,6 +108,21 @@ static nlm_status bind_field(binder *b, const nlm_plan_node *node, uint32_t inde
 
 /* ---- steps, items, outputs ----------------------------------------------------------------------- */
 
+/* The output that is all a node of a sliced device is for. */
+static uint32_t sole_output(const binder *b, const nlm_plan_node *node) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->node.op);
+    uint32_t output = NLM_NO_OUTPUT;
+    if (!nlm_device_is_sliced(b->plan->env->devices[node->device])) return NLM_NO_OUTPUT;
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const nlm_value value = node->node.fields[i];
+        if (value < 0 || !(spec->fields[i].use & (NLM_FIELD_OUT | NLM_FIELD_WRITES))) continue;
+        if (output != NLM_NO_OUTPUT || (spec->fields[i].use & NLM_FIELD_WRITES)) return NLM_NO_OUTPUT;
+        if (b->uses[value] || b->outputs[value] >= SEVERAL) return NLM_NO_OUTPUT;
+        output = b->outputs[value];
+    }
+    return output;
+}
+
 static nlm_status bind_step(binder *b, uint32_t n, bool needs_barrier) {
     const nlm_plan_node *node = &b->plan->nodes[n];
     nlm_step step = {.op = node->node.op,
@@ -88,7 +131,8 @@ static nlm_status bind_step(binder *b, uint32_t n, bool needs_barrier) {
                      .args = node->node.args,
                      .needs_barrier = needs_barrier,
                      .is_fallback = node->device > 0,
-                     .reason = node->reason ? node->reason : ""};
+                     .reason = node->reason ? node->reason : "",
+                     .output = sole_output(b, node)};
     for (uint32_t i = 0; i < nlm_op_spec_of(step.op)->n_fields; i++) {
         if (node->node.fields[i] >= 0) NLM_TRY(bind_field(b, node, i, &step));
     }

@@ -380,6 +380,7 @@ nlm_value nlm_graph_copy(nlm_graph *g, nlm_value x, nlm_dtype dtype) {
     return emit(g, NLM_OP_copy, NULL, dtype, FIELDS(x, NEW));
 }
 
-nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x) {
-    return EMIT(argmax, NULL, x, NEW);
+nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x, uint32_t flags) {
+    const nlm_argmax_args params = {.flags = flags};
+    return EMIT(argmax, &params, x, NEW);
 }

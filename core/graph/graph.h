@@ -75,7 +75,7 @@ nlm_value nlm_graph_conv1d_causal(nlm_graph *g, nlm_value x, nlm_value w, nlm_va
 nlm_value nlm_graph_ssm_scan(nlm_graph *g, nlm_value x, nlm_value dt, nlm_value a, nlm_value b, nlm_value c,
                              nlm_value d, nlm_value z, nlm_value state, const nlm_batch_values *batch);
 nlm_value nlm_graph_copy(nlm_graph *g, nlm_value x, nlm_dtype dtype);
-nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x);
+nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x, uint32_t flags);
 
 /* Fuses, assigns each op to a device, places weights and states, packs activations by liveness and
  * binds. The graph is not needed afterwards; values keep their numbers. Errors UNSUPPORTED (an op no

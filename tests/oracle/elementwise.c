@@ -74,11 +74,13 @@ ORACLE_OP(copy) {
 ORACLE_OP(argmax) {
     oracle_result *y = oracle_output(run, a->y);
     for (int64_t r = 0; r < run->live_rows; r++) {
-        int64_t best = -1;
+        int64_t best = -1, n_finite = 0;
         for (int64_t c = a->x->shape[1] - 1; c >= 0; c--) {
             const double value = oracle_at(a->x, r, c, 0, 0);
+            n_finite += isfinite(value) != 0;
             if (!isnan(value) && (best < 0 || value >= oracle_at(a->x, r, best, 0, 0))) best = c;
         }
+        if ((a->flags & NLM_ARGMAX_FINITE) && n_finite < a->x->shape[1]) best = -1;
         oracle_set(y, r, (double)best, 0);
     }
 }

@@ -48,6 +48,7 @@ static const flag flags[] = {
     {NLM_OP_qkv_rope_append, "inverse", NLM_ROPE_INVERSE},
     {NLM_OP_conv1d_causal, "silu", NLM_CONV_SILU},
     {NLM_OP_norm_xz_conv, "silu", NLM_CONV_SILU},
+    {NLM_OP_argmax, "finite", NLM_ARGMAX_FINITE},
 };
 
 #define WORD(name) #name,

@@ -81,6 +81,38 @@ static void a_run_may_use_fewer_rows_than_planned(void) {
     fixture_close(&f);
 }
 
+static void an_op_for_an_output_that_is_not_wanted_is_left_out(void) {
+    fixture f;
+    fixture_open(&f, 2);
+    fake_device sliced;
+    fake_sliced(&sliced, f.reference, "sliced");
+    f.env.devices[0] = &sliced.device;
+    network n = network_make(&f);
+    const nlm_value best = nlm_graph_argmax(n.graph, n.y, NLM_ARGMAX_FINITE);
+    nlm_graph_output(n.graph, best);
+    nlm_program *program = fixture_plan(&f, n.graph, &plan_packed);
+    network_input(&n, program);
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_run_info info = {.outputs = &n.y, .n_outputs = 1, .picks_outputs = true};
+    const void *fetched;
+    expect_ok(nlm_program_run(program, &info, &err), &err);
+    CU_ASSERT_EQUAL(atomic_load(&sliced.calls[NLM_OP_argmax]), 0);
+    network_expect(&f, &n, program);
+    CU_ASSERT_EQUAL(nlm_program_fetch(program, best, &fetched, &err), NLM_INVALID_ARGUMENT);
+    info.outputs = &best; /* the logits are an op's result that argmax reads: they are computed */
+    expect_ok(nlm_program_run(program, &info, &err), &err);
+    CU_ASSERT_EQUAL(atomic_load(&sliced.calls[NLM_OP_argmax]), 2); /* one call a worker */
+    expect_ok(nlm_program_fetch(program, n.y, &fetched, &err), &err);
+    const float *y = fetched;
+    const int32_t *chosen = nlm_program_output(program, best);
+    for (int r = 0; r < ROWS; r++) {
+        for (int i = 0; i < OUT; i++) CU_ASSERT_TRUE(y[r * OUT + chosen[r]] >= y[r * OUT + i]);
+    }
+    nlm_program_destroy(program);
+    nlm_graph_destroy(n.graph);
+    fixture_close(&f);
+}
+
 static void programs_of_one_environment_share_memory(void) {
     fixture f;
     fixture_open(&f, 2);
@@ -194,6 +226,7 @@ static const check_case cases[] = {
     CHECK_CASE(a_program_computes_its_graph),
     CHECK_CASE(results_do_not_depend_on_the_number_of_threads),
     CHECK_CASE(a_run_may_use_fewer_rows_than_planned),
+    CHECK_CASE(an_op_for_an_output_that_is_not_wanted_is_left_out),
     CHECK_CASE(programs_of_one_environment_share_memory),
     CHECK_CASE(a_run_allocates_nothing),
     CHECK_CASE(a_failing_worker_ends_the_run_for_all),

@@ -71,7 +71,7 @@ static void every_op_infers_its_result(void) {
                                     nlm_graph_state(g, &s.ssm), &batch),
                  SHAPE(7, 20), NLM_ROWS_TOKENS);
     expect_shape(g, nlm_graph_copy(g, q, NLM_F16), SHAPE(7, 4, 8), NLM_ROWS_TOKENS);
-    expect_shape(g, nlm_graph_argmax(g, x), SHAPE(7), NLM_ROWS_TOKENS);
+    expect_shape(g, nlm_graph_argmax(g, x, 0), SHAPE(7), NLM_ROWS_TOKENS);
     nlm_graph_destroy(g);
 }
 
@@ -80,7 +80,7 @@ static void results_have_their_types(void) {
     const nlm_value x = TOKENS(7, 20);
     CU_ASSERT_EQUAL(g->values[nlm_graph_copy(g, x, NLM_BF16)].tensor.dtype, NLM_BF16);
     CU_ASSERT_EQUAL(g->values[nlm_graph_copy(g, x, NLM_BF16)].tensor.stride_bytes[0], 40);
-    CU_ASSERT_EQUAL(g->values[nlm_graph_argmax(g, x)].tensor.dtype, NLM_I32);
+    CU_ASSERT_EQUAL(g->values[nlm_graph_argmax(g, x, 0)].tensor.dtype, NLM_I32);
     CU_ASSERT_EQUAL(g->values[nlm_graph_scale(g, x, 1, 0)].tensor.dtype, NLM_F32);
     nlm_graph_destroy(g);
 }

@@ -269,9 +269,9 @@ static void reused_memory_needs_a_barrier(void) {
     const nlm_value x = nlm_graph_input(g, "x", NLM_F32, SHAPE(4, 16), NLM_ROWS_TOKENS);
     /* b takes the memory of a, which argmax of a has just read */
     const nlm_value a = nlm_graph_scale(g, x, 2, 0);
-    nlm_graph_output(g, nlm_graph_argmax(g, a));
+    nlm_graph_output(g, nlm_graph_argmax(g, a, 0));
     const nlm_value b = nlm_graph_scale(g, x, 3, 0);
-    nlm_graph_output(g, nlm_graph_argmax(g, b));
+    nlm_graph_output(g, nlm_graph_argmax(g, b, 0));
     nlm_program *plain = fixture_plan(&f, g, &plan_plain), *packed = fixture_plan(&f, g, &plan_packed);
     CU_ASSERT_FALSE(plain->steps[1].needs_barrier);
     CU_ASSERT_PTR_EQUAL(packed->steps[0].args.scale.y->data, packed->steps[2].args.scale.y->data);

@@ -205,7 +205,7 @@ static void an_output_stays_on_the_device_unless_it_is_wanted(void) {
     far_device d;
     far_open(&d, 1);
     network n = network_make(&d.f);
-    const nlm_value best = nlm_graph_argmax(n.graph, n.y);
+    const nlm_value best = nlm_graph_argmax(n.graph, n.y, 0);
     nlm_graph_output(n.graph, best);
     nlm_program *program = fixture_plan(&d.f, n.graph, &plan_packed);
     network_input(&n, program);
@@ -224,8 +224,17 @@ static void an_output_stays_on_the_device_unless_it_is_wanted(void) {
     for (int r = 0; r < 3; r++) {
         for (int i = 0; i < OUT; i++) CU_ASSERT_TRUE(expected[r * OUT + chosen[r]] >= expected[r * OUT + i] - 1e-5);
     }
+    const void *fetched = NULL;
+    expect_ok(nlm_program_fetch(program, n.y, &fetched, &err), &err);
+    CU_ASSERT_PTR_EQUAL(fetched, nlm_program_output(program, n.y));
+    CU_ASSERT_EQUAL(d.stream.downloads.bytes, 3 * sizeof(int32_t) + 3 * OUT * sizeof(float));
+    for (int i = 0; i < 3 * OUT; i++) CU_ASSERT_DOUBLE_EQUAL(((const float *)fetched)[i], expected[i], 1e-5);
+    expect_ok(nlm_program_fetch(program, n.y, &fetched, &err), &err); /* it is here already */
+    CU_ASSERT_EQUAL(d.stream.downloads.calls, 2);
+    CU_ASSERT_EQUAL(nlm_program_fetch(program, n.x, &fetched, &err), NLM_INVALID_ARGUMENT);
     info.outputs = &n.x;
     CU_ASSERT_EQUAL(nlm_program_run(program, &info, &err), NLM_INVALID_ARGUMENT);
+    CU_ASSERT_EQUAL(nlm_program_fetch(program, n.y, &fetched, &err), NLM_INVALID_ARGUMENT); /* of no run */
     fixture_run(program, NULL);
     network_expect(&d.f, &n, program);
     nlm_program_destroy(program);

@@ -228,11 +228,14 @@ typedef struct nlm_copy_args {
     const nlm_tensor *y;
 } nlm_copy_args;
 
+/* Only rows of numbers have a greatest: -1 where an element is a NaN or an infinity. */
+#define NLM_ARGMAX_FINITE 1u
+
 /* y[r] = the first index of the greatest x[r,:]; NaN never wins, an all-NaN row gives -1.
  * Shapes   x: [R, N] f32; y: [R] i32. */
 typedef struct nlm_argmax_args {
     uint32_t struct_size;
-    uint32_t flags; /* 0 */
+    uint32_t flags; /* NLM_ARGMAX_* */
     const nlm_tensor *x;
     const nlm_tensor *y;
 } nlm_argmax_args;

@@ -282,7 +282,8 @@ static const nlm_op_field nlm_fields_argmax[] = {
     NLM_IN(argmax, x, F32, "R N"),
     NLM_OUT(argmax, y, I32, "R", ""),
 };
-NLM_SPEC(argmax, nlm_no_scalars, "", "", NULL)
+static const nlm_op_scalar nlm_scalars_argmax[] = {NLM_FLAG(finite, NLM_ARGMAX_FINITE), NLM_END_OF_SCALARS};
+NLM_SPEC(argmax, nlm_scalars_argmax, "", "", NULL)
 
 /* ---- fused ops ------------------------------------------------------------------------------- */
 
