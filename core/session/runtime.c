@@ -178,15 +178,12 @@ static nlm_status load(nlm_engine *engine, nlm_model *model, const nlm_model_opt
     return NLM_OK;
 }
 
-nlm_status nlm_model_load_gguf(nlm_engine *engine, nlm_gguf *gguf, const nlm_model_options *options,
+nlm_status nlm_model_load_open(nlm_engine *engine, nlm_model *model, const nlm_model_options *options,
                                nlm_model **out_model, nlm_error *err) {
     *out_model = NULL;
-    const uint64_t start = nlm_clock_ns();
-    nlm_model *model = NULL;
-    NLM_TRY(nlm_model_take_gguf(gguf, &model, err));
     nlm_model_options own;
     const nlm_status status = nlm_take_model_options(options, &own, err);
-    if (status == NLM_OK) return load(engine, model, &own, start, out_model, err);
+    if (status == NLM_OK) return load(engine, model, &own, nlm_clock_ns(), out_model, err);
     nlm_model_close(model);
     return status;
 }

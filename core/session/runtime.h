@@ -37,8 +37,8 @@ typedef struct nlm_runtime {
     uint64_t fingerprint; /* 0: not computed yet */
 } nlm_runtime;
 
-/* nlm_model_load of an open file, which is taken also when this fails. */
-nlm_status nlm_model_load_gguf(nlm_engine *engine, nlm_gguf *gguf, const nlm_model_options *options,
+/* nlm_model_load of an open model, which is taken also when this fails. */
+nlm_status nlm_model_load_open(nlm_engine *engine, nlm_model *model, const nlm_model_options *options,
                                nlm_model **out_model, nlm_error *err);
 
 /* Fails with text_error if there is no tokenizer. */

@@ -56,11 +56,15 @@ static nlm_status load(bench *b, nlm_error *err) {
                                        .pack_cache = set->pack_cache};
     if (!set->preset) return nlm_model_load(b->engine, set->model, &options, &b->model, err);
     nlm_gguf *gguf = NULL;
+    nlm_model *model = NULL;
     NLM_TRY(nlm_preset_gguf(set->preset, set->dtype, &gguf, err));
     const nlm_status status = random_weights_fill(gguf, b->engine->pool, err);
-    if (status == NLM_OK) return nlm_model_load_gguf(b->engine, gguf, &options, &b->model, err);
-    nlm_gguf_close(gguf);
-    return status;
+    if (status != NLM_OK) {
+        nlm_gguf_close(gguf);
+        return status;
+    }
+    NLM_TRY(nlm_model_take_gguf(gguf, &model, err));
+    return nlm_model_load_open(b->engine, model, &options, &b->model, err);
 }
 
 static nlm_status make_ids(bench *b, int32_t n_vocab, nlm_error *err) {
