@@ -25,6 +25,7 @@ typedef struct nlm_model_family {
 /* X(name): nlm_family_NAME stands in NAME.c. */
 #define NLM_FAMILIES(X) \
     X(llama)            \
+    X(smollm3)          \
     X(mamba)
 
 #define NLM_DECLARE_FAMILY(name) extern const nlm_model_family nlm_family_##name;

@@ -4,6 +4,7 @@ The real one needs NumPy, as the oracle does.
 """
 import array
 import ast
+import json
 import os
 import struct
 import subprocess
@@ -43,23 +44,34 @@ class Logits(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
 
-    def evaluate(self, model, tokens, kv_type):
+    def evaluate(self, model, tokens, kv_type, backend="cpu_scalar"):
         out = self.folder / "logits.npy"
         subprocess.run([BIN / "nlm-eval", "--model", model, "--tokens", tokens, "--logits", out, "--kv-type", kv_type,
-                        "--backend", "cpu_scalar"], check=True, timeout=120, stderr=subprocess.PIPE)
+                        "--backend", backend], check=True, timeout=120, stderr=subprocess.PIPE)
         return read_npy(out)
 
-    def check(self, model, tokens, expected_path, kv_type, most):
+    def check(self, model, tokens, expected_path, kv_type, most, backend="cpu_scalar"):
         shape, expected = read_npy(expected_path)
-        actual_shape, actual = self.evaluate(model, tokens, kv_type)
+        actual_shape, actual = self.evaluate(model, tokens, kv_type, backend)
         self.assertEqual(actual_shape, shape)
-        self.assertLessEqual(nmse(actual, expected), most, f"{model} with a cache of {kv_type}")
+        self.assertLessEqual(nmse(actual, expected), most, f"{model} with a cache of {kv_type} on {backend}")
 
     def test_fixtures(self):
         for name in ("llama-gqa-f32", "llama-mixed", "qwen2-f32", "mamba-f32", "mamba-mixed"):
             with self.subTest(name):
                 path = FIXTURES / name
                 self.check(f"{path}.gguf", f"{path}.txt", f"{path}.npy", "f32", 1e-9)
+
+    def test_families_that_transformers_computed(self):
+        """On every backend that this machine can run."""
+        done = subprocess.run([BIN / "nlm-plugins", "--json"], check=True, timeout=60, stdout=subprocess.PIPE)
+        ready = [p["name"] for p in json.loads(done.stdout)["plugins"] if p["state"] == "ready"]
+        self.assertIn("cpu_scalar", ready)
+        for name in ("smollm3-f32",):
+            path = FIXTURES / name
+            for backend in ready:
+                with self.subTest(name, backend=backend):
+                    self.check(f"{path}.gguf", f"{path}.txt", f"{path}.npy", "f32", 1e-9, backend)
 
     def with_f32_weights(self, model):
         from gguf_file import ARRAY, F32, I32, STRING, U32, GgufFile, write

@@ -140,6 +140,8 @@ static void sixteen_sequences_give_the_bits_each_gives_alone(void) {
     check_batch("llama-q4_0");
     check_batch("llama-mixed");
     check_batch("qwen2-f32");
+    check_batch("llama-layers-f32");
+    check_batch("smollm3-f32");
     check_batch("mamba-odd-f32");
     check_batch("mamba-normed-f32");
     check_batch("mamba-mixed");
