@@ -26,6 +26,7 @@ typedef struct nlm_model_family {
 #define NLM_FAMILIES(X) \
     X(llama)            \
     X(smollm3)          \
+    X(granite)          \
     X(mamba)
 
 #define NLM_DECLARE_FAMILY(name) extern const nlm_model_family nlm_family_##name;

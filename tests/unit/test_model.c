@@ -142,6 +142,7 @@ static void sixteen_sequences_give_the_bits_each_gives_alone(void) {
     check_batch("qwen2-f32");
     check_batch("llama-layers-f32");
     check_batch("smollm3-f32");
+    check_batch("granite-f32");
     check_batch("mamba-odd-f32");
     check_batch("mamba-normed-f32");
     check_batch("mamba-mixed");

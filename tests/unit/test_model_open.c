@@ -149,10 +149,7 @@ typedef struct broken_case {
 static const broken_case broken_cases[] = {
     {GQA, {DROP_KEY, "general.architecture", 0, NULL}, NLM_BAD_FORMAT, {"general.architecture", "missing"}},
     {GQA, {SET_U32, "general.architecture", 7, NULL}, NLM_BAD_FORMAT, {"general.architecture", "string"}},
-    {GQA,
-     {SET_STRING, "general.architecture", 0, "gptx"},
-     NLM_UNSUPPORTED,
-     {"'gptx'", "these are: 'llama', 'qwen2', "}},
+    {GQA, {SET_STRING, "general.architecture", 0, "gptx"}, NLM_UNSUPPORTED, {"'gptx'", "'llama', 'qwen2', "}},
     {GQA, {SET_STRING, "general.architecture", 0, ""}, NLM_BAD_FORMAT, {"general.architecture"}},
     {GQA, {SET_U32, "split.count", 2, NULL}, NLM_UNSUPPORTED, {"split.count"}},
     /* keys of Llama */
