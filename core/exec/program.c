@@ -2,6 +2,7 @@
 #include "exec/program_impl.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -35,60 +36,88 @@ uint32_t nlm_program_steps(const nlm_program *program) {
 
 /* ---- fallbacks ------------------------------------------------------------------------------- */
 
+/* Steps that run elsewhere alike: the same op, device and reason. */
+typedef struct fallback {
+    const nlm_step *step; /* the first of them */
+    uint32_t count;
+    uint64_t bytes; /* moved to them in a run of all rows */
+} fallback;
+
+typedef struct fallback_list {
+    fallback *kinds;
+    uint32_t n_kinds;
+    uint64_t *moved; /* [n_steps] */
+} fallback_list;
+
 static bool is_same_fallback(const nlm_step *a, const nlm_step *b) {
-    return b->is_fallback && a->op == b->op && a->device == b->device && strcmp(a->reason, b->reason) == 0;
+    return a->op == b->op && a->device == b->device && strcmp(a->reason, b->reason) == 0;
 }
 
-/* What a run moves between host and device for the step, when all rows are live. */
-static uint64_t moved_bytes(const nlm_program *program, uint32_t step) {
-    uint64_t bytes = 0;
+static void list_moved(const nlm_program *program, uint64_t *moved) {
     for (uint32_t i = 0; i < program->n_items; i++) {
         const nlm_transfer *transfer = &program->items[i].transfer;
-        if (program->items[i].kind != NLM_ITEM_TRANSFER || transfer->consumer != step) continue;
-        bytes += (uint64_t)transfer->rows->shape[0] * transfer->row_bytes;
+        if (program->items[i].kind != NLM_ITEM_TRANSFER || transfer->consumer >= program->n_steps) continue;
+        moved[transfer->consumer] += (uint64_t)transfer->rows->shape[0] * transfer->row_bytes;
     }
-    return bytes;
 }
 
-/* Appends the line about a fallback of which step `index` is the first; false if it is not one. */
-static bool fallback_at(const nlm_program *program, uint32_t index, nlm_str *out) {
-    const nlm_step *step = &program->steps[index];
-    if (!step->is_fallback) return false;
-    for (uint32_t i = 0; i < index; i++) {
-        if (is_same_fallback(step, &program->steps[i])) return false;
+static void list_kinds(const nlm_program *program, fallback_list *list) {
+    for (uint32_t i = 0; i < program->n_steps; i++) {
+        const nlm_step *step = &program->steps[i];
+        if (!step->is_fallback) continue;
+        uint32_t k = 0;
+        while (k < list->n_kinds && !is_same_fallback(list->kinds[k].step, step)) k++;
+        if (k == list->n_kinds) list->kinds[list->n_kinds++] = (fallback){.step = step};
+        list->kinds[k].count++;
+        list->kinds[k].bytes += list->moved[i];
     }
-    uint32_t count = 0;
-    uint64_t bytes = 0;
-    for (uint32_t i = index; i < program->n_steps; i++) {
-        if (!is_same_fallback(step, &program->steps[i])) continue;
-        count++;
-        bytes += moved_bytes(program, i);
-    }
-    nlm_str_printf(out, "%s: %u on %s, %" PRIu64 " bytes moved to it a run: %s", nlm_op_spec_of(step->op)->name,
-                   count, step->device->backend, bytes, step->reason);
-    return true;
+}
+
+/* In the order of their first steps; empty without memory. The caller frees. */
+static fallback_list list_fallbacks(const nlm_program *program) {
+    fallback_list list = {.kinds = calloc(program->n_steps + 1u, sizeof *list.kinds),
+                          .moved = calloc(program->n_steps + 1u, sizeof *list.moved)};
+    if (!list.kinds || !list.moved) return list;
+    list_moved(program, list.moved);
+    list_kinds(program, &list);
+    return list;
+}
+
+static void release_fallbacks(fallback_list *list) {
+    free(list->kinds);
+    free(list->moved);
+}
+
+static void print_fallback(const fallback *f, nlm_str *out) {
+    nlm_str_printf(out, "%s: %u on %s, %" PRIu64 " bytes moved to it a run: %s", nlm_op_spec_of(f->step->op)->name,
+                   f->count, f->step->device->backend, f->bytes, f->step->reason);
 }
 
 void nlm_program_fallbacks(const nlm_program *program, nlm_str *out) {
-    for (uint32_t i = 0; i < program->n_steps; i++) {
-        if (fallback_at(program, i, out)) nlm_str_puts(out, "\n");
+    fallback_list list = list_fallbacks(program);
+    for (uint32_t i = 0; i < list.n_kinds; i++) {
+        print_fallback(&list.kinds[i], out);
+        nlm_str_puts(out, "\n");
     }
+    release_fallbacks(&list);
+}
+
+static void warn_of(const nlm_program *program, const fallback *f, nlm_activations *activations) {
+    nlm_str line = {0}, topic = {0};
+    nlm_str_printf(&topic, "%u %s %s", f->step->op, f->step->device->backend, f->step->reason);
+    print_fallback(f, &line);
+    if (line.data && topic.data && nlm_activations_is_news(activations, topic.data)) {
+        nlm_log(NLM_LOG_WARN, "not on %s: %s", program->env.devices[0]->backend, line.data);
+    }
+    nlm_str_release(&line);
+    nlm_str_release(&topic);
 }
 
 void nlm_program_warn_of_fallbacks(const nlm_program *program) {
     nlm_activations *activations = program->own_activations ? program->own_activations : program->env.activations;
-    for (uint32_t i = 0; i < program->n_steps; i++) {
-        const nlm_step *step = &program->steps[i];
-        nlm_str line = {0}, topic = {0};
-        if (fallback_at(program, i, &line) && line.data) {
-            nlm_str_printf(&topic, "%u %s %s", step->op, step->device->backend, step->reason);
-            if (topic.data && nlm_activations_is_news(activations, topic.data)) {
-                nlm_log(NLM_LOG_WARN, "not on %s: %s", program->env.devices[0]->backend, line.data);
-            }
-        }
-        nlm_str_release(&line);
-        nlm_str_release(&topic);
-    }
+    fallback_list list = list_fallbacks(program);
+    for (uint32_t i = 0; i < list.n_kinds; i++) warn_of(program, &list.kinds[i], activations);
+    release_fallbacks(&list);
 }
 
 /* ---- dump -------------------------------------------------------------------------------------- */

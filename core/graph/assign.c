@@ -130,40 +130,61 @@ static void unite_states(const nlm_plan *plan, int32_t *parent) {
     }
 }
 
+#define NO_NODE UINT32_MAX
+
+/* A group is known by the root of its states. */
+typedef struct groups {
+    nlm_plan *plan;
+    int32_t *parent;             /* [n_values] */
+    uint32_t *first;             /* [n_values], by root: the first node */
+    uint32_t *last;              /* ... and the last */
+    uint32_t *next;              /* [n_nodes] of the same group */
+    const nlm_value_info **held; /* [n_values], by root: a state that an earlier program has placed, or NULL */
+} groups;
+
 typedef struct group {
     nlm_plan *plan;
-    int32_t *parent;
-    int32_t root;
-    uint32_t from; /* its first node */
+    uint32_t first;
+    const uint32_t *next;
+    const nlm_value_info *held;
 } group;
 
-static bool is_in(const group *g, const nlm_plan_node *node) {
-    const int32_t state = first_state(g->plan, &node->node);
-    return state != NO_GROUP && root_of(g->parent, state) == g->root;
+static void list_nodes(groups *all) {
+    const nlm_plan *plan = all->plan;
+    for (uint32_t v = 0; v < plan->n_values; v++) all->first[v] = NO_NODE;
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        all->next[n] = NO_NODE;
+        const int32_t state = first_state(plan, &plan->nodes[n].node);
+        if (state == NO_GROUP) continue;
+        const int32_t root = root_of(all->parent, state);
+        if (all->first[root] == NO_NODE)
+            all->first[root] = n;
+        else
+            all->next[all->last[root]] = n;
+        all->last[root] = n;
+    }
+}
+
+static void list_held(groups *all) {
+    for (uint32_t v = 0; v < all->plan->n_values; v++) {
+        const nlm_value_info *info = &all->plan->values[v];
+        if (!nlm_value_is_held(info) || !info->state->device) continue;
+        const nlm_value_info **held = &all->held[root_of(all->parent, (int32_t)v)];
+        if (!*held) *held = info;
+    }
 }
 
 /* The first of the group's nodes that the device refuses, with its answer; NULL if it takes all. */
 static const nlm_plan_node *first_refused(const group *g, uint32_t device, nlm_caps_v1 *caps) {
-    for (uint32_t n = g->from; n < g->plan->n_nodes; n++) {
+    for (uint32_t n = g->first; n != NO_NODE; n = g->next[n]) {
         const nlm_plan_node *node = &g->plan->nodes[n];
-        if (is_in(g, node) && nlm_plan_query(g->plan, &node->node, device, caps) != NLM_OK) return node;
-    }
-    return NULL;
-}
-
-/* A state of the group that an earlier program has placed, or NULL. */
-static const nlm_value_info *find_held(const group *g) {
-    for (uint32_t v = 0; v < g->plan->n_values; v++) {
-        const nlm_value_info *info = &g->plan->values[v];
-        if (!nlm_value_is_held(info) || !info->state->device) continue;
-        if (root_of(g->parent, (int32_t)v) == g->root) return info;
+        if (nlm_plan_query(g->plan, &node->node, device, caps) != NLM_OK) return node;
     }
     return NULL;
 }
 
 static void give_group(const group *g, uint32_t device, const char *reason) {
-    for (uint32_t n = g->from; n < g->plan->n_nodes; n++) {
-        if (!is_in(g, &g->plan->nodes[n])) continue;
+    for (uint32_t n = g->first; n != NO_NODE; n = g->next[n]) {
         g->plan->nodes[n].device = device;
         g->plan->nodes[n].reason = reason;
     }
@@ -188,7 +209,7 @@ static nlm_status fail_held(const nlm_value_info *state, const nlm_plan_node *re
 
 static nlm_status assign_group(const group *g, nlm_error *err) {
     nlm_plan *plan = g->plan;
-    const nlm_value_info *held = find_held(g);
+    const nlm_value_info *held = g->held;
     const nlm_plan_node *first_refusal = NULL;
     const char *reason = NULL;
     for (uint32_t d = 0; d < plan->env->n_devices; d++) {
@@ -228,22 +249,31 @@ static nlm_status assign_alone(nlm_plan *plan, nlm_plan_node *node, nlm_error *e
     return fail_node(plan, &node->node, err);
 }
 
+static nlm_status make_groups(groups *all, nlm_error *err) {
+    nlm_plan *plan = all->plan;
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *all->parent, &all->parent, err));
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *all->first, &all->first, err));
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *all->last, &all->last, err));
+    NLM_TRY(nlm_plan_array(plan, plan->n_nodes, sizeof *all->next, &all->next, err));
+    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *all->held, &all->held, err));
+    unite_states(plan, all->parent);
+    list_nodes(all);
+    list_held(all);
+    return NLM_OK;
+}
+
 nlm_status nlm_plan_assign(nlm_plan *plan, nlm_error *err) {
-    int32_t *parent;
-    bool *is_done;
-    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *parent, &parent, err));
-    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *is_done, &is_done, err));
-    unite_states(plan, parent);
+    groups all = {.plan = plan};
+    NLM_TRY(make_groups(&all, err));
     for (uint32_t n = 0; n < plan->n_nodes; n++) {
-        nlm_plan_node *node = &plan->nodes[n];
-        const int32_t state = first_state(plan, &node->node);
+        const int32_t state = first_state(plan, &plan->nodes[n].node);
         if (state == NO_GROUP) {
-            NLM_TRY(assign_alone(plan, node, err));
+            NLM_TRY(assign_alone(plan, &plan->nodes[n], err));
             continue;
         }
-        const group g = {plan, parent, root_of(parent, state), n};
-        if (is_done[g.root]) continue;
-        is_done[g.root] = true;
+        const int32_t root = root_of(all.parent, state);
+        if (all.first[root] != n) continue; /* assigned with the first */
+        const group g = {plan, n, all.next, all.held[root]};
         NLM_TRY(assign_group(&g, err));
     }
     return NLM_OK;

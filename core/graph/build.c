@@ -20,6 +20,7 @@ void nlm_graph_destroy(nlm_graph *graph) {
     if (!graph) return;
     free(graph->values);
     free(graph->nodes);
+    free(graph->leaves.entries);
     nlm_arena_release(&graph->arena);
     free(graph);
 }
@@ -92,26 +93,31 @@ nlm_value nlm_graph_input(nlm_graph *graph, const char *name, nlm_dtype dtype, i
     return add_value(graph, &info);
 }
 
+/* The value of what is borrowed, which is one however often it is asked for. */
+static nlm_value add_leaf(nlm_graph *graph, const void *object, nlm_value_info *info) {
+    const nlm_value known = nlm_leaves_find(&graph->leaves, object, info->kind);
+    if (known != NLM_NO_VALUE) return known;
+    info->tensor.data = NULL;
+    const nlm_value value = add_value(graph, info);
+    if (value != NLM_NO_VALUE && !nlm_leaves_add(&graph->leaves, object, info->kind, value)) {
+        nlm_fail(&graph->error, NLM_OUT_OF_MEMORY, WHERE, "no memory for a graph");
+        return NLM_NO_VALUE;
+    }
+    return value;
+}
+
 nlm_value nlm_graph_weight(nlm_graph *graph, nlm_weight *weight) {
     if (has_failed(graph)) return NLM_NO_VALUE;
-    for (uint32_t i = 0; i < graph->n_values; i++) {
-        if (graph->values[i].weight == weight && graph->values[i].kind == NLM_VALUE_WEIGHT) return (nlm_value)i;
-    }
     nlm_value_info info = {
         .kind = NLM_VALUE_WEIGHT, .tensor = weight->source, .name = weight->name, .weight = weight};
-    info.tensor.data = NULL;
-    return add_value(graph, &info);
+    return add_leaf(graph, weight, &info);
 }
 
 static nlm_value add_held(nlm_graph *graph, nlm_value_kind kind, nlm_state *state, nlm_parameter *parameter) {
     if (has_failed(graph)) return NLM_NO_VALUE;
-    for (uint32_t i = 0; i < graph->n_values; i++) {
-        if (graph->values[i].state == state && graph->values[i].kind == kind) return (nlm_value)i;
-    }
     nlm_value_info info = {
         .kind = kind, .tensor = state->tensor, .name = state->name, .state = state, .parameter = parameter};
-    info.tensor.data = NULL;
-    return add_value(graph, &info);
+    return add_leaf(graph, state, &info);
 }
 
 nlm_value nlm_graph_state(nlm_graph *graph, nlm_state *state) {

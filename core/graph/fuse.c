@@ -265,13 +265,6 @@ static bool match_at(match *m, uint32_t last) {
 
 /* ---- is the match safe? ------------------------------------------------------------------------ */
 
-static bool is_output_base(const match *m, nlm_value base) {
-    for (uint32_t v = 0; v < m->plan->n_values; v++) {
-        if (m->plan->values[v].is_output && m->plan->values[v].base == base) return true;
-    }
-    return false;
-}
-
 static uint32_t count_fields(const match *m, const nlm_node *node, nlm_value base, uint32_t use) {
     const nlm_op_spec *spec = nlm_op_spec_of(node->op);
     uint32_t count = 0;
@@ -290,7 +283,7 @@ static bool are_temps_private(const match *m) {
         for (uint32_t i = 0; i < m->pattern->n_parts; i++) {
             inside += count_fields(m, &m->plan->nodes[m->nodes[i]].node, base, NLM_FIELD_IN);
         }
-        if (inside != m->uses[m->fused.is_backward][base] || is_output_base(m, base)) return false;
+        if (inside != m->uses[m->fused.is_backward][base] || m->plan->is_output[base]) return false;
     }
     return true;
 }

@@ -44,8 +44,26 @@ typedef struct nlm_node {
     nlm_value fields[NLM_OP_MAX_FIELDS]; /* as the op's nlm_op_spec lists them */
 } nlm_node;
 
+/* leaves.c: the value of each weight, state and parameter. */
+typedef struct nlm_leaf {
+    const void *object; /* NULL: free */
+    nlm_value_kind kind;
+    nlm_value value;
+} nlm_leaf;
+
+typedef struct nlm_leaves {
+    nlm_leaf *entries; /* from calloc */
+    uint32_t capacity, count;
+} nlm_leaves;
+
+/* NLM_NO_VALUE if it has none yet. */
+nlm_value nlm_leaves_find(const nlm_leaves *leaves, const void *object, nlm_value_kind kind);
+/* Of one that has none. False without memory. */
+bool nlm_leaves_add(nlm_leaves *leaves, const void *object, nlm_value_kind kind, nlm_value value);
+
 struct nlm_graph {
     nlm_arena arena; /* names */
+    nlm_leaves leaves;
     nlm_value_info *values;
     uint32_t n_values, value_capacity;
     nlm_node *nodes;

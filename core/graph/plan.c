@@ -27,17 +27,21 @@ static nlm_status check_env(const nlm_env *env, nlm_error *err) {
     return NLM_OK;
 }
 
-static nlm_status copy_nodes(nlm_plan *plan, const nlm_graph *graph, nlm_error *err) {
+static nlm_status copy_graph(nlm_plan *plan, const nlm_graph *graph, nlm_error *err) {
     plan->values = graph->values;
     plan->n_values = graph->n_values;
     plan->n_nodes = graph->n_nodes;
     NLM_TRY(nlm_plan_array(plan, graph->n_nodes, sizeof *plan->nodes, &plan->nodes, err));
     for (uint32_t n = 0; n < graph->n_nodes; n++) plan->nodes[n].node = graph->nodes[n];
+    NLM_TRY(nlm_plan_array(plan, graph->n_values, sizeof *plan->is_output, &plan->is_output, err));
+    for (uint32_t v = 0; v < graph->n_values; v++) {
+        if (graph->values[v].is_output) plan->is_output[graph->values[v].base] = true;
+    }
     return NLM_OK;
 }
 
 static nlm_status run_stages(nlm_plan *plan, const nlm_graph *graph, nlm_program **out, nlm_error *err) {
-    NLM_TRY(copy_nodes(plan, graph, err));
+    NLM_TRY(copy_graph(plan, graph, err));
     NLM_TRY(nlm_plan_assign(plan, err));
     if (plan->options.do_fuse) {
         NLM_TRY(nlm_plan_fuse(plan, err));

@@ -40,11 +40,11 @@ typedef struct nlm_plan {
     nlm_arena arena; /* gone when planned */
     const nlm_value_info *values;
     uint32_t n_values;
+    bool *is_output; /* [n_values], by base: it or a view of it is an output */
     nlm_plan_node *nodes;
     uint32_t n_nodes;
 
     nlm_plan_item *items;
-    uint32_t n_items;
     uint32_t *output_items;        /* [n_values] of outputs: the item that brings them to the host, or NLM_NO_ITEM */
     nlm_block *blocks[NLM_SPACES]; /* [n_values], by base; NULL: no node works there */
     nlm_program_needs needs;       /* sizes, as the stages find them */

@@ -67,7 +67,7 @@ struct fake_device {
     uint32_t failing_worker;
     nlm_op waiting_op; /* its other workers wait at the slot's barrier */
     atomic_uint calls[NLM_OP_END];
-    atomic_uint pack_calls;
+    atomic_uint pack_calls, query_calls;
     bool pack_fails;
     uint32_t layout_version; /* of REVERSED_LAYOUT */
     /* stream devices */
@@ -207,7 +207,8 @@ static inline nlm_status fake_run(const nlm_exec_v1 *x, nlm_op op, const void *a
 #undef NLM_OP
 
 static inline nlm_status fake_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
-    const fake_device *fake = self;
+    fake_device *fake = self;
+    atomic_fetch_add(&fake->query_calls, 1);
     if (fake->refused & (1u << op)) {
         snprintf(out->reason, sizeof out->reason, "told to refuse %s", nlm_op_name(op));
         return NLM_UNSUPPORTED;

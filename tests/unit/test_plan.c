@@ -1,5 +1,6 @@
 /* Planning: which device, which memory, where a barrier. */
 #include "base/log.h"
+#include "graph/graph_impl.h"
 #include "unit/block_graphs.h"
 #include "unit/random_graph.h"
 
@@ -200,6 +201,53 @@ static void a_state_stays_where_an_earlier_program_put_it(void) {
 
 /* ---- memory -------------------------------------------------------------------------------------------- */
 
+enum { MANY_LAYERS = 300 };
+
+/* A layer has a weight and a state of its own; each is asked for twice and is one value. */
+static nlm_graph *many_layers(uint32_t layers, nlm_weight *weights, nlm_state *states) {
+    nlm_error err = NLM_ERROR_INIT;
+    static float taps[2 * 4];
+    nlm_graph *g = fixture_graph();
+    const nlm_batch_values batch = {.seq_start = nlm_graph_input(g, "seq_start", NLM_I32, SHAPE(2), NLM_ROWS_FIXED),
+                                    .slot = nlm_graph_input(g, "slot", NLM_I32, SHAPE(1), NLM_ROWS_SEQS)};
+    nlm_value x = nlm_graph_input(g, "x", NLM_F32, SHAPE(3, 2), NLM_ROWS_TOKENS);
+    for (uint32_t i = 0; i < layers; i++) {
+        nlm_graph_set_layer(g, (int32_t)i);
+        weights[i] = (nlm_weight){.name = "taps"};
+        expect_ok(nlm_tensor_init(&weights[i].source, NLM_F32, SHAPE(2, 4), taps, &err), &err);
+        if (states[i].bytes == 0) expect_ok(nlm_state_init(&states[i], "s", NLM_F32, SHAPE(1, 3, 2), &err), &err);
+        const nlm_value w = nlm_graph_weight(g, &weights[i]), s = nlm_graph_state(g, &states[i]);
+        x = nlm_graph_conv1d_causal(g, nlm_graph_scale(g, x, 2, 0), w, NLM_NO_VALUE, s, &batch, 0);
+    }
+    for (uint32_t i = 0; i < layers; i++) {
+        const nlm_value w = nlm_graph_weight(g, &weights[i]), s = nlm_graph_state(g, &states[i]);
+        CU_ASSERT_PTR_EQUAL(g->values[w].weight, &weights[i]);
+        CU_ASSERT_PTR_EQUAL(g->values[s].state, &states[i]);
+    }
+    CU_ASSERT_EQUAL(g->n_values, 3 + 4 * layers);
+    nlm_graph_output(g, x);
+    return g;
+}
+
+static void questions_grow_with_the_layers(void) {
+    two_devices t;
+    two_open(&t);
+    static nlm_weight weights[MANY_LAYERS];
+    static nlm_state states[MANY_LAYERS];
+    uint32_t asked[2] = {0, 0};
+    for (uint32_t i = 0; i < 2; i++) {
+        const uint32_t before = atomic_load(&t.first.query_calls);
+        nlm_graph *g = many_layers(i ? MANY_LAYERS : MANY_LAYERS / 3, weights, states);
+        nlm_program_destroy(fixture_plan(&t.f, g, &plan_packed));
+        nlm_graph_destroy(g);
+        asked[i] = atomic_load(&t.first.query_calls) - before;
+    }
+    CU_ASSERT_TRUE(asked[0] > 0);
+    CU_ASSERT_EQUAL(asked[1], 3 * asked[0]);
+    for (uint32_t i = 0; i < MANY_LAYERS; i++) nlm_state_release(&states[i]);
+    fixture_close(&t.f);
+}
+
 static void packed_memory_changes_no_bit(void) {
     fixture f;
     fixture_open(&f, 2);
@@ -306,6 +354,7 @@ static const check_case cases[] = {
     CHECK_CASE(a_fallback_is_warned_of_once),
     CHECK_CASE(ops_that_share_a_state_stay_together),
     CHECK_CASE(a_state_stays_where_an_earlier_program_put_it),
+    CHECK_CASE(questions_grow_with_the_layers),
     CHECK_CASE(packed_memory_changes_no_bit),
     CHECK_CASE(a_chain_of_in_place_ops_needs_one_buffer),
     CHECK_CASE(a_barrier_stands_where_the_next_op_touches_the_same_memory),
