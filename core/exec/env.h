@@ -5,6 +5,7 @@
 
 #include "base/threads.h"
 #include "exec/activations.h"
+#include "exec/comm.h"
 #include "exec/profile.h"
 #include "plugin/device.h"
 
@@ -18,6 +19,7 @@ typedef struct nlm_env {
     nlm_profile *profile;                 /* NULL: off; borrowed */
     nlm_activations *activations;         /* shared by the env's programs, which run one at a time; NULL:
                                              each program has its own; borrowed */
+    const nlm_comm *comm;                 /* NULL: one rank; borrowed */
 } nlm_env;
 
 /* The memories of an env: the host's, and that of each device that has its own. */

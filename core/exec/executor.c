@@ -165,6 +165,7 @@ static nlm_status run_item(nlm_program *program, uint32_t index, nlm_error *err)
             return nlm_queue_transfer(program, item, err);
         case NLM_ITEM_ORDER: return nlm_queue_order(program, item, err);
         case NLM_ITEM_WAIT: return nlm_queues_sync(program, err);
+        case NLM_ITEM_SUM: return nlm_comm_run(program, item, err);
     }
     return NLM_INTERNAL;
 }
@@ -188,6 +189,7 @@ nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nl
     program->is_running = status == NLM_OK;
     if (status == NLM_OK) return NLM_OK;
     /* The queues may still read or write host memory; their own errors would only hide the first. */
+    nlm_comm_fail(program);
     (void)nlm_queues_sync(program, NULL);
     program->is_sent = false;
     return status;
@@ -197,7 +199,10 @@ nlm_status nlm_program_wait(nlm_program *program, nlm_error *err) {
     if (!program->is_running) return NLM_OK;
     program->is_running = false;
     const nlm_status status = nlm_queues_finish(program, err);
-    if (status != NLM_OK) program->is_sent = false;
+    if (status != NLM_OK) {
+        program->is_sent = false;
+        nlm_comm_fail(program);
+    }
     for (uint32_t i = 0; i < program->n_outputs; i++) {
         nlm_program_output_info *output = &program->outputs[i];
         output->is_computed = status == NLM_OK && (output->is_wanted || !output->is_lazy);

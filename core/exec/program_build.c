@@ -328,6 +328,7 @@ nlm_status nlm_program_add_item(nlm_program *program, const nlm_item *item, nlm_
     if (item->kind == NLM_ITEM_STREAM && nlm_device_can_capture(program->env.devices[item->device])) {
         NLM_TRY(keep(program, NLM_CONTEXT_BUCKETS, sizeof **recordings, recordings, err));
     }
+    if (item->kind == NLM_ITEM_SUM) program->has_sums = true;
     program->items[program->n_items++] = *item;
     return NLM_OK;
 }

@@ -30,7 +30,8 @@ typedef enum nlm_item_kind {
     NLM_ITEM_STREAM,   /* steps first .. first+count-1 enqueued on `device` */
     NLM_ITEM_TRANSFER, /* a value from one memory to another, enqueued on `device` */
     NLM_ITEM_ORDER,    /* what `device` is given from here on waits for all that device `after` was given */
-    NLM_ITEM_WAIT      /* the host waits for all queues */
+    NLM_ITEM_WAIT,     /* the host waits for all queues */
+    NLM_ITEM_SUM /* the result of step `first`, a copy, is summed over ranks; enqueued if its device has a queue */
 } nlm_item_kind;
 
 /* A contiguous value, of which the live rows are moved from one memory to another. Enqueued on the device of `to`, or

@@ -92,6 +92,7 @@ struct nlm_program {
     bool is_sent;           /* else they have nothing yet, or something else */
 
     uint64_t activation_bytes, unpacked_bytes;
+    bool has_sums; /* over ranks */
 
     /* of the run under way */
     bool is_running;
@@ -164,6 +165,12 @@ void nlm_timing_destroy(nlm_queue *queue);
 nlm_status nlm_timing_run(nlm_program *program, nlm_queue *queue, uint32_t step, nlm_error *err);
 /* Adds the times of a run that is over to the profile. */
 nlm_status nlm_timing_collect(const nlm_program *program, nlm_queue *queue, nlm_error *err);
+
+/* ---- comm.c ---- */
+
+nlm_status nlm_comm_run(nlm_program *program, const nlm_item *item, nlm_error *err);
+/* The run has failed: other ranks do not wait for it. */
+void nlm_comm_fail(const nlm_program *program);
 
 /* ---- inputs.c ---- */
 

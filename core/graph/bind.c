@@ -112,7 +112,8 @@ static nlm_status bind_field(binder *b, const nlm_plan_node *node, uint32_t inde
 static uint32_t sole_output(const binder *b, const nlm_plan_node *node) {
     const nlm_op_spec *spec = nlm_op_spec_of(node->node.op);
     uint32_t output = NLM_NO_OUTPUT;
-    if (!nlm_device_is_sliced(b->plan->env->devices[node->device])) return NLM_NO_OUTPUT;
+    const bool is_sliced = nlm_device_is_sliced(b->plan->env->devices[node->device]);
+    if (!is_sliced || node->node.is_sum) return NLM_NO_OUTPUT; /* other ranks wait for a sum */
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         const nlm_value value = node->node.fields[i];
         if (value < 0 || !(spec->fields[i].use & (NLM_FIELD_OUT | NLM_FIELD_WRITES))) continue;

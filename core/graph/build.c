@@ -251,7 +251,7 @@ static nlm_status check_fields(nlm_graph *graph, const nlm_node *node, const nlm
         const nlm_value_info *info = &graph->values[value];
         const bool wants_state = (field->use & NLM_FIELD_STATE) != 0;
         if (wants_state && !nlm_value_is_held(info)) return fail_field(graph, node, field->name, "must be a state");
-        if (!wants_state && info->kind == NLM_VALUE_STATE)
+        if (!wants_state && info->kind == NLM_VALUE_STATE && node->op != NLM_OP_copy)
             return fail_field(graph, node, field->name, "must not be a state");
     }
     return NLM_OK;
@@ -384,6 +384,12 @@ nlm_value nlm_graph_copy(nlm_graph *g, nlm_value x, nlm_dtype dtype) {
         return NLM_NO_VALUE;
     }
     return emit(g, NLM_OP_copy, NULL, dtype, FIELDS(x, NEW));
+}
+
+nlm_value nlm_graph_sum_over_ranks(nlm_graph *g, nlm_value x) {
+    const nlm_value y = nlm_graph_copy(g, x, NLM_F32);
+    if (y != NLM_NO_VALUE) g->nodes[g->n_nodes - 1].is_sum = true;
+    return y;
 }
 
 nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x, uint32_t flags) {

@@ -75,6 +75,9 @@ nlm_value nlm_graph_conv1d_causal(nlm_graph *g, nlm_value x, nlm_value w, nlm_va
 nlm_value nlm_graph_ssm_scan(nlm_graph *g, nlm_value x, nlm_value dt, nlm_value a, nlm_value b, nlm_value c,
                              nlm_value d, nlm_value z, nlm_value state, const nlm_batch_values *batch);
 nlm_value nlm_graph_copy(nlm_graph *g, nlm_value x, nlm_dtype dtype);
+/* x added up over the ranks of the env (exec/comm.h), f32; x itself where there is one rank. x may be a gradient,
+ * which stays as it is. */
+nlm_value nlm_graph_sum_over_ranks(nlm_graph *g, nlm_value x);
 nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x, uint32_t flags);
 
 /* Fuses, assigns each op to a device, places weights and states, packs activations by liveness and

@@ -39,6 +39,7 @@ static inline bool nlm_value_is_held(const nlm_value_info *info) {
 typedef struct nlm_node {
     nlm_op op;
     int32_t layer;
+    bool is_sum;                         /* a copy whose result is summed over ranks */
     bool is_backward;                    /* of the pass that begins with nlm_graph_begin_backward */
     nlm_any_args args;                   /* the numbers; tensor pointers NULL */
     nlm_value fields[NLM_OP_MAX_FIELDS]; /* as the op's nlm_op_spec lists them */

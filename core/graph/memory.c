@@ -140,6 +140,10 @@ static nlm_status walk_node(walk *w, uint32_t n) {
         NLM_TRY(take_turn(w, node->device));
         NLM_TRY(add_step(w, n, NLM_ITEM_STREAM, node->device));
     }
+    if (node->node.is_sum && plan->env->comm) {
+        NLM_TRY(add_item(
+            w, &(nlm_plan_item){.item = {.kind = NLM_ITEM_SUM, .device = node->device, .first = n, .count = 1}}));
+    }
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         const nlm_value value = node->node.fields[i];
         if (!(spec->fields[i].use & NLM_FIELD_OUT) || value < 0) continue;
