@@ -59,6 +59,7 @@ static const nlm_pre_rule rules[] = {
      .patterns = {CL100K("\\p{N}{1,3}")},
      .ignores_merges = true,
      .adds_bos = true},
+    {.names = "smaug-bpe", .patterns = {CL100K("\\p{N}{1,3}")}}, /* what SmolLM3's files say */
     {.names = "smollm starcoder refact", .patterns = {DIGIT, GPT2}},
     {.names = "command-r", .patterns = {DIGIT, GPT2}, .has_nfc = true},
     {.names = "qwen2", .patterns = {CL100K("\\p{N}")}, .has_nfc = true},

@@ -61,16 +61,16 @@ static const struct {
     {"smollm starcoder refact command-r", "don't  stop", "don|'t| | stop"},
     /* Llama 3: any character but a newline, letter or number may lead a word; numbers in threes; newlines
      * end punctuation and spaces. */
-    {"llama-bpe llama3 llama-v3", "Hello world", "Hello| world"},
-    {"llama-bpe llama3 llama-v3", "DON'T don't", "DON|'T| don|'t"},
-    {"llama-bpe llama3 llama-v3", "1234567 89", "123|456|7| |89"},
-    {"llama-bpe llama3 llama-v3", "(foo)_bar", "(foo|)_|bar"},
-    {"llama-bpe llama3 llama-v3", "x; \n\n  y", "x|;| \n\n| | y"},
-    {"llama-bpe llama3 llama-v3", "x;\n\ny", "x|;\n\n|y"},
-    {"llama-bpe llama3 llama-v3", "a  \r\n b", "a|  \r\n| b"},
-    {"llama-bpe llama3 llama-v3", "  !!", " | !!"},
-    {"llama-bpe llama3 llama-v3", "\tint x", "\tint| x"},
-    {"llama-bpe llama3 llama-v3", "x'\xC5\xBF", "x|'\xC5\xBF"}, /* the long s folds to s */
+    {"llama-bpe llama3 llama-v3 smaug-bpe", "Hello world", "Hello| world"},
+    {"llama-bpe llama3 llama-v3 smaug-bpe", "DON'T don't", "DON|'T| don|'t"},
+    {"llama-bpe llama3 llama-v3 smaug-bpe", "1234567 89", "123|456|7| |89"},
+    {"llama-bpe llama3 llama-v3 smaug-bpe", "(foo)_bar", "(foo|)_|bar"},
+    {"llama-bpe llama3 llama-v3 smaug-bpe", "x; \n\n  y", "x|;| \n\n| | y"},
+    {"llama-bpe llama3 llama-v3 smaug-bpe", "x;\n\ny", "x|;\n\n|y"},
+    {"llama-bpe llama3 llama-v3 smaug-bpe", "a  \r\n b", "a|  \r\n| b"},
+    {"llama-bpe llama3 llama-v3 smaug-bpe", "  !!", " | !!"},
+    {"llama-bpe llama3 llama-v3 smaug-bpe", "\tint x", "\tint| x"},
+    {"llama-bpe llama3 llama-v3 smaug-bpe", "x'\xC5\xBF", "x|'\xC5\xBF"}, /* the long s folds to s */
     /* Qwen2: Llama 3's with numbers one by one. */
     {"qwen2 deepseek-r1-qwen", "1234567 89", "1|2|3|4|5|6|7| |8|9"},
     {"qwen2 deepseek-r1-qwen", "(foo)_bar'S", "(foo|)_|bar|'S"},
