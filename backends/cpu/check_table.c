@@ -31,11 +31,11 @@ static const nlm_cpu_arg matmul_args[] = {
     OPT(matmul, residual, F32, "MN"), OUT(matmul, y, F32, "MN"),
 };
 static const nlm_cpu_arg rms_norm_args[] = {
-    IN(rms_norm, x, F32, "RN"),
-    OPT(rms_norm, residual, F32, "RN"),
+    IN(rms_norm, x, F32, "RN|RHN"),
+    OPT(rms_norm, residual, F32, "RN|RHN"),
     OPT(rms_norm, w, F32, "N"),
-    OUT(rms_norm, y, F32, "RN"),
-    WITH(rms_norm, sum, NLM_CPU_OUTPUT | NLM_CPU_OPTIONAL, F32, "RN"),
+    OUT(rms_norm, y, F32, "RN|RHN"),
+    WITH(rms_norm, sum, NLM_CPU_OUTPUT | NLM_CPU_OPTIONAL, F32, "RN|RHN"),
 };
 static const nlm_cpu_arg rope_args[] = {
     IN(rope, x, F32, "THD"),

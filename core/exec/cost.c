@@ -107,7 +107,7 @@ static void live_dims(const nlm_step *step, const int32_t *live_rows, nlm_dims *
 static uint64_t flop_of(const char *cost, const nlm_dims *dims, const seen *count) {
     uint64_t sum = 0, product = 1;
     for (; *cost; cost++) {
-        if (*cost >= 'A' && *cost <= 'Z') product *= (uint64_t)nlm_dim(dims, *cost);
+        if (*cost >= 'A' && *cost <= 'Z' && nlm_dim(dims, *cost) >= 0) product *= (uint64_t)nlm_dim(dims, *cost);
         if (*cost >= '1' && *cost <= '9') product *= (uint64_t)(*cost - '0');
         if (*cost == 'p') product *= count->pairs;
         if (*cost != '+' && cost[1]) continue;

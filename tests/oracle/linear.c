@@ -45,22 +45,26 @@ ORACLE_OP(matmul) {
     }
 }
 
+/* Column c of head r, the heads of all rows being counted. */
+static double head_at(const nlm_tensor *t, int64_t r, int64_t c) {
+    if (t->rank == 2) return oracle_at(t, r, c, 0, 0);
+    return oracle_at(t, r / t->shape[1], r % t->shape[1], c, 0);
+}
+
 ORACLE_OP(rms_norm) {
     oracle_result *y = oracle_output(run, a->y), *sum = oracle_output(run, a->sum);
-    const int64_t n = a->x->shape[1];
+    const int64_t n = a->x->shape[a->x->rank - 1], heads = a->x->rank == 3 ? a->x->shape[1] : 1;
     y->terms = n;
-    for (int64_t r = 0; r < run->live_rows; r++) {
+    for (int64_t r = 0; r < run->live_rows * heads; r++) {
         double squares = 0;
         for (int64_t c = 0; c < n; c++) {
-            const double x = oracle_at(a->x, r, c, 0, 0),
-                         residual = a->residual ? oracle_at(a->residual, r, c, 0, 0) : 0;
+            const double x = head_at(a->x, r, c), residual = a->residual ? head_at(a->residual, r, c) : 0;
             oracle_set(sum, r * n + c, x + residual, fabs(x) + fabs(residual));
             squares += (x + residual) * (x + residual);
         }
         const double factor = 1 / sqrt(squares / (double)n + (double)a->eps);
         for (int64_t c = 0; c < n; c++) {
-            const double x = oracle_at(a->x, r, c, 0, 0),
-                         residual = a->residual ? oracle_at(a->residual, r, c, 0, 0) : 0;
+            const double x = head_at(a->x, r, c), residual = a->residual ? head_at(a->residual, r, c) : 0;
             const double w = a->w ? oracle_at(a->w, c, 0, 0, 0) : 1;
             oracle_set(y, r * n + c, (x + residual) * w * factor, (fabs(x) + fabs(residual)) * fabs(w) * factor);
         }

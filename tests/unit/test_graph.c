@@ -55,6 +55,9 @@ static void every_op_infers_its_result(void) {
     expect_shape(g, nlm_graph_rms_norm(g, x, F32(20), 1e-5f), SHAPE(7, 20), NLM_ROWS_TOKENS);
     expect_shape(g, nlm_graph_add_rms_norm(g, x, x, F32(20), 1e-5f, &sum), SHAPE(7, 20), NLM_ROWS_TOKENS);
     expect_shape(g, sum, SHAPE(7, 20), NLM_ROWS_TOKENS);
+    expect_shape(g, nlm_graph_rms_norm(g, q, F32(8), 1e-5f), SHAPE(7, 4, 8), NLM_ROWS_TOKENS);
+    expect_shape(g, nlm_graph_add_rms_norm(g, q, q, F32(8), 1e-5f, &sum), SHAPE(7, 4, 8), NLM_ROWS_TOKENS);
+    expect_shape(g, sum, SHAPE(7, 4, 8), NLM_ROWS_TOKENS);
     expect_shape(g, nlm_graph_rope(g, q, batch.pos, &rope), SHAPE(7, 4, 8), NLM_ROWS_TOKENS);
     nlm_graph_kv_append(g, kv, kv, k, v, &batch);
     expect_shape(g, nlm_graph_attention(g, q, k, v, &batch, 0.5f, 0), SHAPE(7, 4, 8), NLM_ROWS_TOKENS);
@@ -136,6 +139,10 @@ static nlm_value few_factors(nlm_graph *g) {
     const nlm_rope_params rope = {.freq_base = 1e4f, .freq_scale = 1, .n_rot = 8, .freq_factors = F32(3)};
     return nlm_graph_rope(g, TOKENS(7, 4, 8), IDS(7), &rope);
 }
+static nlm_value norm_of_two_ranks(nlm_graph *g) {
+    nlm_value sum;
+    return nlm_graph_add_rms_norm(g, TOKENS(7, 4, 8), TOKENS(7, 8), F32(8), 1e-5f, &sum);
+}
 static states bad_states;
 static nlm_value odd_heads(nlm_graph *g) {
     const nlm_batch_values batch = make_batch(g);
@@ -200,6 +207,7 @@ static void mistakes_are_refused_with_a_sentence(void) {
         {bad_residual, "residual is [7,20] f32, expected [M N] with M=7 (from x), N=9 (from w)"},
         {odd_rotation, "rope: expected n_rot % 2 = 0, got n_rot=5"},
         {few_factors, "rope: expected F = n_rot / 2, got F=3, n_rot=8"},
+        {norm_of_two_ranks, "rms_norm: expected x.rank = residual.rank, got x.rank=3, residual.rank=2"},
         {odd_heads, "attention: expected H % G = 0, got H=3, G=2"},
         {no_state, "attention: k_cache must be a state"},
         {state_as_input, "add: a must not be a state"},

@@ -34,17 +34,19 @@ static void add_row(const float *a, const float *b, int64_t columns, float *sum)
     }
 }
 
-/* Slices rows. With a residual the sum goes to `sum`, or to y when nobody wants it, before it is normalised
- * in place. */
+/* Slices rows, and the heads of a row if there are any. With a residual the sum goes to `sum`, or to y when nobody
+ * wants it, before it is normalised in place. */
 nlm_status nlm_vector_rms_norm(const nlm_exec_v1 *x, const nlm_rms_norm_args *args) {
-    const int64_t columns = args->x->shape[1];
+    const int64_t columns = args->x->shape[args->x->rank - 1];
+    const int64_t heads = args->x->rank == 3 ? args->x->shape[1] : 1;
     const float *w = args->w ? args->w->data : NULL;
-    const nlm_cpu_range rows = nlm_cpu_slice(x, nlm_live_rows(x, args->x), 1);
-    for (int64_t r = rows.from; r < rows.to; r++) {
-        const float *s = nlm_cpu_at(args->x, r);
-        float *y = nlm_cpu_at(args->y, r), *sum = args->sum ? nlm_cpu_at(args->sum, r) : y;
+    const nlm_cpu_range parts = nlm_cpu_slice(x, nlm_live_rows(x, args->x) * heads, 1);
+    for (int64_t i = parts.from; i < parts.to; i++) {
+        const int64_t r = i / heads, h = i % heads;
+        const float *s = nlm_cpu_at2(args->x, r, h);
+        float *y = nlm_cpu_at2(args->y, r, h), *sum = args->sum ? nlm_cpu_at2(args->sum, r, h) : y;
         if (args->residual) {
-            add_row(s, nlm_cpu_at(args->residual, r), columns, sum);
+            add_row(s, nlm_cpu_at2(args->residual, r, h), columns, sum);
             s = sum;
         } else if (args->sum && sum != s) {
             memcpy(sum, s, (size_t)columns * sizeof(float));
