@@ -25,6 +25,7 @@ typedef struct nlm_model_family {
 /* X(name): nlm_family_NAME stands in NAME.c. */
 #define NLM_FAMILIES(X) \
     X(llama)            \
+    X(qwen3)            \
     X(smollm3)          \
     X(granite)          \
     X(mamba)

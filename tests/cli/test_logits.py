@@ -67,7 +67,7 @@ class Logits(unittest.TestCase):
         done = subprocess.run([BIN / "nlm-plugins", "--json"], check=True, timeout=60, stdout=subprocess.PIPE)
         ready = [p["name"] for p in json.loads(done.stdout)["plugins"] if p["state"] == "ready"]
         self.assertIn("cpu_scalar", ready)
-        for name in ("smollm3-f32", "granite-f32"):
+        for name in ("qwen3-f32", "qwen3-untied-f32", "smollm3-f32", "granite-f32"):
             path = FIXTURES / name
             for backend in ready:
                 with self.subTest(name, backend=backend):

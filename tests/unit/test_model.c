@@ -141,6 +141,7 @@ static void sixteen_sequences_give_the_bits_each_gives_alone(void) {
     check_batch("llama-mixed");
     check_batch("qwen2-f32");
     check_batch("llama-layers-f32");
+    check_batch("qwen3-f32");
     check_batch("smollm3-f32");
     check_batch("granite-f32");
     check_batch("mamba-odd-f32");

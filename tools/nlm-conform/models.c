@@ -42,6 +42,7 @@ static const model_row models[] = {
     {"llama-q8_0", NMSE_QUANT, ALL_CACHES},
     {"llama-mixed", NMSE_QUANT, PLAIN_CACHES}, /* a type for each matrix, k types among them */
     {"qwen2-f32", NMSE_F32, PLAIN_CACHES},     /* half-split rope, biases of q, k and v */
+    {"qwen3-f32", NMSE_F32, PLAIN_CACHES},     /* queries and keys normed by head */
     {"granite-f32", NMSE_F32, PLAIN_CACHES},   /* scaled embeddings, scores, blocks and logits */
     {"mamba-f32", NMSE_F32, NO_CACHE},
     {"mamba-odd-f32", NMSE_F32, NO_CACHE},    /* 29 channels, 5 states, the shortest kernel */
