@@ -5,7 +5,7 @@ target_include_directories(nlm-conform PRIVATE ${PROJECT_SOURCE_DIR}/tests)
 
 # The models it runs stand in the tree that the program is part of.
 set(conform_models llama-gqa-f32 llama-window-bf16 llama-freqs-f32 llama-biases-f16 llama-q4_0 llama-q8_0 llama-mixed
-    qwen2-f32 mamba-f32 mamba-odd-f32 mamba-normed-f32 mamba-mixed)
+    qwen2-f32 qwen3-f32 granite-f32 mamba-f32 mamba-odd-f32 mamba-normed-f32 mamba-mixed)
 foreach(model ${conform_models})
     foreach(suffix gguf npy txt)
         set(fixture ${PROJECT_SOURCE_DIR}/tests/data/models/${model}.${suffix})
