@@ -11,38 +11,49 @@
 
 /* ---- logits ------------------------------------------------------------------------------- */
 
-static void lend_logits(nlm_session *session, const float *row) {
+static void lend_logits(nlm_session *session, const nlm_batch_result *result, size_t row) {
     nlm_engine *engine = session->runtime->engine;
-    session->row = row;
+    session->row = result->logits + row * (size_t)session->runtime->hparams->n_vocab;
+    session->greedy = result->next ? result->next[row] : -1;
     session->next_borrower = engine->borrowers;
     engine->borrowers = session;
 }
 
-void nlm_session_drop_logits(nlm_session *session) {
+static void return_logits(nlm_session *session) {
     nlm_session **link = &session->runtime->engine->borrowers;
     while (*link && *link != session) link = &(*link)->next_borrower;
     if (*link) *link = session->next_borrower;
     session->next_borrower = NULL;
+}
+
+void nlm_session_drop_logits(nlm_session *session) {
+    return_logits(session);
     session->row = NULL;
+    session->greedy = -1;
 }
 
-const float *nlm_session_own_logits(nlm_session *session) {
-    const float *row = session->row;
-    if (!row || row == session->logits) return row;
-    memcpy(session->logits, row, (size_t)session->runtime->hparams->n_vocab * sizeof *row);
-    nlm_session_drop_logits(session);
-    return session->row = session->logits;
+nlm_status nlm_session_fetch_logits(nlm_session *session, nlm_error *err) {
+    return session->row == session->logits ? NLM_OK : nlm_programs_fetch(session->runtime->programs, err);
 }
 
-void nlm_settle_logits(nlm_engine *engine) {
-    while (engine->borrowers) {
-        nlm_session *session = engine->borrowers;
-        if (session->part.n > 0) {
-            nlm_session_drop_logits(session);
-        } else {
-            nlm_session_own_logits(session);
-        }
+nlm_status nlm_session_own_logits(nlm_session *session, nlm_error *err) {
+    if (!session->row || session->row == session->logits) return NLM_OK;
+    NLM_TRY(nlm_session_fetch_logits(session, err));
+    memcpy(session->logits, session->row, (size_t)session->runtime->hparams->n_vocab * sizeof *session->logits);
+    return_logits(session);
+    session->row = session->logits;
+    return NLM_OK;
+}
+
+/* Before a run: logits that sessions have in the results of the latest one are copied to their own, except of
+ * sessions that the coming run goes on with. */
+static nlm_status settle_logits(nlm_engine *engine, nlm_error *err) {
+    for (nlm_session *s = engine->borrowers, *next; s; s = next) {
+        next = s->next_borrower;
+        if (s->part.n == 0) NLM_TRY(nlm_session_own_logits(s, err));
     }
+    while (engine->borrowers) nlm_session_drop_logits(engine->borrowers);
+    return NLM_OK;
 }
 
 /* ---- room and failures -------------------------------------------------------------------- */
@@ -75,9 +86,8 @@ static void fail_part(nlm_session *session, nlm_status status) {
 
 /* ---- the queue ---------------------------------------------------------------------------- */
 
-void nlm_pending_add(nlm_pending *queue, nlm_session *session, float *out_rows, int32_t rows_from) {
-    session->part = (nlm_part){.out_rows = out_rows,
-                               .rows_from = rows_from,
+void nlm_pending_add(nlm_pending *queue, nlm_session *session, const nlm_wanted *wanted) {
+    session->part = (nlm_part){.wanted = wanted ? *wanted : (nlm_wanted){0},
                                .first = session->n_computed,
                                .is_queued = true,
                                .error = NLM_ERROR_INIT};
@@ -98,13 +108,14 @@ typedef struct batch {
     int32_t n_items;
     int32_t room;    /* rows left */
     int32_t outputs; /* of sessions that want all their logits, left */
+    bool wants_logits;
 } batch;
 
 /* Tokens of the session that the run takes. */
 static int32_t choose_count(const batch *b, const nlm_session *session) {
     int32_t n = pending(session);
     if (n > b->room) n = b->room;
-    if (session->part.out_rows) return n < b->outputs ? n : b->outputs;
+    if (session->part.wanted.out_rows) return n < b->outputs ? n : b->outputs;
     return nlm_session_chunk_end(session, session->n_computed + n) - session->n_computed;
 }
 
@@ -116,10 +127,11 @@ static void add_to_batch(batch *b, nlm_session *session) {
         fail_part(session, status);
         return;
     }
+    const nlm_wanted *wanted = &session->part.wanted;
     const int32_t end = session->n_computed + n;
-    const int32_t from =
-        session->part.rows_from > session->n_computed ? session->part.rows_from : session->n_computed;
-    const int32_t n_outputs = session->part.out_rows && from < end ? end - from : 1;
+    const int32_t from = wanted->rows_from > session->n_computed ? wanted->rows_from : session->n_computed;
+    const int32_t n_outputs = wanted->out_rows && from < end ? end - from : 1;
+    if (wanted->out_rows || (wanted->has_logits && end == session->n_tokens)) b->wants_logits = true;
     b->items[b->n_items] = (nlm_batch_item){.slot = session->slot,
                                             .pos = session->n_computed,
                                             .n = n,
@@ -127,13 +139,14 @@ static void add_to_batch(batch *b, nlm_session *session) {
                                             .ids = session->tokens + session->n_computed};
     b->sessions[b->n_items++] = session;
     b->room -= n;
-    if (session->part.out_rows) b->outputs -= n;
+    if (wanted->out_rows) b->outputs -= n;
     session->part.n = n;
 }
 
 static void fill_batch(batch *b, const nlm_pending *queue) {
     const uint64_t row_bytes = (uint64_t)b->runtime->hparams->n_vocab * sizeof(float);
     b->n_items = 0;
+    b->wants_logits = false;
     b->room = nlm_programs_max_rows(b->runtime->programs);
     b->outputs = row_bytes < LOGITS_BYTES ? (int32_t)(LOGITS_BYTES / row_bytes) : 1;
     for (nlm_session *s = queue->first; s && b->room > 0; s = s->part.next) {
@@ -152,21 +165,27 @@ static bool is_cancelled(const nlm_session *session) {
     return session->progress(session->progress_user, done / all) != 0;
 }
 
-/* A session's part of a run that went well: rows are those of its outputs. */
-static void take_result(nlm_session *session, const nlm_batch_item *item, const float *rows) {
+static void copy_rows(const nlm_session *session, const nlm_batch_item *item, const float *rows) {
+    const nlm_wanted *wanted = &session->part.wanted;
     const size_t n_vocab = (size_t)session->runtime->hparams->n_vocab;
+    if (!wanted->out_rows || session->n_computed <= wanted->rows_from) return;
+    const size_t at = (size_t)(session->n_computed - item->n_outputs - wanted->rows_from);
+    memcpy(wanted->out_rows + at * n_vocab, rows, (size_t)item->n_outputs * n_vocab * sizeof *rows);
+}
+
+/* A session's part of a run that went well; its outputs begin with first_row. */
+static void take_result(nlm_session *session, const nlm_batch_item *item, const nlm_batch_result *result,
+                        int32_t first_row) {
+    nlm_runtime *runtime = session->runtime;
     nlm_part *part = &session->part;
-    const nlm_status status = nlm_programs_check_rows(session->runtime->programs, item, rows, &part->error);
+    const nlm_status status = nlm_programs_check_rows(runtime->programs, item, first_row, &part->error);
     if (status != NLM_OK) {
         fail_part(session, status);
         return;
     }
     session->n_computed += item->n;
-    if (part->out_rows && session->n_computed > part->rows_from) {
-        const size_t at = (size_t)(session->n_computed - item->n_outputs - part->rows_from);
-        memcpy(part->out_rows + at * n_vocab, rows, (size_t)item->n_outputs * n_vocab * sizeof *rows);
-    }
-    lend_logits(session, rows + (size_t)(item->n_outputs - 1) * n_vocab);
+    copy_rows(session, item, result->logits + (size_t)first_row * (size_t)runtime->hparams->n_vocab);
+    lend_logits(session, result, (size_t)(first_row + item->n_outputs - 1));
     nlm_session_keep_prompt(session, item->n);
     if (!is_cancelled(session)) return;
     session->n_tokens = session->n_computed;
@@ -174,25 +193,27 @@ static void take_result(nlm_session *session, const nlm_batch_item *item, const 
 }
 
 static void run_batch(batch *b) {
-    const size_t n_vocab = (size_t)b->runtime->hparams->n_vocab;
     const int32_t n_rows = nlm_programs_max_rows(b->runtime->programs) - b->room;
     const uint64_t start_ns = nlm_clock_ns();
-    nlm_settle_logits(b->runtime->engine);
-    const float *rows = NULL;
+    const nlm_batch_result *result = NULL;
     nlm_error cause = NLM_ERROR_INIT;
-    const nlm_status status = nlm_programs_run(b->runtime->programs, b->items, b->n_items, &rows, &cause);
+    nlm_status status = settle_logits(b->runtime->engine, &cause);
+    if (status == NLM_OK) {
+        status = nlm_programs_run(b->runtime->programs, b->items, b->n_items, b->wants_logits, &result, &cause);
+    }
     const uint64_t ns = nlm_clock_ns() - start_ns;
+    int32_t row = 0;
     for (int32_t i = 0; i < b->n_items; i++) {
         nlm_session *session = b->sessions[i];
         session->part.ns += ns * (uint64_t)b->items[i].n / (uint64_t)n_rows;
         session->part.n = 0;
         if (status == NLM_OK) {
-            take_result(session, &b->items[i], rows);
-            rows += (size_t)b->items[i].n_outputs * n_vocab;
-            continue;
+            take_result(session, &b->items[i], result, row);
+            row += b->items[i].n_outputs;
+        } else {
+            session->part.error = cause;
+            fail_part(session, status);
         }
-        session->part.error = cause;
-        fail_part(session, status);
     }
 }
 
@@ -211,10 +232,10 @@ nlm_status nlm_pending_run(nlm_pending *queue) {
     return first_failure;
 }
 
-nlm_status nlm_session_compute(nlm_session *session, float *out_rows, int32_t rows_from, nlm_error *err) {
+nlm_status nlm_session_compute(nlm_session *session, const nlm_wanted *wanted, nlm_error *err) {
     if (session->n_computed == session->n_tokens) return NLM_OK;
     nlm_pending queue = NLM_PENDING_INIT(queue);
-    nlm_pending_add(&queue, session, out_rows, rows_from);
+    nlm_pending_add(&queue, session, wanted);
     const nlm_status status = nlm_pending_run(&queue);
     if (status != NLM_OK && err) *err = session->part.error;
     return status;

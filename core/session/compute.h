@@ -12,9 +12,8 @@ typedef struct nlm_pending {
 #define NLM_PENDING_INIT(queue) \
     { .last = &(queue).first }
 
-/* Appends a session that is in no queue. out_rows NULL, or the logits after each token from position rows_from, which
- * is not computed yet, to the last: [n_tokens - rows_from, n_vocab]. */
-void nlm_pending_add(nlm_pending *queue, nlm_session *session, float *out_rows, int32_t rows_from);
+/* Appends a session that is in no queue. wanted NULL: nothing. */
+void nlm_pending_add(nlm_pending *pending, nlm_session *session, const nlm_wanted *wanted);
 
 /* Computes what all of them have pending, single tokens before the chunks of longer ones, and empties the queue.
  * Afterwards part.status and part.error of each say how it went: one that fails takes no other with it, except in
@@ -22,15 +21,13 @@ void nlm_pending_add(nlm_pending *queue, nlm_session *session, float *out_rows, 
  * are not paged, which may be half written. Allocates nothing once the programs exist. Returns the first failure. */
 nlm_status nlm_pending_run(nlm_pending *queue);
 
-/* The same for one session. */
-nlm_status nlm_session_compute(nlm_session *session, float *out_rows, int32_t rows_from, nlm_error *err);
+/* The same for one session; its logits are known afterwards, if it holds a token. */
+nlm_status nlm_session_compute(nlm_session *session, const nlm_wanted *wanted, nlm_error *err);
 
-/* Before any run: logits that sessions have in the memory of the latest run's results are copied to their own, except
- * of sessions that the coming run goes on with. */
-void nlm_settle_logits(nlm_engine *engine);
-
-/* The session's logits in memory of its own: they stay until it changes. */
-const float *nlm_session_own_logits(nlm_session *session);
+/* The session's logits: on the host, until the next run of the engine. Errors of fetching them. */
+nlm_status nlm_session_fetch_logits(nlm_session *session, nlm_error *err);
+/* The same in memory of the session's own: they stay until it changes. */
+nlm_status nlm_session_own_logits(nlm_session *session, nlm_error *err);
 /* They are gone, or nobody will ask for them. */
 void nlm_session_drop_logits(nlm_session *session);
 

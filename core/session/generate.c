@@ -17,16 +17,19 @@ typedef struct generation {
     nlm_generate_result result;
 } generation;
 
-int32_t nlm_session_choose(const nlm_session *session, nlm_sampler *sampler) {
-    if (!sampler) return nlm_sampler_greedy(session->row, session->runtime->hparams->n_vocab);
-    return nlm_sampler_choose(sampler, session->row, session->tokens, (size_t)session->n_tokens);
+nlm_status nlm_session_choose(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err) {
+    *out_id = session->greedy;
+    if (!sampler && session->greedy >= 0) return NLM_OK;
+    NLM_TRY(nlm_session_fetch_logits(session, err));
+    *out_id = sampler ? nlm_sampler_choose(sampler, session->row, session->tokens, (size_t)session->n_tokens)
+                      : nlm_sampler_greedy(session->row, session->runtime->hparams->n_vocab);
+    return NLM_OK;
 }
 
 static nlm_status choose(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err) {
     NLM_TRY(nlm_session_check_holds(session, err));
-    NLM_TRY(nlm_session_compute(session, NULL, 0, err));
-    *out_id = nlm_session_choose(session, sampler);
-    return NLM_OK;
+    NLM_TRY(nlm_session_compute(session, &(nlm_wanted){.has_logits = sampler != NULL}, err));
+    return nlm_session_choose(session, sampler, out_id, err);
 }
 
 nlm_status nlm_session_check_sampler(const nlm_session *session, const nlm_sampler *sampler, nlm_error *err) {

@@ -17,6 +17,8 @@
 typedef struct bucket_program {
     nlm_program *program;
     nlm_graph_io io;
+    nlm_value
+        next; /* [n_outputs] i32: the greatest logit of each, where logits are far from the host; else NO_VALUE */
     int32_t n_seqs;
     uint64_t activation_bytes;
 } bucket_program;
@@ -25,6 +27,10 @@ struct nlm_programs {
     nlm_programs_options options;
     int32_t n_vocab;
     bucket_program buckets[N_BUCKETS][N_BUCKETS]; /* [rows][outputs], each a power of two */
+    /* of the latest run */
+    const bucket_program *last;
+    nlm_batch_result result;
+    bool has_logits; /* on the host */
 };
 
 static int bucket_of(int32_t rows) {
@@ -40,6 +46,11 @@ static nlm_status plan(nlm_programs *programs, const nlm_graph_dims *dims, bucke
     nlm_graph *graph = NULL;
     NLM_TRY(nlm_graph_create(&graph, err));
     nlm_status status = nlm_model_build(o->model, o->states->cache, dims, graph, &out->io, err);
+    out->next = NLM_NO_VALUE;
+    if (status == NLM_OK && !nlm_device_has_host_memory(o->env->devices[0])) {
+        out->next = nlm_graph_argmax(graph, out->io.logits, NLM_ARGMAX_FINITE);
+        nlm_graph_output(graph, out->next);
+    }
     if (status == NLM_OK) status = nlm_graph_plan(graph, o->env, &out->program, err);
     nlm_graph_destroy(graph);
     if (status != NLM_OK) return status;
@@ -173,16 +184,32 @@ static nlm_status fail_row(const nlm_programs *programs, const float *row, const
         token, item->pos + at, (double)row[token], programs->options.env->devices[0]->backend);
 }
 
-nlm_status nlm_programs_check_rows(const nlm_programs *programs, const nlm_batch_item *item, const float *rows,
+nlm_status nlm_programs_fetch(nlm_programs *programs, nlm_error *err) {
+    if (programs->has_logits) return NLM_OK;
+    const bucket_program *p = programs->last;
+    const void *logits = NULL;
+    NLM_TRY(nlm_program_fetch(p->program, p->io.logits, &logits, err));
+    programs->has_logits = true;
+    return NLM_OK;
+}
+
+nlm_status nlm_programs_check_rows(nlm_programs *programs, const nlm_batch_item *item, int32_t first_row,
                                    nlm_error *err) {
-    for (int32_t i = item->n - item->n_outputs; i < item->n; i++, rows += programs->n_vocab) {
-        if (!is_finite_row(rows, programs->n_vocab)) return fail_row(programs, rows, item, i, err);
+    for (int32_t i = 0; i < item->n_outputs; i++) {
+        const int32_t row = first_row + i;
+        const float *logits = programs->result.logits + (size_t)row * (size_t)programs->n_vocab;
+        if (programs->result.next) {
+            if (programs->result.next[row] >= 0) continue;
+            NLM_TRY(nlm_programs_fetch(programs, err));
+        }
+        if (is_finite_row(logits, programs->n_vocab)) continue;
+        return fail_row(programs, logits, item, item->n - item->n_outputs + i, err);
     }
     return NLM_OK;
 }
 
-nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items, int32_t n_items,
-                            const float **out_logits, nlm_error *err) {
+nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items, int32_t n_items, bool wants_logits,
+                            const nlm_batch_result **out, nlm_error *err) {
     int32_t rows = 0, outputs = 0, max_context = 0;
     for (int32_t s = 0; s < n_items; s++) {
         if (items[s].pos + items[s].n > max_context) max_context = items[s].pos + items[s].n;
@@ -198,8 +225,17 @@ nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items,
     fill_inputs(programs, p, items, n_items);
     const int32_t live_rows[NLM_ROWS_KINDS] = {
         [NLM_ROWS_TOKENS] = rows, [NLM_ROWS_OUTPUTS] = outputs, [NLM_ROWS_SEQS] = n_items};
-    const nlm_run_info info = {.live_rows = live_rows, .max_context = max_context};
+    const int32_t picked[] = {p->next, p->io.logits};
+    const nlm_run_info info = {.live_rows = live_rows,
+                               .max_context = max_context,
+                               .outputs = picked,
+                               .n_outputs = wants_logits ? 2 : 1,
+                               .picks_outputs = p->next != NLM_NO_VALUE};
+    programs->last = p;
+    programs->has_logits = wants_logits || !info.picks_outputs;
     NLM_TRY(nlm_program_run(p->program, &info, err));
-    *out_logits = nlm_program_output(p->program, p->io.logits);
+    programs->result.logits = nlm_program_output(p->program, p->io.logits);
+    programs->result.next = nlm_program_output(p->program, p->next);
+    *out = &programs->result;
     return NLM_OK;
 }

@@ -32,14 +32,22 @@ typedef struct nlm_batch_item {
     const int32_t *ids;
 } nlm_batch_item;
 
-/* Runs the items, each of another slot, at most max_rows tokens in all. *out_logits: the wanted rows in
- * order, [sum of n_outputs, n_vocab] f32, valid until the next run of any program of the env. Allocates nothing
- * once the bucket has its program. Errors of planning and running. */
-nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items, int32_t n_items,
-                            const float **out_logits, nlm_error *err);
+/* Of the wanted rows, in order; valid until the next run of any program of the env. */
+typedef struct nlm_batch_result {
+    const float *logits; /* [sum of n_outputs, n_vocab]: contents are there once nlm_programs_fetch has returned OK */
+    const int32_t *next; /* [sum of n_outputs] the first of the greatest logits, -1 where one is not finite; NULL: not
+                            computed, as logits are near */
+} nlm_batch_result;
 
-/* The item's rows of a run's logits. Errors NUMERIC (one is not finite: token, position, backend). */
-nlm_status nlm_programs_check_rows(const nlm_programs *programs, const nlm_batch_item *item, const float *rows,
+/* Runs the items, each of another slot, at most max_rows tokens in all. wants_logits: they will be fetched. Allocates
+ * nothing once the bucket has its program. Errors of planning and running. */
+nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items, int32_t n_items, bool wants_logits,
+                            const nlm_batch_result **out, nlm_error *err);
+/* Brings the latest run's logits to the host, if they are not there. */
+nlm_status nlm_programs_fetch(nlm_programs *programs, nlm_error *err);
+/* Are the logits of the item, whose first row is first_row of the latest run's, numbers? Errors NUMERIC (one is not
+ * finite: token, position, backend), and those of nlm_programs_fetch. */
+nlm_status nlm_programs_check_rows(nlm_programs *programs, const nlm_batch_item *item, int32_t first_row,
                                    nlm_error *err);
 
 #endif

@@ -44,8 +44,8 @@ static nlm_status write_all(nlm_session *session, nlm_session_writer *writer, co
 }
 
 nlm_status nlm_session_save(nlm_session *session, const char *path, nlm_error *error) {
-    NLM_TRY(nlm_session_compute(session, NULL, 0, error));
-    nlm_session_own_logits(session);
+    NLM_TRY(nlm_session_compute(session, &(nlm_wanted){.has_logits = true}, error));
+    NLM_TRY(nlm_session_own_logits(session, error));
     void *piece = malloc(nlm_states_greatest_piece(session->runtime->states));
     if (!piece) return nlm_fail(error, NLM_OUT_OF_MEMORY, path, "no memory to save the session");
     nlm_session_writer writer = {0};

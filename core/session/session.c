@@ -30,6 +30,7 @@ nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_e
     nlm_session *session = calloc(1, sizeof *session);
     if (!session) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_session_create", "no memory for a session");
     session->runtime = runtime;
+    session->greedy = -1;
     session->slot = slot;
     session->tokens = calloc((size_t)runtime->context_length, sizeof *session->tokens);
     session->logits = calloc((size_t)runtime->hparams->n_vocab, sizeof *session->logits);
@@ -64,12 +65,16 @@ nlm_status nlm_session_reset(nlm_session *session, nlm_error *error) {
     return nlm_states_clear(session->runtime->states, session->slot, error);
 }
 
-static nlm_status copy_content(nlm_session *to, const nlm_session *from, nlm_error *err) {
+static nlm_status copy_content(nlm_session *to, nlm_session *from, nlm_error *err) {
     nlm_runtime *runtime = from->runtime;
     NLM_TRY(nlm_states_fork(runtime->states, from->slot, to->slot, from->n_computed, err));
     memcpy(to->tokens, from->tokens, (size_t)from->n_tokens * sizeof *to->tokens);
-    if (from->row) memcpy(to->logits, from->row, (size_t)runtime->hparams->n_vocab * sizeof *to->logits);
-    to->row = from->row ? to->logits : NULL;
+    if (from->row) {
+        NLM_TRY(nlm_session_fetch_logits(from, err));
+        memcpy(to->logits, from->row, (size_t)runtime->hparams->n_vocab * sizeof *to->logits);
+        to->row = to->logits;
+        to->greedy = from->greedy;
+    }
     to->n_tokens = from->n_tokens;
     to->n_computed = from->n_computed;
     to->n_offered = from->n_offered;
@@ -133,7 +138,8 @@ static nlm_status extend(nlm_session *session, const int32_t *ids, size_t count,
     if (status != NLM_OK) nlm_session_roll_back(session);
     if (status != NLM_OK) return status;
     const int32_t before = session->n_computed;
-    status = nlm_session_compute(session, out_rows, session->n_tokens - (int32_t)count, err);
+    const nlm_wanted wanted = {.out_rows = out_rows, .rows_from = session->n_tokens - (int32_t)count};
+    status = nlm_session_compute(session, &wanted, err);
     session->counters.prompt_ns += nlm_clock_ns() - session->extended_at_ns;
     if (session->n_computed > before) session->counters.prompt_tokens += (uint64_t)(session->n_computed - before);
     return status;
@@ -156,7 +162,8 @@ nlm_status nlm_session_check_holds(const nlm_session *session, nlm_error *err) {
 
 nlm_status nlm_session_logits(nlm_session *session, const float **out_logits, nlm_error *error) {
     NLM_TRY(nlm_session_check_holds(session, error));
-    NLM_TRY(nlm_session_compute(session, NULL, 0, error));
-    *out_logits = nlm_session_own_logits(session);
+    NLM_TRY(nlm_session_compute(session, &(nlm_wanted){.has_logits = true}, error));
+    NLM_TRY(nlm_session_own_logits(session, error));
+    *out_logits = session->logits;
     return NLM_OK;
 }

@@ -11,11 +11,18 @@ typedef struct nlm_counters {
     uint64_t prompt_ns, decode_ns, first_token_ns;
 } nlm_counters;
 
+/* What is wanted of computing pending tokens, beside that they are computed. */
+typedef struct nlm_wanted {
+    float *out_rows; /* NULL, or for the logits after each token from position rows_from on, which is pending, to the
+                        last: [n_tokens - rows_from, n_vocab] */
+    int32_t rows_from;
+    bool has_logits; /* the logits after the last token will be asked for at once */
+} nlm_wanted;
+
 /* A session's part of the runs under way: see compute.h. */
 typedef struct nlm_part {
     nlm_session *next; /* in the queue */
-    float *out_rows;   /* NULL, or for the logits after each token from position rows_from on */
-    int32_t rows_from;
+    nlm_wanted wanted;
     int32_t first; /* n_computed when it was queued */
     int32_t n;     /* tokens of the coming run; 0: none */
     bool is_queued;
@@ -33,8 +40,11 @@ struct nlm_session {
     int32_t n_tokens;
     int32_t n_computed;
     int32_t n_offered; /* tokens whose pages the prompt cache was offered */
-    const float *row;  /* [n_vocab]: `logits`, or in the results of the latest run until the next one; NULL: none */
-    float *logits;     /* [n_vocab], memory of its own */
+    /* [n_vocab]: `logits`, or until the next run in the results of the latest one, where they may have to be fetched;
+     * NULL: none. */
+    const float *row;
+    int32_t greedy;             /* the first of the greatest of them, if the run gave it; else -1 */
+    float *logits;              /* [n_vocab], memory of its own */
     nlm_session *next_borrower; /* of nlm_engine.borrowers, while `row` is in the results of a run */
     nlm_part part;
     nlm_text_stream stream;
@@ -48,8 +58,8 @@ struct nlm_session {
 nlm_status nlm_session_check_holds(const nlm_session *session, nlm_error *err);
 /* INVALID_ARGUMENT for a sampler that was made for another vocabulary; NULL is fine. */
 nlm_status nlm_session_check_sampler(const nlm_session *session, const nlm_sampler *sampler, nlm_error *err);
-/* The next token of a session whose tokens are all computed. sampler NULL: greedy. */
-int32_t nlm_session_choose(const nlm_session *session, nlm_sampler *sampler);
+/* The next token of a session whose tokens are all computed. sampler NULL: greedy. Errors of fetching logits. */
+nlm_status nlm_session_choose(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err);
 /* INVALID_ARGUMENT for an id that is not in the vocabulary. */
 nlm_status nlm_session_check_ids(const nlm_session *session, const int32_t *ids, size_t count, nlm_error *err);
 /* Appends ids that were checked, without computing them. LIMIT if the context would overflow. */

@@ -70,8 +70,10 @@ static nlm_status begin(nlm_pending *queue, const nlm_step_item *item, nlm_error
         nlm_session_roll_back(session);
         return status;
     }
-    nlm_pending_add(queue, session, item->n_logits ? item->out_logits : NULL,
-                    session->n_tokens - (int32_t)item->n_logits);
+    const nlm_wanted wanted = {.out_rows = item->n_logits ? item->out_logits : NULL,
+                               .rows_from = session->n_tokens - (int32_t)item->n_logits,
+                               .has_logits = (item->flags & NLM_STEP_SAMPLE) && item->sampler};
+    nlm_pending_add(queue, session, &wanted);
     if (!is_decoding(item)) session->extended_at_ns = nlm_clock_ns();
     return NLM_OK;
 }
@@ -91,13 +93,16 @@ static void finish(nlm_step_item *item) {
     } else {
         count_part(session, &counters->prompt_tokens, &counters->prompt_ns);
     }
-    item->status = session->part.status;
-    if (item->status != NLM_OK) {
-        if (item->error) *item->error = session->part.error;
-        return;
+    nlm_part *part = &session->part;
+    if (part->status == NLM_OK && (item->flags & NLM_STEP_SAMPLE)) {
+        part->status = nlm_session_choose(session, item->sampler, &item->next, &part->error);
     }
-    if (!(item->flags & NLM_STEP_SAMPLE)) return;
-    item->next = nlm_session_choose(session, item->sampler);
+    item->status = part->status;
+    if (item->status != NLM_OK) {
+        item->next = -1;
+        if (item->error) *item->error = part->error;
+    }
+    if (item->next < 0) return;
     if (session->extended_at_ns) counters->first_token_ns = nlm_clock_ns() - session->extended_at_ns;
     session->extended_at_ns = 0;
 }
@@ -170,7 +175,7 @@ nlm_status nlm_sessions_decode(nlm_session *const *sessions, const int32_t *ids,
         nlm_error cause = NLM_ERROR_INIT;
         const nlm_status status = nlm_session_append(sessions[i], &ids[i], 1, &cause);
         if (status == NLM_OK) {
-            nlm_pending_add(&queue, sessions[i], NULL, 0);
+            nlm_pending_add(&queue, sessions[i], NULL);
         } else {
             sessions[i]->part = (nlm_part){.first = sessions[i]->n_computed, .status = status, .error = cause};
         }

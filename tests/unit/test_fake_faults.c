@@ -95,14 +95,22 @@ static nlm_status reset_trunk(story *s, nlm_error *err) {
     return nlm_session_reset(s->trunk, err);
 }
 
+/* Logits may be on the device still. */
+static nlm_status look(story *s, nlm_error *err) {
+    const float *logits;
+    const nlm_status status = nlm_session_logits(s->trunk, &logits, err);
+    return status == NLM_OK ? nlm_session_logits(s->branch, &logits, err) : status;
+}
+
 typedef struct step {
     nlm_status (*run)(story *s, nlm_error *err);
     bool is_done; /* even if it fails: what follows must come out right without another try */
 } step;
 
-static const step steps[] = {{load, false},        {create, false},        {prefill, false},      {fork_trunk, false},
-                             {grow_branch, false}, {step_together, false}, {save, false},         {reset, true},
-                             {restore, false},     {reset_trunk, true},    {prefill_again, false}};
+static const step steps[] = {{load, false},       {create, false},        {prefill, false},
+                             {fork_trunk, false}, {grow_branch, false},   {step_together, false},
+                             {save, false},       {reset, true},          {restore, false},
+                             {reset_trunk, true}, {prefill_again, false}, {look, false}};
 
 /* ---- telling it ---- */
 

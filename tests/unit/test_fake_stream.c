@@ -7,7 +7,7 @@
 enum { N_IDS = 70, N_SESSIONS = 4, CONTEXT = 160 }; /* more than two pages of 32 tokens */
 
 static const nlm_model_options model_options = {
-    .struct_size = sizeof model_options, .context_length = CONTEXT, .parallel = N_SESSIONS};
+    .struct_size = sizeof model_options, .context_length = CONTEXT, .parallel = N_SESSIONS + 1};
 
 typedef struct both {
     fixture fake, reference;
@@ -128,6 +128,64 @@ static void sessions_decode_together(void) {
     decode_together("mamba-f32", options);
 }
 
+/* A greedy step brings home the token alone; the logits are there all the same when somebody asks, in whatever order
+ * sessions run. */
+static void step_both(both *b, nlm_session **fake, nlm_session **reference, const int32_t *ids,
+                      nlm_sampler *sampler) {
+    nlm_step_item items[2][N_SESSIONS] = {{{0}}};
+    for (int s = 0; s < N_SESSIONS; s++) {
+        const nlm_step_item item = {.struct_size = sizeof item,
+                                    .flags = NLM_STEP_SAMPLE,
+                                    .ids = ids + s,
+                                    .count = 1 + (size_t)s % 3,
+                                    .sampler = s % 2 ? sampler : NULL};
+        items[0][s] = items[1][s] = item;
+        items[0][s].session = fake[s];
+        items[1][s].session = reference[s];
+    }
+    EXPECT_OK(nlm_step(items[0], N_SESSIONS, error));
+    EXPECT_OK(nlm_step(items[1], N_SESSIONS, error));
+    for (int s = 0; s < N_SESSIONS; s++) {
+        CU_ASSERT(items[0][s].next >= 0);
+        CU_ASSERT_EQUAL(items[0][s].next, items[1][s].next);
+    }
+    expect_same(b, fake[0], reference[0]);
+    nlm_session *fork[2] = {NULL, NULL};
+    EXPECT_OK(nlm_session_fork(fake[1], &fork[0], error));
+    EXPECT_OK(nlm_session_fork(reference[1], &fork[1], error));
+    fixture_extend(fork[0], ids, 2);
+    fixture_extend(fork[1], ids, 2);
+    expect_same(b, fork[0], fork[1]);
+    for (int s = 0; s < N_SESSIONS; s++) expect_same(b, fake[s], reference[s]);
+    for (int i = 0; i < 2; i++) nlm_session_destroy(fork[i]);
+}
+
+static void tokens_come_home_and_logits_when_asked_for(void) {
+    static const char *const names[] = {"llama-gqa-f32", "mamba-f32"};
+    const nlm_sampler_options options = {.struct_size = sizeof options, .temperature = 0.8f, .seed = 5};
+    for (size_t m = 0; m < 2; m++) {
+        both b = open_both(names[m], NULL);
+        nlm_session *fake[N_SESSIONS], *reference[N_SESSIONS];
+        nlm_sampler *sampler = NULL;
+        EXPECT_OK(nlm_sampler_create(b.fake.model, &options, &sampler, error));
+        for (int s = 0; s < N_SESSIONS; s++) {
+            fake[s] = fixture_session(&b.fake);
+            reference[s] = fixture_session(&b.reference);
+        }
+        int32_t ids[N_IDS];
+        for (uint32_t round = 0; round < 3; round++) {
+            fixture_ids(&b.fake, 40 + round, ids, N_IDS);
+            step_both(&b, fake, reference, ids, sampler);
+        }
+        for (int s = 0; s < N_SESSIONS; s++) {
+            nlm_session_destroy(fake[s]);
+            nlm_session_destroy(reference[s]);
+        }
+        nlm_sampler_destroy(sampler);
+        close_both(&b);
+    }
+}
+
 /* ---- forks, prompts, files ---- */
 
 /* Both branches of a fork go on from inside a page that they share. */
@@ -210,6 +268,7 @@ static const check_case cases[] = {
     CHECK_CASE(packed_weights_are_uploaded_as_packed),
     CHECK_CASE(missing_ops_run_on_the_host),
     CHECK_CASE(sessions_decode_together),
+    CHECK_CASE(tokens_come_home_and_logits_when_asked_for),
     CHECK_CASE(forked_sessions_do_not_disturb_each_other),
     CHECK_CASE(prompts_come_from_the_cache),
     CHECK_CASE(saved_sessions_move_between_devices),

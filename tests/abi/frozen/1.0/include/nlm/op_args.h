@@ -49,6 +49,7 @@ typedef struct nlm_matmul_args {
 
 /* s = x (+ residual); y[r,c] = s[r,c] * w[c] / sqrt(mean_c(s[r,:]^2) + eps)
  * Shapes   x, residual, y, sum: [R, N] f32; w: [N] f32 or NULL (1). `sum` receives s if not NULL.
+ *          Or all four [R, H, N]: each of a row's H heads is normed by itself, with the same w.
  *          In place: y may be x; sum may be x or residual. */
 typedef struct nlm_rms_norm_args {
     uint32_t struct_size;

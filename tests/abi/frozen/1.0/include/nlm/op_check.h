@@ -117,21 +117,33 @@ static inline int nlm_shape_match(const nlm_op_field *field, const nlm_tensor *t
     return 1;
 }
 
-/* The field's shape (its first alternative) from what is known, of "*" that of the other fields. Returns the
- * rank; 0 if a letter of it is not known. */
-static inline int nlm_shape_infer(const nlm_op_field *field, const nlm_dims *dims, int64_t out[NLM_MAX_RANK]) {
-    const char *text = field->shape;
+/* One alternative's shape from what is known. Returns the rank; 0 if a letter of it is not known. */
+static inline int nlm_shape_infer_one(const char *text, const nlm_dims *dims, int64_t out[NLM_MAX_RANK]) {
     int rank = 0;
-    if (*text == '*') {
-        if (!dims->any) return 0;
-        memcpy(out, dims->any->shape, sizeof dims->any->shape);
-        return dims->any->rank;
-    }
     for (; !nlm_shape_ends(text) && rank < NLM_MAX_RANK; rank++) {
         nlm_shape_term term;
         text = nlm_shape_next(text, &term);
         out[rank] = nlm_shape_size(&term, dims);
         if (out[rank] < 0) return 0;
+    }
+    return rank;
+}
+
+/* The field's shape, the longest of its alternatives that is known, of "*" that of the other fields. Returns
+ * the rank; 0 if none is known. */
+static inline int nlm_shape_infer(const nlm_op_field *field, const nlm_dims *dims, int64_t out[NLM_MAX_RANK]) {
+    int rank = 0;
+    if (*field->shape == '*') {
+        if (!dims->any) return 0;
+        memcpy(out, dims->any->shape, sizeof dims->any->shape);
+        return dims->any->rank;
+    }
+    for (const char *text = field->shape; text; text = strchr(text, '|') ? strchr(text, '|') + 1 : NULL) {
+        int64_t shape[NLM_MAX_RANK];
+        const int found = nlm_shape_infer_one(text, dims, shape);
+        if (found <= rank) continue;
+        rank = found;
+        memcpy(out, shape, sizeof shape);
     }
     return rank;
 }
@@ -247,6 +259,7 @@ static inline int64_t nlm_rule_name(const nlm_op_call *call, const char *text, s
     for (uint32_t i = 0; i < call->spec->n_fields && stem < length; i++) {
         if (!nlm_text_is(call->spec->fields[i].name, text, stem) || !call->tensors[i]) continue;
         const int64_t type = call->tensors[i]->dtype;
+        if (nlm_text_is("rank", text + stem + 1, length - stem - 1)) return call->tensors[i]->rank;
         return nlm_text_is("is_i32", text + stem + 1, length - stem - 1) ? type == NLM_I32 : type;
     }
     return -2;

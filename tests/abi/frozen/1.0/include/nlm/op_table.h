@@ -8,12 +8,12 @@
  *                them L slots, M blocks a slot (of block tables), F frequencies, Q and U rows of weights
  *   K-1 S+1 C/16 relative to a letter; / rounds up
  *   16           a number
- * "R N|N" are alternatives, "*" is any shape, the same for all fields of the op that have it. The rows of a
- * result are of the kind (NLM_ROWS_*) of the first letter.
+ * "R N|N" are alternatives (a result has the longest whose letters are known), "*" is any shape, the same for all
+ * fields of the op that have it. The rows of a result are of the kind (NLM_ROWS_*) of the first letter.
  *
  * Rules are texts too: comparisons, chained and separated by commas, of integer expressions that are worked
  * out from left to right: "2 <= n_rot <= D, n_rot % 2 = 0, U = 2 * N + R". Operands are numbers, letters,
- * integer scalars, and "w.type" or "x.is_i32" of a field. A rule on a letter or field that these arguments
+ * integer scalars, and "w.type", "w.rank" or "x.is_i32" of a field. A rule on a letter or field that these arguments
  * lack holds.
  *
  * The parts of a fused op are texts, one an op, in an order in which they can run: the op's name, then
@@ -22,8 +22,8 @@
  * fields that are not named are absent. Scalars of a part are the fused op's of that name; so are the flags
  * of a part that knows any.
  *
- * The cost of a run is a sum of products of digits and letters, in operations; an exponential counts as one,
- * p is the number of pairs of a query row and a position that it sees. */
+ * The cost of a run is a sum of products of digits and letters (1 if not known), in operations; an exponential
+ * counts as one, p is the number of pairs of a query row and a position that it sees. */
 #ifndef NLM_OP_TABLE_H
 #define NLM_OP_TABLE_H
 
@@ -148,18 +148,19 @@ static const nlm_op_field nlm_fields_matmul[] = {
 NLM_SPEC(matmul, nlm_no_scalars, "", "2 M N K", NULL)
 
 static const nlm_op_field nlm_fields_rms_norm[] = {
-    NLM_IN(rms_norm, x, F32, "R N"),
-    NLM_OPTIONAL(rms_norm, residual, F32, "R N"),
+    NLM_IN(rms_norm, x, F32, "R N|R H N"),
+    NLM_OPTIONAL(rms_norm, residual, F32, "R N|R H N"),
     NLM_OPTIONAL(rms_norm, w, F32, "N"),
-    NLM_OUT(rms_norm, y, F32, "R N", "x"),
-    NLM_OPTIONAL_OUT(rms_norm, sum, F32, "R N", "x residual"),
+    NLM_OUT(rms_norm, y, F32, "R N|R H N", "x"),
+    NLM_OPTIONAL_OUT(rms_norm, sum, F32, "R N|R H N", "x residual"),
 };
 static const nlm_op_scalar nlm_scalars_rms_norm[] = {
     NLM_NUMBER(rms_norm, eps, F32, 0, FLT_MAX, 1e-5),
     NLM_RESERVED(rms_norm),
     NLM_END_OF_SCALARS,
 };
-NLM_SPEC(rms_norm, nlm_scalars_rms_norm, "", "4 R N", NULL)
+NLM_SPEC(rms_norm, nlm_scalars_rms_norm, "x.rank = y.rank, x.rank = residual.rank, x.rank = sum.rank", "4 R H N",
+         NULL)
 
 static const nlm_op_field nlm_fields_rope[] = {
     NLM_IN(rope, x, F32, "T H D"),
