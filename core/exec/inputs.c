@@ -18,7 +18,7 @@ typedef struct span {
 
 static nlm_status send_span(const span *s, nlm_error *err) {
     nlm_program *program = s->program;
-    for (uint32_t d = 0; d < program->env.n_devices; d++) {
+    for (uint32_t d = 0; d < program->n_queues; d++) {
         nlm_queue *queue = &program->queues[d];
         const uint64_t to = s->to < queue->inputs_bytes ? s->to : queue->inputs_bytes;
         if (s->from >= to) continue;

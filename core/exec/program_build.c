@@ -164,6 +164,7 @@ static nlm_status make_queue(nlm_program *program, uint32_t device, const nlm_pr
     const nlm_space space = nlm_env_space(&program->env, device);
     const nlm_space_needs *needs = &all->spaces[space];
     queue->device = program->env.devices[device];
+    program->n_queues = device + 1;
     nlm_exec_v1 *x = &queue->worker.x;
     *x = (nlm_exec_v1){.struct_size = sizeof *x,
                        .nth = 1,

@@ -79,7 +79,8 @@ struct nlm_program {
     uint32_t n_outputs;
     nlm_worker *workers; /* [n_workers] */
     uint32_t n_workers;
-    nlm_queue queues[NLM_ENV_DEVICES];
+    nlm_queue queues[NLM_ENV_DEVICES]; /* by device */
+    uint32_t n_queues;                 /* so many of them may be used: those up to the last that is */
     uint32_t room_for_rebinds;
     int32_t bucket_rows[NLM_ROWS_KINDS]; /* the greatest live_rows; INT32_MAX: no input has the kind */
 

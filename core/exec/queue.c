@@ -20,7 +20,7 @@ static nlm_status sync_queue(nlm_queue *queue, nlm_error *err) {
 
 nlm_status nlm_queues_sync(nlm_program *program, nlm_error *err) {
     nlm_status first = NLM_OK;
-    for (uint32_t d = 0; d < program->env.n_devices; d++) {
+    for (uint32_t d = 0; d < program->n_queues; d++) {
         nlm_queue *queue = &program->queues[d];
         if (!queue->has_pending) continue;
         const nlm_status status = sync_queue(queue, first == NLM_OK ? err : NULL);
@@ -31,7 +31,7 @@ nlm_status nlm_queues_sync(nlm_program *program, nlm_error *err) {
 
 nlm_status nlm_queues_finish(nlm_program *program, nlm_error *err) {
     NLM_TRY(nlm_queues_sync(program, err));
-    for (uint32_t d = 0; d < program->env.n_devices; d++) {
+    for (uint32_t d = 0; d < program->n_queues; d++) {
         if (program->queues[d].n_timed) NLM_TRY(nlm_timing_collect(program, &program->queues[d], err));
     }
     return NLM_OK;
@@ -51,7 +51,7 @@ static void bind_queue(nlm_queue *queue) {
 
 void nlm_queues_begin(nlm_program *program) {
     const int64_t max_context = nlm_context_bound(program->context_bucket);
-    for (uint32_t d = 0; d < program->env.n_devices; d++) {
+    for (uint32_t d = 0; d < program->n_queues; d++) {
         nlm_queue *queue = &program->queues[d];
         if (!queue->device) continue;
         bind_queue(queue);
