@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/status.h"
+#include "exec/pack_device.h"
 #include "tensor/dtype.h"
 
 #define WHERE          "nlm_weight"
@@ -188,6 +189,29 @@ static nlm_status keep_packed(const nlm_weight *weight, nlm_weight_place *place,
     return NLM_OK;
 }
 
+/* By the device itself, in memory of its own. UNSUPPORTED: the host does it. */
+static nlm_status pack_there(const nlm_weight *weight, nlm_weight_place *place, const nlm_pack_info_v1 *info,
+                             nlm_error *err) {
+    const nlm_device_v1 *api = &place->device->api;
+    if (!api->pack_device || weight->source.rank > 2) return NLM_UNSUPPORTED;
+    nlm_device_packing packing = {.device = place->device,
+                                  .source = weight->source,
+                                  .layout = place->layout,
+                                  .roles = weight->roles,
+                                  .row_multiple = info->row_multiple};
+    NLM_TRY(api->buffer_alloc(api->self, info->bytes, &packing.packed.buffer, &packing.packed.address, err));
+    const nlm_status status = nlm_pack_on_device(&packing, err);
+    if (status != NLM_OK) {
+        api->buffer_free(api->self, packing.packed.buffer);
+        return status;
+    }
+    drop_all(weight);
+    place->buffer = packing.packed.buffer;
+    place->tensor.data = packing.packed.address;
+    place->tensor.buffer = place->buffer;
+    return NLM_OK;
+}
+
 static nlm_status fill_place(const nlm_weight *weight, nlm_weight_place *place, nlm_pool *pool, nlm_error *err) {
     const bool is_host = nlm_device_has_host_memory(place->device);
     place->tensor = weight->source;
@@ -199,6 +223,8 @@ static nlm_status fill_place(const nlm_weight *weight, nlm_weight_place *place, 
     nlm_pack_info_v1 info;
     NLM_TRY(ask_pack_size(weight, place->device, place->layout, &info, err));
     if (is_host) return keep_packed(weight, place, &info, pool, err);
+    const nlm_status packed_there = pack_there(weight, place, &info, err);
+    if (packed_there != NLM_UNSUPPORTED) return packed_there;
     void *packed = NULL;
     NLM_TRY(pack(weight, place->device, place->layout, &info, pool, &packed, err));
     const nlm_status status = upload(weight, place, packed, info.bytes, err);

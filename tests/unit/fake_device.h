@@ -90,6 +90,9 @@ struct fake_device {
     uint32_t prepared[NLM_OP_END];
     nlm_op unpreparable;
     uint32_t n_pinned, n_fills;
+    nlm_status pack_device_status;
+    int64_t packed_rows; /* of the weight under way */
+    uint32_t packed_parts;
 };
 
 /* ---- the registry's reference backend ------------------------------------------------------------ */

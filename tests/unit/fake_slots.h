@@ -42,6 +42,27 @@ static inline nlm_status fake_fill(void *self, void *stream, uint64_t buffer, ui
     return NLM_OK;
 }
 
+/* As work of the stream, from row to row, in REVERSED_LAYOUT. */
+static inline nlm_status fake_pack_device(void *self, void *stream, const nlm_tensor *w, uint32_t layout,
+                                          uint32_t roles, int64_t row_from, int64_t row_to, const nlm_place_v1 *rows,
+                                          const nlm_place_v1 *packed, nlm_error *err) {
+    (void)roles;
+    fake_device *fake = self;
+    if (fake->pack_device_status != NLM_OK) return fake->pack_device_status;
+    if (w->data || layout != REVERSED_LAYOUT || row_from != fake->packed_rows || row_from % 2 != 0) {
+        return nlm_fail(err, NLM_INTERNAL, "fake", "asked to pack something else");
+    }
+    const uint64_t row_bytes = (uint64_t)w->stride_bytes[0];
+    for (int64_t row = row_from; row < row_to; row++) {
+        const uint64_t from = rows->offset + (uint64_t)(row - row_from) * row_bytes;
+        const uint64_t to = packed->offset + (uint64_t)(w->shape[0] - 1 - row) * row_bytes;
+        fake_copy(self, stream, packed->buffer, to, rows->buffer, from, row_bytes, err);
+    }
+    fake->packed_rows = row_to == w->shape[0] ? 0 : row_to;
+    fake->packed_parts++;
+    return NLM_OK;
+}
+
 static inline nlm_status fake_begin(void *self, void *stream, nlm_error *err) {
     (void)stream;
     (void)err;

@@ -1,4 +1,5 @@
 /* Weights and states: where they are placed, how they are packed, and what stays of the source. */
+#include "unit/fake_slots.h"
 #include "unit/graph_fixture.h"
 
 /* ---- weights -------------------------------------------------------------------------------------------- */
@@ -179,6 +180,40 @@ static void a_stream_device_gets_packed_weights_too(void) {
     fake_release(&t.device);
 }
 
+/* Its rows are 20 MB, more than are sent at a time; the device says yes, no, and fails. */
+static void a_device_may_pack_by_itself(void) {
+    static const nlm_status answers[] = {NLM_OK, NLM_UNSUPPORTED, NLM_DEVICE_ERROR};
+    for (size_t i = 0; i < 3; i++) {
+        fixture f;
+        fixture_open(&f, 2);
+        fake_device device;
+        fake_stream(&device, f.reference, "far");
+        device.device.api.pack_device = fake_pack_device;
+        device.pack_device_status = answers[i];
+        nlm_weight *weight = fixture_weight(&f, "large", SHAPE(5001, 1024));
+        dropped d = {.source = &weight->source};
+        weight->drop_source = note_drop;
+        weight->drop_user = &d;
+        const nlm_tensor *tensor = NULL;
+        nlm_error err = NLM_ERROR_INIT;
+        CU_ASSERT_EQUAL(
+            nlm_weight_place_on(weight, &device.device, REVERSED_LAYOUT, NLM_ROLE_MATMUL, f.pool, &tensor, &err),
+            answers[i] == NLM_UNSUPPORTED ? NLM_OK : answers[i]);
+        CU_ASSERT_EQUAL(atomic_load(&device.pack_calls) > 0, answers[i] == NLM_UNSUPPORTED);
+        CU_ASSERT_EQUAL(device.packed_parts, answers[i] == NLM_OK ? 2 : 0);
+        CU_ASSERT_EQUAL(d.final_calls > 0, answers[i] != NLM_DEVICE_ERROR);
+        CU_ASSERT_EQUAL(device.n_buffers, answers[i] == NLM_DEVICE_ERROR ? 0 : 1);
+        for (int64_t row = 0; tensor && row < 5001; row++) {
+            const char *packed = (const char *)(uintptr_t)tensor->buffer + (5000 - row) * 4096;
+            CU_ASSERT_EQUAL_FATAL(memcmp(packed, (const char *)weight->source.data + row * 4096, 4096), 0);
+        }
+        fixture_close(&f);
+        CU_ASSERT_EQUAL(device.n_buffers, 0);
+        CU_ASSERT_EQUAL(device.n_streams, 0);
+        fake_release(&device);
+    }
+}
+
 static void a_view_of_a_weight_shows_it_as_the_file_has_it(void) {
     fixture f;
     fixture_open(&f, 1);
@@ -341,6 +376,7 @@ static const check_case cases[] = {
     CHECK_CASE(a_pack_that_fails_fails_the_plan),
     CHECK_CASE(source_pages_are_dropped_behind_packing_and_uploading),
     CHECK_CASE(a_stream_device_gets_packed_weights_too),
+    CHECK_CASE(a_device_may_pack_by_itself),
     CHECK_CASE(a_view_of_a_weight_shows_it_as_the_file_has_it),
     CHECK_CASE(a_weight_has_a_limited_number_of_places),
     CHECK_CASE(a_state_that_was_never_placed_reads_as_zeros),
