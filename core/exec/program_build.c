@@ -219,6 +219,7 @@ nlm_status nlm_program_create(const nlm_env *env, const nlm_program_needs *needs
     NLM_TRY(keep(program, needs->n_items, sizeof *program->items, &program->items, err));
     NLM_TRY(keep(program, needs->n_items, sizeof *program->is_wanted, &program->is_wanted, err));
     NLM_TRY(keep(program, needs->n_items, sizeof *program->recordings, &program->recordings, err));
+    NLM_TRY(keep(program, needs->n_items, sizeof *program->landings, &program->landings, err));
     NLM_TRY(keep(program, needs->n_outputs, sizeof *program->outputs, &program->outputs, err));
     NLM_TRY(make_workers(program, err));
     NLM_TRY(make_inputs(program, needs, err));
@@ -233,11 +234,20 @@ static void release_queue(nlm_program *program, uint32_t device) {
     if (queue->inputs) queue->device->api.buffer_free(queue->device->api.self, queue->inputs_buffer);
 }
 
+static void free_landings(nlm_program *program) {
+    for (uint32_t i = 0; i < program->n_items; i++) {
+        if (!program->landings[i]) continue;
+        const nlm_device_v1 *api = &program->queues[program->items[i].device].device->api;
+        api->host_free(api->self, program->landings[i]);
+    }
+}
+
 void nlm_program_destroy(nlm_program *program) {
     if (!program) return;
     for (uint32_t d = 0; d < NLM_ENV_DEVICES; d++) {
         if (program->queues[d].device) release_queue(program, d);
     }
+    free_landings(program);
     nlm_activations_destroy(program->own_activations);
     free_sent(program);
     free(program->input_memory);
@@ -334,9 +344,33 @@ nlm_status nlm_program_add_item(nlm_program *program, const nlm_item *item, nlm_
     return NLM_OK;
 }
 
-void nlm_program_add_output(nlm_program *program, int32_t value, const nlm_tensor *host, uint32_t item) {
+/* Where the transfer of an output ends, in pinned memory: a device need not stop for it. Views of one value land
+ * together. */
+static nlm_status make_landing(nlm_program *program, uint32_t item, const nlm_tensor **host, nlm_error *err) {
+    const nlm_transfer *transfer = &program->items[item].transfer;
+    const nlm_device *device = program->queues[program->items[item].device].device;
+    const nlm_device_v1 *api = &device->api;
+    char **landing = &program->landings[item];
+    if (!api->host_alloc) return NLM_OK;
+    if (!*landing) {
+        void *memory = NULL;
+        const uint64_t bytes = (uint64_t)transfer->rows->shape[0] * transfer->row_bytes;
+        NLM_TRY(nlm_status_prefix(api->host_alloc(api->self, bytes, &memory, err), err, "outputs of %s",
+                                  device->backend));
+        memset(memory, 0, bytes);
+        *landing = memory;
+    }
+    nlm_tensor landed = **host;
+    landed.data = *landing + ((char *)landed.data - (program->host_base + transfer->host_offset));
+    return nlm_program_add_tensor(program, &landed, host, err);
+}
+
+nlm_status nlm_program_add_output(nlm_program *program, int32_t value, const nlm_tensor *host, uint32_t item,
+                                  nlm_error *err) {
+    if (item != NLM_NO_ITEM) NLM_TRY(make_landing(program, item, &host, err));
     nlm_program_output_info *output = &program->outputs[program->n_outputs++];
     output->value = value;
     output->host = host;
     output->item = item;
+    return NLM_OK;
 }

@@ -94,7 +94,8 @@ nlm_status nlm_program_add_item(nlm_program *program, const nlm_item *item, nlm_
 /* The next output, the first being number 0, and the item that brings it to the host if it is not there anyway;
  * NLM_NO_ITEM: none. */
 #define NLM_NO_ITEM UINT32_MAX
-void nlm_program_add_output(nlm_program *program, int32_t value, const nlm_tensor *host, uint32_t item);
+nlm_status nlm_program_add_output(nlm_program *program, int32_t value, const nlm_tensor *host, uint32_t item,
+                                  nlm_error *err);
 
 /* Logs each kind of fallback once per env: programs of many sizes fall back alike. */
 void nlm_program_warn_of_fallbacks(const nlm_program *program);

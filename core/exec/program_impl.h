@@ -74,14 +74,14 @@ struct nlm_program {
     uint32_t n_steps;
     nlm_item *items;
     nlm_recording **recordings; /* [n_items][NLM_CONTEXT_BUCKETS] of what is enqueued, where the device can record */
+    char **landings; /* [n_items] pinned memory that outputs are brought to, where the device has such; else NULL */
     uint32_t n_items;
     nlm_program_output_info *outputs;
     uint32_t n_outputs;
     nlm_worker *workers; /* [n_workers] */
     uint32_t n_workers;
-    nlm_queue queues[NLM_ENV_DEVICES]; /* by device */
-    uint32_t n_queues;                 /* so many of them may be used: those up to the last that is */
-    uint32_t room_for_rebinds;
+    nlm_queue queues[NLM_ENV_DEVICES];   /* by device */
+    uint32_t n_queues;                   /* so many of them may be used: those up to the last that is */
     int32_t bucket_rows[NLM_ROWS_KINDS]; /* the greatest live_rows; INT32_MAX: no input has the kind */
 
     nlm_program_input_info *inputs;

@@ -106,14 +106,13 @@ static nlm_status upload(nlm_program *program, uint32_t device, const nlm_transf
                        bytes, err);
 }
 
-static nlm_status download(nlm_program *program, uint32_t device, const nlm_transfer *t, uint64_t bytes,
+static nlm_status download(nlm_program *program, uint32_t device, const nlm_transfer *t, char *to, uint64_t bytes,
                            nlm_error *err) {
     nlm_queue *queue = &program->queues[device];
     const nlm_device_v1 *api = &queue->device->api;
     const nlm_device_region *region = queue->region;
     queue->has_pending = true;
-    return api->download(api->self, region->stream, region->buffer, t->from_offset,
-                         program->host_base + t->host_offset, bytes, err);
+    return api->download(api->self, region->stream, region->buffer, t->from_offset, to, bytes, err);
 }
 
 /* From peer to peer; by way of the host if they cannot reach each other. */
@@ -127,7 +126,7 @@ static nlm_status copy(nlm_program *program, const nlm_transfer *t, uint64_t byt
                        from->region->buffer, t->from_offset, bytes, err);
     if (status != NLM_UNSUPPORTED) return status;
     NLM_TRY(nlm_queues_sync(program, err));
-    NLM_TRY(download(program, t->from - 1, t, bytes, err));
+    NLM_TRY(download(program, t->from - 1, t, program->host_base + t->host_offset, bytes, err));
     NLM_TRY(nlm_queues_sync(program, err));
     return upload(program, t->to - 1, t, bytes, err);
 }
@@ -136,11 +135,13 @@ nlm_status nlm_queue_transfer(nlm_program *program, const nlm_item *item, nlm_er
     const nlm_transfer *t = &item->transfer;
     const uint64_t bytes = (uint64_t)nlm_rows_of(t->rows, program->live_rows) * t->row_bytes;
     if (bytes == 0) return NLM_OK;
+    char *landing = program->landings[item - program->items];
     nlm_status status;
     if (t->from == NLM_SPACE_HOST)
         status = upload(program, item->device, t, bytes, err);
     else if (t->to == NLM_SPACE_HOST)
-        status = download(program, item->device, t, bytes, err);
+        status =
+            download(program, item->device, t, landing ? landing : program->host_base + t->host_offset, bytes, err);
     else
         status = copy(program, t, bytes, err);
     return nlm_status_prefix(status, err, "transfer of activations, on %s",

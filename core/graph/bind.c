@@ -168,7 +168,7 @@ static nlm_status bind_outputs(binder *b) {
         if (!plan->values[v].is_output) continue;
         const nlm_tensor *host = NULL;
         NLM_TRY(tensor_of(b, (nlm_value)v, NLM_SPACE_HOST, &host));
-        nlm_program_add_output(b->program, (int32_t)v, host, plan->output_items[v]);
+        NLM_TRY(nlm_program_add_output(b->program, (int32_t)v, host, plan->output_items[v], b->err));
     }
     return NLM_OK;
 }

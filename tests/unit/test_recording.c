@@ -186,7 +186,7 @@ static void every_op_is_prepared_before_the_first_run(void) {
 
 /* ---- memory ---- */
 
-static void inputs_are_sent_from_pinned_memory(void) {
+static void inputs_and_outputs_travel_by_pinned_memory(void) {
     far_device d;
     far_open_two(&d, 1);
     d.second.device.api.host_alloc = fake_host_alloc;
@@ -194,11 +194,14 @@ static void inputs_are_sent_from_pinned_memory(void) {
     d.stream.device.api.host_alloc = fake_host_alloc;
     d.stream.device.api.host_free = fake_host_free;
     network n = network_make(&d.f);
+    const nlm_value part = nlm_graph_columns(n.graph, n.y, 2, 3);
+    nlm_graph_output(n.graph, part);
     nlm_program *program = fixture_plan(&d.f, n.graph, &plan_packed);
-    CU_ASSERT_EQUAL(d.stream.n_pinned, 1);
+    CU_ASSERT_EQUAL(d.stream.n_pinned, 2); /* of the inputs, and one for both outputs */
     network_input(&n, program);
     fixture_run(program, NULL);
     network_expect(&d.f, &n, program);
+    CU_ASSERT_PTR_EQUAL(nlm_program_output(program, part), (const float *)nlm_program_output(program, n.y) + 2);
     nlm_program_destroy(program);
     nlm_graph_destroy(n.graph);
     far_close(&d);
@@ -263,7 +266,7 @@ static const check_case cases[] = {
     CHECK_CASE(what_cannot_be_recorded_is_enqueued_each_time),
     CHECK_CASE(a_recording_that_fails_is_tried_again),
     CHECK_CASE(every_op_is_prepared_before_the_first_run),
-    CHECK_CASE(inputs_are_sent_from_pinned_memory),
+    CHECK_CASE(inputs_and_outputs_travel_by_pinned_memory),
     CHECK_CASE(a_state_is_zeroed_by_the_device),
     CHECK_CASE(a_profile_is_read_from_events_when_the_run_is_over),
 };
