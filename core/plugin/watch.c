@@ -1,3 +1,4 @@
+/* What a plugin must leave as it was: noted, compared, put back. */
 #include "plugin/watch.h"
 
 #include <locale.h>
@@ -48,12 +49,20 @@ static bool restore_mask(const nlm_watch *watch) {
     return is_same;
 }
 
+/* Set by the C library with whatever handler is installed, and not by the caller; the kernel gives it back. A handler
+ * that is put back in place may gain it. */
+#define KERNEL_FLAGS 0x04000000 /* SA_RESTORER, which no header of the C library names */
+
+static bool is_same_handler(const struct sigaction *a, const struct sigaction *b) {
+    return a->sa_handler == b->sa_handler && (a->sa_flags & ~KERNEL_FLAGS) == (b->sa_flags & ~KERNEL_FLAGS);
+}
+
 static bool restore_handlers(const nlm_watch *watch) {
     bool is_same = true;
     for (int i = 1; i < NLM_WATCH_SIGNALS; i++) {
         struct sigaction now = {0};
         sigaction(i, NULL, &now);
-        if (now.sa_handler == watch->handlers[i].sa_handler && now.sa_flags == watch->handlers[i].sa_flags) continue;
+        if (is_same_handler(&now, &watch->handlers[i])) continue;
         sigaction(i, &watch->handlers[i], NULL);
         is_same = false;
     }

@@ -3,6 +3,7 @@
 #include "base/cpu.h"
 #include "plugin/discover.h"
 #include "plugin/registry.h"
+#include "plugin/watch.h"
 
 /* Plugins that are wrong in one way each, loaded in this process beside a good one. */
 static void plugins_refuse_each_wrong_plugin_and_keep_the_good_one(void) {
@@ -372,6 +373,27 @@ static void library_outside_a_registry_is_checked_alike(void) {
     folder_destroy(&folder);
 }
 
+static void put_back(int number) {
+    (void)number;
+}
+
+/* The C library marks what it installs, also when it puts back what was there before. */
+static void a_handler_that_is_put_back_is_no_change(void) {
+    struct sigaction before, own = {.sa_handler = put_back};
+    nlm_watch watch;
+    nlm_verdict verdict = {0};
+    nlm_watch_start(&watch);
+    CU_ASSERT_EQUAL(sigaction(SIGUSR1, NULL, &before), 0);
+    CU_ASSERT_EQUAL(sigaction(SIGUSR1, &own, NULL), 0);
+    CU_ASSERT_EQUAL(sigaction(SIGUSR1, &before, NULL), 0);
+    CU_ASSERT_TRUE(nlm_watch_check(&watch, "open", &verdict));
+    CU_ASSERT_EQUAL(sigaction(SIGUSR1, &own, NULL), 0);
+    CU_ASSERT_FALSE(nlm_watch_check(&watch, "open", &verdict));
+    CU_ASSERT_PTR_NOT_NULL(strstr(verdict.reason, "open changes a signal handler"));
+    CU_ASSERT_EQUAL(sigaction(SIGUSR1, NULL, &own), 0);
+    CU_ASSERT_TRUE(own.sa_handler == SIG_DFL);
+}
+
 static const check_case cases[] = {
     CHECK_CASE(plugins_refuse_each_wrong_plugin_and_keep_the_good_one),
     CHECK_CASE(plugins_survive_isolated_ones_that_crash_or_exit),
@@ -386,6 +408,7 @@ static const check_case cases[] = {
     CHECK_CASE(environment_replaces_and_prepends_registries),
     CHECK_CASE(default_registry_is_beside_the_code_and_not_in_the_current_directory),
     CHECK_CASE(library_outside_a_registry_is_checked_alike),
+    CHECK_CASE(a_handler_that_is_put_back_is_no_change),
 };
 
 CHECK_MAIN("plugins", cases)
