@@ -54,6 +54,10 @@ static void abort_recording(void *self, void *stream) {
     fake_recording *recording = device->recorder->recording;
     device->recorder->recording = NULL;
     device->recorder = NULL;
+    for (const fake_work *part = recording->parts.first; part && fake_lies(device, "abort"); part = part->next) {
+        fake_work now = *part;
+        if (part->kind != FAKE_RECORD) fake_do(device, &now, NULL);
+    }
     free_recording(recording);
 }
 
@@ -78,6 +82,7 @@ static nlm_status launch(void *self, void *launched, void *stream, nlm_error *er
     if (!stream || recording->device != device) {
         return fake_blame(device, error, "launch without a stream, or of another device's recording");
     }
+    if (recording->n_launches++ && fake_lies(device, "once")) return NLM_OK;
     for (const fake_work *part = recording->parts.first; part && status == NLM_OK; part = part->next) {
         status = enqueue_part(stream, recording, part, error);
     }

@@ -27,11 +27,13 @@
  *   go_on       1: what stands behind work that failed is done all the same
  *   lost_call   from the N-th call that can fail on, the device is lost
  *   lost_work   the N-th thing a stream does loses the device
+ *   lose_op     "add": ops that lose the device
  *   silent      1: failures come without a sentence
  *   status      the number that failures have, whatever they are
  *   spoil       what ops do wrong: "past", "input", "result": they change a bit behind their last argument, of
  *               their first one, or of the result; "random", "batch", "replay": the last bit of results depends on
  *               when it is, on the number of rows, on being replayed
+ *   lie         what other calls do wrong, see fake_lies
  *   seed        of the turns
  * A fault that happens is logged as information; what the host does wrong or leaves behind, as an error. */
 #ifndef NLM_FAKE_H
@@ -68,6 +70,7 @@ typedef struct fake_pinned {
     struct fake_pinned *next;
     uint64_t bytes;
     uint8_t *memory;
+    void *base; /* to be freed */
 } fake_pinned;
 
 typedef struct fake_event {
@@ -102,6 +105,7 @@ typedef struct fake_work {
     nlm_any_args args;
     nlm_tensor tensors[NLM_OP_MAX_FIELDS]; /* [0]: the weight that is packed */
     nlm_exec_v1 x;
+    const void *borrowed_args; /* the caller's */
     int32_t live_rows[NLM_ROWS_KINDS];
     fake_range to, from;
     void *host_to;
@@ -126,6 +130,7 @@ struct fake_recording {
     fake_queue parts;
     uint64_t n_parts;
     uint64_t n_pending; /* parts that are enqueued */
+    uint64_t n_launches;
 };
 
 struct fake_stream {
@@ -156,7 +161,7 @@ struct fake_device {
     uint64_t fail_call, fail_alloc, fail_work, lost_call, lost_work, status, max_parts;
     uint32_t claims; /* NLM_DEVICE_* */
     bool is_lost, is_silent, wants_packed, packs_itself, must_be_prepared, is_alone, goes_on;
-    const char *refuse, *without, *spoil;
+    const char *refuse, *without, *spoil, *lie, *lose_op;
 };
 
 /* ---- faults.c ---- */
@@ -165,6 +170,28 @@ uint32_t fake_count_devices(const nlm_host_v1 *host);
 void fake_read_options(fake_device *device);
 /* Is it one of the words of `list`? */
 bool fake_is_listed(const char *list, const char *word);
+/* Was it told to lie so?
+ *   offset       upload ignores it
+ *   order        work of a stream overtakes other work
+ *   no_wait      event_wait does not wait
+ *   query        event_query says no of an event that was never recorded
+ *   elapsed      event_elapsed always says the same
+ *   fill         fill leaves out a byte
+ *   pinned       memory of host_alloc is not aligned
+ *   free         buffer_free does not wait for pending work
+ *   sync_null    sync(NULL) does not wait
+ *   peer         copy_from ignores the offset it reads from
+ *   eager        work is done while it is recorded too
+ *   once         a recording does nothing the second time
+ *   abort        what was recorded until abort is done
+ *   borrow       arguments are read when the work is done, from where they were at the call
+ *   sticky       an error is told by every sync
+ *   swallow      an invalid argument is not told
+ *   host_counts  live_rows_device is ignored
+ *   prepare      prepare fails
+ *   pack         pack_device leaves the rows as they are
+ *   activations  f16 and bf16 are taken for one another */
+bool fake_lies(const fake_device *device, const char *how);
 /* A call that can fail begins: OK, the failure it was told to have, or a refusal because a stream records. */
 nlm_status fake_enter(fake_device *device, const char *call, nlm_error *error);
 /* The same of a call that may be part of what `stream` records; NULL: it is done at once. */

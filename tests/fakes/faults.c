@@ -106,9 +106,15 @@ void fake_read_options(fake_device *device) {
     device->refuse = read_text(host, "refuse", "");
     device->without = read_text(host, "without", "");
     device->spoil = read_text(host, "spoil", "");
+    device->lose_op = read_text(host, "lose_op", "");
+    device->lie = read_text(host, "lie", "");
 }
 
 /* ---- faults ---- */
+
+bool fake_lies(const fake_device *device, const char *how) {
+    return strcmp(device->lie, how) == 0;
+}
 
 static nlm_status fail_as_told(fake_device *device, nlm_error *error, nlm_status status, const char *text) {
     fake_log(device, NLM_LOG_INFO, "fault: %s", text);

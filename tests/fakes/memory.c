@@ -47,6 +47,7 @@ void fake_buffer_free(void *self, uint64_t handle) {
             fake_log(device, NLM_LOG_ERROR, "buffer %" PRIu64 " is freed, but a recording names it", handle);
         }
         *link = buffer->next;
+        if (fake_lies(device, "free")) memset(buffer->memory, 0xee, buffer->bytes);
         let_go(buffer);
         return;
     }
@@ -92,16 +93,17 @@ nlm_status fake_host_alloc(void *self, uint64_t bytes, void **out_memory, nlm_er
     if (status == NLM_OK) status = fake_enter_alloc(device, bytes, error);
     if (status != NLM_OK) return status;
     fake_pinned *block = calloc(1, sizeof *block);
-    uint8_t *memory = aligned_alloc(64, bytes / 64 * 64 + 64);
+    uint8_t *memory = aligned_alloc(64, bytes / 64 * 64 + 128);
     if (!block || !memory) {
         free(block);
         free(memory);
         return fake_fail(error, NLM_OUT_OF_MEMORY, "no %" PRIu64 " bytes of the host", bytes);
     }
     memset(memory, 0xff, bytes);
-    *block = (fake_pinned){.next = device->pinned, .bytes = bytes, .memory = memory};
+    *block = (fake_pinned){.next = device->pinned, .bytes = bytes, .memory = memory, .base = memory};
+    if (fake_lies(device, "pinned")) block->memory += 16;
     device->pinned = block;
-    *out_memory = memory;
+    *out_memory = block->memory;
     return NLM_OK;
 }
 
@@ -137,7 +139,7 @@ void fake_host_free(void *self, void *memory) {
             fake_log(device, NLM_LOG_ERROR, "pinned memory is freed, but work or a recording names it");
         }
         *link = block->next;
-        free(block->memory);
+        free(block->base);
         free(block);
         return;
     }

@@ -81,6 +81,7 @@ nlm_status fake_prepare(void *self, nlm_op op, const void *args, uint32_t nth, n
     nlm_caps_v1 caps = {.struct_size = sizeof caps};
     const nlm_status status = fake_enter(device, "prepare", error);
     if (status != NLM_OK) return status;
+    if (fake_lies(device, "prepare")) return fake_fail(error, NLM_UNSUPPORTED, "told to prepare nothing");
     if (fake_query(self, op, args, nth, &caps) != NLM_OK) {
         return fake_blame(device, error, "prepare of what query says no to: %s", caps.reason);
     }
@@ -128,7 +129,7 @@ static nlm_status enqueue_op(const nlm_exec_v1 *x, nlm_op op, const void *args) 
     fake_device *device = x->device;
     const nlm_status status = fake_enter_on(device, x->stream, nlm_op_spec_of(op)->name, x->error);
     if (status != NLM_OK) return status;
-    fake_work work = {.kind = FAKE_OP, .op = op, .x = *x};
+    fake_work work = {.kind = FAKE_OP, .op = op, .x = *x, .borrowed_args = args};
     copy_args(op, args, &work.args, work.tensors);
     for (uint32_t kind = 0; kind < NLM_ROWS_KINDS; kind++) {
         work.live_rows[kind] = x->live_rows ? x->live_rows[kind] : INT32_MAX;
@@ -244,14 +245,18 @@ static void spoil(const fake_device *device, const fake_work *work) {
     if (strcmp(how, "past") == 0 && result) result[last->shape[0] * last->stride_bytes[0]] ^= 1;
     if (strcmp(how, "input") == 0 && first) first[0] ^= 1;
     if (strcmp(how, "result") == 0 && result) result[3] ^= 0x40; /* in the exponent */
-    if (strcmp(how, "random") == 0 && device->works / 3 % 2) nudge(work);
+    if (strcmp(how, "random") == 0 && (device->works * UINT64_C(0x9e3779b97f4a7c15) >> 41) % 2) nudge(work);
     if (strcmp(how, "batch") == 0 && has_many) nudge(work);
     if (strcmp(how, "replay") == 0 && work->recording) nudge(work);
 }
 
 nlm_status fake_do_op(fake_device *device, fake_work *work, nlm_error *error) {
+    if (fake_is_listed(device->lose_op, nlm_op_spec_of(work->op)->name)) {
+        return fake_fail(error, NLM_DEVICE_LOST, "told to be lost in %s", nlm_op_spec_of(work->op)->name);
+    }
+    if (fake_lies(device, "borrow")) copy_args(work->op, work->borrowed_args, &work->args, work->tensors);
     fake_translate(work);
-    nlm_status status = read_counts(work, error);
+    nlm_status status = fake_lies(device, "host_counts") ? NLM_OK : read_counts(work, error);
     work->x.device = device->scalar->self;
     work->x.stream = NULL;
     work->x.flags = 0;
@@ -261,6 +266,7 @@ nlm_status fake_do_op(fake_device *device, fake_work *work, nlm_error *error) {
     work->x.error = error;
     if (status == NLM_OK) status = check_positions(work, error);
     if (status == NLM_OK) status = fake_scalar_call(device->scalar, work->op, &work->x, &work->args);
+    if (status == NLM_INVALID_ARGUMENT && fake_lies(device, "swallow")) return NLM_OK;
     if (status != NLM_OK) return status;
     poison_padding(work);
     spoil(device, work);

@@ -56,6 +56,10 @@ nlm_status fake_enqueue(fake_device *device, fake_stream *stream, fake_work *wor
         status = fake_fail(error, NLM_LIMIT, "told to record no more parts than these");
     }
     if (status == NLM_OK) status = fake_append(&recording->parts, work, error);
+    if (status == NLM_OK && fake_lies(device, "eager")) {
+        fake_work now = *work;
+        status = fake_do(device, &now, error);
+    }
     if (status != NLM_OK) {
         fake_release(work);
         return status;
@@ -123,13 +127,27 @@ static fake_stream *choose(fake_device *device) {
     return NULL;
 }
 
+static bool is_event(const fake_work *work) {
+    return work->kind == FAKE_RECORD || work->kind == FAKE_WAIT;
+}
+
+/* Puts the first thing behind the second. */
+static void overtake(fake_queue *queue) {
+    fake_work *first = queue->first, *second = first->next;
+    if (!second || is_event(first) || is_event(second)) return;
+    first->next = second->next;
+    second->next = first;
+    queue->first = second;
+    if (!first->next) queue->last = &first->next;
+}
+
 /* What follows a failure on its stream is not done, unless it is told to go on; the first error stays. */
 static void step(fake_device *device, fake_stream *stream) {
+    if (fake_lies(device, "order")) overtake(&stream->queue);
     fake_work *work = fake_take_first(&stream->queue);
-    const bool is_event = work->kind == FAKE_RECORD || work->kind == FAKE_WAIT;
-    if (is_event || stream->error.code == NLM_OK || device->goes_on) {
+    if (is_event(work) || stream->error.code == NLM_OK || device->goes_on) {
         nlm_error error = NLM_ERROR_INIT;
-        nlm_status status = is_event ? NLM_OK : fake_enter_work(device, &error);
+        nlm_status status = is_event(work) ? NLM_OK : fake_enter_work(device, &error);
         if (status == NLM_OK) status = fake_do(device, work, &error);
         error.code = status;
         if (status != NLM_OK && stream->error.code == NLM_OK) stream->error = error;
@@ -155,10 +173,10 @@ bool fake_progress(fake_device *device) {
     return progress(device, FAKE_MAX_DEVICES);
 }
 
-static nlm_status take_error(fake_stream *stream, nlm_error *error) {
+static nlm_status take_error(const fake_device *device, fake_stream *stream, nlm_error *error) {
     const nlm_status status = stream->error.code;
     if (status != NLM_OK && error && stream->error.msg[0]) fake_fail(error, status, "%s", stream->error.msg);
-    stream->error = (nlm_error)NLM_ERROR_INIT;
+    if (!fake_lies(device, "sticky")) stream->error = (nlm_error)NLM_ERROR_INIT;
     return status;
 }
 
@@ -180,13 +198,14 @@ nlm_status fake_sync(void *self, void *waited, nlm_error *error) {
     nlm_status status = fake_enter(device, "sync", error);
     if (device->is_lost) return lose_all(device, status);
     if (device->recorder) return status;
+    if (!waited && fake_lies(device, "sync_null")) return status;
     while (has_work(device, waited) && !device->is_lost) {
         if (!fake_progress(device)) return fake_fail(error, NLM_INTERNAL, "the streams wait for one another");
     }
     for (fake_stream *s = device->streams; s; s = s->next) {
         if (waited && s != waited) continue;
         nlm_error *to = status == NLM_OK ? error : NULL;
-        const nlm_status stuck = take_error(s, to);
+        const nlm_status stuck = take_error(device, s, to);
         if (status == NLM_OK) status = stuck;
     }
     if (device->is_lost && status != NLM_DEVICE_LOST)

@@ -18,6 +18,7 @@ nlm_status fake_upload(void *self, void *stream, uint64_t buffer, uint64_t offse
     nlm_status status = fake_enter_on(self, stream, "upload", error);
     if (status != NLM_OK) return status;
     status = fake_find_range(self, buffer, offset, bytes, &work.to, error);
+    if (fake_lies(self, "offset")) work.to.offset = 0;
     if (status == NLM_OK) status = submit(self, stream, &work, error);
     return fake_leave(self, status);
 }
@@ -53,6 +54,7 @@ nlm_status fake_copy_from(void *self, void *stream, uint64_t to_buffer, uint64_t
     if (!stream || peer == self) return fake_blame(device, error, "copy_from needs a stream and another device");
     status = fake_find_range(device, to_buffer, to_offset, bytes, &work.to, error);
     if (status == NLM_OK) status = fake_find_range(peer, from_buffer, from_offset, bytes, &work.from, error);
+    if (fake_lies(device, "peer")) work.from.offset = 0;
     return status == NLM_OK ? submit(device, stream, &work, error) : status;
 }
 
@@ -63,6 +65,7 @@ nlm_status fake_fill(void *self, void *stream, uint64_t buffer, uint64_t offset,
     if (status != NLM_OK) return status;
     if (byte > 255) return fake_leave(self, fake_blame(self, error, "fill with %u, which is no byte", byte));
     status = fake_find_range(self, buffer, offset, bytes, &work.to, error);
+    if (fake_lies(self, "fill") && bytes) work.bytes--;
     if (status == NLM_OK) status = submit(self, stream, &work, error);
     return fake_leave(self, status);
 }
@@ -114,6 +117,11 @@ nlm_status fake_pack_device(void *self, void *stream, const nlm_tensor *w, uint3
     status = fake_find_place(device, rows, (uint64_t)(row_to - row_from) * row_bytes, &work.from, error);
     if (status != NLM_OK) return status;
     status = fake_find_place(device, packed, (uint64_t)w->shape[0] * row_bytes, &work.to, error);
+    if (fake_lies(device, "pack")) {
+        work.kind = FAKE_TRANSFER;
+        work.bytes = (uint64_t)(row_to - row_from) * row_bytes;
+        work.to.offset += (uint64_t)row_from * row_bytes;
+    }
     return status == NLM_OK ? submit(device, stream, &work, error) : status;
 }
 

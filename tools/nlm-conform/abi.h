@@ -71,5 +71,22 @@ void abi_rule_memory(const conform_options *options, conform_result *result);
 void abi_rule_leftovers(const conform_options *options, conform_result *result);
 void abi_rule_process_state(const conform_options *options, conform_result *result);
 void abi_rule_output(const conform_options *options, conform_result *result);
+/* abi_stream.c, abi_record.c: of stream devices. */
+void abi_rule_transfers(const conform_options *options, conform_result *result);
+void abi_rule_streams(const conform_options *options, conform_result *result);
+void abi_rule_events(const conform_options *options, conform_result *result);
+void abi_rule_event_query(const conform_options *options, conform_result *result);
+void abi_rule_event_elapsed(const conform_options *options, conform_result *result);
+void abi_rule_fill(const conform_options *options, conform_result *result);
+void abi_rule_pinned(const conform_options *options, conform_result *result);
+void abi_rule_freed(const conform_options *options, conform_result *result);
+void abi_rule_sync_all(const conform_options *options, conform_result *result);
+void abi_rule_peers(const conform_options *options, conform_result *result);
+void abi_rule_recording(const conform_options *options, conform_result *result);
+void abi_rule_copied_calls(const conform_options *options, conform_result *result);
+void abi_rule_late_errors(const conform_options *options, conform_result *result);
+void abi_rule_recorded_ops(const conform_options *options, conform_result *result);
+void abi_rule_prepare(const conform_options *options, conform_result *result);
+void abi_rule_pack_device(const conform_options *options, conform_result *result);
 
 #endif

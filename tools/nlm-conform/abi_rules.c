@@ -116,6 +116,22 @@ static const conform_rule rules[] = {
     {"abi/15_leftovers", abi_rule_leftovers},
     {"abi/16_process_state", abi_rule_process_state},
     {"abi/17_output", abi_rule_output},
+    {"abi/18_transfers", abi_rule_transfers},
+    {"abi/19_streams", abi_rule_streams},
+    {"abi/20_events", abi_rule_events},
+    {"abi/21_event_query", abi_rule_event_query},
+    {"abi/22_event_elapsed", abi_rule_event_elapsed},
+    {"abi/23_fill", abi_rule_fill},
+    {"abi/24_pinned_memory", abi_rule_pinned},
+    {"abi/25_freed_memory", abi_rule_freed},
+    {"abi/26_sync_all", abi_rule_sync_all},
+    {"abi/27_peers", abi_rule_peers},
+    {"abi/28_recording", abi_rule_recording},
+    {"abi/29_copied_calls", abi_rule_copied_calls},
+    {"abi/30_late_errors", abi_rule_late_errors},
+    {"abi/31_recorded_ops", abi_rule_recorded_ops},
+    {"abi/32_prepare", abi_rule_prepare},
+    {"abi/33_pack_device", abi_rule_pack_device},
 };
 
 const conform_rule *conform_rules(size_t *out_count) {

@@ -20,6 +20,7 @@ typedef struct trial {
     conform_images first;              /* after the first run */
     conform_images again;
     bool is_strict;
+    bool is_replayed; /* what is asked is whether a replay equals it */
     conform_result *result;
 } trial;
 
@@ -106,7 +107,7 @@ static bool run_ok(trial *t, const conform_plan *plan, conform_images *images, b
     conform_outcome outcome;
     if (!conform_place_and_run(t->pools, t->device, &t->in, plan, images, &outcome, t->result)) return false;
     *out_is_refused = outcome.is_refused;
-    if (outcome.status == NLM_OK) return true;
+    if (outcome.status == NLM_OK || outcome.is_refused) return true;
     char told[256];
     snprintf(told, sizeof told, "%.255s", t->result->message);
     return conform_fail(t->result, "claimed as supported, but with %u threads fails: %s: %s", plan->nth,
@@ -121,15 +122,20 @@ static const conform_plan whole_plans[] = {
 };
 #define N_WHOLE_PLANS (sizeof whole_plans / sizeof *whole_plans)
 
-/* Threads do not matter to a stream device: a run and another. */
+/* Threads do not matter to a stream device: a run and two others. */
 static size_t n_whole_plans(const trial *t) {
-    return nlm_device_is_sliced(t->device) ? N_WHOLE_PLANS : 2;
+    return nlm_device_is_sliced(t->device) ? N_WHOLE_PLANS : 3;
 }
 
-/* Another run of the same: the same bits of a CPU; a stream device may sum in another order. */
-static bool check_again(trial *t, const char *what) {
-    if (nlm_device_is_sliced(t->device)) return compare(t, what);
+/* Another run of the same: the same bits if the device claims so; else as right as the first. */
+static bool check_again(trial *t, uint32_t claim, const char *what) {
+    if (nlm_device_claims(t->device, claim)) return compare(t, what);
     return conform_judge(&t->in, &t->again, t->is_strict, t->result);
+}
+
+static const char *another_run(const trial *t, const conform_plan *plan) {
+    if (!nlm_device_is_sliced(t->device)) return "when run again";
+    return plan->nth == 2 ? "with 2 threads" : plan->nth == 3 ? "with 3 threads" : "with 8 threads";
 }
 
 static bool run_whole(trial *t) {
@@ -141,11 +147,7 @@ static bool run_whole(trial *t) {
         reset(t, images);
         if (!run_ok(t, &plan, images, &is_refused)) return false;
         if (i == 0 && (!check_gaps(t) || !conform_judge(&t->in, images, t->is_strict, t->result))) return false;
-        if (i > 0 && !check_again(t, plan.nth == 2   ? "with 2 threads"
-                                     : plan.nth == 3 ? "with 3 threads"
-                                                     : "with 8 threads")) {
-            return false;
-        }
+        if (i > 0 && !check_again(t, NLM_DEVICE_DETERMINISTIC, another_run(t, &plan))) return false;
     }
     return true;
 }
@@ -223,13 +225,13 @@ static bool run_parts(trial *t) {
     bool is_refused = false;
     if (t->in.has_sequences) {
         if (!run_sequences(t, &is_refused)) return false;
-        return is_refused || check_again(t, "for a sequence alone or in steps");
+        return is_refused || check_again(t, NLM_DEVICE_BATCH_INVARIANT, "for a sequence alone or in steps");
     }
     if (t->in.live_rows < 2 || t->in.c.has_odd_strides) return true;
     if (!run_rows(t, &is_refused)) return false;
-    if (!is_refused && !check_again(t, "for a row alone")) return false;
+    if (!is_refused && !check_again(t, NLM_DEVICE_BATCH_INVARIANT, "for a row alone")) return false;
     if (!run_batches(t, &is_refused)) return false;
-    return is_refused || check_again(t, "for rows in smaller batches");
+    return is_refused || check_again(t, NLM_DEVICE_BATCH_INVARIANT, "for rows in smaller batches");
 }
 
 /* A run that must end in INVALID_ARGUMENT with a sentence, and touch nothing beside its buffers. */
@@ -242,7 +244,10 @@ static bool run_bad(trial *t) {
         t->result->message[0] = 0;
         if (!conform_place_and_run(t->pools, t->device, &t->in, &plan, &t->first, &outcome, t->result)) return false;
         if (outcome.status != NLM_INVALID_ARGUMENT) {
-            return conform_fail(t->result, "expected an invalid argument, got: %s", nlm_status_text(outcome.status));
+            char told[256];
+            snprintf(told, sizeof told, "%.255s", t->result->message);
+            return conform_fail(t->result, "expected an invalid argument, got: %s%s%s",
+                                nlm_status_text(outcome.status), told[0] ? ": " : "", told);
         }
         if (!t->result->message[0])
             return conform_fail(t->result, "an invalid argument, but no sentence that says which");
@@ -312,8 +317,23 @@ static bool check_refusal(trial *t) {
     return conform_fail(t->result, "query accepts arguments that cannot run");
 }
 
+/* Enqueued, then recorded and launched: the same bits if the device claims so. */
+static bool run_replayed(trial *t) {
+    conform_plan plan = {.nth = 1, .layout = t->layout, .sequence = -1};
+    bool is_refused;
+    reset(t, &t->first);
+    reset(t, &t->again);
+    if (!run_ok(t, &plan, &t->first, &is_refused)) return false;
+    plan.is_recorded = true;
+    if (!run_ok(t, &plan, &t->again, &is_refused)) return false;
+    if (!is_refused) return check_again(t, NLM_DEVICE_REPLAY_EXACT, "when replayed");
+    t->result->verdict = CONFORM_UNSUPPORTED;
+    return false;
+}
+
 static bool run_trial(trial *t) {
     if (!plan_case(t)) return false;
+    if (t->is_replayed) return prepare_images(t) && run_replayed(t);
     if (t->in.c.refuse != SPEC_REFUSE_nothing) return check_refusal(t);
     if (!prepare_images(t)) return false;
     if (t->in.c.bad != SPEC_BAD_none) return run_bad(t);
@@ -321,19 +341,39 @@ static bool run_trial(trial *t) {
     return conform_check_decomposition(t->pools, t->device, &t->in, &t->first, t->is_strict, t->result);
 }
 
-void conform_run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
-                      const char *name, conform_result *result) {
+static void run_named(trial *t, const conform_options *options, const char *name) {
     nlm_error err = NLM_ERROR_INIT;
     spec_case c;
-    trial t = {.pools = pools, .device = device, .is_strict = options->is_strict, .result = result};
-    result->verdict = CONFORM_NOT_RUN;
-    if (spec_parse(name, &c, &err) != NLM_OK || spec_build(&c, (uint64_t)options->seed, &t.in, &err) != NLM_OK) {
-        conform_fail(result, "%s", err.msg);
+    t->result->verdict = CONFORM_NOT_RUN;
+    if (spec_parse(name, &c, &err) != NLM_OK || spec_build(&c, (uint64_t)options->seed, &t->in, &err) != NLM_OK) {
+        conform_fail(t->result, "%s", err.msg);
         return;
     }
-    if (run_trial(&t)) {
-        result->verdict = CONFORM_PASSED;
-        result->message[0] = 0;
+    const bool is_run = !t->is_replayed || (c.bad == SPEC_BAD_none && c.refuse == SPEC_REFUSE_nothing);
+    if (!is_run) {
+        t->result->verdict = CONFORM_UNSUPPORTED;
+    } else if (run_trial(t)) {
+        t->result->verdict = CONFORM_PASSED;
+        t->result->message[0] = 0;
     }
-    release(&t);
+    release(t);
+}
+
+void conform_run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                      const char *name, conform_result *result) {
+    trial t = {.pools = pools, .device = device, .is_strict = options->is_strict, .result = result};
+    run_named(&t, options, name);
+}
+
+bool conform_replay_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                         const char *name, conform_result *result) {
+    trial t = {.pools = pools, .device = device, .is_strict = options->is_strict, .result = result};
+    t.is_replayed = true;
+    if (nlm_device_can_capture(device)) {
+        run_named(&t, options, name);
+    } else {
+        result->verdict = CONFORM_UNSUPPORTED;
+        snprintf(result->message, sizeof result->message, "%s", NLM_CAPTURE_EXTENSION);
+    }
+    return result->verdict == CONFORM_PASSED;
 }

@@ -36,6 +36,10 @@ static void add_model(void *user, const char *name) {
     add(user, name, "models", CONFORM_MODEL, 1);
 }
 
+static void add_captured(void *user, const char *name) {
+    add(user, name, "captured", CONFORM_CAPTURED, 2);
+}
+
 static void add_all(collection *all) {
     size_t n_rules;
     const conform_rule *rules = conform_rules(&n_rules);
@@ -43,7 +47,7 @@ static void add_all(collection *all) {
     for (size_t i = 0; i < n_rules; i++) add(all, rules[i].name, "abi", CONFORM_RULE, 0);
     spec_for_each(add_op, all);
     conform_for_each_model(add_model, all);
-    add(all, "captured/replay_equals_eager", "captured", CONFORM_CAPTURED, 2);
+    conform_for_each_captured(add_captured, all);
 }
 
 nlm_status conform_collect(const conform_options *options, conform_case **out, size_t *out_count, nlm_error *err) {

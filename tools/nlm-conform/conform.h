@@ -82,6 +82,7 @@ typedef struct conform_call {
     uint64_t workspace_bytes;
     void *scratch[CONFORM_THREADS];
     uint64_t scratch_bytes;
+    int64_t max_context; /* as nlm_exec_v1.max_context */
 } conform_call;
 
 /* The pool of that many threads, 1 to CONFORM_THREADS. */
@@ -98,7 +99,15 @@ typedef struct conform_plan {
     bool at_start;            /* buffers begin right after a guard page; else they end right before one */
     int64_t row_from, row_to; /* rows of the batch; all if both are 0 */
     int64_t sequence;         /* a sequence of the batch; -1: all */
+    bool is_recorded;         /* on a stream device: recorded and launched, see stream.h */
 } conform_plan;
+
+/* What a tensor holds for a run without live rows. */
+typedef enum conform_content {
+    CONFORM_CONTENT_WHOLE, /* what it always holds: a weight, a state */
+    CONFORM_CONTENT_ROWS,  /* rows of the batch: anything */
+    CONFORM_CONTENT_STARTS /* starts of sequences: all of them 0 */
+} conform_content;
 
 /* Memory of the tensors, by index; those that share another's memory, or are only read, may be NULL. */
 typedef struct conform_images {
@@ -107,7 +116,7 @@ typedef struct conform_images {
 
 typedef struct conform_outcome {
     nlm_status status; /* the op's */
-    bool is_refused;   /* query turned this part of the rows down: nothing ran */
+    bool is_refused;   /* query turned this part of the rows down, or it cannot be recorded: nothing ran */
 } conform_outcome;
 
 /* Reads states and outputs from *images, runs, and writes what the op wrote back there. Fails the result
@@ -134,14 +143,26 @@ bool conform_check_decomposition(conform_pools *pools, const nlm_device *device,
 void conform_run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
                       const char *name, conform_result *result);
 
+/* Whether the case, recorded and replayed, comes out as it does when it is enqueued. UNSUPPORTED: the device does
+ * not take it, or does not record it; or it is one of bad arguments. Returns whether it passed. */
+bool conform_replay_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                         const char *name, conform_result *result);
+
 /* ---- models.c: whole models ---- */
 
 typedef void (*conform_visit_fn)(void *user, const char *name);
 void conform_for_each_model(conform_visit_fn visit, void *user);
 void conform_run_model(conform_pools *pools, const nlm_device *device, const conform_options *options,
                        const char *name, conform_result *result);
-/* Whether a captured graph, replayed, gives what an eager run gives. */
-void conform_run_captured(const nlm_device *device, conform_result *result);
+/* `name` as conform_for_each_model has it behind "models/". */
+void conform_replay_model(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                          const char *name, conform_result *result);
+
+/* ---- captured.c: replay equals eager ---- */
+
+void conform_for_each_captured(conform_visit_fn visit, void *user);
+void conform_run_captured(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                          const char *name, conform_result *result);
 
 /* ---- abi_rules.c: level 0 ---- */
 

@@ -1,5 +1,5 @@
 /* Small models through the backend: against logits of the float64 oracle, and against themselves in other
- * batches, steps and thread counts. */
+ * batches, steps and thread counts, and replayed. Same bits are asked for where the device claims them, as of ops. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -107,7 +107,8 @@ static nlm_status read_logits(const char *name, float *out, size_t count, nlm_er
 
 typedef struct subject {
     conform_pools *pools;
-    const nlm_device *device;
+    const nlm_device *device; /* that is asked for its claims */
+    nlm_device eager;         /* the same without nlm.capture: what it does is enqueued each time */
     const model_row *row;
     nlm_dtype cache;
     double most_nmse;
@@ -118,17 +119,17 @@ typedef struct subject {
     conform_result *result;
 } subject;
 
-static nlm_status open_rig(const subject *s, uint32_t threads, rig *out, nlm_error *err) {
+static nlm_status open_rig(const subject *s, const nlm_device *device, uint32_t threads, rig *out, nlm_error *err) {
     char path[PATH_MAX];
     nlm_pool *pool;
     *out = (rig){0};
     NLM_TRY(fixture_path(s->row->name, ".gguf", path, err));
     NLM_TRY(conform_pool(s->pools, threads, &pool, err));
-    return rig_open(path, s->cache, s->device, pool, out, err);
+    return rig_open(path, s->cache, device, pool, out, err);
 }
 
 static nlm_status prepare(subject *s, nlm_error *err) {
-    NLM_TRY(open_rig(s, 2, &s->rig, err));
+    NLM_TRY(open_rig(s, &s->eager, 2, &s->rig, err));
     s->n_vocab = (size_t)s->rig.n_vocab;
     const size_t count = N_TOKENS * s->n_vocab;
     s->expected = calloc(count, sizeof(float));
@@ -163,34 +164,54 @@ static nlm_status prefill(const subject *s, rig *r, float *out, nlm_error *err) 
     return run_once(r, &all, 1, out, err);
 }
 
-/* Sentences about what differs are failures of the case, not errors of running it. */
-static bool is_equal(subject *s, const float *a, const float *b, size_t rows, const char *what) {
-    if (memcmp(a, b, rows * s->n_vocab * sizeof *a) == 0) return true;
-    return conform_fail(s->result, "logits: other bits %s", what);
+/* Squared differences of b from a, as a part of a's squares; 0 of equal bits. */
+static double distance(const float *a, const float *b, size_t count) {
+    double error = 0, power = 0;
+    if (memcmp(a, b, count * sizeof *a) == 0) return 0;
+    for (size_t i = 0; i < count; i++) {
+        const double off = (double)b[i] - (double)a[i];
+        error += off * off;
+        power += (double)a[i] * (double)a[i];
+    }
+    return error / power;
+}
+
+/* Of two ways to the same logits: the same bits if the device claims so; else each may be as far from the truth as is
+ * allowed. Sentences about what differs are failures of the case, not errors of running it. */
+static bool is_same(subject *s, uint32_t claim, const float *a, const float *b, size_t rows, const char *what) {
+    const size_t count = rows * s->n_vocab;
+    const bool must_be_equal = nlm_device_claims(s->device, claim);
+    if (memcmp(a, b, count * sizeof *a) == 0) return true;
+    if (must_be_equal) return conform_fail(s->result, "logits: other bits %s", what);
+    const double apart = distance(a, b, count);
+    if (apart <= 4 * s->most_nmse) return true; /* not so for NaN */
+    return conform_fail(s->result, "logits: %s they are apart by NMSE %.3g, at most %.3g is allowed", what, apart,
+                        4 * s->most_nmse);
 }
 
 static bool check_oracle(subject *s) {
-    double error = 0, power = 0;
-    for (size_t i = 0; i < N_TOKENS * s->n_vocab; i++) {
-        const double wanted = (double)s->expected[i], off = (double)s->whole[i] - wanted;
-        error += off * off;
-        power += wanted * wanted;
-    }
-    s->result->nmse = error / power;
+    s->result->nmse = distance(s->expected, s->whole, N_TOKENS * s->n_vocab);
     s->result->error = sqrt(s->result->nmse / s->most_nmse);
     if (s->result->nmse <= s->most_nmse) return true; /* not so for NaN */
     return conform_fail(s->result, "logits: NMSE %.3g, at most %.3g is allowed", s->result->nmse, s->most_nmse);
 }
 
-/* Feeds the tokens in pieces of these sizes, over and over, to one program planned for `bucket` rows. */
-static nlm_status feed(subject *s, const int32_t *sizes, int32_t n_sizes, int32_t bucket, nlm_error *err) {
+/* How the tokens come: in pieces of these sizes, over and over, to one program planned for `bucket` rows. */
+typedef struct feeding {
+    int32_t sizes[4];
+    int32_t n_sizes, bucket;
+} feeding;
+
+static const feeding one_by_one = {{1}, 1, 1}, in_pieces = {{7, 1, 5, 2}, 4, 9};
+
+static nlm_status feed(const subject *s, rig *r, const feeding *f, float *out, nlm_error *err) {
     rig_program program;
-    NLM_TRY(rig_reset(&s->rig, err));
-    nlm_status status = rig_plan(&s->rig, bucket, bucket < 3 ? bucket : 3, &program, err);
+    NLM_TRY(rig_reset(r, err));
+    nlm_status status = rig_plan(r, f->bucket, f->bucket < 3 ? f->bucket : 3, &program, err);
     for (int32_t at = 0, i = 0; status == NLM_OK && at < N_TOKENS; i++) {
-        const int32_t left = N_TOKENS - at, size = sizes[i % n_sizes] < left ? sizes[i % n_sizes] : left;
+        const int32_t left = N_TOKENS - at, wanted = f->sizes[i % f->n_sizes], size = wanted < left ? wanted : left;
         const rig_part part = {0, s->tokens + at, size};
-        status = rig_run(&s->rig, &program, &part, 1, s->other + (size_t)at * s->n_vocab, err);
+        status = rig_run(r, &program, &part, 1, out + (size_t)at * s->n_vocab, err);
         at += size;
     }
     rig_program_destroy(&program);
@@ -198,25 +219,27 @@ static nlm_status feed(subject *s, const int32_t *sizes, int32_t n_sizes, int32_
 }
 
 static nlm_status check_steps(subject *s, nlm_error *err) {
-    static const int32_t one[] = {1}, pieces[] = {7, 1, 5, 2};
-    NLM_TRY(feed(s, one, 1, 1, err));
-    if (!is_equal(s, s->other, s->whole, N_TOKENS, "in steps of one token than in one prefill")) return NLM_OK;
-    NLM_TRY(feed(s, pieces, 4, 9, err));
-    is_equal(s, s->other, s->whole, N_TOKENS, "in pieces of 7, 1, 5 and 2 tokens than in one prefill");
+    const uint32_t claim = NLM_DEVICE_BATCH_INVARIANT;
+    NLM_TRY(feed(s, &s->rig, &one_by_one, s->other, err));
+    if (!is_same(s, claim, s->other, s->whole, N_TOKENS, "in steps of one token than in one prefill")) return NLM_OK;
+    NLM_TRY(feed(s, &s->rig, &in_pieces, s->other, err));
+    is_same(s, claim, s->other, s->whole, N_TOKENS, "in pieces of 7, 1, 5 and 2 tokens than in one prefill");
     return NLM_OK;
 }
 
+/* In a rig of its own; threads are those of the host, which a stream device has no use for. */
 static nlm_status check_threads(subject *s, nlm_error *err) {
     static const uint32_t counts[] = {1, 3, 8};
-    for (size_t i = 0; i < 3 && s->result->verdict != CONFORM_FAILED; i++) {
-        char what[32];
+    const bool is_sliced = nlm_device_is_sliced(s->device);
+    for (size_t i = 0; i < (is_sliced ? 3 : 1) && s->result->verdict != CONFORM_FAILED; i++) {
+        char what[40] = "when run again";
         rig r;
-        nlm_status status = open_rig(s, counts[i], &r, err);
+        nlm_status status = open_rig(s, &s->eager, counts[i], &r, err);
         if (status == NLM_OK) status = prefill(s, &r, s->other, err);
         rig_close(&r);
         if (status != NLM_OK) return status;
-        snprintf(what, sizeof what, "with %u threads than with 2", counts[i]);
-        is_equal(s, s->other, s->whole, N_TOKENS, what);
+        if (is_sliced) snprintf(what, sizeof what, "with %u threads than with 2", counts[i]);
+        is_same(s, NLM_DEVICE_DETERMINISTIC, s->other, s->whole, N_TOKENS, what);
     }
     return NLM_OK;
 }
@@ -237,7 +260,9 @@ static nlm_status check_round(subject *s, rig *alone, int32_t round, float *batc
     NLM_TRY(run_once(&s->rig, parts, RIG_SLOTS, batch, err));
     for (int32_t i = 0; i < RIG_SLOTS; i++) {
         NLM_TRY(run_once(alone, &parts[i], 1, single, err));
-        if (!is_equal(s, batch, single, (size_t)parts[i].count, "for a sequence alone than in a batch of 16")) break;
+        const size_t rows = (size_t)parts[i].count;
+        const char *what = "for a sequence alone than in a batch of 16";
+        if (!is_same(s, NLM_DEVICE_BATCH_INVARIANT, batch, single, rows, what)) break;
         batch += (size_t)parts[i].count * s->n_vocab;
     }
     return NLM_OK;
@@ -247,7 +272,8 @@ static nlm_status check_batch(subject *s, nlm_error *err) {
     rig alone;
     float *batch = calloc(RIG_SLOTS * N_TOKENS * s->n_vocab, sizeof *batch);
     NLM_TRY(rig_reset(&s->rig, err));
-    nlm_status status = batch ? open_rig(s, 2, &alone, err) : nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
+    nlm_status status =
+        batch ? open_rig(s, &s->eager, 2, &alone, err) : nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
     for (int32_t round = 0; round < 3 && status == NLM_OK && s->result->verdict != CONFORM_FAILED; round++) {
         status = check_round(s, &alone, round, batch, s->other, err);
     }
@@ -271,9 +297,26 @@ static nlm_status check(subject *s, nlm_error *err) {
     return NLM_OK;
 }
 
+/* Replayed with other counts and contents from one program, beside the same enqueued each time. */
+static nlm_status check_replay(subject *s, nlm_error *err) {
+    static const feeding *const ways[] = {&one_by_one, &in_pieces};
+    rig recorded;
+    NLM_TRY(prepare(s, err));
+    nlm_status status = open_rig(s, s->device, 2, &recorded, err);
+    for (size_t i = 0; i < 2 && status == NLM_OK && s->result->verdict != CONFORM_FAILED; i++) {
+        status = feed(s, &s->rig, ways[i], s->whole, err);
+        if (status == NLM_OK) status = feed(s, &recorded, ways[i], s->other, err);
+        if (status != NLM_OK || !check_oracle(s)) break;
+        is_same(s, NLM_DEVICE_REPLAY_EXACT, s->whole, s->other, N_TOKENS, "replayed than enqueued");
+    }
+    rig_close(&recorded);
+    if (s->result->verdict == CONFORM_NOT_RUN) s->result->verdict = CONFORM_PASSED;
+    return status;
+}
+
 /* Sets the row and type of cache that a case's name tells. */
 static bool parse(const char *name, subject *s) {
-    const char *model = name + strlen("models/"), *cache = strstr(model, ",cache:");
+    const char *model = name, *cache = strstr(model, ",cache:");
     const size_t length = cache ? (size_t)(cache - model) : strlen(model);
     for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
         if (strlen(models[i].name) == length && memcmp(models[i].name, model, length) == 0) s->row = &models[i];
@@ -286,26 +329,29 @@ static bool parse(const char *name, subject *s) {
     return s->row != NULL;
 }
 
-void conform_run_model(conform_pools *pools, const nlm_device *device, const conform_options *options,
-                       const char *name, conform_result *result) {
+static void run(conform_pools *pools, const nlm_device *device, const conform_options *options, const char *name,
+                nlm_status (*check_all)(subject *s, nlm_error *err), conform_result *result) {
     nlm_error err = NLM_ERROR_INIT;
-    subject s = {.pools = pools, .device = device, .result = result};
+    subject s = {.pools = pools, .device = device, .eager = *device, .result = result};
     if (!parse(name, &s)) {
         conform_fail(result, "there is no such model");
         return;
     }
+    s.eager.capture = (nlm_capture_v1){0};
     s.most_nmse = (options->is_strict ? NMSE_F32 : s.row->nmse) + cache_nmse(s.cache, options->is_strict);
-    const nlm_status status = check(&s, &err);
+    const nlm_status status = check_all(&s, &err);
     release(&s);
     if (status == NLM_OK) return;
     result->verdict = status == NLM_UNSUPPORTED ? CONFORM_UNSUPPORTED : CONFORM_FAILED;
     snprintf(result->message, sizeof result->message, "%s%s%s", err.where, err.where[0] ? ": " : "", err.msg);
 }
 
-void conform_run_captured(const nlm_device *device, conform_result *result) {
-    const nlm_plugin_v1 *plugin = nlm_plugin_descriptor(device->plugin);
-    const bool has_capture = plugin->extension && plugin->extension("nlm.capture", 1);
-    result->verdict = has_capture ? CONFORM_UNSUPPORTED : CONFORM_NOT_OFFERED;
-    snprintf(result->message, sizeof result->message, "%s",
-             has_capture ? "nlm.capture is there, but this nlm replays no captured graph" : "nlm.capture");
+void conform_run_model(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                       const char *name, conform_result *result) {
+    run(pools, device, options, name + strlen("models/"), check, result);
+}
+
+void conform_replay_model(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                          const char *name, conform_result *result) {
+    run(pools, device, options, name, check_replay, result);
 }

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "conform.h"
 #include "guard.h"
+#include "oracle/oracle.h"
 #include "stream.h"
 #include "tensor/dtype.h"
 
@@ -19,6 +20,7 @@ typedef struct stage {
     nlm_tensor descs[NLM_OP_MAX_FIELDS];
     int64_t first[NLM_OP_MAX_FIELDS]; /* offset in the image of where descs begin, bytes */
     guard_block blocks[BLOCKS];       /* of the tensors by index, then workspace, then scratch */
+    conform_content contents[NLM_OP_MAX_FIELDS];
     int32_t live[NLM_ROWS_KINDS];
     int32_t starts[2];
 } stage;
@@ -116,8 +118,20 @@ static bool place_tensor(stage *s, int index, const conform_images *images) {
     return true;
 }
 
+/* What rows of the batch may hold while none is live. */
+static void tell_contents(stage *s) {
+    static const conform_content by_rows[] = {[SPEC_ROWS_WHOLE] = CONFORM_CONTENT_WHOLE,
+                                              [SPEC_ROWS_TOKENS] = CONFORM_CONTENT_ROWS,
+                                              [SPEC_ROWS_SEQS] = CONFORM_CONTENT_ROWS,
+                                              [SPEC_ROWS_STARTS] = CONFORM_CONTENT_STARTS};
+    for (int i = 0; i < s->in->n_tensors && !s->in->c.is_fixed; i++) {
+        s->contents[i] = by_rows[s->in->tensors[i].rows];
+    }
+}
+
 static bool place_all(stage *s, const conform_images *images) {
     memcpy(s->live, s->in->live, sizeof s->live);
+    tell_contents(s);
     s->args = s->in->args;
     if (!is_whole(s->plan)) {
         const int64_t rows = s->plan->row_to - s->plan->row_from;
@@ -132,11 +146,43 @@ static bool place_all(stage *s, const conform_images *images) {
     return true;
 }
 
+/* A bound of the positions in the batch, as a host rounds it up; 0: a position is a bad one, or there are none. */
+static int64_t bound_positions(const stage *s) {
+    int64_t bound = 0;
+    for (int i = 0; i < s->in->n_tensors; i++) {
+        const spec_tensor *t = &s->in->tensors[i];
+        if (strcmp(t->field->name, "pos") != 0) continue;
+        for (int64_t row = 0; row < s->in->live_rows; row++) {
+            const int64_t pos = (int64_t)oracle_element(&t->desc, row);
+            if (pos < 0) return 0;
+            bound = pos + 1 > bound ? pos + 1 : bound;
+        }
+    }
+    return (bound + 31) / 32 * 32;
+}
+
 /* Memory that an op may use but not rely on: bytes 0xFF, NaN as numbers. */
 static bool place_spare(guard_block *block, const char *name, uint64_t bytes, bool at_start) {
     if (!guard_alloc(block, name, bytes, 64, at_start)) return false;
     memset(block->data, 0xFF, bytes);
     return true;
+}
+
+/* What query took, prepare does: once, before it runs, with nothing in the tensors yet. */
+static bool prepare_op(const stage *s, conform_result *result) {
+    const nlm_device_v1 *api = &s->device->api;
+    nlm_any_args args = s->args;
+    nlm_tensor descs[NLM_OP_MAX_FIELDS];
+    nlm_error err = NLM_ERROR_INIT;
+    if (!api->prepare) return true;
+    for (int i = 0; i < s->in->n_tensors; i++) {
+        descs[i] = s->descs[i];
+        descs[i].data = NULL;
+        nlm_args_set_tensor(&args, s->in->tensors[i].field, &descs[i]);
+    }
+    const nlm_status status = api->prepare(api->self, s->in->c.op, &args, s->plan->nth, &err);
+    return status == NLM_OK || conform_fail(result, "query says yes, but prepare fails: %s",
+                                            err.msg[0] ? err.msg : nlm_status_text(status));
 }
 
 /* Asks for what is really going to run, and gives exactly the memory that is asked for. */
@@ -149,6 +195,8 @@ static bool prepare_call(stage *s, conform_call *call, conform_outcome *outcome,
         return conform_fail(result, "supported when planned, but not with %u threads: %s", s->plan->nth, caps.reason);
     }
     *call = (conform_call){.device = device, .op = s->in->c.op, .args = &s->args, .live_rows = s->live};
+    call->max_context = bound_positions(s);
+    if (!prepare_op(s, result)) return false;
     guard_block *block = &s->blocks[NLM_OP_MAX_FIELDS];
     if (caps.workspace_bytes) {
         if (!place_spare(block, "the workspace", caps.workspace_bytes, s->plan->at_start)) return false;
@@ -181,8 +229,15 @@ static bool run_stage(conform_pools *pools, stage *s, conform_call *call, confor
     if (nlm_device_is_sliced(s->device)) {
         outcome->status = conform_drive(pools, call, s->plan->nth, &err);
     } else {
-        const conform_stream_job job = {call, s->descs, s->in->n_tensors, s->blocks, BLOCKS};
+        const conform_stream_job job = {.call = call,
+                                        .descs = s->descs,
+                                        .contents = s->contents,
+                                        .n_descs = s->in->n_tensors,
+                                        .blocks = s->blocks,
+                                        .n_blocks = BLOCKS,
+                                        .is_recorded = s->plan->is_recorded};
         if (!conform_stream_run(&job, &outcome->status, &err, result)) return false;
+        outcome->is_refused = s->plan->is_recorded && outcome->status == NLM_UNSUPPORTED;
     }
     snprintf(result->message, sizeof result->message, "%s", err.msg);
     return true;

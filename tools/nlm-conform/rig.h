@@ -4,8 +4,8 @@
 
 #include "conform.h"
 #include "exec/program.h"
-#include "session/kv_pages.h"
 #include "model/model.h"
+#include "session/kv_pages.h"
 
 enum { RIG_SLOTS = 16, RIG_PAGE_TOKENS = 8, RIG_BLOCKS = 4, RIG_PAGES = RIG_SLOTS * RIG_BLOCKS };
 

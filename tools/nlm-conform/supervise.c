@@ -21,13 +21,15 @@ typedef struct board {
     nlm_status open_status;
     nlm_error open_error;
     char *message; /* of the case under way, for the fault handler */
+    bool is_sick;  /* the child ends because its device is of no more use */
+    bool was_open; /* a child had a device */
     conform_case cases[];
 } board;
 
 /* A rule runs no ops, so one that takes longer hangs. */
 #define RULE_LIMIT_S 20
 
-enum { CHILD_DONE = 0, CHILD_CANNOT_OPEN = 3, CHILD_FAULT = 4, CHILD_RULE_DONE = 5 };
+enum { CHILD_SICK = 2, CHILD_DONE = 0, CHILD_CANNOT_OPEN = 3, CHILD_FAULT = 4, CHILD_RULE_DONE = 5 };
 
 static void leave_after_fault(void) {
     _exit(CHILD_FAULT);
@@ -50,9 +52,22 @@ static void run_case(conform_pools *pools, const nlm_device *device, const confo
                      conform_case *c) {
     switch (c->kind) {
         case CONFORM_MODEL: conform_run_model(pools, device, options, c->name, &c->result); break;
-        case CONFORM_CAPTURED: conform_run_captured(device, &c->result); break;
+        case CONFORM_CAPTURED: conform_run_captured(pools, device, options, c->name, &c->result); break;
         default: conform_run_case(pools, device, options, c->name, &c->result); break;
     }
+}
+
+/* After a case that failed: does a stream device still do anything? An error of that case may be told once more. */
+static bool is_well(const nlm_device *device) {
+    const nlm_device_v1 *api = &device->api;
+    void *stream = NULL;
+    if (nlm_device_is_sliced(device)) return true;
+    api->sync(api->self, NULL, NULL);
+    if (api->sync(api->self, NULL, NULL) != NLM_OK || api->stream_create(api->self, &stream, NULL) != NLM_OK)
+        return false;
+    const nlm_status status = api->sync(api->self, stream, NULL);
+    api->stream_destroy(api->self, stream);
+    return status == NLM_OK;
 }
 
 static int run_on_device(const conform_options *options, board *b, size_t count) {
@@ -66,10 +81,13 @@ static int run_on_device(const conform_options *options, board *b, size_t count)
         conform_close(plugins, device);
         return CHILD_CANNOT_OPEN;
     }
+    b->was_open = true;
     for (size_t i = atomic_load(&b->next); i < count; i++) {
         b->message = b->cases[i].result.message;
         run_case(&pools, device, options, &b->cases[i]);
+        b->is_sick = b->cases[i].result.verdict == CONFORM_FAILED && !is_well(device);
         atomic_store(&b->next, i + 1);
+        if (b->is_sick) _exit(CHILD_SICK); /* closing it may fail too: the next case gets a process of its own */
     }
     for (uint32_t i = 1; i <= CONFORM_THREADS; i++) {
         if (pools.pools[i]) nlm_pool_destroy(pools.pools[i]);
@@ -122,6 +140,16 @@ static void blame(board *b, size_t index, int status, bool is_late, int64_t time
     }
 }
 
+/* The device was there once, and is not any more: what is left stays NOT_RUN. */
+static nlm_status give_up(board *b, size_t from, size_t count) {
+    for (size_t i = from; i < count; i++) {
+        conform_result *result = &b->cases[i].result;
+        snprintf(result->message, sizeof result->message, "the device cannot be opened again: %.600s",
+                 b->open_error.msg);
+    }
+    return NLM_OK;
+}
+
 static nlm_status run_children(const conform_options *options, board *b, size_t count, nlm_error *err) {
     while (atomic_load(&b->next) < count) {
         const size_t from = atomic_load(&b->next);
@@ -135,10 +163,15 @@ static nlm_status run_children(const conform_options *options, board *b, size_t 
         const int status = wait_for(child, b, limit_s, &is_late);
         const bool is_exit = !is_late && WIFEXITED(status);
         if (is_exit && WEXITSTATUS(status) == CHILD_CANNOT_OPEN) {
+            if (b->was_open) return give_up(b, from, count);
             if (err) *err = b->open_error;
             return b->open_status;
         }
         const size_t at = atomic_load(&b->next);
+        if (b->is_sick) {
+            b->is_sick = false;
+            continue;
+        }
         if (at > from && b->cases[from].kind == CONFORM_RULE) {
             /* A rule that was kept, by a plugin that spoils the end of the process. */
             const bool is_said = b->cases[from].result.verdict == CONFORM_FAILED;
