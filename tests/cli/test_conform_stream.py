@@ -118,6 +118,26 @@ class ConformStream(unittest.TestCase):
                 code, out, _ = conform({"claims": "", "spoil": spoil}, "--filter", case)
                 self.assertEqual(code, 0, out)
 
+    def test_activations_of_16_bits_are_tested_where_they_are_claimed(self):
+        for words in ("f16", "bf16"):
+            code, out, _ = conform({"claims": words}, "--filter", f"activations/{words}")
+            self.assertEqual(code, 0, out)
+            self.fails({"claims": "f16 bf16", "lie": "activations"}, f"FAILED activations/{words}: y: element 0 is ",
+                       f"activations/{words}")
+            self.fails({"claims": words, "refuse": "matmul"}, "but query says no to matmul/", f"activations/{words}")
+        code, out, _ = conform({}, "--filter", "activations")
+        self.assertIn("not offered: activations of 16 bits", out)
+
+    def test_ops_are_timed_by_events_or_by_the_clock(self):
+        code, out, err = conform({"pack": "1"}, "--filter", "softmax/R=1,N=1000", "--perf")
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("timed by its events", out)
+        self.assertIn("       2.00  ", out)  # of the device's own clock: the op and the event, a microsecond each
+        code, out, _ = conform({"without": "event_elapsed"}, "--filter", "softmax/R=1,N=1000", "--perf")
+        self.assertEqual(code, 0)
+        self.assertIn("timed by the host's clock", out)
+        self.assertIn("softmax/R=1,N=1000\n", out)
+
     def test_calls_that_it_does_not_have_are_no_failure(self):
         without = "prepare fill host_alloc event_query event_elapsed pack_device copy_from capture"
         code, out, _ = conform({"without": without}, "--level", "0")
@@ -125,7 +145,7 @@ class ConformStream(unittest.TestCase):
         self.assertIn("24 passed, 0 failed, 0 not supported", out)
         code, out, _ = conform({"without": without}, "--filter", "captured/add")
         self.assertEqual(code, 1)  # nothing was checked
-        self.assertIn("not offered: told not to record", out)
+        self.assertIn("not: told not to record", out)
 
     def test_a_wrong_op_is_seen(self):
         self.fails({"spoil": "result"}, "y[0, 0] is ")

@@ -15,7 +15,7 @@
  *   devices     how many there are (1)
  *   refuse      "rope attention": ops that query says no to
  *   without     "fill capture": optional slots that it lacks; with "capture", begin is UNSUPPORTED
- *   claims      "deterministic batch replay": what it claims of its numbers (all three)
+ *   claims      "deterministic batch replay f16 bf16": what it claims of its numbers (the first three)
  *   pack        1: it wants the weights of matmul in a layout of its own
  *   pack_device 0: it packs nothing itself (1)
  *   prepared    1: an op that was not prepared fails at once, recording or not
@@ -249,6 +249,15 @@ extern const nlm_ops_v1 fake_ops;
 nlm_status fake_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out);
 nlm_status fake_prepare(void *self, nlm_op op, const void *args, uint32_t nth, nlm_error *error);
 nlm_status fake_do_op(fake_device *device, fake_work *work, nlm_error *error);
+
+/* ---- half.c: activations of 16 bits ---- */
+
+/* Has it a row for each of the batch, and may it so be of 16 bits? */
+bool fake_is_activation(const nlm_op_spec *spec, const nlm_op_field *field);
+/* Describes activations of 16 bits as f32 ones; false if the device does not claim to take these. */
+bool fake_widen_all(const fake_device *device, nlm_op op, const nlm_any_args *args, nlm_tensor *tensors);
+/* Calls cpu_scalar's op on f32. */
+nlm_status fake_call_widened(const fake_device *device, fake_work *work, nlm_error *error);
 
 /* ---- transfer.c: bytes that are moved ---- */
 

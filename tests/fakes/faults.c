@@ -77,7 +77,9 @@ static uint32_t read_claims(const nlm_host_v1 *host) {
         uint32_t flag;
     } words[] = {{"deterministic", NLM_DEVICE_DETERMINISTIC},
                  {"batch", NLM_DEVICE_BATCH_INVARIANT},
-                 {"replay", NLM_DEVICE_REPLAY_EXACT}};
+                 {"replay", NLM_DEVICE_REPLAY_EXACT},
+                 {"f16", NLM_DEVICE_F16_ACTIVATIONS},
+                 {"bf16", NLM_DEVICE_BF16_ACTIVATIONS}};
     const char *list = read_text(host, "claims", "deterministic batch replay");
     uint32_t flags = 0;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {

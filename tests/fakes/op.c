@@ -40,6 +40,8 @@ nlm_status fake_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm
     for (uint32_t i = 0; op == NLM_OP_matmul && i < spec->n_fields; i++) {
         if (tensors[i].layout == FAKE_REVERSED) tensors[i].layout = NLM_LAYOUT_ROW_MAJOR; /* but for a stride */
     }
+    if (!fake_widen_all(device, op, &plain, tensors))
+        return refuse(out, "activations of a type it does not take", "");
     const nlm_status status = device->scalar->query(device->scalar->self, op, &plain, 1, out);
     if (status == NLM_OK && op == NLM_OP_matmul && device->wants_packed) out->weight_layout = FAKE_REVERSED;
     return status;
@@ -265,7 +267,7 @@ nlm_status fake_do_op(fake_device *device, fake_work *work, nlm_error *error) {
     work->x.barrier = no_barrier;
     work->x.error = error;
     if (status == NLM_OK) status = check_positions(work, error);
-    if (status == NLM_OK) status = fake_scalar_call(device->scalar, work->op, &work->x, &work->args);
+    if (status == NLM_OK) status = fake_call_widened(device, work, error);
     if (status == NLM_INVALID_ARGUMENT && fake_lies(device, "swallow")) return NLM_OK;
     if (status != NLM_OK) return status;
     poison_padding(work);

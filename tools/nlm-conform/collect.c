@@ -36,6 +36,10 @@ static void add_model(void *user, const char *name) {
     add(user, name, "models", CONFORM_MODEL, 1);
 }
 
+static void add_activation(void *user, const char *name) {
+    add(user, name, "activations", CONFORM_ACTIVATION, 1);
+}
+
 static void add_captured(void *user, const char *name) {
     add(user, name, "captured", CONFORM_CAPTURED, 2);
 }
@@ -47,6 +51,7 @@ static void add_all(collection *all) {
     for (size_t i = 0; i < n_rules; i++) add(all, rules[i].name, "abi", CONFORM_RULE, 0);
     spec_for_each(add_op, all);
     conform_for_each_model(add_model, all);
+    conform_for_each_activation(add_activation, all);
     conform_for_each_captured(add_captured, all);
 }
 

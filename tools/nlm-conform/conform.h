@@ -44,7 +44,13 @@ typedef struct conform_result {
 } conform_result;
 
 /* What runs a case: a rule in a process of its own, the others on the opened device. */
-typedef enum conform_kind { CONFORM_RULE, CONFORM_OP, CONFORM_MODEL, CONFORM_CAPTURED } conform_kind;
+typedef enum conform_kind {
+    CONFORM_RULE,
+    CONFORM_OP,
+    CONFORM_MODEL,
+    CONFORM_ACTIVATION,
+    CONFORM_CAPTURED
+} conform_kind;
 
 /* A case of the run, and in the shared memory of parent and child what became of it. */
 typedef struct conform_case {
@@ -157,6 +163,12 @@ void conform_run_model(conform_pools *pools, const nlm_device *device, const con
 /* `name` as conform_for_each_model has it behind "models/". */
 void conform_replay_model(conform_pools *pools, const nlm_device *device, const conform_options *options,
                           const char *name, conform_result *result);
+
+/* ---- activations.c: of 16 bits ---- */
+
+void conform_for_each_activation(conform_visit_fn visit, void *user);
+void conform_run_activation(conform_pools *pools, const nlm_device *device, const conform_options *options,
+                            const char *name, conform_result *result);
 
 /* ---- captured.c: replay equals eager ---- */
 

@@ -1,5 +1,5 @@
-/* How long ops take: in one parallel region, as when a graph runs, each run between two barriers. */
-#include <stdatomic.h>
+/* How long ops take: on the host's threads in one parallel region, as when a graph runs, each run between two
+ * barriers; on a stream device as perf_stream.c says. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,32 +7,13 @@
 
 #include "base/clock.h"
 #include "base/status.h"
-#include "conform.h"
 #include "exec/dispatch.h"
 #include "exec/program_impl.h"
+#include "perf.h"
 
-enum { MAX_RUNS = 200, MIN_RUNS = 3, COLD_RUNS = 5 };
+enum { MIN_RUNS = 3, COLD_RUNS = 5 };
 #define HOT_NS  UINT64_C(50000000)
 #define COLD_NS UINT64_C(300000000)
-
-/* One case and the memory of its run. */
-typedef struct bench {
-    nlm_pool *pool;
-    const nlm_device *device;
-    spec_instance in;
-    nlm_any_args args;
-    nlm_tensor descs[NLM_OP_MAX_FIELDS];
-    void *memory[NLM_OP_MAX_FIELDS];
-    void *workspace, *scratch; /* scratch: of all workers, one after another */
-    nlm_caps_v1 caps;
-    uint64_t scratch_stride;
-    uint8_t *sweep; /* what is walked through before a cold run, or NULL */
-    uint64_t sweep_bytes;
-    int runs;
-    uint64_t times[MAX_RUNS];
-    atomic_int status;
-    nlm_error error;
-} bench;
 
 typedef struct timing {
     uint64_t hot_ns, cold_ns;
@@ -96,8 +77,9 @@ static int compare_times(const void *a, const void *b) {
 }
 
 static nlm_status median_of(bench *b, int runs, uint64_t *out_ns, nlm_error *err) {
-    b->runs = runs < MIN_RUNS ? MIN_RUNS : runs > MAX_RUNS ? MAX_RUNS : runs;
-    nlm_pool_run(b->pool, run_region, b);
+    b->runs = runs < MIN_RUNS ? MIN_RUNS : runs > PERF_MAX_RUNS ? PERF_MAX_RUNS : runs;
+    if (b->queue) atomic_store(&b->status, perf_stream_run(b, &b->error));
+    if (!b->queue) nlm_pool_run(b->pool, run_region, b);
     const nlm_status status = atomic_load(&b->status);
     if (status != NLM_OK) return nlm_fail(err, status, b->in.c.name, "%s", b->error.msg);
     qsort(b->times, (size_t)b->runs, sizeof *b->times, compare_times);
@@ -108,10 +90,11 @@ static nlm_status median_of(bench *b, int runs, uint64_t *out_ns, nlm_error *err
 static nlm_status measure(bench *b, uint8_t *cold_memory, uint64_t cold_bytes, timing *out, nlm_error *err) {
     uint64_t first = 0;
     NLM_TRY(median_of(b, MIN_RUNS, &first, err));
-    NLM_TRY(
-        median_of(b, (int)(HOT_NS / (first + 1) < MAX_RUNS ? HOT_NS / (first + 1) : MAX_RUNS), &out->hot_ns, err));
+    NLM_TRY(median_of(b, (int)(HOT_NS / (first + 1) < PERF_MAX_RUNS ? HOT_NS / (first + 1) : PERF_MAX_RUNS),
+                      &out->hot_ns, err));
     b->sweep = cold_memory;
     b->sweep_bytes = cold_bytes;
+    b->is_cold = true;
     NLM_TRY(median_of(b, first * COLD_RUNS < COLD_NS ? COLD_RUNS : MIN_RUNS, &out->cold_ns, err));
     const nlm_step step = {.op = b->in.c.op, .device = (nlm_device *)b->device, .args = b->args};
     out->cost = nlm_step_cost(&step, b->in.live);
@@ -130,6 +113,7 @@ static nlm_status pack_weight(bench *b, int i, nlm_error *err) {
     const uint32_t role = t->field->role;
     nlm_pack_info_v1 info = {.struct_size = sizeof info};
     NLM_TRY(api->pack_size(api->self, &t->desc, b->caps.weight_layout, role, &info, err));
+    b->bytes[i] = info.bytes;
     b->memory[i] = take(info.bytes);
     if (!b->memory[i]) return nlm_fail(err, NLM_OUT_OF_MEMORY, b->in.c.name, "no memory for %s", t->field->name);
     b->descs[i].data = b->memory[i];
@@ -148,6 +132,7 @@ static nlm_status place(bench *b, nlm_error *err) {
             NLM_TRY(pack_weight(b, i, err));
             continue;
         }
+        b->bytes[i] = t->bytes;
         b->memory[i] = take(t->bytes);
         if (!b->memory[i]) return nlm_fail(err, NLM_OUT_OF_MEMORY, b->in.c.name, "no memory for %s", t->field->name);
         memcpy(b->memory[i], t->image, t->bytes);
@@ -156,10 +141,12 @@ static nlm_status place(bench *b, nlm_error *err) {
     b->scratch_stride = (b->caps.scratch_bytes + 4095) / 4096 * 4096;
     b->workspace = take(b->caps.workspace_bytes);
     b->scratch = take(b->scratch_stride * nlm_pool_threads(b->pool));
-    return b->workspace && b->scratch ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, b->in.c.name, "no memory");
+    if (!b->workspace || !b->scratch) return nlm_fail(err, NLM_OUT_OF_MEMORY, b->in.c.name, "no memory");
+    return b->queue ? perf_stream_place(b, err) : NLM_OK;
 }
 
 static void release(bench *b) {
+    if (b->queue) perf_stream_release(b);
     for (int i = 0; i < NLM_OP_MAX_FIELDS; i++) free(b->memory[i]);
     free(b->workspace);
     free(b->scratch);
@@ -172,6 +159,7 @@ typedef struct perf {
     const conform_options *options;
     const nlm_device *device;
     nlm_pool *pool;
+    perf_queue queue; /* of a stream device */
     uint8_t *cold_memory;
     uint64_t cold_bytes;
     size_t n_timed, n_unsupported;
@@ -205,14 +193,16 @@ static void print_case(perf *p, const char *name, const timing *t) {
 static nlm_status time_case(perf *p, const char *name, nlm_error *err) {
     spec_case c;
     bench b = {.pool = p->pool, .device = p->device, .error = NLM_ERROR_INIT};
+    const uint32_t nth = p->queue.device ? 1 : nlm_pool_threads(p->pool);
     timing t = {0};
     NLM_TRY(spec_parse(name, &c, err));
     if (!is_timed(&c)) return NLM_OK;
     NLM_TRY(spec_build(&c, (uint64_t)p->options->seed, &b.in, err));
+    if (p->queue.device) b.queue = &p->queue;
     nlm_status status = NLM_OK;
     if (b.in.live_rows == 0) {
         status = NLM_OK; /* nothing to time */
-    } else if (nlm_device_query(p->device, c.op, &b.in.args, nlm_pool_threads(p->pool), &b.caps) != NLM_OK) {
+    } else if (nlm_device_query(p->device, c.op, &b.in.args, nth, &b.caps) != NLM_OK) {
         p->n_unsupported++;
     } else {
         status = place(&b, err);
@@ -245,10 +235,14 @@ static nlm_status time_all(perf *p, nlm_error *err) {
     p->cold_bytes = choose_cold_bytes();
     p->cold_memory = calloc(p->cold_bytes, 1);
     if (!p->cold_memory) return nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory to flush the caches with");
+    if (!nlm_device_is_sliced(p->device)) NLM_TRY(perf_queue_open(p->device, p->cold_bytes, &p->queue, err));
     if (p->options->is_json) {
         printf("{\"threads\": %u, \"cases\": [", nlm_pool_threads(p->pool));
     } else {
-        printf("%s, %s; medians; cold: after writing %llu MiB\n", p->device->info.name, nlm_pool_reason(p->pool),
+        const char *how = p->queue.events[0] ? "timed by its events"
+                          : p->queue.device  ? "timed by the host's clock, call and sync included"
+                                             : nlm_pool_reason(p->pool);
+        printf("%s, %s; medians; cold: after writing %llu MiB\n", p->device->info.name, how,
                (unsigned long long)(p->cold_bytes >> 20));
         printf("     hot us    GB/s  GFLOP/s      cold us    GB/s  GFLOP/s  case\n");
     }
@@ -267,10 +261,8 @@ nlm_status conform_perf(const conform_options *options, nlm_error *err) {
     nlm_device *device;
     nlm_status status = conform_open(options, &plugins, &device, err);
     perf p = {.options = options, .device = device, .err = err};
-    if (status == NLM_OK && !(nlm_device_is_sliced(device) && nlm_device_has_host_memory(device))) {
-        status = nlm_fail(err, NLM_UNSUPPORTED, "--perf", "only ops that run on the host's threads can be timed");
-    }
     if (status == NLM_OK) status = time_all(&p, err);
+    perf_queue_close(&p.queue);
     free(p.cold_memory);
     if (p.pool) nlm_pool_destroy(p.pool);
     conform_close(plugins, device);

@@ -52,6 +52,7 @@ static void run_case(conform_pools *pools, const nlm_device *device, const confo
                      conform_case *c) {
     switch (c->kind) {
         case CONFORM_MODEL: conform_run_model(pools, device, options, c->name, &c->result); break;
+        case CONFORM_ACTIVATION: conform_run_activation(pools, device, options, c->name, &c->result); break;
         case CONFORM_CAPTURED: conform_run_captured(pools, device, options, c->name, &c->result); break;
         default: conform_run_case(pools, device, options, c->name, &c->result); break;
     }
