@@ -176,22 +176,28 @@ static nlm_status run_items(nlm_program *program, nlm_error *err) {
     return NLM_OK;
 }
 
-nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
-    static const nlm_run_info all = {0};
-    if (!info) info = &all;
-    if (program->is_running) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_program_submit", "the last run was not waited for");
-    }
+static nlm_status submit(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
     NLM_TRY(check_live_rows(program, info->live_rows, err));
     NLM_TRY(choose_outputs(program, info, err));
     begin_run(program, info);
-    const nlm_status status = run_items(program, err);
-    program->is_running = status == NLM_OK;
-    if (status == NLM_OK) return NLM_OK;
-    /* The queues may still read or write host memory; their own errors would only hide the first. */
+    return run_items(program, err);
+}
+
+/* Queues may still read or write host memory; their own errors would only hide the first. */
+static void end_failed_run(nlm_program *program) {
     nlm_comm_fail(program);
     (void)nlm_queues_sync(program, NULL);
     program->is_sent = false;
+}
+
+nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
+    static const nlm_run_info all = {0};
+    if (program->is_running) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_program_submit", "the last run was not waited for");
+    }
+    const nlm_status status = submit(program, info ? info : &all, err);
+    program->is_running = status == NLM_OK;
+    if (status != NLM_OK) end_failed_run(program);
     return status;
 }
 
@@ -199,10 +205,7 @@ nlm_status nlm_program_wait(nlm_program *program, nlm_error *err) {
     if (!program->is_running) return NLM_OK;
     program->is_running = false;
     const nlm_status status = nlm_queues_finish(program, err);
-    if (status != NLM_OK) {
-        program->is_sent = false;
-        nlm_comm_fail(program);
-    }
+    if (status != NLM_OK) end_failed_run(program);
     for (uint32_t i = 0; i < program->n_outputs; i++) {
         nlm_program_output_info *output = &program->outputs[i];
         output->is_computed = status == NLM_OK && (output->is_wanted || !output->is_lazy);

@@ -177,6 +177,11 @@ static void a_rank_that_fails_does_not_leave_the_other_waiting(void) {
     CU_ASSERT_EQUAL(workers[0].status, NLM_CANCELLED);
     expect_contains(workers[0].error.msg, "sum over 2 ranks");
     CU_ASSERT_EQUAL(workers[1].status, NLM_DEVICE_ERROR);
+    m.is_given_up = false;
+    CU_ASSERT_EQUAL(nlm_program_run(workers[0].program, &(nlm_run_info){.live_rows = (const int32_t[]){0, -1, 0, 0}},
+                                    &workers[0].error),
+                    NLM_INVALID_ARGUMENT);
+    CU_ASSERT_TRUE(m.is_given_up); /* before it began */
     close_ranks(&f, &m, workers);
 }
 
