@@ -96,8 +96,9 @@ static void a_merge_with_an_empty_half(vocab_bytes *v) {
     vocab_strings(v, KEY("merges"), (const char *const[]){" ab"}, 1);
 }
 
-#define KNOWN_PRE                                                                                              \
-    "gpt-2 default phi-2 gpt-neox olmo mpt llama-bpe llama3 llama-v3 smollm starcoder refact command-r qwen2 " \
+#define KNOWN_PRE                                                                                                  \
+    "gpt-2 default phi-2 gpt-neox olmo mpt llama-bpe llama3 llama-v3 smaug-bpe smollm starcoder refact command-r " \
+    "qwen2 "                                                                                                       \
     "deepseek-r1-qwen falcon deepseek-llm deepseek-coder"
 
 static const struct {

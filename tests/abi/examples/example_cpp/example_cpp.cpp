@@ -21,6 +21,11 @@ float *row_of(const nlm_tensor *t, std::int64_t i) {
     return t ? static_cast<float *>(nlm_kit_at(t, i)) : nullptr;
 }
 
+// Of [rows, heads, columns]; of [rows, columns] head 0 is the row.
+float *head_of(const nlm_tensor *t, std::int64_t i, std::int64_t head) {
+    return t ? row_of(t, i) + head * t->stride_bytes[1] / static_cast<std::int64_t>(sizeof(float)) : nullptr;
+}
+
 // ---- matmul ----
 
 nlm_status query_matmul(const void *args, nlm_caps_v1 *out) {
@@ -49,23 +54,24 @@ void matmul(const nlm_exec_v1 &x, const nlm_matmul_args &args) {
 nlm_status query_rms_norm(const void *args, nlm_caps_v1 *out) {
     constexpr std::uint64_t f32 = NLM_KIT_BIT(F32);
     static const nlm_kit_arg table[] = {
-        NLM_KIT_ARG(rms_norm, x, 0, f32, "RN"),
-        NLM_KIT_ARG(rms_norm, residual, NLM_KIT_OPTIONAL, f32, "RN"),
+        NLM_KIT_ARG(rms_norm, x, 0, f32, "RN|RHN"),
+        NLM_KIT_ARG(rms_norm, residual, NLM_KIT_OPTIONAL, f32, "RN|RHN"),
         NLM_KIT_ARG(rms_norm, w, NLM_KIT_OPTIONAL, f32, "N"),
-        NLM_KIT_ARG(rms_norm, y, NLM_KIT_OUTPUT, f32, "RN"),
-        NLM_KIT_ARG(rms_norm, sum, NLM_KIT_OUTPUT | NLM_KIT_OPTIONAL, f32, "RN"),
+        NLM_KIT_ARG(rms_norm, y, NLM_KIT_OUTPUT, f32, "RN|RHN"),
+        NLM_KIT_ARG(rms_norm, sum, NLM_KIT_OUTPUT | NLM_KIT_OPTIONAL, f32, "RN|RHN"),
     };
     nlm_kit_dims dims;
     return nlm_kit_check(args, sizeof(nlm_rms_norm_args), 0, table, std::size(table), &dims, out);
 }
 
 void rms_norm(const nlm_exec_v1 &x, const nlm_rms_norm_args &args) {
-    const std::int64_t columns = args.y->shape[1];
+    const std::int64_t columns = args.y->shape[args.y->rank - 1], heads = args.y->rank == 3 ? args.y->shape[1] : 1;
     const float *w = row_of(args.w, 0);
-    const nlm_kit_range slice = nlm_kit_slice(&x, nlm_live_rows(&x, args.x), 1);
-    for (std::int64_t r = slice.from; r < slice.to; r++) {
-        const float *in = row_of(args.x, r), *residual = row_of(args.residual, r);
-        float *y = row_of(args.y, r), *sum = row_of(args.sum, r);
+    const nlm_kit_range slice = nlm_kit_slice(&x, nlm_live_rows(&x, args.x) * heads, 1);
+    for (std::int64_t i = slice.from; i < slice.to; i++) {
+        const std::int64_t r = i / heads, h = i % heads;
+        const float *in = head_of(args.x, r, h), *residual = head_of(args.residual, r, h);
+        float *y = head_of(args.y, r, h), *sum = head_of(args.sum, r, h);
         const auto s = [&](std::int64_t c) { return residual ? in[c] + residual[c] : in[c]; };
         const float squares = sum_of(columns, [&](std::int64_t c) { return s(c) * s(c); });
         const float scale = 1 / std::sqrt(squares / static_cast<float>(columns) + args.eps);
