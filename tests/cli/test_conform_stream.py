@@ -58,6 +58,7 @@ CLAIMS = [
     ("batch", "batch", "matmul/M=3,K=256,N=33,w:f32", "y: other bits for a row alone"),
     ("batch", "batch", "models/llama-gqa-f32,cache:f32", "logits: other bits in steps of one token"),
     ("replay", "replay", "captured/matmul", "y: other bits when replayed"),
+    ("replay", "replay", "captured/models/mamba-f32", "logits: other bits replayed than enqueued"),
 ]
 
 
@@ -127,6 +128,18 @@ class ConformStream(unittest.TestCase):
             self.fails({"claims": words, "refuse": "matmul"}, "but query says no to matmul/", f"activations/{words}")
         code, out, _ = conform({}, "--filter", "activations")
         self.assertIn("not offered: activations of 16 bits", out)
+
+    def test_a_stream_device_in_the_hosts_memory_runs_between_guard_pages(self):
+        code, out, _ = conform({"shared": "1"}, "--filter", "matmul", "--strict", "--complete")
+        self.assertEqual(code, 0, out)
+        self.assertNotIn("without guard pages", out)
+        for case in ("captured/add", "captured/ssm_scan", "models/mamba-f32", "captured/models/mamba-f32"):
+            code, out, _ = conform({"shared": "1"}, "--filter", case)
+            self.assertEqual(code, 0, out)
+        self.fails({"shared": "1", "spoil": "input"}, "writes to a, which is only read")
+        code, out, _ = conform({"shared": "1"}, "--level", "0")
+        self.assertEqual(code, 0, out)
+        self.assertIn("not offered: memory of its own", out)
 
     def test_ops_are_timed_by_events_or_by_the_clock(self):
         code, out, err = conform({"pack": "1"}, "--filter", "softmax/R=1,N=1000", "--perf")

@@ -64,6 +64,7 @@ nlm_status fake_hold_args(const fake_device *device, fake_work *work, nlm_error 
     const nlm_op_spec *spec = nlm_op_spec_of(work->op);
     const nlm_exec_v1 *x = &work->x;
     nlm_status status = NLM_OK;
+    if (device->is_shared) return NLM_OK;
     for (uint32_t i = 0; i < spec->n_fields && status == NLM_OK; i++) {
         if (!nlm_args_tensor(&work->args, &spec->fields[i])) continue;
         status = hold_tensor(device, work, spec->fields[i].name, &work->tensors[i], error);
@@ -96,15 +97,16 @@ static void read_backwards(nlm_tensor *tensor) {
     tensor->stride_bytes[1] = nlm_dtype_find(tensor->dtype)->block_bytes;
 }
 
-void fake_translate(fake_work *work) {
+void fake_translate(const fake_device *device, fake_work *work) {
     const nlm_op_spec *spec = nlm_op_spec_of(work->op);
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         if (!nlm_args_tensor(&work->args, &spec->fields[i])) continue;
         nlm_args_set_tensor(&work->args, &spec->fields[i], &work->tensors[i]);
         if (fake_span(&work->tensors[i]) == 0) continue;
-        work->tensors[i].data = to_host(work, work->tensors[i].data);
+        if (!device->is_shared) work->tensors[i].data = to_host(work, work->tensors[i].data);
         read_backwards(&work->tensors[i]);
     }
+    if (device->is_shared) return;
     work->x.workspace = to_host(work, work->x.workspace);
     work->x.scratch = to_host(work, work->x.scratch);
     work->x.live_rows_device = to_host(work, work->x.live_rows_device);

@@ -16,6 +16,7 @@
  *   refuse      "rope attention": ops that query says no to
  *   without     "fill capture": optional slots that it lacks; with "capture", begin is UNSUPPORTED
  *   claims      "deterministic batch replay f16 bf16": what it claims of its numbers (the first three)
+ *   shared      1: its tensors are in the host's memory
  *   pack        1: it wants the weights of matmul in a layout of its own
  *   pack_device 0: it packs nothing itself (1)
  *   prepared    1: an op that was not prepared fails at once, recording or not
@@ -160,7 +161,7 @@ struct fake_device {
     uint64_t calls, allocs, works;
     uint64_t fail_call, fail_alloc, fail_work, lost_call, lost_work, status, max_parts;
     uint32_t claims; /* NLM_DEVICE_* */
-    bool is_lost, is_silent, wants_packed, packs_itself, must_be_prepared, is_alone, goes_on;
+    bool is_lost, is_silent, is_shared, wants_packed, packs_itself, must_be_prepared, is_alone, goes_on;
     const char *refuse, *without, *spoil, *lie, *lose_op;
 };
 
@@ -241,7 +242,7 @@ uint64_t fake_row_bytes(const nlm_tensor *weight);
 /* Holds the buffers that an op names; DEVICE_ERROR if an address is in none. */
 nlm_status fake_hold_args(const fake_device *device, fake_work *work, nlm_error *error);
 /* Puts host pointers in the place of device addresses, of tensors as of workspace, scratch and counts. */
-void fake_translate(fake_work *work);
+void fake_translate(const fake_device *device, fake_work *work);
 
 /* ---- op.c: an op, from its call to its result ---- */
 

@@ -105,6 +105,7 @@ void fake_read_options(fake_device *device) {
     device->is_alone = read_number(host, "alone", 0) != 0;
     device->random = read_number(host, "seed", 0) * 2 + 1;
     device->claims = read_claims(host);
+    device->is_shared = read_number(host, "shared", 0) != 0;
     device->refuse = read_text(host, "refuse", "");
     device->without = read_text(host, "without", "");
     device->spoil = read_text(host, "spoil", "");

@@ -257,7 +257,7 @@ nlm_status fake_do_op(fake_device *device, fake_work *work, nlm_error *error) {
         return fake_fail(error, NLM_DEVICE_LOST, "told to be lost in %s", nlm_op_spec_of(work->op)->name);
     }
     if (fake_lies(device, "borrow")) copy_args(work->op, work->borrowed_args, &work->args, work->tensors);
-    fake_translate(work);
+    fake_translate(device, work);
     nlm_status status = fake_lies(device, "host_counts") ? NLM_OK : read_counts(work, error);
     work->x.device = device->scalar->self;
     work->x.stream = NULL;

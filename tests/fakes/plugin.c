@@ -8,7 +8,7 @@ static nlm_status describe(void *self, nlm_device_info_v1 *out, nlm_error *error
     (void)error;
     const fake_device *device = self;
     nlm_device_info_v1 info = {.kind = NLM_DEVICE_STREAM,
-                               .flags = device->claims,
+                               .flags = device->claims | (device->is_shared ? NLM_DEVICE_HOST_MEMORY : 0),
                                .ordinal = device->ordinal,
                                .alignment_bytes = FAKE_ALIGNMENT,
                                .name = "a stream device that is not there",

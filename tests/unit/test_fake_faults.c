@@ -210,7 +210,9 @@ static void sweep_with(uint32_t flags, const char *model, const char *option, nl
     for (bool had_fault = true; had_fault && n < LIMIT;) {
         char number[24];
         snprintf(number, sizeof number, "%" PRIu64, ++n);
-        const char *options[] = {option, number, "refuse", refuse, "status", "0", "silent", n % 2 ? "0" : "1", NULL};
+        const char *options[] = {option, number,   "refuse",          refuse,  "status",
+                                 "0",    "silent", n % 2 ? "0" : "1", "go_on", n % 5 < 2 ? "1" : "0",
+                                 NULL};
         if (expected == NLM_DEVICE_ERROR && n % 3 == 0) options[5] = "77"; /* which is none */
         fake_listen();
         EXPECT_OK(nlm_engine_switch(s.f.engine, "fake_stream", 0, options, error));
@@ -249,6 +251,9 @@ static void llama_survives_any_work_that_fails_late(void) {
 static void mamba_survives_any_work_that_fails_late(void) {
     sweep(mamba, "fail_work", NLM_DEVICE_ERROR, "");
 }
+static void llama_frees_all_when_its_work_loses_the_device(void) {
+    sweep(llama, "lost_work", NLM_DEVICE_LOST, "rms_norm");
+}
 static void llama_frees_all_when_the_device_is_lost(void) {
     sweep(llama, "lost_call", NLM_DEVICE_LOST, "rms_norm");
 }
@@ -278,10 +283,16 @@ static void an_engine_with_models_stays_where_it_is(void) {
 }
 
 static const check_case cases[] = {
-    CHECK_CASE(llama_survives_any_allocation_that_fails),  CHECK_CASE(mamba_survives_any_allocation_that_fails),
-    CHECK_CASE(llama_survives_any_call_that_fails),        CHECK_CASE(mamba_survives_any_call_that_fails),
-    CHECK_CASE(mamba_clears_its_states_before_it_goes_on), CHECK_CASE(llama_survives_any_work_that_fails_late),
-    CHECK_CASE(mamba_survives_any_work_that_fails_late),   CHECK_CASE(llama_frees_all_when_the_device_is_lost),
-    CHECK_CASE(mamba_frees_all_when_the_device_is_lost),   CHECK_CASE(an_engine_with_models_stays_where_it_is),
+    CHECK_CASE(llama_survives_any_allocation_that_fails),
+    CHECK_CASE(mamba_survives_any_allocation_that_fails),
+    CHECK_CASE(llama_survives_any_call_that_fails),
+    CHECK_CASE(mamba_survives_any_call_that_fails),
+    CHECK_CASE(mamba_clears_its_states_before_it_goes_on),
+    CHECK_CASE(llama_survives_any_work_that_fails_late),
+    CHECK_CASE(mamba_survives_any_work_that_fails_late),
+    CHECK_CASE(llama_frees_all_when_the_device_is_lost),
+    CHECK_CASE(mamba_frees_all_when_the_device_is_lost),
+    CHECK_CASE(an_engine_with_models_stays_where_it_is),
+    CHECK_CASE(llama_frees_all_when_its_work_loses_the_device),
 };
 CHECK_MAIN("fake faults", cases)

@@ -92,6 +92,30 @@ static void missing_ops_run_on_the_host(void) {
     }
 }
 
+/* Without a call, or where it says no, the host does what it did before there was one; with all of them, every op
+ * that runs was prepared. */
+static void optional_calls_may_be_missing(void) {
+    static const char *const rows[][3] = {
+        {"without", ""},
+        {"without", "prepare"},
+        {"without", "fill"},
+        {"without", "host_alloc"},
+        {"without", "capture"},
+        {"without", "event_elapsed"},
+        {"without", "pack_device"},
+        {"pack_device", "0"},
+        {"without", "copy_from"},
+        {"without", "event_query"},
+        {"parts", "3"},
+        {"without", "prepare fill host_alloc capture event_query event_elapsed pack_device copy_from"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char *const options[] = {rows[i][0], rows[i][1], "pack", "1", "prepared", "1", NULL};
+        expect_same_model("llama-gqa-f32", options);
+        expect_same_model("mamba-f32", options);
+    }
+}
+
 /* ---- several sequences ---- */
 
 /* Prompts of different lengths, then steps for all of them at once. */
@@ -267,6 +291,7 @@ static const check_case cases[] = {
     CHECK_CASE(models_have_the_reference_logits),
     CHECK_CASE(packed_weights_are_uploaded_as_packed),
     CHECK_CASE(missing_ops_run_on_the_host),
+    CHECK_CASE(optional_calls_may_be_missing),
     CHECK_CASE(sessions_decode_together),
     CHECK_CASE(tokens_come_home_and_logits_when_asked_for),
     CHECK_CASE(forked_sessions_do_not_disturb_each_other),

@@ -81,13 +81,24 @@ static nlm_status fill(rig *r, const rig_program *p, const rig_part *parts, int3
     return NLM_OK;
 }
 
+/* Tokens of the longest sequence of the run. */
+static int64_t longest(const rig *r, const rig_part *parts, int32_t n_parts) {
+    int64_t most = 0;
+    for (int32_t i = 0; i < n_parts; i++) {
+        const int64_t length = nlm_kv_pages_length(r->pages, parts[i].slot);
+        most = length > most ? length : most;
+    }
+    return most;
+}
+
 nlm_status rig_run(rig *r, rig_program *program, const rig_part *parts, int32_t n_parts, float *out_logits,
                    nlm_error *err) {
     int32_t rows;
     NLM_TRY(fill(r, program, parts, n_parts, &rows, err));
     const int32_t live[NLM_ROWS_KINDS] = {
         [NLM_ROWS_TOKENS] = rows, [NLM_ROWS_OUTPUTS] = rows, [NLM_ROWS_SEQS] = n_parts};
-    const nlm_status status = nlm_program_run(program->program, &(nlm_run_info){.live_rows = live}, err);
+    const nlm_run_info run = {.live_rows = live, .max_context = longest(r, parts, n_parts)};
+    const nlm_status status = nlm_program_run(program->program, &run, err);
     if (status != NLM_OK) return status == NLM_UNSUPPORTED ? NLM_DEVICE_ERROR : status; /* it was planned */
     memcpy(out_logits, nlm_program_output(program->program, program->io.logits),
            (size_t)rows * (size_t)r->n_vocab * sizeof *out_logits);
