@@ -37,8 +37,31 @@ static void drop_all(const nlm_weight *weight) {
 
 /* ---- packing -------------------------------------------------------------------------------- */
 
+/* What is packed, a matrix at a time: experts, [E, N, K], are E matrices, one behind the other. */
+typedef struct pack_plan {
+    nlm_pack_info_v1 info; /* of a matrix */
+    int64_t n_matrices;
+    uint64_t matrix_bytes; /* packed, a multiple of HOST_ALIGNMENT if there are several */
+    uint64_t bytes;        /* of all */
+} pack_plan;
+
+static nlm_tensor matrix_of(const nlm_weight *weight, int64_t index) {
+    nlm_tensor matrix = weight->source;
+    if (matrix.rank < 3) return matrix;
+    matrix.data = (char *)matrix.data + index * matrix.stride_bytes[0];
+    matrix.rank = 2;
+    for (int d = 0; d < 2; d++) {
+        matrix.shape[d] = matrix.shape[d + 1];
+        matrix.stride_bytes[d] = matrix.stride_bytes[d + 1];
+    }
+    matrix.shape[2] = 1;
+    matrix.stride_bytes[2] = 0;
+    return matrix;
+}
+
 typedef struct pack_job {
     const nlm_weight *weight;
+    nlm_tensor source; /* a matrix */
     const nlm_device *device;
     uint32_t layout;
     int64_t row_multiple;
@@ -57,7 +80,7 @@ static void record_failure(pack_job *job, nlm_status status, const nlm_error *er
 /* One worker's share: an unbroken range of rows, so that it first touches what it writes. */
 static void pack_rows(void *user, uint32_t ith, uint32_t nth) {
     pack_job *job = user;
-    const nlm_tensor *source = &job->weight->source;
+    const nlm_tensor *source = &job->source;
     const nlm_device_v1 *api = &job->device->api;
     const int64_t units = (source->shape[0] + job->row_multiple - 1) / job->row_multiple;
     int64_t row = units * ith / nth * job->row_multiple;
@@ -84,17 +107,27 @@ static uint64_t alignment_of(const nlm_device *device) {
     return device->info.alignment_bytes > HOST_ALIGNMENT ? device->info.alignment_bytes : HOST_ALIGNMENT;
 }
 
-static nlm_status ask_pack_size(const nlm_weight *weight, const nlm_device *device, uint32_t layout,
-                                nlm_pack_info_v1 *out, nlm_error *err) {
+static nlm_status ask_pack_size(const nlm_weight *weight, const nlm_device *device, uint32_t layout, pack_plan *out,
+                                nlm_error *err) {
     const nlm_device_v1 *api = &device->api;
+    const nlm_tensor matrix = matrix_of(weight, 0);
+    nlm_pack_info_v1 *info = &out->info;
     if (!api->pack || !api->pack_size) {
         return nlm_fail(err, NLM_INTERNAL, WHERE, "layout %u is wanted by a device that cannot pack", layout);
     }
-    *out = (nlm_pack_info_v1){.struct_size = sizeof *out};
-    NLM_TRY(api->pack_size(api->self, &weight->source, layout, weight->roles, out, err));
-    if (out->bytes == 0 || out->row_multiple < 1) {
+    *out = (pack_plan){.info = {.struct_size = sizeof *info},
+                       .n_matrices = weight->source.rank == 3 ? weight->source.shape[0] : 1};
+    NLM_TRY(api->pack_size(api->self, &matrix, layout, weight->roles, info, err));
+    if (info->bytes == 0 || info->row_multiple < 1) {
         return nlm_fail(err, NLM_INTERNAL, WHERE, "pack_size says %" PRIu64 " bytes, %" PRId64 " rows at a time",
-                        out->bytes, out->row_multiple);
+                        info->bytes, info->row_multiple);
+    }
+    out->matrix_bytes = out->bytes = info->bytes;
+    if (weight->source.rank < 3) return NLM_OK;
+    if (!nlm_align_u64(info->bytes, HOST_ALIGNMENT, &out->matrix_bytes) ||
+        !nlm_mul_u64(out->matrix_bytes, (uint64_t)out->n_matrices, &out->bytes)) {
+        return nlm_fail(err, NLM_INTERNAL, WHERE, "%" PRId64 " times %" PRIu64 " packed bytes wrap", out->n_matrices,
+                        info->bytes);
     }
     return NLM_OK;
 }
@@ -112,23 +145,25 @@ static void *alloc_packed(const nlm_weight *weight, uint64_t bytes, uint64_t ali
 }
 
 /* Packs into fresh host memory, given to the caller. */
-static nlm_status pack(const nlm_weight *weight, const nlm_device *device, uint32_t layout,
-                       const nlm_pack_info_v1 *info, nlm_pool *pool, void **out_packed, nlm_error *err) {
-    void *packed = alloc_packed(weight, info->bytes, alignment_of(device));
-    if (!packed) {
-        return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %" PRIu64 " packed bytes", info->bytes);
+static nlm_status pack(const nlm_weight *weight, const nlm_device *device, uint32_t layout, const pack_plan *how,
+                       nlm_pool *pool, void **out_packed, nlm_error *err) {
+    char *packed = alloc_packed(weight, how->bytes, alignment_of(device));
+    if (!packed) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %" PRIu64 " packed bytes", how->bytes);
+    nlm_status status = NLM_OK;
+    for (int64_t i = 0; i < how->n_matrices && status == NLM_OK; i++) {
+        pack_job job = {.weight = weight,
+                        .source = matrix_of(weight, i),
+                        .device = device,
+                        .layout = layout,
+                        .row_multiple = how->info.row_multiple,
+                        .packed = packed + (uint64_t)i * how->matrix_bytes,
+                        .error = err};
+        const uint64_t unit_bytes = (uint64_t)job.source.stride_bytes[0] * (uint64_t)job.row_multiple;
+        const int64_t units = unit_bytes && unit_bytes < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / unit_bytes) : 1;
+        job.chunk_rows = units * job.row_multiple;
+        nlm_pool_run(pool, pack_rows, &job);
+        status = atomic_load(&job.status);
     }
-    const uint64_t unit_bytes = (uint64_t)weight->source.stride_bytes[0] * (uint64_t)info->row_multiple;
-    const int64_t units = unit_bytes && unit_bytes < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / unit_bytes) : 1;
-    pack_job job = {.weight = weight,
-                    .device = device,
-                    .layout = layout,
-                    .row_multiple = info->row_multiple,
-                    .chunk_rows = units * info->row_multiple,
-                    .packed = packed,
-                    .error = err};
-    nlm_pool_run(pool, pack_rows, &job);
-    const nlm_status status = atomic_load(&job.status);
     if (status != NLM_OK) {
         free(packed);
         return status;
@@ -162,26 +197,27 @@ static nlm_status upload(const nlm_weight *weight, nlm_weight_place *place, cons
     return NLM_OK;
 }
 
-static nlm_packed describe_packed(const nlm_weight *weight, uint32_t layout, const nlm_pack_info_v1 *info) {
+static nlm_packed describe_packed(const nlm_weight *weight, uint32_t layout, const pack_plan *how) {
     const nlm_tensor *source = &weight->source;
+    const int64_t experts = source->rank == 3 ? source->shape[0] : 1, rows = source->shape[source->rank == 3 ? 1 : 0];
     return (nlm_packed){.name = weight->name,
                         .name_bytes = strlen(weight->name),
                         .dtype = (uint32_t)source->dtype,
                         .layout = layout,
-                        .layout_version = info->layout_version,
+                        .layout_version = how->info.layout_version,
                         .roles = weight->roles,
-                        .rows = source->shape[0],
-                        .columns = source->rank > 1 ? source->shape[1] : 1,
-                        .bytes = info->bytes};
+                        .rows = experts * rows,
+                        .columns = source->rank > 1 ? source->shape[source->rank - 1] : 1,
+                        .bytes = how->bytes};
 }
 
 /* Packed bytes in the host's memory, where they stay: mapped from the cache, or the place's own. */
-static nlm_status keep_packed(const nlm_weight *weight, nlm_weight_place *place, const nlm_pack_info_v1 *info,
-                              nlm_pool *pool, nlm_error *err) {
-    nlm_packed what = describe_packed(weight, place->layout, info);
+static nlm_status keep_packed(const nlm_weight *weight, nlm_weight_place *place, const pack_plan *how, nlm_pool *pool,
+                              nlm_error *err) {
+    nlm_packed what = describe_packed(weight, place->layout, how);
     what.data = nlm_pack_cache_find(weight->cache, place->device, &what);
     if (!what.data) {
-        NLM_TRY(pack(weight, place->device, place->layout, info, pool, &place->host, err));
+        NLM_TRY(pack(weight, place->device, place->layout, how, pool, &place->host, err));
         what.data = place->host;
         nlm_pack_cache_add(weight->cache, place->device, &what);
     }
@@ -220,14 +256,14 @@ static nlm_status fill_place(const nlm_weight *weight, nlm_weight_place *place, 
         if (is_host) return NLM_OK;
         return upload(weight, place, weight->source.data, nlm_tensor_bytes(&weight->source), err);
     }
-    nlm_pack_info_v1 info;
-    NLM_TRY(ask_pack_size(weight, place->device, place->layout, &info, err));
-    if (is_host) return keep_packed(weight, place, &info, pool, err);
-    const nlm_status packed_there = pack_there(weight, place, &info, err);
+    pack_plan how;
+    NLM_TRY(ask_pack_size(weight, place->device, place->layout, &how, err));
+    if (is_host) return keep_packed(weight, place, &how, pool, err);
+    const nlm_status packed_there = pack_there(weight, place, &how.info, err);
     if (packed_there != NLM_UNSUPPORTED) return packed_there;
     void *packed = NULL;
-    NLM_TRY(pack(weight, place->device, place->layout, &info, pool, &packed, err));
-    const nlm_status status = upload(weight, place, packed, info.bytes, err);
+    NLM_TRY(pack(weight, place->device, place->layout, &how, pool, &packed, err));
+    const nlm_status status = upload(weight, place, packed, how.bytes, err);
     free(packed);
     return status;
 }

@@ -214,6 +214,40 @@ static void a_device_may_pack_by_itself(void) {
     }
 }
 
+/* The fake's layout has the rows of a matrix in reverse; experts stand 64-aligned, each reversed by itself. */
+static void experts_are_packed_one_by_one(void) {
+    enum { EXPERTS = 3, EXPERT_ROWS = 5, COLUMNS = 7, STRIDE = 192 }; /* 5 rows of 28 bytes are 140 */
+    for (int is_far = 0; is_far < 2; is_far++) {
+        fixture f;
+        fixture_open(&f, 2);
+        fake_device device;
+        if (is_far)
+            fake_stream(&device, f.reference, "far");
+        else
+            fake_sliced(&device, f.reference, "packing");
+        nlm_weight *weight = fixture_weight(&f, "experts", SHAPE(EXPERTS, EXPERT_ROWS, COLUMNS));
+        const float *source = weight->source.data;
+        const nlm_tensor *tensor = NULL;
+        nlm_error err = NLM_ERROR_INIT;
+        expect_ok(
+            nlm_weight_place_on(weight, &device.device, REVERSED_LAYOUT, NLM_ROLE_MATMUL, f.pool, &tensor, &err),
+            &err);
+        CU_ASSERT_EQUAL(tensor->rank, 3);
+        CU_ASSERT_EQUAL(tensor->layout, REVERSED_LAYOUT);
+        const char *packed = (const char *)tensor->data - (is_far ? FAR_AWAY : 0);
+        for (int e = 0; e < EXPERTS; e++) {
+            for (int r = 0; r < EXPERT_ROWS; r++) {
+                const float *row = source + (e * EXPERT_ROWS + EXPERT_ROWS - 1 - r) * COLUMNS;
+                CU_ASSERT_EQUAL(
+                    memcmp(packed + e * STRIDE + r * COLUMNS * (int)sizeof *row, row, COLUMNS * sizeof *row), 0);
+            }
+        }
+        fixture_close(&f);
+        CU_ASSERT_EQUAL(device.n_buffers, 0);
+        fake_release(&device);
+    }
+}
+
 static void a_view_of_a_weight_shows_it_as_the_file_has_it(void) {
     fixture f;
     fixture_open(&f, 1);
@@ -377,6 +411,7 @@ static const check_case cases[] = {
     CHECK_CASE(source_pages_are_dropped_behind_packing_and_uploading),
     CHECK_CASE(a_stream_device_gets_packed_weights_too),
     CHECK_CASE(a_device_may_pack_by_itself),
+    CHECK_CASE(experts_are_packed_one_by_one),
     CHECK_CASE(a_view_of_a_weight_shows_it_as_the_file_has_it),
     CHECK_CASE(a_weight_has_a_limited_number_of_places),
     CHECK_CASE(a_state_that_was_never_placed_reads_as_zeros),
