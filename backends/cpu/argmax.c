@@ -29,10 +29,10 @@ static bool is_finite_row(const float *x, int64_t n) {
 /* Slices rows. */
 nlm_status nlm_cpu_argmax(const nlm_exec_v1 *x, const nlm_argmax_args *args) {
     int32_t *y = args->y->data;
-    const nlm_cpu_range rows = nlm_cpu_slice(x, nlm_live_rows(x, args->x), 1);
+    const nlm_kit_range rows = nlm_kit_slice(x, nlm_live_rows(x, args->x), 1);
     const int64_t n = args->x->shape[1];
     for (int64_t r = rows.from; r < rows.to; r++) {
-        const float *row = nlm_cpu_at(args->x, r);
+        const float *row = nlm_kit_at(args->x, r);
         const bool has_greatest = !(args->flags & NLM_ARGMAX_FINITE) || is_finite_row(row, n);
         y[r] = has_greatest ? argmax_row(row, n) : -1;
     }

@@ -1,6 +1,5 @@
 #include "cpu/batch.h"
 
-#include "cpu/fail.h"
 #include "cpu/view.h"
 
 nlm_status nlm_cpu_batch_read(const nlm_exec_v1 *x, const char *where, const nlm_tensor *seq_start,
@@ -10,7 +9,7 @@ nlm_status nlm_cpu_batch_read(const nlm_exec_v1 *x, const char *where, const nlm
     for (int64_t s = 0; s <= out->n_seqs; s++) {
         const int64_t start = out->seq_start[s], limit = s == 0 ? 0 : rows;
         if (start < previous || start > limit) {
-            return nlm_cpu_fail(x->error, NLM_INVALID_ARGUMENT, where,
+            return nlm_kit_fail(x->error, NLM_INVALID_ARGUMENT, where,
                                 "seq_start[%lld] is %lld, expected %lld to %lld", (long long)s, (long long)start,
                                 (long long)previous, (long long)limit);
         }
@@ -19,7 +18,7 @@ nlm_status nlm_cpu_batch_read(const nlm_exec_v1 *x, const char *where, const nlm
     out->n_tokens = previous;
     for (int64_t s = 0; s < out->n_seqs; s++) {
         if (out->slot[s] >= 0 && out->slot[s] < n_slots) continue;
-        return nlm_cpu_fail(x->error, NLM_INVALID_ARGUMENT, where, "slot[%lld] is %d, expected 0 to %lld",
+        return nlm_kit_fail(x->error, NLM_INVALID_ARGUMENT, where, "slot[%lld] is %d, expected 0 to %lld",
                             (long long)s, out->slot[s], (long long)n_slots - 1);
     }
     return NLM_OK;
@@ -29,13 +28,13 @@ nlm_status nlm_cpu_page(const nlm_exec_v1 *x, const char *where, const nlm_tenso
                         int64_t pos, int64_t page_tokens, int64_t n_pages, int64_t *out_page) {
     const int64_t capacity = block_table->shape[1] * page_tokens;
     if (pos < 0 || pos >= capacity) {
-        return nlm_cpu_fail(x->error, NLM_INVALID_ARGUMENT, where, "position %lld is outside a slot's 0 to %lld",
+        return nlm_kit_fail(x->error, NLM_INVALID_ARGUMENT, where, "position %lld is outside a slot's 0 to %lld",
                             (long long)pos, (long long)capacity - 1);
     }
     const int64_t block = pos / page_tokens;
-    const int32_t page = ((const int32_t *)nlm_cpu_at(block_table, slot))[block];
+    const int32_t page = ((const int32_t *)nlm_kit_at(block_table, slot))[block];
     if (page < 0 || page >= n_pages) {
-        return nlm_cpu_fail(x->error, NLM_INVALID_ARGUMENT, where,
+        return nlm_kit_fail(x->error, NLM_INVALID_ARGUMENT, where,
                             "block_table[%d, %lld] is page %d, expected 0 to %lld", slot, (long long)block, page,
                             (long long)n_pages - 1);
     }

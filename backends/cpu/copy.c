@@ -23,7 +23,7 @@ nlm_status nlm_cpu_copy(const nlm_exec_v1 *x, const nlm_copy_args *args) {
     int64_t lines = last > 0 ? nlm_live_rows(x, from) : 1;
     for (int i = 1; i < last; i++) lines *= from->shape[i];
     const int64_t length = last > 0 ? from->shape[last] : nlm_live_rows(x, from);
-    const nlm_cpu_range range = nlm_cpu_slice(x, lines, 1);
+    const nlm_kit_range range = nlm_kit_slice(x, lines, 1);
     for (int64_t line = range.from; line < range.to; line++) {
         const char *source = from->data;
         char *target = to->data;

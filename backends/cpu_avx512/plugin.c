@@ -1,10 +1,8 @@
 /* cpu_avx512: AVX-512 F, BW, VL, DQ; VNNI and int8 tiles (AMX) where CPU and kernel have them. This file is
  * compiled for the baseline: the host checks the instruction set before it loads the library.
  * Options: amx = false, vnni = false (then no tiles either). */
-#include <stdio.h>
-#include <string.h>
+#include <nlm/plugin_kit.h>
 
-#include "cpu/fail.h"
 #include "device.h"
 
 static nlm_status describe(void *self, nlm_device_info_v1 *out, nlm_error *error) {
@@ -38,10 +36,6 @@ static int may_use(const nlm_host_v1 *host, const char *option) {
 
 static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const nlm_device_v1 **out_device,
                               nlm_error *error) {
-    if (ordinal != 0) {
-        return nlm_cpu_fail(error, NLM_INVALID_ARGUMENT, "cpu_avx512", "device %u, but there is only device 0",
-                            ordinal);
-    }
     static const nlm_device_v1 devices[NLM_AVX512_FORMS] = {
 #define DEVICE(form)                                          \
     [form] = {                                                \
@@ -57,18 +51,7 @@ static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const n
     const nlm_avx512_form most = !may_use(host, "vnni")  ? NLM_AVX512_PLAIN
                                  : !may_use(host, "amx") ? NLM_AVX512_VNNI
                                                          : NLM_AVX512_TILES;
-    *out_device = &devices[nlm_avx512_best_form(most)];
-    return NLM_OK;
-}
-
-static void close_device(const nlm_device_v1 *device) {
-    (void)device;
-}
-
-static const void *extension(const char *name, uint32_t version) {
-    (void)name;
-    (void)version;
-    return NULL;
+    return nlm_kit_open_one(&devices[nlm_avx512_best_form(most)], ordinal, out_device, error);
 }
 
 static const nlm_plugin_v1 plugin = {
@@ -81,8 +64,8 @@ static const nlm_plugin_v1 plugin = {
     .description = "x86-64 with AVX-512; VNNI and AMX where present",
     .probe = probe,
     .open = open_device,
-    .close = close_device,
-    .extension = extension,
+    .close = nlm_kit_close_nothing,
+    .extension = nlm_kit_no_extension,
 };
 
 const nlm_plugin_v1 *nlm_plugin_query_v1(uint32_t host_minor) {

@@ -1,33 +1,29 @@
 /* cpu_scalar: the reference backend. Plain C, readable first, every op; f32 activations, weights of every
  * type decoded on the fly. It is what other backends are compared with and what their missing ops fall
  * back to. */
-#include <nlm/plugin_kit.h>
-
 #include "scalar.h"
 
+static const nlm_kit_op list[] = {
+#define LINE(op, flags, needs) {NLM_OP_##op, flags, NLM_LAYOUT_ROW_MAJOR, needs},
+    SCALAR_OPS(LINE)
+#undef LINE
+};
+
+static const nlm_kit_backend has = {
+    .ops = list,
+    .n_ops = sizeof list / sizeof *list,
+    .weight_types = NLM_TYPES_DECODED,
+    .cache_types = NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16) | NLM_TYPE_BIT(Q8_0),
+};
+
 static nlm_status query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
-    (void)self;
-    nlm_cpu_dims dims;
-    NLM_CPU_TRY(nlm_cpu_check(op, args, NLM_LAYOUT_ROW_MAJOR, &dims, out));
-    switch (op) {
-        case NLM_OP_matmul: nlm_scalar_matmul_needs(&dims, nth, out); break;
-        case NLM_OP_rope: nlm_scalar_rope_needs(&dims, nth, out); break;
-        case NLM_OP_attention: nlm_scalar_attention_needs(&dims, nth, out); break;
-        case NLM_OP_gate_up_silu_mul: nlm_scalar_gate_up_silu_mul_needs(&dims, nth, out); break;
-        case NLM_OP_qkv_rope_append: nlm_scalar_qkv_rope_append_needs(&dims, nth, out); break;
-        case NLM_OP_norm_matmul: nlm_scalar_norm_matmul_needs(&dims, nth, out); break;
-        case NLM_OP_norm_xz_conv: nlm_scalar_norm_xz_conv_needs(&dims, nth, out); break;
-        case NLM_OP_dt_bc_scan: nlm_scalar_dt_bc_scan_needs(&dims, nth, out); break;
-        default: break;
-    }
-    return NLM_OK;
+    return nlm_kit_query(&has, self, op, args, nth, out);
 }
 
-static const nlm_ops_v1 ops = {
-    .struct_size = sizeof ops,
-#define NLM_OP(number, name) .name = nlm_scalar_##name,
-#include <nlm/ops.def>
-#undef NLM_OP
+static const nlm_ops_v1 ops = {.struct_size = sizeof ops,
+#define SLOT(op, flags, needs) .op = nlm_scalar_##op,
+                               SCALAR_OPS(SLOT)
+#undef SLOT
 };
 
 static const nlm_device_info_v1 info = {

@@ -2,26 +2,37 @@
 #ifndef NLM_SCALAR_H
 #define NLM_SCALAR_H
 
-#include <nlm/plugin.h>
-#include "cpu/check.h"
-#include "cpu/fail.h"
 #include "cpu/view.h"
 
-/* Every op's slot: nlm_scalar_<op>, in ops/<op>.c. */
-#define NLM_OP(number, name) nlm_status nlm_scalar_##name(const nlm_exec_v1 *x, const nlm_##name##_args *args);
-#include <nlm/ops.def>
-#undef NLM_OP
+/* The ops of this backend: X(op, the flags it knows, what it needs besides its tensors). The slot of each is
+ * nlm_scalar_<op>, in ops/<op>.c. */
+#define SCALAR_OPS(X)                                                                            \
+    X(embed, 0, NULL)                                                                            \
+    X(matmul, 0, nlm_scalar_matmul_needs)                                                        \
+    X(rms_norm, 0, NULL)                                                                         \
+    X(rope, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, nlm_scalar_rope_needs)                       \
+    X(kv_append, 0, NULL)                                                                        \
+    X(attention, 0, nlm_scalar_attention_needs)                                                  \
+    X(silu_mul, 0, NULL)                                                                         \
+    X(add, 0, NULL)                                                                              \
+    X(mul, 0, NULL)                                                                              \
+    X(scale, 0, NULL)                                                                            \
+    X(softmax, 0, NULL)                                                                          \
+    X(conv1d_causal, NLM_CONV_SILU, NULL)                                                        \
+    X(ssm_scan, 0, NULL)                                                                         \
+    X(copy, 0, NULL)                                                                             \
+    X(argmax, NLM_ARGMAX_FINITE, NULL)                                                           \
+    X(gate_up_silu_mul, 0, nlm_scalar_gate_up_silu_mul_needs)                                    \
+    X(qkv_rope_append, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, nlm_scalar_qkv_rope_append_needs) \
+    X(norm_matmul, 0, nlm_scalar_norm_matmul_needs)                                              \
+    X(norm_xz_conv, NLM_CONV_SILU, nlm_scalar_norm_xz_conv_needs)                                \
+    X(dt_bc_scan, 0, nlm_scalar_dt_bc_scan_needs)
 
-/* What an op needs besides its tensors, told from sizes nlm_cpu_check found. Fills workspace_bytes and
- * scratch_bytes. Ops not listed need nothing. */
-void nlm_scalar_matmul_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
-void nlm_scalar_rope_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
-void nlm_scalar_attention_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
-void nlm_scalar_gate_up_silu_mul_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
-void nlm_scalar_qkv_rope_append_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
-void nlm_scalar_norm_matmul_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
-void nlm_scalar_norm_xz_conv_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
-void nlm_scalar_dt_bc_scan_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out);
+#define SCALAR_DECLARE(op, flags, needs)                                           \
+    nlm_status nlm_scalar_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \
+    void nlm_scalar_##op##_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out);
+SCALAR_OPS(SCALAR_DECLARE)
+#undef SCALAR_DECLARE
 
 /* Scratch bytes of a matmul over rows of so many columns. */
 uint64_t nlm_scalar_matmul_scratch(int64_t columns);

@@ -37,11 +37,12 @@ static nlm_status ask(const nlm_plan *plan, const nlm_node *node, const nlm_devi
     return nlm_device_query(device, node->op, &args, nth, out);
 }
 
-/* A layout is for all weights of an op; an activation, or a view of a weight, cannot be packed. */
+/* An activation, or a view of a weight, cannot be packed. */
 static nlm_status check_layout(const nlm_plan *plan, const nlm_node *node, nlm_caps_v1 *out) {
     const nlm_op_spec *spec = nlm_op_spec_of(node->op);
-    for (uint32_t i = 0; i < spec->n_fields && out->weight_layout; i++) {
-        if (!spec->fields[i].role || node->fields[i] < 0) continue;
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const int weight = nlm_weight_index(spec, &spec->fields[i]);
+        if (weight < 0 || node->fields[i] < 0 || !out->weight_layout[weight]) continue;
         if (plan->values[node->fields[i]].kind == NLM_VALUE_WEIGHT) continue;
         snprintf(out->reason, sizeof out->reason, "%s: wanted as a packed weight, which it is not",
                  spec->fields[i].name);

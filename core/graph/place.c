@@ -16,15 +16,16 @@ static void collect_roles(const nlm_plan *plan) {
 }
 
 static nlm_status place_field(nlm_plan *plan, nlm_plan_node *node, uint32_t index, nlm_error *err) {
-    const nlm_op_field *field = &nlm_op_spec_of(node->node.op)->fields[index];
+    const nlm_op_spec *spec = nlm_op_spec_of(node->node.op);
+    const int weight = nlm_weight_index(spec, &spec->fields[index]);
     const nlm_value_info *info = &plan->values[node->node.fields[index]];
     nlm_device *device = plan->env->devices[node->device];
     if (nlm_value_is_held(info)) return nlm_state_place(info->state, device, err);
     const nlm_value_info *base = &plan->values[info->base];
     if (base->kind != NLM_VALUE_WEIGHT) return NLM_OK;
     /* A view shows the weight as the file has it. */
-    const bool may_pack = field->role != 0 && info == base;
-    const uint32_t layout = may_pack ? node->caps.weight_layout : NLM_LAYOUT_ROW_MAJOR;
+    const bool may_pack = weight >= 0 && info == base;
+    const uint32_t layout = may_pack ? node->caps.weight_layout[weight] : NLM_LAYOUT_ROW_MAJOR;
     return nlm_weight_place_on(base->weight, device, layout, base->weight->roles, plan->env->pool,
                                &node->weights[index], err);
 }

@@ -48,7 +48,11 @@ static nlm_status infer(const nlm_op_call *call, const nlm_op_field *field, cons
     if (rank == 0) {
         return nlm_fail(err, NLM_INTERNAL, WHERE, "%s: nothing gives the shape of %s", call->spec->name, field->name);
     }
-    NLM_TRY(nlm_tensor_init(out, field->types == NLM_TYPES_I32 ? NLM_I32 : NLM_F32, rank, shape, NULL, err));
+    const nlm_dtype activation = call->dims->activation < 0 ? NLM_F32 : call->dims->activation;
+    const nlm_dtype dtype = field->types == NLM_TYPES_I32          ? NLM_I32
+                            : field->types == NLM_TYPES_ACTIVATION ? activation
+                                                                   : NLM_F32;
+    NLM_TRY(nlm_tensor_init(out, dtype, rank, shape, NULL, err));
     const char letter = row_letter(field);
     if (letter) out->row_kind = kinds[letter - 'A'];
     if (*field->shape == '*') out->row_kind = call->dims->any->row_kind;

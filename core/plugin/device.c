@@ -235,7 +235,8 @@ static nlm_status say_no(nlm_caps_v1 *out, const char *reason) {
 }
 
 static nlm_status check_yes(const nlm_device *device, nlm_caps_v1 *out) {
-    if (out->weight_layout != NLM_LAYOUT_ROW_MAJOR && !device->api.pack) {
+    for (uint32_t i = 0; i < NLM_CAPS_WEIGHTS; i++) {
+        if (out->weight_layout[i] == NLM_LAYOUT_ROW_MAJOR || device->api.pack) continue;
         return say_no(out, "query names a packed layout, but the device has no function pack");
     }
     if (out->workspace_bytes > MAX_WORKSPACE || out->scratch_bytes > MAX_WORKSPACE) {

@@ -43,7 +43,7 @@ nlm_status fake_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm
     if (!fake_widen_all(device, op, &plain, tensors))
         return refuse(out, "activations of a type it does not take", "");
     const nlm_status status = device->scalar->query(device->scalar->self, op, &plain, 1, out);
-    if (status == NLM_OK && op == NLM_OP_matmul && device->wants_packed) out->weight_layout = FAKE_REVERSED;
+    if (status == NLM_OK && op == NLM_OP_matmul && device->wants_packed) out->weight_layout[0] = FAKE_REVERSED;
     return status;
 }
 

@@ -5,6 +5,8 @@
 #include "base/status.h"
 #include "spec.h"
 
+#define APPENDED_BYTES 8 /* of a field */
+
 /* SplitMix64 (Steele, Lea & Flood 2014). */
 uint64_t spec_random(spec_instance *in) {
     uint64_t z = in->random += 0x9E3779B97F4A7C15u;
@@ -50,6 +52,10 @@ static void bind(spec_instance *in) {
     in->args = in->c.args;
     for (int i = 0; i < in->n_tensors; i++)
         nlm_args_set_tensor(&in->args, in->tensors[i].field, &in->tensors[i].desc);
+    const uint32_t end = in->c.spec->args_bytes, room = sizeof in->args - end;
+    if (!in->c.is_grown) return;
+    memset((char *)&in->args + end, 0xA5, room < APPENDED_BYTES ? room : APPENDED_BYTES);
+    in->args.head.struct_size += APPENDED_BYTES;
 }
 
 nlm_status spec_build(const spec_case *c, uint64_t seed, spec_instance *out, nlm_error *err) {

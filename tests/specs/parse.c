@@ -172,6 +172,7 @@ static bool apply_word(spec_case *c, const char *word) {
     const int field = field_of(c, word);
     if (field >= 0) return c->fields[field].is_present = true;
     if (strcmp(word, "fixed") == 0) return c->is_fixed = true;
+    if (strcmp(word, "grown") == 0) return c->is_grown = true;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
         if (flags[i].op != c->op || strcmp(flags[i].name, word) != 0) continue;
         c->args.head.flags |= flags[i].bit;

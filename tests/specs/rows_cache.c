@@ -21,7 +21,7 @@ const char *const spec_rope_rows[] = {
     "T=4,H=3,D=32,x+7,y+3,pad=2",
     "T=3,H=2,D=128,pos=131000,half_split",
     "T=3,H=2,D=128,pos=131000,freq_base=500000",
-    REFUSALS("T=2,H=2,D=8"),
+    CONTRACT("T=2,H=2,D=8"),
     NULL,
 };
 
@@ -43,7 +43,7 @@ const char *const spec_kv_append_rows[] = {
     "seqs=3+2,past=0+2,G=2,D=32,B=4,bad=negative_pos",
     "seqs=3+2,past=0+2,G=2,D=32,B=4,bad=slot",
     "seqs=3+2,past=0+2,G=2,D=32,B=4,bad=seq_start",
-    REFUSALS("seqs=2,past=1,G=2,D=32,B=4"),
+    CONTRACT("seqs=2,past=1,G=2,D=32,B=4"),
     NULL,
 };
 
@@ -94,6 +94,6 @@ const char *const spec_attention_rows[] = {
     "seqs=3+2,past=0+2,H=2,G=1,D=32,B=4,bad=negative_pos",
     "seqs=3+2,past=0+2,H=2,G=1,D=32,B=4,bad=slot",
     "seqs=3+2,past=0+2,H=2,G=1,D=32,B=4,bad=seq_start",
-    REFUSALS("seqs=2,past=1,H=2,G=1,D=32,B=4"),
+    CONTRACT("seqs=2,past=1,H=2,G=1,D=32,B=4"),
     NULL,
 };

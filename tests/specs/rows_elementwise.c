@@ -12,7 +12,7 @@ const char *const spec_silu_mul_rows[] = {
     "R=4,N=64,data=wide",
     "R=4,N=64,data=tiny",
     "R=0,N=16,pad=2",
-    REFUSALS("R=2,N=8"),
+    CONTRACT("R=2,N=8"),
     NULL,
 };
 
@@ -27,7 +27,7 @@ const char *const spec_add_rows[] = {
     "R=4,N=31,a+2,y+1,pad=2,b@1",
     "R=5,N=40,data=mixed",
     "R=0,N=16,pad=2",
-    REFUSALS("R=2,N=8"),
+    CONTRACT("R=2,N=8"),
     NULL,
 };
 
@@ -42,7 +42,7 @@ const char *const spec_mul_rows[] = {
     "R=4,N=31,a+2,y+1,pad=2,b@1",
     "R=5,N=40,data=mixed",
     "R=0,N=16,pad=2",
-    REFUSALS("R=2,N=8"),
+    CONTRACT("R=2,N=8"),
     NULL,
 };
 
@@ -53,7 +53,7 @@ const char *const spec_scale_rows[] = {
     "R=3,N=64,y=x,factor=0.1,offset=-2",
     "R=4,N=31,x+2,y+1,pad=2,factor=3",
     "R=2,N=31,factor=0,offset=1",
-    REFUSALS("R=2,N=8"),
+    CONTRACT("R=2,N=8"),
     NULL,
 };
 
@@ -68,7 +68,7 @@ const char *const spec_softmax_rows[] = {
     "R=6,N=40,data=masked",
     "R=530,N=9",
     "R=3,N=4099",
-    REFUSALS("R=2,N=8"),
+    CONTRACT("R=2,N=8"),
     NULL,
 };
 

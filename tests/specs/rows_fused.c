@@ -11,7 +11,7 @@ const char *const spec_gate_up_silu_mul_rows[] = {
     "M=70,K=256,N=5,w:all",
     "M=530,K=32,N=6,w:blocks",
     "M=0,K=32,N=8,pad=2",
-    REFUSALS("M=2,K=32,N=4"),
+    CONTRACT("M=2,K=32,N=4"),
     NULL,
 };
 
@@ -34,7 +34,7 @@ const char *const spec_norm_xz_conv_rows[] = {
     "seqs=0,past=0,K=16,C=16,J=4,pad=2",
     "seqs=3+2,past=0+0,K=16,C=16,J=4,bad=slot",
     "seqs=3+2,past=0+0,K=16,C=16,J=4,bad=seq_start",
-    REFUSALS("seqs=2,past=0,K=16,C=16,J=4"),
+    CONTRACT("seqs=2,past=0,K=16,C=16,J=4"),
     NULL,
 };
 
@@ -61,7 +61,7 @@ const char *const spec_dt_bc_scan_rows[] = {
     "seqs=0,past=0,C=16,R=2,N=16,pad=2",
     "seqs=3+2,past=0+0,C=16,R=2,N=16,bad=slot",
     "seqs=3+2,past=0+0,C=16,R=2,N=16,bad=seq_start",
-    REFUSALS("seqs=2,past=0,C=16,R=2,N=4"),
+    CONTRACT("seqs=2,past=0,C=16,R=2,N=4"),
     NULL,
 };
 
@@ -79,7 +79,7 @@ const char *const spec_qkv_rope_append_rows[] = {
     "seqs=3+2,past=0+2,K=32,H=2,G=1,D=32,B=4,bad=page",
     "seqs=3+2,past=0+2,K=32,H=2,G=1,D=32,B=4,bad=slot",
     "seqs=3+2,past=0+2,K=32,H=2,G=1,D=32,B=4,bad=seq_start",
-    REFUSALS("seqs=2,past=1,K=32,H=2,G=1,D=32,B=4"),
+    CONTRACT("seqs=2,past=1,K=32,H=2,G=1,D=32,B=4"),
     NULL,
 };
 
@@ -95,6 +95,6 @@ const char *const spec_norm_matmul_rows[] = {
     "M=70,K=256,N=5,w:all",
     "M=530,K=32,N=6,w:blocks",
     "M=0,K=32,N=8,pad=2",
-    REFUSALS("M=2,K=32,N=4"),
+    CONTRACT("M=2,K=32,N=4"),
     NULL,
 };

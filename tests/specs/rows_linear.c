@@ -13,7 +13,7 @@ const char *const spec_embed_rows[] = {
     "R=3,V=4,N=64,bad=id",
     "R=3,V=4,N=64,bad=negative_id",
     "R=4,V=6,N=256,w:q6_k,bad=id",
-    REFUSALS("R=2,V=3,N=32"),
+    CONTRACT("R=2,V=3,N=32"),
     NULL,
 };
 
@@ -47,7 +47,7 @@ const char *const spec_matmul_rows[] = {
     "M=530,K=32,N=9,w:blocks",
     "M=530,K=256,N=2,w:all",
     "M=0,K=32,N=8,w:blocks,pad=4",
-    REFUSALS("M=2,K=32,N=4"),
+    CONTRACT("M=2,K=32,N=4"),
     NULL,
 };
 
@@ -74,6 +74,6 @@ const char *const spec_rms_norm_rows[] = {
     "R=3,N=200,w,data=mixed",
     "R=530,N=40,w,residual",
     "R=0,N=64,w,pad=3",
-    REFUSALS("R=2,N=8"),
+    CONTRACT("R=2,N=8"),
     NULL,
 };

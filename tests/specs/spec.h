@@ -16,6 +16,7 @@
  *   pad=2          padding rows after the live ones; spare=1 padding sequences; fixed: the padding is
  *                  told by seq_start alone
  *   eps=1e-5       a scalar of the argument struct; half_split: a flag
+ *   grown          struct_size covers a field that a later header appends, which does not count: its flag is not set
  *   data=mixed     what the activations look like, see spec_data
  *   bad=page       a run that must end in INVALID_ARGUMENT, see spec_bad
  *   refuse=flags   arguments that query() must turn down, see spec_refuse */
@@ -72,16 +73,17 @@ bool spec_spell_out(spec_visit_fn visit, void *user, const spec_table *table, co
     X(slot)      /* a slot equal to the number of slots */ \
     X(seq_start) /* a sequence that ends past the last row */
 
-#define SPEC_REFUSE_LIST(X)                                 \
-    X(nothing)                                              \
-    X(flags)   /* an unknown flag */                        \
-    X(size)    /* struct_size ends before the last field */ \
-    X(missing) /* the first required tensor is NULL */      \
-    X(type)    /* of the first tensor: no known type */     \
-    X(rank)    /* of the first tensor: 0 */                 \
-    X(layout)  /* of the first tensor: one nobody named */  \
-    X(shape)   /* an inner dimension disagrees */           \
-    X(overlap) /* the rows of an output share memory */
+#define SPEC_REFUSE_LIST(X)                                                         \
+    X(nothing)                                                                      \
+    X(flags)    /* an unknown flag */                                               \
+    X(appended) /* a field that a later header appends, with the flag of its own */ \
+    X(size)     /* struct_size ends before the last field */                        \
+    X(missing)  /* the first required tensor is NULL */                             \
+    X(type)     /* of the first tensor: no known type */                            \
+    X(rank)     /* of the first tensor: 0 */                                        \
+    X(layout)   /* of the first tensor: one nobody named */                         \
+    X(shape)    /* an inner dimension disagrees */                                  \
+    X(overlap)  /* the rows of an output share memory */
 
 #define SPEC_ENUM_DATA(name)   SPEC_DATA_##name,
 #define SPEC_ENUM_BAD(name)    SPEC_BAD_##name,
@@ -110,7 +112,7 @@ typedef struct spec_case {
     int n_seqs;
     int64_t seqs[SPEC_SEQS], past[SPEC_SEQS];
     int64_t pos, pad, spare;
-    bool is_fixed, has_odd_strides;
+    bool is_fixed, has_odd_strides, is_grown;
     spec_data data;
     spec_bad bad;
     spec_refuse refuse;

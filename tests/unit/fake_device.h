@@ -231,7 +231,9 @@ static inline nlm_status fake_query(void *self, nlm_op op, const void *args, uin
     copy_args(op, args, &plain, tensors, 0);
     const nlm_status status = fake->inner->api.query(fake->inner->api.self, op, &plain, nth, out);
     if (fake->with_workspace & (1u << op)) out->workspace_bytes += 64;
-    if ((fake->reversing & (1u << op)) || has_reversed) out->weight_layout = REVERSED_LAYOUT;
+    for (int i = 0; i < NLM_CAPS_WEIGHTS; i++) {
+        if ((fake->reversing & (1u << op)) || has_reversed) out->weight_layout[i] = REVERSED_LAYOUT;
+    }
     return status;
 }
 

@@ -35,37 +35,83 @@ static nlm_tensor matrix(nlm_dtype dtype, int64_t rows, int64_t columns, int64_t
         .dtype = dtype, .rank = 2, .shape = {rows, columns, 1, 1}, .stride_bytes = {row_bytes, unit, 0, 0}};
 }
 
-static void check_of_matmul_names_what_is_wrong(void) {
+static void needs_a_row(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    (void)self;
+    out->scratch_bytes = (uint64_t)(nlm_dim(dims, 'M') * nlm_dim(dims, 'N')) + nth;
+}
+
+static const nlm_kit_op list[] = {
+    {.op = NLM_OP_matmul, .layout = 7, .needs = needs_a_row},
+    {.op = NLM_OP_rope, .flags = NLM_ROPE_HALF_SPLIT},
+    {.op = NLM_OP_embed},
+    {.op = NLM_OP_attention},
+};
+static const nlm_kit_backend has = {.ops = list,
+                                    .n_ops = sizeof list / sizeof *list,
+                                    .layout = 7,
+                                    .weight_types = NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(Q8_0),
+                                    .cache_types = NLM_TYPE_BIT(F16)};
+
+typedef struct query_case {
+    nlm_matmul_args args;
+    const char *reason; /* NULL: yes */
+} query_case;
+
+static void expect_answer(const query_case *c) {
+    nlm_caps_v1 caps = {.struct_size = sizeof caps};
+    const nlm_status status = nlm_kit_query(&has, NULL, NLM_OP_matmul, &c->args, 3, &caps);
+    CU_ASSERT_EQUAL(status, c->reason ? NLM_UNSUPPORTED : NLM_OK);
+    CU_ASSERT_STRING_EQUAL(caps.reason, c->reason ? c->reason : "");
+    if (c->reason) return;
+    CU_ASSERT_EQUAL(caps.scratch_bytes, 3 * 5 + 3);
+    CU_ASSERT_EQUAL(caps.weight_layout[0], 7);
+    CU_ASSERT_EQUAL(caps.weight_layout[1], 0);
+}
+
+static void query_names_what_is_wrong_with_a_matmul(void) {
     const nlm_tensor x = matrix(NLM_F32, 3, 64, 256, 4), w = matrix(NLM_Q8_0, 5, 64, 68, 34),
                      y = matrix(NLM_F32, 3, 5, 20, 4);
     const nlm_tensor of_halves = matrix(NLM_F16, 3, 64, 128, 2), overlapping = matrix(NLM_F32, 3, 5, 16, 4),
-                     narrow = matrix(NLM_F32, 3, 32, 128, 4), ragged = matrix(NLM_Q8_0, 5, 63, 68, 34);
-    nlm_tensor packed = w;
+                     narrow = matrix(NLM_F32, 3, 32, 128, 4), ragged = matrix(NLM_Q8_0, 5, 63, 68, 34),
+                     unlisted = matrix(NLM_Q4_0, 5, 64, 36, 18), unknown = matrix(77, 5, 64, 36, 18);
+    nlm_tensor packed = w, foreign = w;
     packed.layout = 7;
-    const struct {
-        nlm_matmul_args args;
-        const char *reason;
-    } cases[] = {
-        {{sizeof(nlm_matmul_args), 0, &x, &w, NULL, NULL, &y}, NULL},
+    foreign.layout = 8;
+    const uint32_t size = sizeof(nlm_matmul_args);
+    const query_case cases[] = {
+        {{size, 0, &x, &w, NULL, NULL, &y}, NULL},
+        {{size, 0, &x, &packed, NULL, NULL, &y}, NULL},
+        {{size + 8, 0, &x, &w, NULL, NULL, &y}, NULL}, /* grown */
+        {{4, 0, &x, &w, NULL, NULL, &y}, "struct_size is 4, expected at least 48"},
         {{16, 0, &x, &w, NULL, NULL, &y}, "struct_size is 16, expected at least 48"},
-        {{sizeof(nlm_matmul_args), 2, &x, &w, NULL, NULL, &y}, "flags 0x2 are not known"},
-        {{sizeof(nlm_matmul_args), 0, &x, NULL, NULL, NULL, &y}, "w: is missing"},
-        {{sizeof(nlm_matmul_args), 0, &of_halves, &w, NULL, NULL, &y}, "x: cannot be f16"},
-        {{sizeof(nlm_matmul_args), 0, &narrow, &w, NULL, NULL, &y}, "w: dimension 1 is 64, expected 32 of [NK]"},
-        {{sizeof(nlm_matmul_args), 0, &x, &ragged, NULL, NULL, &y}, "w: q8_0 rows must be a multiple of 32, got 63"},
-        {{sizeof(nlm_matmul_args), 0, &x, &packed, NULL, NULL, &y}, "w: layout 7 is not row-major"},
-        {{sizeof(nlm_matmul_args), 0, &x, &w, &w, NULL, &y}, "bias: cannot be q8_0"},
-        {{sizeof(nlm_matmul_args), 0, &x, &w, NULL, NULL, &overlapping},
-         "y: is written, but dimension 0 overlaps itself"},
+        {{size, 2, &x, &w, NULL, NULL, &y}, "flags 0x2 are not known"},
+        {{size + 8, 2, &x, &w, NULL, NULL, &y}, "flags 0x2 are not known"}, /* appended */
+        {{size, 0, &x, NULL, NULL, NULL, &y}, "w: is missing"},
+        {{size, 0, &of_halves, &w, NULL, NULL, &y}, "x: cannot be f16"},
+        {{size, 0, &x, &unlisted, NULL, NULL, &y}, "w: cannot be q4_0"},
+        {{size, 0, &x, &unknown, NULL, NULL, &y}, "w: unknown type 77"},
+        {{size, 0, &narrow, &w, NULL, NULL, &y}, "w is [5,64] q8_0, expected [N K] with K=32 (from x)"},
+        {{size, 0, &x, &ragged, NULL, NULL, &y}, "w: q8_0 rows must be a multiple of 32, got 63"},
+        {{size, 0, &x, &foreign, NULL, NULL, &y}, "w: layout 8 is not known here"},
+        {{size, 0, &packed, &w, NULL, NULL, &y}, "x: cannot be q8_0"},
+        {{size, 0, &x, &w, &w, NULL, &y}, "bias: cannot be q8_0"},
+        {{size, 0, &x, &w, NULL, NULL, &overlapping}, "y: is written, but dimension 0 overlaps itself"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        nlm_kit_dims dims;
-        nlm_caps_v1 caps = {.struct_size = sizeof caps};
-        const nlm_status status = nlm_kit_check_matmul(&cases[i].args, &dims, &caps);
-        CU_ASSERT_EQUAL(status, cases[i].reason ? NLM_UNSUPPORTED : NLM_OK);
-        CU_ASSERT_STRING_EQUAL(caps.reason, cases[i].reason ? cases[i].reason : "");
-        if (!cases[i].reason) CU_ASSERT_TRUE(nlm_kit_dim(&dims, 'M') == 3 && nlm_kit_dim(&dims, 'N') == 5);
-    }
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) expect_answer(&cases[i]);
+}
+
+static void what_is_not_listed_is_a_no(void) {
+    const nlm_tensor x = {.dtype = NLM_F32, .rank = 3, .shape = {2, 1, 8, 1}, .stride_bytes = {32, 32, 4, 0}};
+    const nlm_tensor pos = {.dtype = NLM_I32, .rank = 1, .shape = {2, 1, 1, 1}, .stride_bytes = {4, 0, 0, 0}};
+    nlm_rope_args rope = {sizeof rope, NLM_ROPE_HALF_SPLIT, &x, &pos, NULL, &x, 10000, 1, 8, 0};
+    nlm_caps_v1 caps = {.struct_size = sizeof caps};
+    CU_ASSERT_EQUAL(nlm_kit_query(&has, NULL, NLM_OP_rope, &rope, 1, &caps), NLM_OK);
+    rope.flags |= NLM_ROPE_INVERSE; /* which this backend does not list, though the table has it */
+    CU_ASSERT_EQUAL(nlm_kit_query(&has, NULL, NLM_OP_rope, &rope, 1, &caps), NLM_UNSUPPORTED);
+    CU_ASSERT_STRING_EQUAL(caps.reason, "flags 0x2 are not known");
+    CU_ASSERT_EQUAL(nlm_kit_query(&has, NULL, NLM_OP_add, &rope, 1, &caps), NLM_UNSUPPORTED);
+    CU_ASSERT_STRING_EQUAL(caps.reason, "this backend does not have op 8");
+    CU_ASSERT_EQUAL(nlm_kit_query(&has, NULL, 4711, &rope, 1, &caps), NLM_UNSUPPORTED);
 }
 
 static void describe_fills_what_the_caller_has_room_for(void) {
@@ -113,11 +159,9 @@ static void fail_keeps_to_the_record_it_is_given(void) {
 }
 
 static const check_case cases[] = {
-    CHECK_CASE(slices_cover_every_item_once),
-    CHECK_CASE(check_of_matmul_names_what_is_wrong),
-    CHECK_CASE(describe_fills_what_the_caller_has_room_for),
-    CHECK_CASE(plugin_has_one_device_and_says_so),
-    CHECK_CASE(fail_keeps_to_the_record_it_is_given),
+    CHECK_CASE(slices_cover_every_item_once),      CHECK_CASE(query_names_what_is_wrong_with_a_matmul),
+    CHECK_CASE(what_is_not_listed_is_a_no),        CHECK_CASE(describe_fills_what_the_caller_has_room_for),
+    CHECK_CASE(plugin_has_one_device_and_says_so), CHECK_CASE(fail_keeps_to_the_record_it_is_given),
 };
 
 CHECK_MAIN("plugin_kit", cases)

@@ -1,19 +1,25 @@
 /* The tables of the plugin: what nlm sees of it. */
 #include "skeleton.h"
 
+static const nlm_kit_op list[] = {
+#define LINE(op, flags, layout, needs) {NLM_OP_##op, flags, layout, needs},
+    SKELETON_OPS(LINE)
+#undef LINE
+};
+
+static const nlm_kit_backend has = {
+    .ops = list,
+    .n_ops = sizeof list / sizeof *list,
+    .weight_types = SKELETON_WEIGHT_TYPES,
+    .cache_types = SKELETON_CACHE_TYPES,
+};
+
 static nlm_status query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
-    (void)self;
-    switch (op) {
-#define QUERY(name) \
-    case NLM_OP_##name: return skeleton_query_##name(args, nth, out);
-        SKELETON_OPS(QUERY)
-#undef QUERY
-        default: return nlm_kit_refuse(out, "this backend does not have the op");
-    }
+    return nlm_kit_query(&has, self, op, args, nth, out);
 }
 
 static const nlm_ops_v1 ops = {.struct_size = sizeof ops,
-#define SLOT(name) .name = skeleton_##name,
+#define SLOT(op, flags, layout, needs) .op = skeleton_##op,
                                SKELETON_OPS(SLOT)
 #undef SLOT
 };

@@ -4,13 +4,17 @@
 
 #include <nlm/plugin_kit.h>
 
-/* The ops this backend has. Each is an ops/<op>.c with two functions: the slot skeleton_<op>, and
- * skeleton_query_<op>, which says whether the slot can run with these arguments and what it needs. */
-#define SKELETON_OPS(X) X(matmul)
+/* What this backend has: X(op, the flags it knows, the layout wanted for its weights or 0, what it needs besides
+ * its tensors or NULL). The slot of each is skeleton_<op>, in ops/<op>.c. */
+#define SKELETON_OPS(X) X(matmul, 0, 0, skeleton_matmul_needs)
 
-#define SKELETON_DECLARE(op)                                                     \
+/* The types of its weights and of its cache of keys and values. */
+#define SKELETON_WEIGHT_TYPES NLM_TYPES_DECODED
+#define SKELETON_CACHE_TYPES  NLM_TYPE_BIT(F32)
+
+#define SKELETON_DECLARE(op, flags, layout, needs)                               \
     nlm_status skeleton_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \
-    nlm_status skeleton_query_##op(const void *args, uint32_t nth, nlm_caps_v1 *out);
+    void skeleton_##op##_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out);
 SKELETON_OPS(SKELETON_DECLARE)
 #undef SKELETON_DECLARE
 

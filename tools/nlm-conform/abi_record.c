@@ -198,7 +198,7 @@ static bool prepares(conform_pools *pools, const nlm_device *device, const confo
     }
     for (int i = 0; i < in.n_tensors; i++) in.tensors[i].desc.data = NULL;
     const bool is_taken =
-        nlm_device_query(device, c.op, &in.args, 1, &caps) == NLM_OK && caps.weight_layout == NLM_LAYOUT_ROW_MAJOR;
+        nlm_device_query(device, c.op, &in.args, 1, &caps) == NLM_OK && caps.weight_layout[0] == NLM_LAYOUT_ROW_MAJOR;
     for (int i = 0; is_taken && i < 2 && result->verdict != CONFORM_FAILED; i++) {
         const nlm_status status = device->api.prepare(device->api.self, c.op, &in.args, 1, &err);
         result->verdict = CONFORM_PASSED;
@@ -288,7 +288,7 @@ static bool packs(conform_pools *pools, const nlm_device *device, const conform_
     packing p = {.device = device, .w = &w->desc, .role = w->field->role, .result = result};
     p.info.struct_size = sizeof p.info;
     const bool is_taken = nlm_device_query(device, c.op, &in.args, 1, &caps) == NLM_OK;
-    p.layout = caps.weight_layout;
+    p.layout = caps.weight_layout[0];
     if (is_taken && p.layout != NLM_LAYOUT_ROW_MAJOR) check_packing(&p);
     spec_release(&in);
     return result->verdict == CONFORM_PASSED;

@@ -136,7 +136,7 @@ static bool run_case(conform_pools *pools, const nlm_device *device, halved *h, 
         return conform_fail(result, "%s activations are claimed, but query says no to %s: %s", h->type->name,
                             h->half.c.name, caps.reason);
     }
-    const conform_plan plan = {.nth = 2, .layout = caps.weight_layout, .sequence = -1};
+    const conform_plan plan = {.nth = 2, .layouts = caps.weight_layout, .sequence = -1};
     if (!conform_place_and_run(pools, device, &h->half, &plan, &h->results, &outcome, result)) return false;
     if (outcome.status == NLM_OK) return judge(h, result);
     char told[256];

@@ -15,7 +15,7 @@ typedef struct trial {
     conform_pools *pools;
     const nlm_device *device;
     spec_instance in;
-    uint32_t layout;
+    uint32_t layouts[NLM_CAPS_WEIGHTS];
     uint8_t *kinds[NLM_OP_MAX_FIELDS]; /* BYTE_* of every byte of a written tensor's memory */
     conform_images first;              /* after the first run */
     conform_images again;
@@ -143,7 +143,7 @@ static bool run_whole(trial *t) {
     for (size_t i = 0; i < n_whole_plans(t); i++) {
         conform_plan plan = whole_plans[i];
         conform_images *images = i == 0 ? &t->first : &t->again;
-        plan.layout = t->layout;
+        plan.layouts = t->layouts;
         reset(t, images);
         if (!run_ok(t, &plan, images, &is_refused)) return false;
         if (i == 0 && (!check_gaps(t) || !conform_judge(&t->in, images, t->is_strict, t->result))) return false;
@@ -154,7 +154,7 @@ static bool run_whole(trial *t) {
 
 /* Rows [from, to) of sequence s (or of no sequence) alone. */
 static bool run_part(trial *t, int64_t sequence, int64_t from, int64_t to, bool *out_is_refused) {
-    const conform_plan plan = {.nth = 2, .layout = t->layout, .row_from = from, .row_to = to, .sequence = sequence};
+    const conform_plan plan = {.nth = 2, .layouts = t->layouts, .row_from = from, .row_to = to, .sequence = sequence};
     return run_ok(t, &plan, &t->again, out_is_refused);
 }
 
@@ -239,7 +239,7 @@ static bool run_bad(trial *t) {
     for (size_t i = 0; i < n_whole_plans(t); i++) {
         conform_outcome outcome;
         conform_plan plan = whole_plans[i];
-        plan.layout = t->layout;
+        plan.layouts = t->layouts;
         reset(t, &t->first);
         t->result->message[0] = 0;
         if (!conform_place_and_run(t->pools, t->device, &t->in, &plan, &t->first, &outcome, t->result)) return false;
@@ -266,6 +266,10 @@ static void spoil(spec_instance *in) {
     }
     switch (in->c.refuse) {
         case SPEC_REFUSE_flags: in->args.head.flags |= 1u << 30; break;
+        case SPEC_REFUSE_appended:
+            in->args.head.struct_size += 8;
+            in->args.head.flags |= 1u << 30;
+            break;
         case SPEC_REFUSE_size: in->args.head.struct_size = in->c.spec->args_bytes - 8; break;
         case SPEC_REFUSE_missing: nlm_args_set_tensor(&in->args, in->tensors[0].field, NULL); break;
         case SPEC_REFUSE_type: first->dtype = 99; break;
@@ -304,7 +308,7 @@ static bool plan_case(trial *t) {
         const spec_tensor *tensor = &t->in.tensors[i];
         t->in.tensors[i].desc.data = tensor->shares >= 0 ? t->in.tensors[tensor->shares].image : tensor->image;
     }
-    t->layout = caps.weight_layout;
+    memcpy(t->layouts, caps.weight_layout, sizeof t->layouts);
     return is_taken;
 }
 
@@ -319,7 +323,7 @@ static bool check_refusal(trial *t) {
 
 /* Enqueued, then recorded and launched: the same bits if the device claims so. */
 static bool run_replayed(trial *t) {
-    conform_plan plan = {.nth = 1, .layout = t->layout, .sequence = -1};
+    conform_plan plan = {.nth = 1, .layouts = t->layouts, .sequence = -1};
     bool is_refused;
     reset(t, &t->first);
     reset(t, &t->again);

@@ -101,7 +101,7 @@ nlm_status conform_drive(conform_pools *pools, const conform_call *call, uint32_
 /* What to run of a case, and how. */
 typedef struct conform_plan {
     uint32_t nth;             /* of a sliced device */
-    uint32_t layout;          /* of the weights, as query asked */
+    const uint32_t *layouts;  /* [NLM_CAPS_WEIGHTS] of the weights, as query asked */
     bool at_start;            /* buffers begin right after a guard page; else they end right before one */
     int64_t row_from, row_to; /* rows of the batch; all if both are 0 */
     int64_t sequence;         /* a sequence of the batch; -1: all */

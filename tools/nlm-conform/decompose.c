@@ -228,7 +228,7 @@ static bool run_chain_part(chain *c, const part *p, bool *out_is_run) {
     if (!build_part(c, p, &in, &images)) return false;
     *out_is_run = nlm_device_query(c->device, p->op, &in.args, 2, &caps) == NLM_OK;
     if (!*out_is_run) return true;
-    const conform_plan plan = {.nth = 2, .layout = caps.weight_layout, .sequence = -1};
+    const conform_plan plan = {.nth = 2, .layouts = caps.weight_layout, .sequence = -1};
     if (!conform_place_and_run(c->pools, c->device, &in, &plan, &images, &outcome, c->result)) return false;
     if (outcome.status == NLM_OK) return true;
     return conform_fail(c->result, "%s, a part of it, fails: %s", nlm_op_name(p->op),

@@ -107,29 +107,30 @@ static void *take(uint64_t bytes) {
     return aligned_alloc(4096, (bytes + 4095) / 4096 * 4096 + 4096);
 }
 
-static nlm_status pack_weight(bench *b, int i, nlm_error *err) {
+static nlm_status pack_weight(bench *b, int i, uint32_t layout, nlm_error *err) {
     const nlm_device_v1 *api = &b->device->api;
     const spec_tensor *t = &b->in.tensors[i];
     const uint32_t role = t->field->role;
     nlm_pack_info_v1 info = {.struct_size = sizeof info};
-    NLM_TRY(api->pack_size(api->self, &t->desc, b->caps.weight_layout, role, &info, err));
+    NLM_TRY(api->pack_size(api->self, &t->desc, layout, role, &info, err));
     b->bytes[i] = info.bytes;
     b->memory[i] = take(info.bytes);
     if (!b->memory[i]) return nlm_fail(err, NLM_OUT_OF_MEMORY, b->in.c.name, "no memory for %s", t->field->name);
     b->descs[i].data = b->memory[i];
-    b->descs[i].layout = b->caps.weight_layout;
-    return api->pack(api->self, &t->desc, b->caps.weight_layout, role, 0, t->desc.shape[0], b->memory[i], err);
+    b->descs[i].layout = layout;
+    return api->pack(api->self, &t->desc, layout, role, 0, t->desc.shape[0], b->memory[i], err);
 }
 
 static nlm_status place(bench *b, nlm_error *err) {
     b->args = b->in.args;
     for (int i = 0; i < b->in.n_tensors; i++) {
         const spec_tensor *t = &b->in.tensors[i];
-        const bool is_packed = b->caps.weight_layout != NLM_LAYOUT_ROW_MAJOR && t->field->role;
+        const int weight = nlm_weight_index(b->in.c.spec, t->field);
+        const uint32_t layout = weight < 0 ? NLM_LAYOUT_ROW_MAJOR : b->caps.weight_layout[weight];
         b->descs[i] = t->desc;
         nlm_args_set_tensor(&b->args, t->field, &b->descs[i]);
-        if (is_packed) {
-            NLM_TRY(pack_weight(b, i, err));
+        if (layout != NLM_LAYOUT_ROW_MAJOR) {
+            NLM_TRY(pack_weight(b, i, layout, err));
             continue;
         }
         b->bytes[i] = t->bytes;

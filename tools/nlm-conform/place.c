@@ -78,23 +78,27 @@ static bool is_written(const spec_instance *in, int index) {
     return false;
 }
 
+static uint32_t layout_of(const stage *s, const nlm_op_field *field) {
+    const int weight = nlm_weight_index(s->in->c.spec, field);
+    return weight < 0 ? NLM_LAYOUT_ROW_MAJOR : s->plan->layouts[weight];
+}
+
 /* A weight as the device wants it, packed in two parts as two threads would. */
-static bool place_packed(stage *s, int index) {
+static bool place_packed(stage *s, int index, uint32_t layout) {
     const nlm_device_v1 *api = &s->device->api;
     const spec_tensor *t = &s->in->tensors[index];
     const uint32_t role = t->field->role;
     guard_block *block = &s->blocks[index];
     nlm_pack_info_v1 info = {.struct_size = sizeof info};
     if (!api->pack_size || !api->pack) return false;
-    if (api->pack_size(api->self, &t->desc, s->plan->layout, role, &info, NULL) != NLM_OK) return false;
+    if (api->pack_size(api->self, &t->desc, layout, role, &info, NULL) != NLM_OK) return false;
     if (!guard_alloc(block, t->field->name, info.bytes, 64, s->plan->at_start)) return false;
     const int64_t rows = t->desc.shape[0], step = info.row_multiple > 0 ? info.row_multiple : 1;
     const int64_t middle = rows / 2 / step * step;
-    if (api->pack(api->self, &t->desc, s->plan->layout, role, middle, rows, block->data, NULL) != NLM_OK)
-        return false;
-    if (api->pack(api->self, &t->desc, s->plan->layout, role, 0, middle, block->data, NULL) != NLM_OK) return false;
+    if (api->pack(api->self, &t->desc, layout, role, middle, rows, block->data, NULL) != NLM_OK) return false;
+    if (api->pack(api->self, &t->desc, layout, role, 0, middle, block->data, NULL) != NLM_OK) return false;
     s->descs[index].data = block->data;
-    s->descs[index].layout = s->plan->layout;
+    s->descs[index].layout = layout;
     guard_protect(block);
     return true;
 }
@@ -104,7 +108,8 @@ static bool place_tensor(stage *s, int index, const conform_images *images) {
     const uint64_t alignment = s->device->info.alignment_bytes ? s->device->info.alignment_bytes : 64;
     guard_block *block = &s->blocks[index];
     cut(s, index);
-    if (s->plan->layout != NLM_LAYOUT_ROW_MAJOR && t->field->role) return place_packed(s, index);
+    const uint32_t layout = layout_of(s, t->field);
+    if (layout != NLM_LAYOUT_ROW_MAJOR) return place_packed(s, index, layout);
     if (t->shares >= 0) {
         s->descs[index].data = s->blocks[t->shares].data;
         return true;

@@ -2,11 +2,11 @@
 
 /* y = a + b; b may be one row for all. Slices elements. */
 nlm_status nlm_vector_add(const nlm_exec_v1 *x, const nlm_add_args *args) {
-    nlm_cpu_cells cells = nlm_cpu_cells_of(x, nlm_live_rows(x, args->a), args->a->shape[1]);
-    while (nlm_cpu_cells_next(&cells)) {
-        const float *a = nlm_cpu_at(args->a, cells.row);
-        const float *b = args->b->rank == 1 ? args->b->data : nlm_cpu_at(args->b, cells.row);
-        float *y = nlm_cpu_at(args->y, cells.row);
+    nlm_kit_cells cells = nlm_kit_cells_of(x, nlm_live_rows(x, args->a), args->a->shape[1]);
+    while (nlm_kit_cells_next(&cells)) {
+        const float *a = nlm_kit_at(args->a, cells.row);
+        const float *b = args->b->rank == 1 ? args->b->data : nlm_kit_at(args->b, cells.row);
+        float *y = nlm_kit_at(args->y, cells.row);
         for (int64_t c = cells.from; c < cells.to; c += V_LANES) {
             const int n = (int)(cells.to - c < V_LANES ? cells.to - c : V_LANES);
             vf_store_n(y + c, vf_add(vf_load_n(a + c, n), vf_load_n(b + c, n)), n);

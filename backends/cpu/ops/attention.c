@@ -48,16 +48,15 @@ static nlm_attention_state state_at(float *memory, int64_t head, int64_t rows) {
     return (nlm_attention_state){memory, memory + rows * head, memory + rows * head + rows};
 }
 
-void nlm_vector_attention_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
-                                nlm_caps_v1 *out) {
-    (void)device;
-    const int64_t size = nlm_cpu_dim(dims, 'D'), head = padded(size), groups = nlm_cpu_dim(dims, 'G');
-    const int64_t shared = nlm_cpu_dim(dims, 'H') / groups, rows = nlm_vector_attention_block_rows(shared);
+void nlm_vector_attention_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    (void)self;
+    const int64_t size = nlm_dim(dims, 'D'), head = padded(size), groups = nlm_dim(dims, 'G');
+    const int64_t shared = nlm_dim(dims, 'H') / groups, rows = nlm_vector_attention_block_rows(shared);
     const int64_t tile = 3 * TILE * head, others = 2 * state_floats(head, rows) + rows * head + 2 * rows + head;
     out->scratch_bytes = (uint64_t)(tile + others) * sizeof(float);
 
-    const int64_t positions = nlm_cpu_dim(dims, 'C') * nlm_cpu_dim(dims, 'B');
-    const int64_t blocks = nlm_vector_attention_most_split(nlm_cpu_dim(dims, 'T') * groups, positions, nth);
+    const int64_t positions = nlm_dim(dims, 'M') * nlm_dim(dims, 'B');
+    const int64_t blocks = nlm_vector_attention_most_split(nlm_dim(dims, 'T') * groups, positions, nth);
     const int64_t split_rows = nlm_vector_attention_split_rows(shared);
     out->workspace_bytes =
         (uint64_t)(blocks * nlm_vector_attention_chunks(positions) * state_floats(head, split_rows)) * sizeof(float);
@@ -88,7 +87,7 @@ static void begin_rows(const attention_run *run, const nlm_attention_block *b) {
     const int64_t size = args->q->shape[2], shared = run->shared;
     for (int64_t row = 0; row < b->rows; row++) {
         const int64_t token = b->token + row / shared;
-        const float *q = nlm_cpu_at2(args->q, token, b->g * shared + row % shared);
+        const float *q = nlm_kit_at2(args->q, token, b->g * shared + row % shared);
         float *scaled = run->mem.q + row * run->head;
         const nlm_attention_seen seen = nlm_vector_attention_seen(&run->deal, token);
         run->mem.first[row] = (int32_t)seen.first;
@@ -138,13 +137,13 @@ static void finish_row(const attention_run *run, const nlm_attention_block *b, i
     const float weight = state->weight[state_row];
     const vf inverse = vf_set1(1.0f / weight);
     const int64_t size = args->q->shape[2];
-    float *y = nlm_cpu_at2(args->y, token, h);
+    float *y = nlm_kit_at2(args->y, token, h);
     for (int64_t c = 0; c < size; c += V_LANES) {
         const vf value = vf_add(vf_mul(vf_load(sums + c), inverse), vf_zero());
         vf_store_n(y + c, value, (int)(size - c < V_LANES ? size - c : V_LANES));
     }
     if (args->lse)
-        *(float *)nlm_cpu_at2(args->lse, token, h) = state->greatest[state_row] * (float)LN2 + logf(weight);
+        *(float *)nlm_kit_at2(args->lse, token, h) = state->greatest[state_row] * (float)LN2 + logf(weight);
 }
 
 /* ---- walking the cache -------------------------------------------------------------------- */
@@ -162,9 +161,9 @@ static nlm_status find_rows(const attention_run *run, const nlm_attention_block 
         const int64_t row = j % page_tokens, left = out->to - j;
         const int64_t count = page_tokens - row < left ? page_tokens - row : left;
         int64_t page;
-        NLM_CPU_TRY(
+        NLM_KIT_TRY(
             nlm_cpu_page(run->x, "attention", run->args->block_table, b->slot, j, page_tokens, k->shape[0], &page));
-        const char *key = nlm_cpu_at3(k, page, b->g, row), *value = nlm_cpu_at3(v, page, b->g, row);
+        const char *key = nlm_kit_at3(k, page, b->g, row), *value = nlm_kit_at3(v, page, b->g, row);
         for (int64_t i = 0; i < count; i++, j++) {
             out->k[j - tile] = key + i * k->stride_bytes[2];
             out->v[j - tile] = value + i * v->stride_bytes[2];
@@ -227,10 +226,10 @@ static nlm_status attend(const attention_run *run, const nlm_attention_block *b)
     nlm_attention_state state = is_folded ? run->mem.part : run->mem.total;
     int turn = 0;
     begin_rows(run, b);
-    NLM_CPU_TRY(find_rows(run, b, begin, &rows[turn]));
+    NLM_KIT_TRY(find_rows(run, b, begin, &rows[turn]));
     for (int64_t tile = begin; tile < end; tile += TILE, turn = !turn) {
         const int is_last = tile + TILE >= end;
-        if (!is_last) NLM_CPU_TRY(find_rows(run, b, tile + TILE, &rows[!turn]));
+        if (!is_last) NLM_KIT_TRY(find_rows(run, b, tile + TILE, &rows[!turn]));
         if (b->split >= 0) state = split_state(run, b, tile / CHUNK);
         if (tile == begin || tile % CHUNK == 0) clear(&state, b->rows, run->head);
         take_tile(run, b, &rows[turn], &rows[is_last ? turn : !turn], &state);
@@ -243,7 +242,7 @@ static nlm_status attend(const attention_run *run, const nlm_attention_block *b)
 
 /* Folds this worker's rows of a split block. */
 static void fold_block(const attention_run *run, const nlm_attention_block *b) {
-    const nlm_cpu_range rows = nlm_cpu_slice(run->x, b->rows, 1);
+    const nlm_kit_range rows = nlm_kit_slice(run->x, b->rows, 1);
     for (int64_t row = rows.from; row < rows.to; row++) {
         const nlm_attention_seen seen = nlm_vector_attention_seen(&run->deal, b->token + row / run->shared);
         const int64_t from = seen.first / CHUNK, to = nlm_vector_attention_chunks(seen.end);
@@ -262,16 +261,16 @@ static void fold_block(const attention_run *run, const nlm_attention_block *b) {
 nlm_status nlm_vector_attention(const nlm_exec_v1 *x, const nlm_attention_args *args) {
     attention_run run = {.x = x, .args = args};
     nlm_attention_block block;
-    NLM_CPU_TRY(nlm_vector_attention_deal(x, args, &run.deal));
+    NLM_KIT_TRY(nlm_vector_attention_deal(x, args, &run.deal));
     run.shared = run.deal.shared;
     run.head = padded(args->q->shape[2]);
     run.mem = divide(x->scratch, args->q->shape[2], run.shared);
     nlm_attention_walk walk = {0};
     while (nlm_vector_attention_next(&run.deal, &walk, &block)) {
-        if (block.chunk_from < block.chunk_to) NLM_CPU_TRY(attend(&run, &block));
+        if (block.chunk_from < block.chunk_to) NLM_KIT_TRY(attend(&run, &block));
     }
     if (walk.n_split == 0) return NLM_OK;
-    NLM_CPU_TRY(x->barrier(x));
+    NLM_KIT_TRY(x->barrier(x));
     walk = (nlm_attention_walk){0};
     while (nlm_vector_attention_next(&run.deal, &walk, &block)) {
         if (block.split >= 0) fold_block(&run, &block);

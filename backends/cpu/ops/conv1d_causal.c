@@ -19,17 +19,17 @@ V_INLINE void convolve(const conv_lanes *l, const float *w_lanes, int width) {
     vf w[MAX_WIDTH], in[MAX_WIDTH];
     for (int j = 0; j < width; j++) w[j] = vf_load(w_lanes + j * V_LANES);
     for (int j = 0; j < width - 1; j++)
-        in[j] = vf_load_n((const float *)nlm_cpu_at2(args->state, l->slot, j) + l->channel, l->n);
+        in[j] = vf_load_n((const float *)nlm_kit_at2(args->state, l->slot, j) + l->channel, l->n);
     for (int64_t t = l->from; t < l->to; t++) {
-        in[width - 1] = vf_load_n((const float *)nlm_cpu_at(args->x, t) + l->channel, l->n);
+        in[width - 1] = vf_load_n((const float *)nlm_kit_at(args->x, t) + l->channel, l->n);
         vf sum = bias;
         for (int j = 0; j < width; j++) sum = vf_fma(w[j], in[j], sum);
         if (args->flags & NLM_CONV_SILU) sum = vf_silu(sum);
-        vf_store_n((float *)nlm_cpu_at(args->y, t) + l->channel, sum, l->n);
+        vf_store_n((float *)nlm_kit_at(args->y, t) + l->channel, sum, l->n);
         for (int j = 0; j < width - 1; j++) in[j] = in[j + 1];
     }
     for (int j = 0; j < width - 1; j++)
-        vf_store_n((float *)nlm_cpu_at2(args->state, l->slot, j) + l->channel, in[j], l->n);
+        vf_store_n((float *)nlm_kit_at2(args->state, l->slot, j) + l->channel, in[j], l->n);
 }
 
 static void convolve_lanes(const conv_lanes *l) {
@@ -43,7 +43,7 @@ static void convolve_lanes(const conv_lanes *l) {
 }
 
 void nlm_vector_conv_channels(const nlm_conv1d_causal_args *args, const nlm_cpu_batch *batch,
-                              nlm_cpu_range channels) {
+                              nlm_kit_range channels) {
     conv_lanes l = {.args = args};
     for (int64_t s = 0; s < batch->n_seqs; s++) {
         const int64_t end = batch->seq_start[s + 1];
@@ -62,8 +62,8 @@ void nlm_vector_conv_channels(const nlm_conv1d_causal_args *args, const nlm_cpu_
 /* Slices channels: a channel's state has one owner. */
 nlm_status nlm_vector_conv1d_causal(const nlm_exec_v1 *x, const nlm_conv1d_causal_args *args) {
     nlm_cpu_batch batch;
-    NLM_CPU_TRY(nlm_cpu_batch_read(x, "conv1d_causal", args->seq_start, args->slot, nlm_live_rows(x, args->x),
+    NLM_KIT_TRY(nlm_cpu_batch_read(x, "conv1d_causal", args->seq_start, args->slot, nlm_live_rows(x, args->x),
                                    args->state->shape[0], &batch));
-    nlm_vector_conv_channels(args, &batch, nlm_cpu_slice(x, args->x->shape[1], V_LANES));
+    nlm_vector_conv_channels(args, &batch, nlm_kit_slice(x, args->x->shape[1], V_LANES));
     return NLM_OK;
 }

@@ -10,9 +10,8 @@ static void decode_quant(const nlm_matmul_weight *w, const uint8_t *panel, int r
         w->kernels->open_quant(panel, 0, w->format->columns / BLOCK, OPEN_UNSIGNED, q, scale, min);
         for (int32_t c = 0; c < w->format->columns && first + c < columns; c++) {
             const int value = q[(c / 4) * GROUP_BYTES + r * 4 + c % 4];
-            /* panels hold q + offset, signed weights included */
-            const int centred =
-                w->kernels->offset == 0 && w->kernels->dtype == NLM_Q8_0 ? (int8_t)value : value - w->kernels->offset;
+            const int is_signed = w->kernels->form == QUANT_FORM_q8 && V_Q8_OFFSET == 0;
+            const int centred = is_signed ? (int8_t)value : value - w->kernels->offset;
             const float weight = scale[c / width * PANEL_ROWS + r] * (float)centred;
             out[first + c] = w->kernels->has_min ? weight + min[c / BLOCK * PANEL_ROWS + r] : weight;
         }
@@ -28,16 +27,16 @@ static void decode_plain(const nlm_matmul_weight *w, const uint8_t *panel, int r
 nlm_status nlm_vector_embed(const nlm_exec_v1 *x, const nlm_embed_args *args) {
     const int32_t *ids = nlm_cpu_i32(args->ids);
     const int64_t vocabulary = args->w->shape[0], columns = args->w->shape[1];
-    const nlm_cpu_range rows = nlm_cpu_slice(x, nlm_live_rows(x, args->ids), 1);
+    const nlm_kit_range rows = nlm_kit_slice(x, nlm_live_rows(x, args->ids), 1);
     for (int64_t i = rows.from; i < rows.to; i++) {
         const int64_t id = ids[i];
         if (id < 0 || id >= vocabulary) {
-            return nlm_cpu_fail(x->error, NLM_INVALID_ARGUMENT, "embed", "ids[%lld] is %lld, expected 0 to %lld",
+            return nlm_kit_fail(x->error, NLM_INVALID_ARGUMENT, "embed", "ids[%lld] is %lld, expected 0 to %lld",
                                 (long long)i, (long long)id, (long long)vocabulary - 1);
         }
-        float *y = nlm_cpu_at(args->y, i);
+        float *y = nlm_kit_at(args->y, i);
         if (args->w->layout == NLM_LAYOUT_ROW_MAJOR) {
-            nlm_cpu_decode(args->w->dtype, nlm_cpu_at(args->w, id), y, columns);
+            nlm_cpu_decode(args->w->dtype, nlm_kit_at(args->w, id), y, columns);
             continue;
         }
         const nlm_matmul_weight w = nlm_vector_matmul_weight_of(args->w);

@@ -1,10 +1,5 @@
 #include "cpu/vector/vector.h"
 
-void nlm_vector_gate_up_silu_mul_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
-                                       nlm_caps_v1 *out) {
-    nlm_vector_matmul_needs(device, dims, nth, out);
-}
-
 /* Panels come in pairs: gate, up. */
 static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
                        int32_t n_tokens, int32_t tile_tokens, const float *tile) {
@@ -16,7 +11,7 @@ static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel,
         for (int32_t m = 0; m < n_tokens; m++) {
             const vf gate = vf_load(tile + (p * tile_tokens + m) * PANEL_ROWS);
             const vf up = vf_load(tile + ((p + 1) * tile_tokens + m) * PANEL_ROWS);
-            vf_store_n((float *)nlm_cpu_at(args->y, token + m) + first, vf_mul(vf_silu(gate), up), n);
+            vf_store_n((float *)nlm_kit_at(args->y, token + m) + first, vf_mul(vf_silu(gate), up), n);
         }
     }
 }

@@ -17,7 +17,7 @@ static void store_q8_0(const float *row, uint8_t *out, int64_t size) {
         for (int c = 0; c < Q8; c += V_LANES) largest = vf_max(vf_abs(vf_load(row + c)), largest);
         const float scale = vf_hmax(largest) / 127;
         const vf inverse = vf_set1(scale > 0 ? 1 / scale : 0);
-        const uint16_t half = nlm_cpu_f16_from_f32(scale);
+        const uint16_t half = nlm_f16_from_f32(scale);
         memcpy(out, &half, sizeof half);
         for (int c = 0; c < Q8; c += V_LANES) {
             const vf q = vf_mul(vf_load(row + c), inverse);
@@ -39,7 +39,7 @@ nlm_status nlm_vector_kv_place(const nlm_exec_v1 *x, const nlm_kv_append_args *a
     const nlm_tensor *cache = args->k_cache;
     const int32_t pos = nlm_cpu_i32(args->pos)[t];
     int64_t page;
-    NLM_CPU_TRY(nlm_cpu_page(x, "kv_append", args->block_table, slot, pos, cache->shape[2], cache->shape[0], &page));
+    NLM_KIT_TRY(nlm_cpu_page(x, "kv_append", args->block_table, slot, pos, cache->shape[2], cache->shape[0], &page));
     *out = (nlm_vector_kv){page, pos % cache->shape[2]};
     return NLM_OK;
 }
@@ -47,23 +47,23 @@ nlm_status nlm_vector_kv_place(const nlm_exec_v1 *x, const nlm_kv_append_args *a
 void nlm_vector_kv_store(const nlm_kv_append_args *args, nlm_vector_kv place, int64_t g, const float *k,
                          const float *v) {
     const int64_t size = args->k_cache->shape[3];
-    store_row(args->k_cache->dtype, k, nlm_cpu_at3(args->k_cache, place.page, g, place.row), size);
-    store_row(args->v_cache->dtype, v, nlm_cpu_at3(args->v_cache, place.page, g, place.row), size);
+    store_row(args->k_cache->dtype, k, nlm_kit_at3(args->k_cache, place.page, g, place.row), size);
+    store_row(args->v_cache->dtype, v, nlm_kit_at3(args->v_cache, place.page, g, place.row), size);
 }
 
 /* Slices tokens: two tokens of a batch never share a place in the cache. */
 nlm_status nlm_vector_kv_append(const nlm_exec_v1 *x, const nlm_kv_append_args *args) {
     nlm_cpu_batch batch;
-    NLM_CPU_TRY(nlm_cpu_batch_read(x, "kv_append", args->seq_start, args->slot, nlm_live_rows(x, args->k),
+    NLM_KIT_TRY(nlm_cpu_batch_read(x, "kv_append", args->seq_start, args->slot, nlm_live_rows(x, args->k),
                                    args->block_table->shape[0], &batch));
-    const nlm_cpu_range tokens = nlm_cpu_slice(x, batch.n_tokens, 1);
+    const nlm_kit_range tokens = nlm_kit_slice(x, batch.n_tokens, 1);
     int64_t sequence = 0;
     for (int64_t t = tokens.from; t < tokens.to; t++) {
         nlm_vector_kv place;
         sequence = nlm_cpu_sequence_of(&batch, t, sequence);
-        NLM_CPU_TRY(nlm_vector_kv_place(x, args, batch.slot[sequence], t, &place));
+        NLM_KIT_TRY(nlm_vector_kv_place(x, args, batch.slot[sequence], t, &place));
         for (int64_t g = 0; g < args->k->shape[1]; g++)
-            nlm_vector_kv_store(args, place, g, nlm_cpu_at2(args->k, t, g), nlm_cpu_at2(args->v, t, g));
+            nlm_vector_kv_store(args, place, g, nlm_kit_at2(args->k, t, g), nlm_kit_at2(args->v, t, g));
     }
     return NLM_OK;
 }

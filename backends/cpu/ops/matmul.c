@@ -1,12 +1,10 @@
 #include "cpu/vector/vector.h"
 
-void nlm_vector_matmul_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
-                             nlm_caps_v1 *out) {
+void nlm_vector_matmul_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    const nlm_vector_device *device = self;
     (void)nth;
-    out->workspace_bytes =
-        nlm_vector_matmul_workspace_bytes(device->gemm, nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'));
-    out->scratch_bytes =
-        nlm_vector_matmul_scratch_bytes(device->gemm, nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'));
+    out->workspace_bytes = nlm_vector_matmul_workspace_bytes(device->gemm, nlm_dim(dims, 'M'), nlm_dim(dims, 'K'));
+    out->scratch_bytes = nlm_vector_matmul_scratch_bytes(device->gemm, nlm_dim(dims, 'M'), nlm_dim(dims, 'K'));
 }
 
 nlm_matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows) {
@@ -48,8 +46,8 @@ static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel,
             vf value = vf_load(tile + (p * tile_tokens + m) * PANEL_ROWS);
             if (args->bias) value = vf_add(value, bias);
             if (args->residual)
-                value = vf_add(value, vf_load_n((const float *)nlm_cpu_at(args->residual, token + m) + first, n));
-            vf_store_n((float *)nlm_cpu_at(args->y, token + m) + first, value, n);
+                value = vf_add(value, vf_load_n((const float *)nlm_kit_at(args->residual, token + m) + first, n));
+            vf_store_n((float *)nlm_kit_at(args->y, token + m) + first, value, n);
         }
     }
 }

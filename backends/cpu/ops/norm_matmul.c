@@ -19,9 +19,9 @@ nlm_status nlm_vector_norm_rows(const nlm_exec_v1 *x, const nlm_tensor *rows, co
     const int is_few = tokens < MATMUL_GEMM_TOKENS;
     const uint64_t bytes = normed_bytes(is_few ? MATMUL_GEMM_TOKENS - 1 : rows->shape[0], columns);
     float *normed = is_few ? x->scratch : x->workspace;
-    const nlm_cpu_range mine = is_few ? (nlm_cpu_range){0, tokens} : nlm_cpu_slice(x, tokens, 1);
+    const nlm_kit_range mine = is_few ? (nlm_kit_range){0, tokens} : nlm_kit_slice(x, tokens, 1);
     for (int64_t r = mine.from; r < mine.to; r++)
-        nlm_vector_norm_row(nlm_cpu_at(rows, r), w, eps, columns, normed + r * columns);
+        nlm_vector_norm_row(nlm_kit_at(rows, r), w, eps, columns, normed + r * columns);
     *out_normed = nlm_cpu_matrix(rows, normed, columns);
     *out_rest = *x;
     if (is_few) {
@@ -32,16 +32,15 @@ nlm_status nlm_vector_norm_rows(const nlm_exec_v1 *x, const nlm_tensor *rows, co
     return x->barrier(x);
 }
 
-void nlm_vector_norm_matmul_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
-                                  nlm_caps_v1 *out) {
-    nlm_vector_matmul_needs(device, dims, nth, out);
-    nlm_vector_norm_rows_needs(nlm_cpu_dim(dims, 'M'), nlm_cpu_dim(dims, 'K'), out);
+void nlm_vector_norm_matmul_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    nlm_vector_matmul_needs(self, dims, nth, out);
+    nlm_vector_norm_rows_needs(nlm_dim(dims, 'M'), nlm_dim(dims, 'K'), out);
 }
 
 nlm_status nlm_vector_norm_matmul(const nlm_exec_v1 *x, const nlm_norm_matmul_args *args) {
     nlm_exec_v1 rest;
     nlm_tensor normed;
-    NLM_CPU_TRY(nlm_vector_norm_rows(x, args->x, args->norm_w->data, args->eps, &rest, &normed));
+    NLM_KIT_TRY(nlm_vector_norm_rows(x, args->x, args->norm_w->data, args->eps, &rest, &normed));
     const nlm_matmul_args matmul = {sizeof matmul, 0, &normed, args->w, args->bias, NULL, args->y};
     return nlm_vector_matmul(&rest, &matmul);
 }

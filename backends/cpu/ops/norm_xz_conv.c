@@ -1,16 +1,16 @@
 #include "cpu/vector/vector.h"
 
-void nlm_vector_norm_xz_conv_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
-                                   nlm_caps_v1 *out) {
+void nlm_vector_norm_xz_conv_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    const nlm_vector_device *device = self;
     (void)nth;
-    const int64_t tokens = nlm_cpu_dim(dims, 'T'), columns = nlm_cpu_dim(dims, 'K');
+    const int64_t tokens = nlm_dim(dims, 'T'), columns = nlm_dim(dims, 'K');
     out->workspace_bytes = nlm_vector_matmul_workspace_bytes(device->gemm, tokens, columns);
     out->scratch_bytes = nlm_vector_matmul_scratch_bytes(device->gemm, tokens, columns);
     nlm_vector_norm_rows_needs(tokens, columns, out);
 }
 
 /* The worker's channels of x, and of z as many, so that no two workers meet over a channel. */
-static void give_channels(nlm_matmul_job *job, const nlm_tensor *w, nlm_cpu_range channels) {
+static void give_channels(nlm_matmul_job *job, const nlm_tensor *w, nlm_kit_range channels) {
     const nlm_matmul_weight both = nlm_vector_matmul_weight_of(w);
     const int64_t half = both.rows / 2, panels = half / PANEL_ROWS;
     job->n_weights = 2;
@@ -28,7 +28,7 @@ static void give_channels(nlm_matmul_job *job, const nlm_tensor *w, nlm_cpu_rang
 nlm_status nlm_vector_norm_xz_conv(const nlm_exec_v1 *x, const nlm_norm_xz_conv_args *args) {
     const int64_t n_channels = args->y->shape[1], stride = args->xz->stride_bytes[0] / (int64_t)sizeof(float);
     const int is_apart = n_channels % PANEL_ROWS == 0 && nlm_live_rows(x, args->x) < MATMUL_GEMM_TOKENS;
-    const nlm_cpu_range channels = nlm_cpu_slice(x, n_channels, PANEL_ROWS);
+    const nlm_kit_range channels = nlm_kit_slice(x, n_channels, PANEL_ROWS);
     const nlm_tensor conv_x = nlm_cpu_columns(args->xz, 0, n_channels);
     const nlm_conv1d_causal_args conv = {sizeof conv, args->flags,     &conv_x,    args->conv_w, args->conv_bias,
                                          args->state, args->seq_start, args->slot, args->y};
@@ -38,16 +38,16 @@ nlm_status nlm_vector_norm_xz_conv(const nlm_exec_v1 *x, const nlm_norm_xz_conv_
     nlm_cpu_batch batch;
     nlm_exec_v1 rest;
     nlm_tensor normed;
-    NLM_CPU_TRY(nlm_cpu_batch_read(x, "norm_xz_conv", args->seq_start, args->slot, nlm_live_rows(x, args->x),
+    NLM_KIT_TRY(nlm_cpu_batch_read(x, "norm_xz_conv", args->seq_start, args->slot, nlm_live_rows(x, args->x),
                                    args->state->shape[0], &batch));
-    NLM_CPU_TRY(nlm_vector_norm_rows(x, args->x, args->norm_w->data, args->eps, &rest, &normed));
+    NLM_KIT_TRY(nlm_vector_norm_rows(x, args->x, args->norm_w->data, args->eps, &rest, &normed));
     nlm_matmul_job job = nlm_vector_job(&rest, &normed);
     job.weights[0] = nlm_vector_matmul_weight_of(args->w);
     job.sink = nlm_vector_store_rows;
     job.sink_args = is_apart ? &halves : &whole;
     if (is_apart) give_channels(&job, args->w, channels);
-    NLM_CPU_TRY(nlm_vector_matmul_run(&job));
-    if (!is_apart) NLM_CPU_TRY(x->barrier(x));
+    NLM_KIT_TRY(nlm_vector_matmul_run(&job));
+    if (!is_apart) NLM_KIT_TRY(x->barrier(x));
     nlm_vector_conv_channels(&conv, &batch, channels);
     return NLM_OK;
 }

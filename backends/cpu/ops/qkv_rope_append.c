@@ -7,14 +7,14 @@ static uint64_t kv_bytes(int64_t tokens, int64_t columns) {
     return (2 * sizeof(float) * (uint64_t)(tokens * columns) + 63) & ~(uint64_t)63;
 }
 
-void nlm_vector_qkv_rope_append_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
-                                      nlm_caps_v1 *out) {
+void nlm_vector_qkv_rope_append_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    const nlm_vector_device *device = self;
     (void)nth;
-    const int64_t tokens = nlm_cpu_dim(dims, 'T'), columns = nlm_cpu_dim(dims, 'K');
+    const int64_t tokens = nlm_dim(dims, 'T'), columns = nlm_dim(dims, 'K');
     out->workspace_bytes =
-        kv_bytes(tokens, nlm_cpu_dim(dims, 'U')) + nlm_vector_matmul_workspace_bytes(device->gemm, tokens, columns);
+        kv_bytes(tokens, nlm_dim(dims, 'U')) + nlm_vector_matmul_workspace_bytes(device->gemm, tokens, columns);
     out->scratch_bytes = nlm_vector_matmul_scratch_bytes(device->gemm, tokens, columns);
-    const uint64_t rope = nlm_vector_rope_bytes(nlm_cpu_dim(dims, 'D'));
+    const uint64_t rope = nlm_vector_rope_bytes(nlm_dim(dims, 'D'));
     if (rope > out->scratch_bytes) out->scratch_bytes = rope;
 }
 
@@ -35,8 +35,8 @@ static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *
         one.weights[0] = job.weights[i];
         one.sink = nlm_vector_store_rows;
         one.sink_args = &part;
-        NLM_CPU_TRY(nlm_vector_matmul_run(&one));
-        NLM_CPU_TRY(x->barrier(x)); /* the next packs into the same workspace */
+        NLM_KIT_TRY(nlm_vector_matmul_run(&one));
+        NLM_KIT_TRY(x->barrier(x)); /* the next packs into the same workspace */
     }
     return NLM_OK;
 }
@@ -56,21 +56,21 @@ nlm_status nlm_vector_qkv_rope_append(const nlm_exec_v1 *x, const nlm_qkv_rope_a
         sizeof append,    0, NULL, NULL, args->k_cache, args->v_cache, args->pos, args->seq_start, args->slot,
         args->block_table};
     nlm_cpu_batch batch;
-    NLM_CPU_TRY(nlm_cpu_batch_read(x, "qkv_rope_append", args->seq_start, args->slot, nlm_live_rows(x, args->x),
+    NLM_KIT_TRY(nlm_cpu_batch_read(x, "qkv_rope_append", args->seq_start, args->slot, nlm_live_rows(x, args->x),
                                    args->block_table->shape[0], &batch));
-    NLM_CPU_TRY(project(x, args, &out));
-    NLM_CPU_TRY(x->barrier(x));
-    const nlm_cpu_range tokens = nlm_cpu_slice(x, batch.n_tokens, 1);
+    NLM_KIT_TRY(project(x, args, &out));
+    NLM_KIT_TRY(x->barrier(x));
+    const nlm_kit_range tokens = nlm_kit_slice(x, batch.n_tokens, 1);
     if (tokens.from >= tokens.to) return NLM_OK;
     nlm_vector_rotation rope = nlm_vector_rope_begin(&rotation, x->scratch);
     int64_t sequence = 0;
     for (int64_t t = tokens.from; t < tokens.to; t++) {
         nlm_vector_kv place;
         sequence = nlm_cpu_sequence_of(&batch, t, sequence);
-        NLM_CPU_TRY(nlm_vector_kv_place(x, &append, batch.slot[sequence], t, &place));
+        NLM_KIT_TRY(nlm_vector_kv_place(x, &append, batch.slot[sequence], t, &place));
         nlm_vector_rope_at(&rope, nlm_cpu_i32(args->pos)[t]);
         for (int64_t h = 0; h < heads; h++) {
-            float *q = nlm_cpu_at2(args->q, t, h);
+            float *q = nlm_kit_at2(args->q, t, h);
             nlm_vector_rope_head(&rope, size, q, q);
         }
         for (int64_t g = 0; g < groups; g++) {

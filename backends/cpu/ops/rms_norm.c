@@ -40,13 +40,13 @@ nlm_status nlm_vector_rms_norm(const nlm_exec_v1 *x, const nlm_rms_norm_args *ar
     const int64_t columns = args->x->shape[args->x->rank - 1];
     const int64_t heads = args->x->rank == 3 ? args->x->shape[1] : 1;
     const float *w = args->w ? args->w->data : NULL;
-    const nlm_cpu_range parts = nlm_cpu_slice(x, nlm_live_rows(x, args->x) * heads, 1);
+    const nlm_kit_range parts = nlm_kit_slice(x, nlm_live_rows(x, args->x) * heads, 1);
     for (int64_t i = parts.from; i < parts.to; i++) {
         const int64_t r = i / heads, h = i % heads;
-        const float *s = nlm_cpu_at2(args->x, r, h);
-        float *y = nlm_cpu_at2(args->y, r, h), *sum = args->sum ? nlm_cpu_at2(args->sum, r, h) : y;
+        const float *s = nlm_kit_at2(args->x, r, h);
+        float *y = nlm_kit_at2(args->y, r, h), *sum = args->sum ? nlm_kit_at2(args->sum, r, h) : y;
         if (args->residual) {
-            add_row(s, nlm_cpu_at2(args->residual, r, h), columns, sum);
+            add_row(s, nlm_kit_at2(args->residual, r, h), columns, sum);
             s = sum;
         } else if (args->sum && sum != s) {
             memcpy(sum, s, (size_t)columns * sizeof(float));

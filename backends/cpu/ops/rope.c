@@ -3,11 +3,10 @@
 #include "cpu/vector/vector.h"
 
 /* The frequency of each pair, then cosine and sine of its angle at one position. */
-void nlm_vector_rope_needs(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
-                           nlm_caps_v1 *out) {
-    (void)device;
+void nlm_vector_rope_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    (void)self;
     (void)nth;
-    out->scratch_bytes = nlm_vector_rope_bytes(nlm_cpu_dim(dims, 'D'));
+    out->scratch_bytes = nlm_vector_rope_bytes(nlm_dim(dims, 'D'));
 }
 
 uint64_t nlm_vector_rope_bytes(int64_t head) {
@@ -51,13 +50,13 @@ void nlm_vector_rope_head(const nlm_vector_rotation *rope, int64_t size, const f
 
 /* Slices tokens. */
 nlm_status nlm_vector_rope(const nlm_exec_v1 *x, const nlm_rope_args *args) {
-    const nlm_cpu_range tokens = nlm_cpu_slice(x, nlm_live_rows(x, args->x), 1);
+    const nlm_kit_range tokens = nlm_kit_slice(x, nlm_live_rows(x, args->x), 1);
     if (tokens.from >= tokens.to) return NLM_OK;
     nlm_vector_rotation rope = nlm_vector_rope_begin(args, x->scratch);
     for (int64_t t = tokens.from; t < tokens.to; t++) {
         nlm_vector_rope_at(&rope, nlm_cpu_i32(args->pos)[t]);
         for (int64_t h = 0; h < args->x->shape[1]; h++)
-            nlm_vector_rope_head(&rope, args->x->shape[2], nlm_cpu_at2(args->x, t, h), nlm_cpu_at2(args->y, t, h));
+            nlm_vector_rope_head(&rope, args->x->shape[2], nlm_kit_at2(args->x, t, h), nlm_kit_at2(args->y, t, h));
     }
     return NLM_OK;
 }

@@ -34,7 +34,7 @@ static scan_tile tile_at(const scan_chunk *chunk, int32_t tile) {
 }
 
 V_INLINE vf lanes_of(const nlm_tensor *t, int64_t row, scan_tile tile) {
-    return vf_load_n((const float *)nlm_cpu_at(t, row) + tile.channel, tile.n);
+    return vf_load_n((const float *)nlm_kit_at(t, row) + tile.channel, tile.n);
 }
 
 /* 2^x for x <= 0; at least 2^-125, which is nothing beside the rest of a state. */
@@ -64,8 +64,8 @@ V_INLINE void scan_states(scan_chunk *chunk, scan_tile tile, int64_t first, int 
         a[s] = vf_load(a_lanes + s * V_LANES);
     }
     for (int32_t t = 0; t < chunk->n_tokens; t++) {
-        const float *b = (const float *)nlm_cpu_at(chunk->args->b, chunk->token + t) + first;
-        const float *c = (const float *)nlm_cpu_at(chunk->args->c, chunk->token + t) + first;
+        const float *b = (const float *)nlm_kit_at(chunk->args->b, chunk->token + t) + first;
+        const float *c = (const float *)nlm_kit_at(chunk->args->c, chunk->token + t) + first;
         const int32_t i = tile.first_vector + t;
         const vf step = chunk->step_log2[i], step_x = chunk->step_x[i];
         vf y = chunk->y[i];
@@ -82,7 +82,7 @@ static void scan_tile_states(scan_chunk *chunk, scan_tile tile) {
     _Alignas(64) float memory[MAX_STATES * V_LANES];
     const int64_t n_states = chunk->args->a->shape[1];
     const float *a = nlm_vector_lanes(chunk->args->a, tile.channel, tile.n, memory);
-    float *state = (float *)nlm_cpu_at2(chunk->args->state, chunk->slot, tile.channel / NLM_SSM_TILE) +
+    float *state = (float *)nlm_kit_at2(chunk->args->state, chunk->slot, tile.channel / NLM_SSM_TILE) +
                    tile.channel % NLM_SSM_TILE;
     int64_t s = 0;
     for (; s + GROUP <= n_states; s += GROUP)
@@ -98,7 +98,7 @@ static void end_tile(const scan_chunk *chunk, scan_tile tile) {
         const int32_t i = tile.first_vector + t;
         vf y = vf_fma(d, chunk->x[i], chunk->y[i]);
         if (args->z) y = vf_mul(y, vf_silu(lanes_of(args->z, chunk->token + t, tile)));
-        vf_store_n((float *)nlm_cpu_at(args->y, chunk->token + t) + tile.channel, y, tile.n);
+        vf_store_n((float *)nlm_kit_at(args->y, chunk->token + t) + tile.channel, y, tile.n);
     }
 }
 
@@ -109,7 +109,7 @@ static void scan_chunk_run(scan_chunk *chunk) {
 }
 
 /* All channels meet a few tokens before the next tokens come: rows are then read in order. */
-static void scan_sequence(scan_chunk *chunk, int64_t from, int64_t to, nlm_cpu_range channels) {
+static void scan_sequence(scan_chunk *chunk, int64_t from, int64_t to, nlm_kit_range channels) {
     for (int64_t token = from; token < to; token += chunk->n_tokens) {
         chunk->token = token;
         chunk->n_tokens = (int32_t)(to - token < VECTORS ? to - token : VECTORS);
@@ -123,7 +123,7 @@ static void scan_sequence(scan_chunk *chunk, int64_t from, int64_t to, nlm_cpu_r
     }
 }
 
-void nlm_vector_scan_channels(const nlm_ssm_scan_args *args, const nlm_cpu_batch *batch, nlm_cpu_range channels) {
+void nlm_vector_scan_channels(const nlm_ssm_scan_args *args, const nlm_cpu_batch *batch, nlm_kit_range channels) {
     scan_chunk chunk;
     chunk.args = args;
     chunk.end_channel = channels.to;
@@ -135,8 +135,8 @@ void nlm_vector_scan_channels(const nlm_ssm_scan_args *args, const nlm_cpu_batch
 
 nlm_status nlm_vector_ssm_scan(const nlm_exec_v1 *x, const nlm_ssm_scan_args *args) {
     nlm_cpu_batch batch;
-    NLM_CPU_TRY(nlm_cpu_batch_read(x, "ssm_scan", args->seq_start, args->slot, nlm_live_rows(x, args->x),
+    NLM_KIT_TRY(nlm_cpu_batch_read(x, "ssm_scan", args->seq_start, args->slot, nlm_live_rows(x, args->x),
                                    args->state->shape[0], &batch));
-    nlm_vector_scan_channels(args, &batch, nlm_cpu_slice(x, args->x->shape[1], NLM_SSM_TILE));
+    nlm_vector_scan_channels(args, &batch, nlm_kit_slice(x, args->x->shape[1], NLM_SSM_TILE));
     return NLM_OK;
 }

@@ -1,6 +1,5 @@
 #include "cpu/vector/attention_deal.h"
 
-#include "cpu/fail.h"
 #include "cpu/vector/attention.h"
 #include "cpu/view.h"
 
@@ -106,13 +105,13 @@ int nlm_vector_attention_next(const nlm_attention_deal *deal, nlm_attention_walk
 nlm_status nlm_vector_attention_deal(const nlm_exec_v1 *x, const nlm_attention_args *args, nlm_attention_deal *out) {
     const int64_t groups = args->k_cache->shape[1];
     *out = (nlm_attention_deal){.x = x, .args = args, .groups = groups, .shared = args->q->shape[1] / groups};
-    NLM_CPU_TRY(nlm_cpu_batch_read(x, "attention", args->seq_start, args->slot, nlm_live_rows(x, args->q),
+    NLM_KIT_TRY(nlm_cpu_batch_read(x, "attention", args->seq_start, args->slot, nlm_live_rows(x, args->q),
                                    args->block_table->shape[0], &out->batch));
     const int64_t positions = args->block_table->shape[1] * args->k_cache->shape[2];
     for (int64_t t = 0; t < out->batch.n_tokens; t++) {
         const int32_t pos = nlm_cpu_i32(args->pos)[t];
         if (pos < 0 || pos >= positions)
-            return nlm_cpu_fail(x->error, NLM_INVALID_ARGUMENT, "attention", "pos[%lld] is %d, expected 0 to %lld",
+            return nlm_kit_fail(x->error, NLM_INVALID_ARGUMENT, "attention", "pos[%lld] is %d, expected 0 to %lld",
                                 (long long)t, pos, (long long)positions - 1);
     }
     nlm_attention_walk walk = {0};

@@ -10,7 +10,7 @@
 #define TOKENS 2 /* 16 registers */
 #endif
 
-/* What differs between the types; a constant wherever it is used. */
+/* What differs between the forms; a constant wherever it is used. */
 typedef struct dword_format {
     int offset, halves, has_min, is_small, plane_bits;
 } dword_format;
@@ -82,26 +82,22 @@ V_INLINE void dword_group(const dword_format *f, const nlm_open_panel *panels, i
 
 static void run_dword(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels, int32_t n_panels,
                       int32_t n_blocks, const nlm_quant_tile *x, int is_first, float *out) {
-    static const dword_format q8 = {V_Q8_OFFSET, 1, 0, 0, 7}, q6_k = {32, 2, 0, 1, 7}, q5_0 = {16, 1, 0, 1, 7};
-    static const dword_format q5_min = {0, 1, 1, 1, 7}, q4_0 = {8, 1, 0, 1, 4}, q4_min = {0, 1, 1, 1, 4};
     float unused[TOKENS * PANEL_ROWS] = {0}; /* the second of an odd last panel */
     for (int32_t p = 0; p < n_panels; p += GEMM_PANELS) {
         const int is_pair = p + 1 < n_panels;
         const nlm_open_panel pair[GEMM_PANELS] = {panels[p], panels[p + is_pair]};
         float *const to[GEMM_PANELS] = {out + p * TOKENS * PANEL_ROWS,
                                         is_pair ? out + (p + 1) * TOKENS * PANEL_ROWS : unused};
-        if (kernels->halves == 2)
-            dword_group(&q6_k, pair, n_blocks, x, is_first, to);
-        else if (kernels->has_min && kernels->plane_bits == 4)
-            dword_group(&q4_min, pair, n_blocks, x, is_first, to);
-        else if (kernels->has_min)
-            dword_group(&q5_min, pair, n_blocks, x, is_first, to);
-        else if (kernels->offset == 8)
-            dword_group(&q4_0, pair, n_blocks, x, is_first, to);
-        else if (kernels->offset == 16)
-            dword_group(&q5_0, pair, n_blocks, x, is_first, to);
-        else
-            dword_group(&q8, pair, n_blocks, x, is_first, to);
+        switch (kernels->form) {
+#define RUN_FORM(form, offset, halves, has_min, is_small, plane_bits)                                 \
+    case QUANT_FORM_##form: {                                                                         \
+        static const dword_format format = {(offset), (halves), (has_min), (is_small), (plane_bits)}; \
+        dword_group(&format, pair, n_blocks, x, is_first, to);                                        \
+        break;                                                                                        \
+    }
+            FORM_LIST(RUN_FORM)
+#undef RUN_FORM
+        }
     }
 }
 

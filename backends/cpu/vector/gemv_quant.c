@@ -2,7 +2,6 @@
 #include <stddef.h>
 
 #include "cpu/vector/kernels.h"
-#include "cpu/vector/panel_load.h"
 
 #define PREFETCH_BYTES 1024
 
@@ -21,16 +20,11 @@ typedef struct quant_format {
     int blocks, bytes; /* of a record */
 } quant_format;
 
-enum {
-#define RECORD_BYTES(NAME, name, columns, bytes) name##_record_bytes = (bytes),
-    PANEL_LIST(RECORD_BYTES)
-#undef RECORD_BYTES
-};
-
-#define FORMAT(NAME, name, blocks)                                                               \
-    static const quant_format format_##name = {pair_##name,       scales_##name,  NAME##_OFFSET, \
-                                               NAME##_HALVES,     NAME##_HAS_MIN, NAME##_SMALL,  \
-                                               NAME##_PLANE_BITS, blocks,         name##_record_bytes};
+#define FORMAT(NAME, name, blocks, form)                                                               \
+    static const quant_format format_##name = {                                                        \
+        pair_##name,           scales_##name,          FORM_##form##_OFFSET,     FORM_##form##_HALVES, \
+        FORM_##form##_HAS_MIN, FORM_##form##_IS_SMALL, FORM_##form##_PLANE_BITS, blocks,               \
+        name##_record_bytes};
 QUANT_LIST(FORMAT)
 
 V_INLINE vi four_of(const int8_t *q) {
@@ -126,14 +120,14 @@ V_INLINE void gemv(const quant_format *f, int n_panels, int n_tokens, const uint
                                         float *tile) {                                                         \
         gemv(&format_##name, P, M, panels, records, x, tile);                                                  \
     }
-#define GEMV_ALL(NAME, name, blocks) \
-    GEMV(NAME, name, blocks, 1, 1)   \
-    GEMV(NAME, name, blocks, 1, 2)   \
-    GEMV(NAME, name, blocks, 1, 3)   \
-    GEMV(NAME, name, blocks, 1, 4)   \
-    GEMV(NAME, name, blocks, 4, 1)   \
-    GEMV(NAME, name, blocks, 4, 2)   \
-    GEMV(NAME, name, blocks, 4, 3)   \
+#define GEMV_ALL(NAME, name, blocks, form) \
+    GEMV(NAME, name, blocks, 1, 1)         \
+    GEMV(NAME, name, blocks, 1, 2)         \
+    GEMV(NAME, name, blocks, 1, 3)         \
+    GEMV(NAME, name, blocks, 1, 4)         \
+    GEMV(NAME, name, blocks, 4, 1)         \
+    GEMV(NAME, name, blocks, 4, 2)         \
+    GEMV(NAME, name, blocks, 4, 3)         \
     GEMV(NAME, name, blocks, 4, 4)
 QUANT_LIST(GEMV_ALL)
 
@@ -173,7 +167,7 @@ V_INLINE void open_blocks(const quant_format *f, const uint8_t *panel, int64_t b
     }
 }
 
-#define OPEN_QUANT(NAME, name, blocks)                                                                             \
+#define OPEN_QUANT(NAME, name, blocks, quant_form)                                                                 \
     static void open_##name(const uint8_t *panel, int64_t block, int32_t n_blocks, nlm_open_form form, uint8_t *q, \
                             float *scale, float *min) {                                                            \
         if (form == OPEN_TILES)                                                                                    \
@@ -185,11 +179,15 @@ QUANT_LIST(OPEN_QUANT)
 
 #define ROW_OF(name, P) \
     { gemv_##name##_##P##x1, gemv_##name##_##P##x2, gemv_##name##_##P##x3, gemv_##name##_##P##x4 }
-#define KERNELS(NAME, name, blocks)                      \
-    {NLM_##NAME,     1,                                  \
-     NAME##_OFFSET,  NAME##_HALVES,                      \
-     NAME##_HAS_MIN, NAME##_PLANE_BITS,                  \
-     {{0}},          {ROW_OF(name, 1), ROW_OF(name, 4)}, \
-     NULL,           open_##name},
+#define KERNELS(NAME, name, blocks, quant_form)        \
+    {.dtype = NLM_##NAME,                              \
+     .form = QUANT_FORM_##quant_form,                  \
+     .is_quant = 1,                                    \
+     .offset = FORM_##quant_form##_OFFSET,             \
+     .halves = FORM_##quant_form##_HALVES,             \
+     .has_min = FORM_##quant_form##_HAS_MIN,           \
+     .plane_bits = FORM_##quant_form##_PLANE_BITS,     \
+     .gemv_quant = {ROW_OF(name, 1), ROW_OF(name, 4)}, \
+     .open_quant = open_##name},
 
 const nlm_matmul_kernels nlm_vector_quant_kernels[NLM_VECTOR_QUANT_TYPES] = {QUANT_LIST(KERNELS)};

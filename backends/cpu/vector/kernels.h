@@ -8,7 +8,7 @@
 #ifndef NLM_CPU_KERNELS_H
 #define NLM_CPU_KERNELS_H
 
-#include "cpu/vector/panel.h"
+#include "cpu/vector/panel_formats.h"
 
 #define GROUP_BLOCKS 4 /* of 32 columns that share a scale of the activations */
 
@@ -48,8 +48,16 @@ typedef void (*nlm_open_plain_fn)(const uint8_t *panel, int64_t columns, float *
 typedef void (*nlm_open_quant_fn)(const uint8_t *panel, int64_t block, int32_t n_blocks, nlm_open_form form,
                                   uint8_t *q, float *scale, float *min);
 
+/* Of a quantised format, see FORM_LIST. */
+typedef enum nlm_quant_form {
+#define QUANT_FORM(form, offset, halves, has_min, is_small, plane_bits) QUANT_FORM_##form,
+    FORM_LIST(QUANT_FORM)
+#undef QUANT_FORM
+} nlm_quant_form;
+
 typedef struct nlm_matmul_kernels {
     nlm_dtype dtype;
+    nlm_quant_form form;
     int32_t is_quant, offset, halves, has_min;
     int32_t plane_bits;                             /* of the low byte of the activations */
     nlm_gemv_f32_fn gemv_f32[2][GEMV_PLAIN_TOKENS]; /* [one panel, GEMV_PANELS panels][tokens - 1] */
@@ -58,8 +66,12 @@ typedef struct nlm_matmul_kernels {
     nlm_open_quant_fn open_quant;
 } nlm_matmul_kernels;
 
-#define NLM_VECTOR_PLAIN_TYPES 3
-#define NLM_VECTOR_QUANT_TYPES 8
+enum {
+#define ONE(NAME, name, blocks, form) +1
+    NLM_VECTOR_PLAIN_TYPES = 3,
+    NLM_VECTOR_QUANT_TYPES = 0 QUANT_LIST(ONE)
+#undef ONE
+};
 extern const nlm_matmul_kernels nlm_vector_plain_kernels[NLM_VECTOR_PLAIN_TYPES];
 extern const nlm_matmul_kernels nlm_vector_quant_kernels[NLM_VECTOR_QUANT_TYPES];
 

@@ -3,7 +3,7 @@
 const float *nlm_vector_lanes(const nlm_tensor *t, int64_t channel, int n, float *memory) {
     const int64_t columns = t->shape[1], stride = t->stride_bytes[0] / (int64_t)sizeof(float);
     if (t->layout != NLM_LAYOUT_ROW_MAJOR) return (const float *)t->data + channel * columns;
-    const float *from = nlm_cpu_at(t, channel);
+    const float *from = nlm_kit_at(t, channel);
     int64_t c = 0;
     for (; n == V_LANES && c + V_LANES <= columns; c += V_LANES) {
         vf rows[V_LANES];

@@ -1,4 +1,5 @@
-/* Packed weights: panels of V_LANES rows, each one sequential stream of records.
+/* Packed weights: panels of V_LANES rows, each one sequential stream of records. The formats are in
+ * panel_formats.h.
  *
  * Plain types: a record is one column, [V_LANES] elements.
  * Quantised types: a record holds 64 columns (256 for k-quants): first the scales of its rows, as the
@@ -21,24 +22,6 @@
 #define LAYOUT_PANEL_VERSION 1u               /* raised when the bytes of a panel change */
 
 enum { PANEL_MAX_BLOCKS = 8 }; /* of 32 columns in a record */
-
-/* bytes of a quantised record: scales + blocks * bytes of a block's quants */
-#define NIBBLES (4 * GROUP_BYTES)
-#define FIFTHS  (8 * GROUP_BYTES / 8)
-
-/* X(NAME, name, columns a record, bytes a record) */
-#define PANEL_LIST(X)                                                  \
-    X(F32, f32, 1, 4 * PANEL_ROWS)                                     \
-    X(F16, f16, 1, 2 * PANEL_ROWS)                                     \
-    X(BF16, bf16, 1, 2 * PANEL_ROWS)                                   \
-    X(Q8_0, q8_0, 64, 2 * 2 * PANEL_ROWS + 2 * 8 * GROUP_BYTES)        \
-    X(Q4_0, q4_0, 64, 2 * 2 * PANEL_ROWS + 2 * NIBBLES)                \
-    X(Q4_1, q4_1, 64, 2 * 4 * PANEL_ROWS + 2 * NIBBLES)                \
-    X(Q5_0, q5_0, 64, 2 * 2 * PANEL_ROWS + 2 * (NIBBLES + FIFTHS))     \
-    X(Q5_1, q5_1, 64, 2 * 4 * PANEL_ROWS + 2 * (NIBBLES + FIFTHS))     \
-    X(Q4_K, q4_k, 256, (4 + 16) * PANEL_ROWS + 8 * NIBBLES)            \
-    X(Q5_K, q5_k, 256, (4 + 16) * PANEL_ROWS + 8 * (NIBBLES + FIFTHS)) \
-    X(Q6_K, q6_k, 256, (2 + 16) * PANEL_ROWS + 8 * (NIBBLES + 2 * GROUP_BYTES))
 
 typedef struct nlm_panel_format {
     nlm_dtype dtype;

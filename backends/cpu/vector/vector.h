@@ -3,31 +3,40 @@
 #ifndef NLM_CPU_VECTOR_H
 #define NLM_CPU_VECTOR_H
 
-#include <nlm/plugin.h>
-
 #include "cpu/batch.h"
-#include "cpu/check.h"
-#include "cpu/fail.h"
 #include "cpu/vector/device.h"
 #include "cpu/vector/matmul.h"
 #include "cpu/view.h"
 
-/* Every op's slot: nlm_vector_<op>, in ops/<op>.c. */
-#define NLM_OP(number, name) nlm_status nlm_vector_##name(const nlm_exec_v1 *x, const nlm_##name##_args *args);
-#include <nlm/ops.def>
-#undef NLM_OP
+/* The ops of these backends: X(op, the flags they know, the layout wanted for its weights, what it needs besides
+ * its tensors). The slot of each is nlm_vector_<op>, in ops/<op>.c. */
+#define VECTOR_OPS(X)                                                                                          \
+    X(embed, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                    \
+    X(matmul, 0, LAYOUT_PANEL, nlm_vector_matmul_needs)                                                        \
+    X(rms_norm, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                 \
+    X(rope, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, NLM_LAYOUT_ROW_MAJOR, nlm_vector_rope_needs)               \
+    X(kv_append, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                \
+    X(attention, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_attention_needs)                                          \
+    X(silu_mul, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                 \
+    X(add, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                      \
+    X(mul, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                      \
+    X(scale, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                    \
+    X(softmax, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                  \
+    X(conv1d_causal, NLM_CONV_SILU, NLM_LAYOUT_ROW_MAJOR, NULL)                                                \
+    X(ssm_scan, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                 \
+    X(copy, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                     \
+    X(argmax, NLM_ARGMAX_FINITE, NLM_LAYOUT_ROW_MAJOR, NULL)                                                   \
+    X(gate_up_silu_mul, 0, LAYOUT_PANEL, nlm_vector_matmul_needs)                                              \
+    X(qkv_rope_append, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, LAYOUT_PANEL, nlm_vector_qkv_rope_append_needs) \
+    X(norm_matmul, 0, LAYOUT_PANEL, nlm_vector_norm_matmul_needs)                                              \
+    X(norm_xz_conv, NLM_CONV_SILU, LAYOUT_PANEL, nlm_vector_norm_xz_conv_needs)                                \
+    X(dt_bc_scan, 0, LAYOUT_PANEL, nlm_vector_dt_bc_scan_needs)
 
-/* What an op needs besides its tensors; ops not listed need nothing. */
-typedef void (*nlm_vector_needs_fn)(const nlm_vector_device *device, const nlm_cpu_dims *dims, uint32_t nth,
-                                    nlm_caps_v1 *out);
-void nlm_vector_matmul_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
-void nlm_vector_gate_up_silu_mul_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
-void nlm_vector_norm_matmul_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
-void nlm_vector_qkv_rope_append_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
-void nlm_vector_rope_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
-void nlm_vector_attention_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
-void nlm_vector_norm_xz_conv_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
-void nlm_vector_dt_bc_scan_needs(const nlm_vector_device *, const nlm_cpu_dims *, uint32_t, nlm_caps_v1 *);
+#define VECTOR_DECLARE(op, flags, layout, needs)                                   \
+    nlm_status nlm_vector_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \
+    void nlm_vector_##op##_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out);
+VECTOR_OPS(VECTOR_DECLARE)
+#undef VECTOR_DECLARE
 
 /* A job over x's live rows, all but weights and sink filled in. */
 nlm_matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows);
@@ -59,8 +68,8 @@ nlm_status nlm_vector_norm_rows(const nlm_exec_v1 *x, const nlm_tensor *rows, co
 const float *nlm_vector_lanes(const nlm_tensor *t, int64_t channel, int n, float *memory);
 
 /* The channels [from, to) of the ops, from a multiple of V_LANES; conv's w and scan's a may be panels. */
-void nlm_vector_conv_channels(const nlm_conv1d_causal_args *args, const nlm_cpu_batch *batch, nlm_cpu_range channels);
-void nlm_vector_scan_channels(const nlm_ssm_scan_args *args, const nlm_cpu_batch *batch, nlm_cpu_range channels);
+void nlm_vector_conv_channels(const nlm_conv1d_causal_args *args, const nlm_cpu_batch *batch, nlm_kit_range channels);
+void nlm_vector_scan_channels(const nlm_ssm_scan_args *args, const nlm_cpu_batch *batch, nlm_kit_range channels);
 
 /* Rope, a position and a head at a time; memory of nlm_vector_rope_bytes. */
 typedef struct nlm_vector_rotation {

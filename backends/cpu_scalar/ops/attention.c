@@ -18,10 +18,11 @@ typedef struct head_state {
 } head_state;
 
 /* A chunk of keys and values in f32, then the running sums of the heads that share them. */
-void nlm_scalar_attention_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+void nlm_scalar_attention_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    (void)self;
     (void)nth;
-    const uint64_t head = (uint64_t)nlm_cpu_dim(dims, 'D');
-    const uint64_t shared = (uint64_t)(nlm_cpu_dim(dims, 'H') / nlm_cpu_dim(dims, 'G'));
+    const uint64_t head = (uint64_t)nlm_dim(dims, 'D');
+    const uint64_t shared = (uint64_t)(nlm_dim(dims, 'H') / nlm_dim(dims, 'G'));
     out->scratch_bytes = shared * sizeof(head_state) + (2 * CHUNK + shared) * head * sizeof(float);
 }
 
@@ -51,9 +52,9 @@ static nlm_status load_chunk(const nlm_exec_v1 *x, const nlm_attention_args *arg
     const int64_t page_tokens = k_cache->shape[2], size = k_cache->shape[3];
     for (int64_t j = from; j < to; j++) {
         int64_t page;
-        NLM_CPU_TRY(nlm_cpu_page(x, "attention", args->block_table, slot, j, page_tokens, k_cache->shape[0], &page));
-        nlm_cpu_decode(k_cache->dtype, nlm_cpu_at3(k_cache, page, g, j % page_tokens), k + (j - from) * size, size);
-        nlm_cpu_decode(v_cache->dtype, nlm_cpu_at3(v_cache, page, g, j % page_tokens), v + (j - from) * size, size);
+        NLM_KIT_TRY(nlm_cpu_page(x, "attention", args->block_table, slot, j, page_tokens, k_cache->shape[0], &page));
+        nlm_cpu_decode(k_cache->dtype, nlm_kit_at3(k_cache, page, g, j % page_tokens), k + (j - from) * size, size);
+        nlm_cpu_decode(v_cache->dtype, nlm_kit_at3(v_cache, page, g, j % page_tokens), v + (j - from) * size, size);
     }
     return NLM_OK;
 }
@@ -65,24 +66,24 @@ static nlm_status attend(const nlm_exec_v1 *x, const nlm_attention_args *args, i
     int64_t page;
     const int64_t last = nlm_cpu_i32(args->pos)[t];
     const int64_t first = args->window > 0 && last >= args->window ? last - args->window + 1 : 0;
-    NLM_CPU_TRY(
+    NLM_KIT_TRY(
         nlm_cpu_page(x, "attention", args->block_table, slot, last, page_tokens, args->k_cache->shape[0], &page));
     head_state *heads = x->scratch;
     float *sums = (float *)(heads + args->q->shape[1] / args->k_cache->shape[1]);
     float *k = sums + count * size, *v = k + CHUNK * size;
     for (int64_t i = 0; i < count; i++) {
-        heads[i] = (head_state){-INFINITY, 0, sums + i * size, nlm_cpu_at2(args->q, t, h + i)};
+        heads[i] = (head_state){-INFINITY, 0, sums + i * size, nlm_kit_at2(args->q, t, h + i)};
         for (int64_t c = 0; c < size; c++) heads[i].values[c] = 0;
     }
     for (int64_t j = first; j <= last; j += CHUNK) {
         const int64_t end = last + 1 - j < CHUNK ? last + 1 : j + CHUNK;
-        NLM_CPU_TRY(load_chunk(x, args, slot, g, j, end, k, v));
+        NLM_KIT_TRY(load_chunk(x, args, slot, g, j, end, k, v));
         for (int64_t i = 0; i < count; i++) add_chunk(&heads[i], k, v, end - j, size, args->scale);
     }
     for (int64_t i = 0; i < count; i++) {
-        float *y = nlm_cpu_at2(args->y, t, h + i);
+        float *y = nlm_kit_at2(args->y, t, h + i);
         for (int64_t c = 0; c < size; c++) y[c] = (float)((double)heads[i].values[c] / heads[i].weight);
-        if (args->lse) *(float *)nlm_cpu_at2(args->lse, t, h + i) = (float)(heads[i].greatest + log(heads[i].weight));
+        if (args->lse) *(float *)nlm_kit_at2(args->lse, t, h + i) = (float)(heads[i].greatest + log(heads[i].weight));
     }
     return NLM_OK;
 }
@@ -92,16 +93,16 @@ static nlm_status attend(const nlm_exec_v1 *x, const nlm_attention_args *args, i
 nlm_status nlm_scalar_attention(const nlm_exec_v1 *x, const nlm_attention_args *args) {
     const int64_t heads = args->q->shape[1], shared = heads / args->k_cache->shape[1];
     nlm_cpu_batch batch;
-    NLM_CPU_TRY(nlm_cpu_batch_read(x, "attention", args->seq_start, args->slot, nlm_live_rows(x, args->q),
+    NLM_KIT_TRY(nlm_cpu_batch_read(x, "attention", args->seq_start, args->slot, nlm_live_rows(x, args->q),
                                    args->block_table->shape[0], &batch));
-    const nlm_cpu_range pairs = nlm_cpu_slice(x, batch.n_tokens * heads, 1);
+    const nlm_kit_range pairs = nlm_kit_slice(x, batch.n_tokens * heads, 1);
     for (int64_t pair = pairs.from; pair < pairs.to;) {
         const int64_t turn = pair / heads, h = pair % heads;
         const int64_t t = turn % 2 ? batch.n_tokens - 1 - turn / 2 : turn / 2;
         const int64_t left = pairs.to - pair, in_group = shared - h % shared;
         const int64_t count = left < in_group ? left : in_group;
         const int64_t sequence = nlm_cpu_sequence_of(&batch, t, 0);
-        NLM_CPU_TRY(attend(x, args, batch.slot[sequence], t, h, count, h / shared));
+        NLM_KIT_TRY(attend(x, args, batch.slot[sequence], t, h, count, h / shared));
         pair += count;
     }
     return NLM_OK;

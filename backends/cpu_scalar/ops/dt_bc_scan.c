@@ -1,11 +1,12 @@
 #include "scalar.h"
 
 /* low, b and c of the batch stand in the workspace, behind them dt. */
-void nlm_scalar_dt_bc_scan_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+void nlm_scalar_dt_bc_scan_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    (void)self;
     (void)nth;
-    const int64_t channels = nlm_cpu_dim(dims, 'C'), rank = nlm_cpu_dim(dims, 'R'), rows = nlm_cpu_dim(dims, 'U');
+    const int64_t channels = nlm_dim(dims, 'C'), rank = nlm_dim(dims, 'R'), rows = nlm_dim(dims, 'U');
     out->scratch_bytes = nlm_scalar_matmul_scratch(channels > rank ? channels : rank);
-    out->workspace_bytes = sizeof(float) * (uint64_t)(nlm_cpu_dim(dims, 'T') * (rows + channels));
+    out->workspace_bytes = sizeof(float) * (uint64_t)(nlm_dim(dims, 'T') * (rows + channels));
 }
 
 nlm_status nlm_scalar_dt_bc_scan(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args *args) {
@@ -19,9 +20,9 @@ nlm_status nlm_scalar_dt_bc_scan(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args
     const nlm_matmul_args widen = {sizeof widen, 0, &low, args->w_dt, args->b_dt, NULL, &dt};
     const nlm_ssm_scan_args scan = {sizeof scan, 0,           args->x,         &dt,        args->a, &b, &c, args->d,
                                     args->z,     args->state, args->seq_start, args->slot, args->y};
-    NLM_CPU_TRY(nlm_scalar_matmul(x, &select));
-    NLM_CPU_TRY(x->barrier(x));
-    NLM_CPU_TRY(nlm_scalar_matmul(x, &widen));
-    NLM_CPU_TRY(x->barrier(x));
+    NLM_KIT_TRY(nlm_scalar_matmul(x, &select));
+    NLM_KIT_TRY(x->barrier(x));
+    NLM_KIT_TRY(nlm_scalar_matmul(x, &widen));
+    NLM_KIT_TRY(x->barrier(x));
     return nlm_scalar_ssm_scan(x, &scan);
 }

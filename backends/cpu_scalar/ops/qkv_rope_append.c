@@ -1,12 +1,12 @@
 #include "scalar.h"
 
 /* k and v of the batch stand in the workspace; matmul and rope take turns in the scratch. */
-void nlm_scalar_qkv_rope_append_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
-    nlm_scalar_rope_needs(dims, nth, out);
+void nlm_scalar_qkv_rope_append_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    nlm_scalar_rope_needs(self, dims, nth, out);
     const uint64_t rope_bytes = out->scratch_bytes;
-    nlm_scalar_matmul_needs(dims, nth, out);
+    nlm_scalar_matmul_needs(self, dims, nth, out);
     if (rope_bytes > out->scratch_bytes) out->scratch_bytes = rope_bytes;
-    out->workspace_bytes = 2 * sizeof(float) * (uint64_t)(nlm_cpu_dim(dims, 'T') * nlm_cpu_dim(dims, 'U'));
+    out->workspace_bytes = 2 * sizeof(float) * (uint64_t)(nlm_dim(dims, 'T') * nlm_dim(dims, 'U'));
 }
 
 /* [T, heads * size] as [T, heads, size] or the reverse, rows `stride` bytes apart. */
@@ -45,12 +45,12 @@ nlm_status nlm_scalar_qkv_rope_append(const nlm_exec_v1 *x, const nlm_qkv_rope_a
     const nlm_tensor k_heads = heads_view(&k, groups, size), v_heads = heads_view(&v, groups, size);
     const nlm_kv_append_args append = {sizeof append, 0,         &k_heads,        &v_heads,   args->k_cache,
                                        args->v_cache, args->pos, args->seq_start, args->slot, args->block_table};
-    NLM_CPU_TRY(project(x, args, args->w_q, args->b_q, &q));
-    NLM_CPU_TRY(project(x, args, args->w_k, args->b_k, &k));
-    NLM_CPU_TRY(project(x, args, args->w_v, args->b_v, &v));
-    NLM_CPU_TRY(x->barrier(x));
-    NLM_CPU_TRY(rotate(x, args, args->q));
-    NLM_CPU_TRY(rotate(x, args, &k_heads));
-    NLM_CPU_TRY(x->barrier(x));
+    NLM_KIT_TRY(project(x, args, args->w_q, args->b_q, &q));
+    NLM_KIT_TRY(project(x, args, args->w_k, args->b_k, &k));
+    NLM_KIT_TRY(project(x, args, args->w_v, args->b_v, &v));
+    NLM_KIT_TRY(x->barrier(x));
+    NLM_KIT_TRY(rotate(x, args, args->q));
+    NLM_KIT_TRY(rotate(x, args, &k_heads));
+    NLM_KIT_TRY(x->barrier(x));
     return nlm_scalar_kv_append(x, &append);
 }

@@ -24,11 +24,11 @@ nlm_status nlm_scalar_rms_norm(const nlm_exec_v1 *x, const nlm_rms_norm_args *ar
     const float *w = args->w ? args->w->data : NULL;
     const int64_t heads = args->x->rank == 3 ? args->x->shape[1] : 1;
     const int64_t n = args->x->shape[args->x->rank - 1];
-    const nlm_cpu_range parts = nlm_cpu_slice(x, nlm_live_rows(x, args->x) * heads, 1);
+    const nlm_kit_range parts = nlm_kit_slice(x, nlm_live_rows(x, args->x) * heads, 1);
     for (int64_t i = parts.from; i < parts.to; i++) {
         const int64_t r = i / heads, h = i % heads;
-        norm_row(nlm_cpu_at2(args->x, r, h), args->residual ? nlm_cpu_at2(args->residual, r, h) : NULL, w, args->eps,
-                 n, nlm_cpu_at2(args->y, r, h), args->sum ? nlm_cpu_at2(args->sum, r, h) : NULL);
+        norm_row(nlm_kit_at2(args->x, r, h), args->residual ? nlm_kit_at2(args->residual, r, h) : NULL, w, args->eps,
+                 n, nlm_kit_at2(args->y, r, h), args->sum ? nlm_kit_at2(args->sum, r, h) : NULL);
     }
     return NLM_OK;
 }

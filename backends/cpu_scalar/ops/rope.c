@@ -3,9 +3,10 @@
 #include "scalar.h"
 
 /* The frequency of each pair, then cos and sin of its angle at one position. */
-void nlm_scalar_rope_needs(const nlm_cpu_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+void nlm_scalar_rope_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    (void)self;
     (void)nth;
-    const uint64_t pairs = (uint64_t)nlm_cpu_dim(dims, 'D') / 2;
+    const uint64_t pairs = (uint64_t)nlm_dim(dims, 'D') / 2;
     out->scratch_bytes = pairs * (sizeof(double) + 2 * sizeof(float));
 }
 
@@ -36,7 +37,7 @@ nlm_status nlm_scalar_rope(const nlm_exec_v1 *x, const nlm_rope_args *args) {
     double *frequency = x->scratch;
     float *cosine = (float *)(frequency + pairs), *sine = cosine + pairs;
     const double sign = args->flags & NLM_ROPE_INVERSE ? -1 : 1;
-    const nlm_cpu_range tokens = nlm_cpu_slice(x, nlm_live_rows(x, args->x), 1);
+    const nlm_kit_range tokens = nlm_kit_slice(x, nlm_live_rows(x, args->x), 1);
     if (tokens.from < tokens.to) fill_frequencies(args, frequency);
     for (int64_t t = tokens.from; t < tokens.to; t++) {
         for (int32_t i = 0; i < pairs; i++) {
@@ -45,7 +46,7 @@ nlm_status nlm_scalar_rope(const nlm_exec_v1 *x, const nlm_rope_args *args) {
             sine[i] = (float)sin(angle);
         }
         for (int64_t h = 0; h < args->x->shape[1]; h++) {
-            rotate_head(args, cosine, sine, nlm_cpu_at2(args->x, t, h), nlm_cpu_at2(args->y, t, h));
+            rotate_head(args, cosine, sine, nlm_kit_at2(args->x, t, h), nlm_kit_at2(args->y, t, h));
         }
     }
     return NLM_OK;

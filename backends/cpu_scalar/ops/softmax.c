@@ -16,9 +16,9 @@ static void softmax_row(const float *x, float factor, int64_t n, float *y) {
 
 /* Slices rows. */
 nlm_status nlm_scalar_softmax(const nlm_exec_v1 *x, const nlm_softmax_args *args) {
-    const nlm_cpu_range rows = nlm_cpu_slice(x, nlm_live_rows(x, args->x), 1);
+    const nlm_kit_range rows = nlm_kit_slice(x, nlm_live_rows(x, args->x), 1);
     for (int64_t r = rows.from; r < rows.to; r++) {
-        softmax_row(nlm_cpu_at(args->x, r), args->factor, args->x->shape[1], nlm_cpu_at(args->y, r));
+        softmax_row(nlm_kit_at(args->x, r), args->factor, args->x->shape[1], nlm_kit_at(args->y, r));
     }
     return NLM_OK;
 }

@@ -19,25 +19,25 @@ static float step(float *h, const float *a, const float *b, const float *c, floa
 }
 
 static void scan_channel(const nlm_ssm_scan_args *args, int32_t slot, int64_t from, int64_t to, int64_t channel) {
-    const float *a = nlm_cpu_at(args->a, channel);
+    const float *a = nlm_kit_at(args->a, channel);
     const float d = args->d ? ((const float *)args->d->data)[channel] : 0;
-    float *h = (float *)nlm_cpu_at2(args->state, slot, channel / NLM_SSM_TILE) + channel % NLM_SSM_TILE;
+    float *h = (float *)nlm_kit_at2(args->state, slot, channel / NLM_SSM_TILE) + channel % NLM_SSM_TILE;
     for (int64_t t = from; t < to; t++) {
-        const float x = ((const float *)nlm_cpu_at(args->x, t))[channel];
-        const float dt = softplus(((const float *)nlm_cpu_at(args->dt, t))[channel]);
-        float y = step(h, a, nlm_cpu_at(args->b, t), nlm_cpu_at(args->c, t), dt, x, args->a->shape[1]);
+        const float x = ((const float *)nlm_kit_at(args->x, t))[channel];
+        const float dt = softplus(((const float *)nlm_kit_at(args->dt, t))[channel]);
+        float y = step(h, a, nlm_kit_at(args->b, t), nlm_kit_at(args->c, t), dt, x, args->a->shape[1]);
         if (args->d) y += d * x;
-        if (args->z) y *= nlm_scalar_silu(((const float *)nlm_cpu_at(args->z, t))[channel]);
-        ((float *)nlm_cpu_at(args->y, t))[channel] = y;
+        if (args->z) y *= nlm_scalar_silu(((const float *)nlm_kit_at(args->z, t))[channel]);
+        ((float *)nlm_kit_at(args->y, t))[channel] = y;
     }
 }
 
 /* Slices channels: a channel's state has one owner. */
 nlm_status nlm_scalar_ssm_scan(const nlm_exec_v1 *x, const nlm_ssm_scan_args *args) {
     nlm_cpu_batch batch;
-    NLM_CPU_TRY(nlm_cpu_batch_read(x, "ssm_scan", args->seq_start, args->slot, nlm_live_rows(x, args->x),
+    NLM_KIT_TRY(nlm_cpu_batch_read(x, "ssm_scan", args->seq_start, args->slot, nlm_live_rows(x, args->x),
                                    args->state->shape[0], &batch));
-    const nlm_cpu_range channels = nlm_cpu_slice(x, args->x->shape[1], NLM_SSM_TILE);
+    const nlm_kit_range channels = nlm_kit_slice(x, args->x->shape[1], NLM_SSM_TILE);
     for (int64_t s = 0; s < batch.n_seqs; s++) {
         for (int64_t c = channels.from; c < channels.to; c++) {
             scan_channel(args, batch.slot[s], batch.seq_start[s], batch.seq_start[s + 1], c);

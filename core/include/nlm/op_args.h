@@ -1,7 +1,8 @@
 /* One argument struct per op of ops.def.
  *
- * Every struct begins with struct_size and flags and only ever grows at its end: a backend reads a
- * field only if struct_size covers it, and refuses in query() flags it does not know. Tensors are
+ * Every struct begins with struct_size and flags and only ever grows at its end. A field that was appended counts
+ * only together with a flag bit of its own: a backend that does not know the field does not know the flag, and
+ * refuses flags it does not know in query(); without the flag nobody reads the field. Tensors are
  * pointers to descriptors the host owns; an optional one is NULL. In query() `data` may be NULL.
  * Activations are f32 unless a comment says more. What changes from run to run (ids, positions,
  * slots, block tables) is the content of small i32 tensors, never a field here, so that a recorded

@@ -19,6 +19,7 @@ typedef struct nlm_dims {
     int64_t of[26];        /* by letter; -1: none of these arguments has it */
     const char *from[26];  /* the field that gave it */
     const nlm_tensor *any; /* of the shape "*"; NULL: not met yet */
+    nlm_dtype activation;  /* of the activations; -1: not met yet */
 } nlm_dims;
 
 static inline int64_t nlm_dim(const nlm_dims *dims, char letter) {
@@ -31,6 +32,7 @@ static inline void nlm_dims_clear(nlm_dims *dims) {
         dims->from[i] = "";
     }
     dims->any = NULL;
+    dims->activation = -1;
 }
 
 /* ---- shapes ---------------------------------------------------------------------------------- */
@@ -152,6 +154,7 @@ static inline int nlm_shape_infer(const nlm_op_field *field, const nlm_dims *dim
 
 static inline uint64_t nlm_field_type_bits(nlm_field_types types) {
     switch (types) {
+        case NLM_TYPES_ACTIVATION: return NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16) | NLM_TYPE_BIT(BF16);
         case NLM_TYPES_F32: return NLM_TYPE_BIT(F32);
         case NLM_TYPES_I32: return NLM_TYPE_BIT(I32);
         case NLM_TYPES_PLAIN: return NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16) | NLM_TYPE_BIT(BF16) | NLM_TYPE_BIT(I32);
@@ -165,8 +168,17 @@ static inline int nlm_field_accepts(nlm_field_types types, nlm_dtype dtype) {
     return nlm_dtype_find(dtype) != NULL && (nlm_field_type_bits(types) >> dtype & 1);
 }
 
+/* As nlm_field_accepts; the first activation says what the others are. */
+static inline int nlm_type_match(const nlm_op_field *field, nlm_dtype dtype, nlm_dims *dims) {
+    if (!nlm_field_accepts(field->types, dtype)) return 0;
+    if (field->types != NLM_TYPES_ACTIVATION) return 1;
+    if (dims->activation < 0) dims->activation = dtype;
+    return dims->activation == dtype;
+}
+
 static inline const char *nlm_field_types_text(nlm_field_types types) {
     switch (types) {
+        case NLM_TYPES_ACTIVATION: return "f32, f16 or bf16, of all activations";
         case NLM_TYPES_F32: return "f32";
         case NLM_TYPES_I32: return "i32";
         case NLM_TYPES_PLAIN: return "f32, f16, bf16 or i32";
@@ -343,6 +355,20 @@ static inline int nlm_counts(uint32_t flag, uint32_t flags) {
     return flag == 0 || (flags & flag) != 0;
 }
 
+/* What struct_size must cover at least with these flags. */
+static inline uint32_t nlm_args_bytes(const nlm_op_spec *spec, uint32_t flags) {
+    uint32_t bytes = 2 * sizeof(uint32_t);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const uint32_t end = spec->fields[i].offset + (uint32_t)sizeof(const nlm_tensor *);
+        if (nlm_counts(spec->fields[i].flag, flags) && end > bytes) bytes = end;
+    }
+    for (const nlm_op_scalar *s = spec->scalars; s->name; s++) {
+        const uint32_t end = s->offset + (uint32_t)sizeof(float);
+        if (s->kind != NLM_SCALAR_FLAG && nlm_counts(s->flag, flags) && end > bytes) bytes = end;
+    }
+    return bytes;
+}
+
 static inline int nlm_check_scalars(const nlm_op_call *call, nlm_reason *reason) {
     uint32_t unknown = nlm_args_flags(call->args);
     const uint32_t flags = unknown;
@@ -368,7 +394,7 @@ static inline int nlm_check_call(const nlm_op_call *call, nlm_reason *reason) {
         const nlm_op_field *field = &call->spec->fields[i];
         const nlm_tensor *t = call->tensors[i];
         if (!t) continue;
-        if (!nlm_field_accepts(field->types, t->dtype)) {
+        if (!nlm_type_match(field, t->dtype, call->dims)) {
             nlm_reason_add(reason, "%s is ", field->name);
             nlm_reason_add_tensor(reason, t);
             nlm_reason_add(reason, ", expected type %s", nlm_field_types_text(field->types));

@@ -158,16 +158,18 @@ typedef struct nlm_device_info_v1 {
     char arch[32]; /* "x86_64+avx2", "sm_90" */
 } nlm_device_info_v1;
 
+#define NLM_CAPS_WEIGHTS 8
+
 /* query()'s answer. The host zeroes it and sets struct_size. */
 typedef struct nlm_caps_v1 {
     uint32_t struct_size;
     uint32_t flags;           /* 0 */
     uint64_t workspace_bytes; /* one block shared by all workers */
     uint64_t scratch_bytes;   /* one block per worker */
-    /* The layout wanted for the op's weights (all of them): NLM_LAYOUT_ROW_MAJOR, or a number of
-     * the plugin's own, for which pack_size and pack then do the packing. */
-    uint32_t weight_layout;
-    uint32_t reserved;
+    /* The layout wanted for each weight of the op, in the order of its argument struct (the fields with a role
+     * in op_table.h): NLM_LAYOUT_ROW_MAJOR, or a number of the plugin's own, for which pack_size and pack then
+     * do the packing. */
+    uint32_t weight_layout[NLM_CAPS_WEIGHTS];
     char reason[192]; /* why not, one clause: "w: q6_k rows must be a multiple of 256, got 172" */
 } nlm_caps_v1;
 
@@ -223,7 +225,9 @@ typedef struct nlm_device_v1 {
 
     /* Packing; NULL if query never names a layout. `w` is row-major on the host; rows
      * [row_from, row_to) go to where they belong in `packed`, 64-aligned, pack_size's bytes in all.
-     * Different row ranges come from different threads at once. */
+     * Different row ranges come from different threads at once.
+     * A weight of experts, [E, N, K], is packed expert by expert: both functions are given one [N, K] of it, and
+     * expert e begins e times pack_size's bytes, rounded up to 64, behind the first. */
     nlm_status (*pack_size)(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, nlm_pack_info_v1 *out,
                             nlm_error *error);
     nlm_status (*pack)(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, int64_t row_from,

@@ -8,7 +8,7 @@
  *   nlm_kit_fail nlm_kit_refuse NLM_KIT_TRY      errors, and the noes of query()
  *   nlm_kit_at nlm_kit_slice nlm_kit_cells       rows of tensors, this worker's share of them
  *   nlm_kit_row_f32 (and nlm_decode_row of dtype.h) every weight type to f32
- *   nlm_kit_check nlm_kit_check_matmul           an op's arguments, with the reason if they are wrong
+ *   nlm_kit_backend nlm_kit_query                what a backend has, and query() made from it
  *   nlm_kit_describe NLM_KIT_PLUGIN              a device's answer and the plugin's descriptor */
 #ifndef NLM_PLUGIN_KIT_H
 #define NLM_PLUGIN_KIT_H
@@ -75,12 +75,12 @@ typedef struct nlm_kit_range {
     int64_t from, to;
 } nlm_kit_range;
 
-/* The part [from, to) of `total` items that is worker ith's: contiguous, in multiples of `step`. The
- * slices of all workers cover every item once. */
+/* The part [from, to) of `total` items that is worker ith's: contiguous, in multiples of `step`. The slices of all
+ * workers cover every item once. What is left over goes to the first workers: the very first begins earliest. */
 static inline nlm_kit_range nlm_kit_slice(const nlm_exec_v1 *x, int64_t total, int64_t step) {
     const int64_t steps = (total + step - 1) / step;
-    const int64_t from = steps * (int64_t)x->ith / (int64_t)x->nth * step;
-    const int64_t to = steps * ((int64_t)x->ith + 1) / (int64_t)x->nth * step;
+    const int64_t from = (steps * (int64_t)x->ith + x->nth - 1) / x->nth * step;
+    const int64_t to = (steps * ((int64_t)x->ith + 1) + x->nth - 1) / x->nth * step;
     nlm_kit_range range;
     range.from = from < total ? from : total;
     range.to = to < total ? to : total;
@@ -125,166 +125,147 @@ static inline const float *nlm_kit_row_f32(const nlm_tensor *t, int64_t n, float
     return room;
 }
 
-/* ---- checking arguments ------------------------------------------------------------------- */
+/* ---- what a backend has, and checking arguments ------------------------------------------------ */
 
-#define NLM_KIT_BIT(NAME) NLM_TYPE_BIT(NAME)
-#define NLM_KIT_WEIGHT    NLM_TYPES_DECODED
+/* An op that a backend has. */
+typedef struct nlm_kit_op {
+    nlm_op op;
+    uint32_t flags;  /* of the op: those the slot knows */
+    uint32_t layout; /* wanted for its weights; NLM_LAYOUT_ROW_MAJOR: as they are */
+    /* The memory that the slot needs, into out's workspace_bytes and scratch_bytes; NULL: none. Arguments are sound
+     * and `dims` their sizes. Pure. */
+    void (*needs)(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out);
+} nlm_kit_op;
 
-enum {
-    NLM_KIT_OPTIONAL = 1,   /* may be NULL */
-    NLM_KIT_OUTPUT = 2,     /* written: its elements must not overlap */
-    NLM_KIT_ANY_STRIDE = 4, /* the innermost dimension need not be contiguous */
-    NLM_KIT_STATE = 8,      /* an output that stands still in memory: contiguous */
-    NLM_KIT_PACKED = 16     /* may have a layout other than row-major: which, is the caller's to check */
-};
-
-/* One tensor of an args struct. `shape` has a letter for each dimension: the first tensor that uses a
- * letter sets its size, the others must agree; "S+" is one more than S, "K-" one less, a digit itself,
- * "|" separates shapes of different rank. "*" is any shape. */
-typedef struct nlm_kit_arg {
-    const char *name;
-    uint32_t offset; /* of the nlm_tensor pointer in the struct */
-    uint32_t traits;
-    uint64_t dtypes; /* a bit per type: NLM_KIT_BIT(F32) */
-    const char *shape;
-} nlm_kit_arg;
-
-/* A line of a table of nlm_kit_arg: NLM_KIT_ARG(matmul, x, 0, NLM_KIT_BIT(F32), "MK"). */
-#define NLM_KIT_ARG(op, field, traits, dtypes, shape) \
-    { #field, (uint32_t)offsetof(nlm_##op##_args, field), (traits), (dtypes), (shape) }
-
-/* The sizes that the letters stand for. */
-typedef struct nlm_kit_dims {
-    int64_t of[26];
-} nlm_kit_dims;
-
-static inline int64_t nlm_kit_dim(const nlm_kit_dims *dims, char letter) {
-    return dims->of[letter - 'A'];
-}
+/* What a backend has, listed by itself: what is not in here is a no, whatever a later header adds. */
+typedef struct nlm_kit_backend {
+    const nlm_kit_op *ops;
+    uint32_t n_ops;
+    uint32_t layout;           /* a packed layout that weights may have; NLM_LAYOUT_ROW_MAJOR: none */
+    uint64_t weight_types;     /* NLM_TYPE_BIT(F32) | ...; all that nlm_decode_row reads: NLM_TYPES_DECODED */
+    uint64_t cache_types;      /* of keys and values */
+    uint64_t activation_types; /* beside f32 */
+} nlm_kit_backend;
 
 #define NLM_KIT_MAX_BYTES (INT64_C(1) << 62)
 
-static inline int nlm_kit_rank_of(const char *shape) {
-    int rank = 0;
-    for (; *shape && *shape != '|'; shape++) rank += *shape != '+' && *shape != '-';
-    return rank;
-}
-
-static inline nlm_status nlm_kit_check_shape(const nlm_kit_arg *arg, const nlm_tensor *t, nlm_kit_dims *dims,
-                                             nlm_caps_v1 *out) {
-    const char *shape = arg->shape;
-    if (*shape == '*') return NLM_OK;
-    while (nlm_kit_rank_of(shape) != t->rank) {
-        while (*shape && *shape != '|') shape++;
-        if (!*shape) return nlm_kit_refuse(out, "%s: rank %d, expected [%s]", arg->name, t->rank, arg->shape);
-        shape++;
+static inline uint64_t nlm_kit_types_of(const nlm_kit_backend *has, nlm_field_types types) {
+    switch (types) {
+        case NLM_TYPES_WEIGHT: return has->weight_types;
+        case NLM_TYPES_CACHE: return has->cache_types;
+        case NLM_TYPES_ACTIVATION: return NLM_TYPE_BIT(F32) | has->activation_types;
+        default: return nlm_field_type_bits(types);
     }
-    for (int i = 0; i < t->rank; i++) {
-        const char symbol = *shape++;
-        const int is_digit = symbol >= '0' && symbol <= '9';
-        int64_t expected = is_digit ? symbol - '0' : dims->of[symbol - 'A'];
-        const int is_known = expected >= 0;
-        if (*shape == '+' || *shape == '-') expected += *shape++ == '+' ? 1 : -1;
-        if (!is_known) {
-            dims->of[symbol - 'A'] = t->shape[i];
-        } else if (t->shape[i] != expected) {
-            return nlm_kit_refuse(out, "%s: dimension %d is %lld, expected %lld of [%s]", arg->name, i,
-                                  (long long)t->shape[i], (long long)expected, arg->shape);
-        }
-    }
-    return NLM_OK;
 }
 
 /* Rows of an output may have gaps between them, but no two elements may share memory. */
-static inline nlm_status nlm_kit_check_strides(const nlm_kit_arg *arg, const nlm_tensor *t,
-                                               const nlm_dtype_info *type, nlm_caps_v1 *out) {
-    const int last = t->rank - 1;
+static inline nlm_status nlm_kit_check_strides(const nlm_op_field *field, const nlm_tensor *t, nlm_caps_v1 *out) {
+    const nlm_dtype_info *type = nlm_dtype_find(t->dtype);
+    const int last = t->rank - 1, is_written = (field->use & (NLM_FIELD_OUT | NLM_FIELD_WRITES)) != 0;
     const int64_t unit = type->block_elements == 1 ? type->block_bytes : 2;
     int64_t extent = t->shape[last] / type->block_elements * type->block_bytes;
-    if (!(arg->traits & NLM_KIT_ANY_STRIDE) && t->stride_bytes[last] != type->block_bytes && t->shape[last] > 1) {
-        return nlm_kit_refuse(out, "%s: the innermost dimension is not contiguous", arg->name);
+    if (!(field->use & NLM_FIELD_ANY_STRIDE) && t->stride_bytes[last] != type->block_bytes && t->shape[last] > 1) {
+        return nlm_kit_refuse(out, "%s: the innermost dimension is not contiguous", field->name);
     }
     for (int i = last; i >= 0; i--) {
         const int64_t stride = t->stride_bytes[i];
+        const int is_free = (field->use & NLM_FIELD_ANY_STRIDE) && stride != 0;
+        const int is_dense = (field->use & NLM_FIELD_DENSE) && (i > 0 || (field->use & NLM_FIELD_STATE));
         int64_t reach;
         if (t->shape[i] <= 1) continue;
         if (stride % unit != 0 || __builtin_mul_overflow(stride, t->shape[i], &reach) || reach > NLM_KIT_MAX_BYTES ||
             reach < -NLM_KIT_MAX_BYTES) {
-            return nlm_kit_refuse(out, "%s: stride %d is %lld bytes", arg->name, i, (long long)stride);
+            return nlm_kit_refuse(out, "%s: stride %d is %lld bytes", field->name, i, (long long)stride);
         }
         if (i == last) continue;
-        const int is_free = (arg->traits & NLM_KIT_ANY_STRIDE) && stride != 0;
-        if ((arg->traits & NLM_KIT_OUTPUT) && stride < extent && !is_free) {
-            return nlm_kit_refuse(out, "%s: is written, but dimension %d overlaps itself", arg->name, i);
+        if (is_written && stride < extent && !is_free) {
+            return nlm_kit_refuse(out, "%s: is written, but dimension %d overlaps itself", field->name, i);
         }
-        if ((arg->traits & NLM_KIT_STATE) && stride != extent) {
-            return nlm_kit_refuse(out, "%s: is not contiguous", arg->name);
-        }
+        if (is_dense && stride != extent) return nlm_kit_refuse(out, "%s: is not contiguous", field->name);
         extent = reach;
     }
     return NLM_OK;
 }
 
-/* One tensor: type, rank, layout, shape and strides, none of which can overflow. */
-static inline nlm_status nlm_kit_check_tensor(const nlm_kit_arg *arg, const nlm_tensor *t, nlm_kit_dims *dims,
-                                              nlm_caps_v1 *out) {
+/* One tensor but for its shape's letters: type, rank, layout and strides, none of which can overflow. */
+static inline nlm_status nlm_kit_check_tensor(const nlm_kit_backend *has, const nlm_op_field *field,
+                                              const nlm_tensor *t, nlm_caps_v1 *out) {
     const nlm_dtype_info *type = nlm_dtype_find(t->dtype);
+    const int is_packed = t->layout != NLM_LAYOUT_ROW_MAJOR;
     int64_t elements = 1;
-    if (!type) return nlm_kit_refuse(out, "%s: unknown type %d", arg->name, t->dtype);
-    if (!(arg->dtypes >> t->dtype & 1)) return nlm_kit_refuse(out, "%s: cannot be %s", arg->name, type->name);
-    if (t->rank < 1 || t->rank > NLM_MAX_RANK) return nlm_kit_refuse(out, "%s: rank %d", arg->name, t->rank);
-    if (t->layout != NLM_LAYOUT_ROW_MAJOR && !(arg->traits & NLM_KIT_PACKED)) {
-        return nlm_kit_refuse(out, "%s: layout %u is not row-major", arg->name, t->layout);
+    if (!type) return nlm_kit_refuse(out, "%s: unknown type %d", field->name, t->dtype);
+    if (!(nlm_kit_types_of(has, field->types) >> t->dtype & 1)) {
+        return nlm_kit_refuse(out, "%s: cannot be %s", field->name, type->name);
+    }
+    if (t->rank < 1 || t->rank > NLM_MAX_RANK) return nlm_kit_refuse(out, "%s: rank %d", field->name, t->rank);
+    if (is_packed && (t->layout != has->layout || !field->role)) {
+        return nlm_kit_refuse(out, "%s: layout %u is not known here", field->name, t->layout);
     }
     for (int i = 0; i < t->rank; i++) {
         if (t->shape[i] < 0 || __builtin_mul_overflow(elements, t->shape[i], &elements) ||
             elements > NLM_KIT_MAX_BYTES / 4) {
-            return nlm_kit_refuse(out, "%s: dimension %d is %lld", arg->name, i, (long long)t->shape[i]);
+            return nlm_kit_refuse(out, "%s: dimension %d is %lld", field->name, i, (long long)t->shape[i]);
         }
     }
     if (t->shape[t->rank - 1] % type->block_elements != 0) {
-        return nlm_kit_refuse(out, "%s: %s rows must be a multiple of %lld, got %lld", arg->name, type->name,
-                              (long long)type->block_elements, (long long)t->shape[t->rank - 1]);
+        return nlm_kit_refuse(out, "%s: %s rows must be a multiple of %u, got %lld", field->name, type->name,
+                              type->block_elements, (long long)t->shape[t->rank - 1]);
     }
-    NLM_KIT_TRY(nlm_kit_check_shape(arg, t, dims, out));
-    if (t->layout != NLM_LAYOUT_ROW_MAJOR) return NLM_OK; /* strides have no meaning */
-    return nlm_kit_check_strides(arg, t, type, out);
+    return is_packed ? NLM_OK : nlm_kit_check_strides(field, t, out);
 }
 
-/* What query() asks first: struct_size (at least args_bytes), flags (none but known_flags), and the
- * `count` tensors of `table`. NLM_OK with *out_dims filled, or NLM_UNSUPPORTED with out->reason. Pure. */
-static inline nlm_status nlm_kit_check(const void *args, size_t args_bytes, uint32_t known_flags,
-                                       const nlm_kit_arg *table, size_t count, nlm_kit_dims *out_dims,
-                                       nlm_caps_v1 *out) {
-    uint32_t head[2]; /* struct_size, flags */
-    for (int i = 0; i < 26; i++) out_dims->of[i] = -1;
-    memcpy(head, args, sizeof head);
-    if (head[0] < args_bytes) {
-        return nlm_kit_refuse(out, "struct_size is %u, expected at least %zu", head[0], args_bytes);
-    }
-    if (head[1] & ~known_flags) return nlm_kit_refuse(out, "flags 0x%x are not known", head[1] & ~known_flags);
-    for (size_t i = 0; i < count; i++) {
-        const nlm_tensor *tensor;
-        memcpy(&tensor, (const char *)args + table[i].offset, sizeof tensor);
-        if (tensor) {
-            NLM_KIT_TRY(nlm_kit_check_tensor(&table[i], tensor, out_dims, out));
-        } else if (!(table[i].traits & NLM_KIT_OPTIONAL)) {
-            return nlm_kit_refuse(out, "%s: is missing", table[i].name);
-        }
+/* The arguments' tensors by field, NULL: absent; each sound in itself. */
+static inline nlm_status nlm_kit_check_tensors(const nlm_kit_backend *has, const nlm_op_spec *spec, const void *args,
+                                               const nlm_tensor **tensors, nlm_caps_v1 *out) {
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const nlm_op_field *field = &spec->fields[i];
+        tensors[i] = NULL;
+        if (!nlm_counts(field->flag, nlm_args_flags(args))) continue;
+        memcpy(&tensors[i], (const char *)args + field->offset, sizeof tensors[i]);
+        if (tensors[i])
+            NLM_KIT_TRY(nlm_kit_check_tensor(has, field, tensors[i], out));
+        else if (!(field->use & NLM_FIELD_OPTIONAL))
+            return nlm_kit_refuse(out, "%s: is missing", field->name);
     }
     return NLM_OK;
 }
 
-/* The arguments of matmul, the one op of the smallest backend: letters M, N and K as in op_args.h. */
-static inline nlm_status nlm_kit_check_matmul(const void *args, nlm_kit_dims *out_dims, nlm_caps_v1 *out) {
-    static const nlm_kit_arg table[] = {
-        NLM_KIT_ARG(matmul, x, 0, NLM_KIT_BIT(F32), "MK"),
-        NLM_KIT_ARG(matmul, w, 0, NLM_KIT_WEIGHT, "NK"),
-        NLM_KIT_ARG(matmul, bias, NLM_KIT_OPTIONAL, NLM_KIT_BIT(F32), "N"),
-        NLM_KIT_ARG(matmul, residual, NLM_KIT_OPTIONAL, NLM_KIT_BIT(F32), "MN"),
-        NLM_KIT_ARG(matmul, y, NLM_KIT_OUTPUT, NLM_KIT_BIT(F32), "MN"),
-    };
-    return nlm_kit_check(args, sizeof(nlm_matmul_args), 0, table, sizeof table / sizeof *table, out_dims, out);
+/* What query() asks: whether the backend has the op, and whether these arguments are sound. NLM_OK with *out_dims
+ * and out->weight_layout filled, or NLM_UNSUPPORTED with out->reason. Pure. */
+static inline nlm_status nlm_kit_check(const nlm_kit_backend *has, const nlm_kit_op *op, const void *args,
+                                       nlm_dims *out_dims, nlm_caps_v1 *out) {
+    const nlm_op_spec *spec = nlm_op_spec_of(op->op);
+    const nlm_tensor *tensors[NLM_OP_MAX_FIELDS];
+    const nlm_op_call call = {spec, args, tensors, out_dims};
+    nlm_reason reason = {out->reason, sizeof out->reason, 0};
+    uint32_t size, n_weights = 0;
+    memcpy(&size, args, sizeof size);
+    if (size < sizeof(uint32_t[2]) || size < nlm_args_bytes(spec, nlm_args_flags(args))) {
+        return nlm_kit_refuse(out, "struct_size is %u, expected at least %u", size, nlm_args_bytes(spec, 0));
+    }
+    if (nlm_args_flags(args) & ~op->flags) {
+        return nlm_kit_refuse(out, "flags 0x%x are not known", nlm_args_flags(args) & ~op->flags);
+    }
+    NLM_KIT_TRY(nlm_kit_check_tensors(has, spec, args, tensors, out));
+    if (!nlm_check_call(&call, &reason)) return NLM_UNSUPPORTED;
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        if (!spec->fields[i].role || n_weights == NLM_CAPS_WEIGHTS) continue;
+        out->weight_layout[n_weights++] = op->layout ? op->layout : tensors[i] ? tensors[i]->layout : 0;
+    }
+    return NLM_OK;
+}
+
+/* query() of a backend: nlm_kit_check of the op's line in the list, then its needs. */
+static inline nlm_status nlm_kit_query(const nlm_kit_backend *has, void *self, nlm_op op, const void *args,
+                                       uint32_t nth, nlm_caps_v1 *out) {
+    nlm_dims dims;
+    for (uint32_t i = 0; i < has->n_ops; i++) {
+        if (has->ops[i].op != op) continue;
+        NLM_KIT_TRY(nlm_kit_check(has, &has->ops[i], args, &dims, out));
+        if (has->ops[i].needs) has->ops[i].needs(self, &dims, nth, out);
+        return NLM_OK;
+    }
+    return nlm_kit_refuse(out, "this backend does not have op %u", op);
 }
 
 /* ---- a plugin with one sliced device ------------------------------------------------------ */

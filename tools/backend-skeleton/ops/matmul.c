@@ -1,12 +1,11 @@
 /* y[m,n] = sum_k x[m,k] w[n,k] (+ bias[n]) (+ residual[m,n]), see nlm/op_args.h. */
 #include "skeleton.h"
 
-nlm_status skeleton_query_matmul(const void *args, uint32_t nth, nlm_caps_v1 *out) {
+/* One row of w, decoded. */
+void skeleton_matmul_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
+    (void)self;
     (void)nth;
-    nlm_kit_dims dims;
-    NLM_KIT_TRY(nlm_kit_check_matmul(args, &dims, out));
-    out->scratch_bytes = (uint64_t)nlm_kit_dim(&dims, 'K') * sizeof(float); /* one row of w, decoded */
-    return NLM_OK;
+    out->scratch_bytes = (uint64_t)nlm_dim(dims, 'K') * sizeof(float);
 }
 
 /* Eight partial sums, always in the same order: the same bits for every number of threads. */

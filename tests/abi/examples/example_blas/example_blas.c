@@ -10,15 +10,19 @@
 #include <limits.h>
 #include <nlm/plugin_kit.h>
 
-static nlm_status query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
-    nlm_kit_dims dims;
+static void needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
     (void)self;
     (void)nth;
-    if (op != NLM_OP_matmul) return nlm_kit_refuse(out, "example_blas has no op but matmul");
-    NLM_KIT_TRY(nlm_kit_check_matmul(args, &dims, out));
-    const int64_t k = nlm_kit_dim(&dims, 'K');
+    out->scratch_bytes = sizeof(float) * (uint64_t)nlm_dim(dims, 'K');
+}
+
+static const nlm_kit_op matmul_alone = {.op = NLM_OP_matmul, .needs = needs};
+static const nlm_kit_backend has = {.ops = &matmul_alone, .n_ops = 1, .weight_types = NLM_TYPES_DECODED};
+
+static nlm_status query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
+    NLM_KIT_TRY(nlm_kit_query(&has, self, op, args, nth, out));
+    const int64_t k = ((const nlm_matmul_args *)args)->w->shape[1];
     if (k > INT_MAX) return nlm_kit_refuse(out, "x: rows of %lld, BLAS counts to %d", (long long)k, INT_MAX);
-    out->scratch_bytes = sizeof(float) * (uint64_t)k;
     return NLM_OK;
 }
 

@@ -28,11 +28,8 @@ float *head_of(const nlm_tensor *t, std::int64_t i, std::int64_t head) {
 
 // ---- matmul ----
 
-nlm_status query_matmul(const void *args, nlm_caps_v1 *out) {
-    nlm_kit_dims dims;
-    NLM_KIT_TRY(nlm_kit_check_matmul(args, &dims, out));
-    out->scratch_bytes = static_cast<std::uint64_t>(nlm_kit_dim(&dims, 'K')) * sizeof(float);
-    return NLM_OK;
+void matmul_needs(void *, const nlm_dims *dims, std::uint32_t, nlm_caps_v1 *out) {
+    out->scratch_bytes = static_cast<std::uint64_t>(nlm_dim(dims, 'K')) * sizeof(float);
 }
 
 void matmul(const nlm_exec_v1 &x, const nlm_matmul_args &args) {
@@ -50,19 +47,6 @@ void matmul(const nlm_exec_v1 &x, const nlm_matmul_args &args) {
 }
 
 // ---- rms_norm ----
-
-nlm_status query_rms_norm(const void *args, nlm_caps_v1 *out) {
-    constexpr std::uint64_t f32 = NLM_KIT_BIT(F32);
-    static const nlm_kit_arg table[] = {
-        NLM_KIT_ARG(rms_norm, x, 0, f32, "RN|RHN"),
-        NLM_KIT_ARG(rms_norm, residual, NLM_KIT_OPTIONAL, f32, "RN|RHN"),
-        NLM_KIT_ARG(rms_norm, w, NLM_KIT_OPTIONAL, f32, "N"),
-        NLM_KIT_ARG(rms_norm, y, NLM_KIT_OUTPUT, f32, "RN|RHN"),
-        NLM_KIT_ARG(rms_norm, sum, NLM_KIT_OUTPUT | NLM_KIT_OPTIONAL, f32, "RN|RHN"),
-    };
-    nlm_kit_dims dims;
-    return nlm_kit_check(args, sizeof(nlm_rms_norm_args), 0, table, std::size(table), &dims, out);
-}
 
 void rms_norm(const nlm_exec_v1 &x, const nlm_rms_norm_args &args) {
     const std::int64_t columns = args.y->shape[args.y->rank - 1], heads = args.y->rank == 3 ? args.y->shape[1] : 1;
@@ -98,12 +82,12 @@ nlm_status slot(const nlm_exec_v1 *x, const Args *args) noexcept {
     }
 }
 
-nlm_status query(void *, nlm_op op, const void *args, std::uint32_t, nlm_caps_v1 *out) {
-    switch (op) {
-        case NLM_OP_matmul: return query_matmul(args, out);
-        case NLM_OP_rms_norm: return query_rms_norm(args, out);
-        default: return nlm_kit_refuse(out, "example_cpp has matmul and rms_norm alone");
-    }
+constexpr nlm_kit_op list[] = {{NLM_OP_matmul, 0, NLM_LAYOUT_ROW_MAJOR, matmul_needs},
+                               {NLM_OP_rms_norm, 0, NLM_LAYOUT_ROW_MAJOR, nullptr}};
+constexpr nlm_kit_backend has{list, std::size(list), NLM_LAYOUT_ROW_MAJOR, NLM_TYPES_DECODED, 0, 0};
+
+nlm_status query(void *self, nlm_op op, const void *args, std::uint32_t nth, nlm_caps_v1 *out) {
+    return nlm_kit_query(&has, self, op, args, nth, out);
 }
 
 // constexpr, so that loading the library runs no constructor of ours.

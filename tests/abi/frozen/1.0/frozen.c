@@ -1,14 +1,17 @@
 /* A plugin of ABI 1.0: compiled from the headers beside it, never from today's, and run by today's host. */
 #include <nlm/plugin_kit.h>
 
-static nlm_status query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
-    nlm_kit_dims dims;
+static void needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
     (void)self;
     (void)nth;
-    if (op != NLM_OP_matmul) return nlm_kit_refuse(out, "frozen has no op but matmul");
-    NLM_KIT_TRY(nlm_kit_check_matmul(args, &dims, out));
-    out->scratch_bytes = sizeof(float) * (uint64_t)nlm_kit_dim(&dims, 'K');
-    return NLM_OK;
+    out->scratch_bytes = sizeof(float) * (uint64_t)nlm_dim(dims, 'K');
+}
+
+static const nlm_kit_op matmul_alone = {.op = NLM_OP_matmul, .needs = needs};
+static const nlm_kit_backend has = {.ops = &matmul_alone, .n_ops = 1, .weight_types = NLM_TYPES_DECODED};
+
+static nlm_status query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
+    return nlm_kit_query(&has, self, op, args, nth, out);
 }
 
 static nlm_status matmul(const nlm_exec_v1 *x, const nlm_matmul_args *args) {

@@ -47,6 +47,7 @@ enum {
 
 /* The types a field may have. */
 typedef enum nlm_field_types {
+    NLM_TYPES_ACTIVATION, /* f32, or f16 or bf16 where a device has them: one type for all of a call */
     NLM_TYPES_F32,
     NLM_TYPES_I32,
     NLM_TYPES_PLAIN, /* f32 f16 bf16 i32 */
@@ -134,24 +135,24 @@ static const nlm_op_scalar nlm_no_scalars[] = {NLM_END_OF_SCALARS};
 static const nlm_op_field nlm_fields_embed[] = {
     NLM_IN(embed, ids, I32, "R"),
     NLM_WEIGHT(embed, w, WEIGHT, "V N", EMBED),
-    NLM_OUT(embed, y, F32, "R N", ""),
+    NLM_OUT(embed, y, ACTIVATION, "R N", ""),
 };
 NLM_SPEC(embed, nlm_no_scalars, "", "", NULL)
 
 static const nlm_op_field nlm_fields_matmul[] = {
-    NLM_IN(matmul, x, F32, "M K"),
+    NLM_IN(matmul, x, ACTIVATION, "M K"),
     NLM_WEIGHT(matmul, w, WEIGHT, "N K", MATMUL),
     NLM_OPTIONAL(matmul, bias, F32, "N"),
-    NLM_OPTIONAL(matmul, residual, F32, "M N"),
-    NLM_OUT(matmul, y, F32, "M N", "residual"),
+    NLM_OPTIONAL(matmul, residual, ACTIVATION, "M N"),
+    NLM_OUT(matmul, y, ACTIVATION, "M N", "residual"),
 };
 NLM_SPEC(matmul, nlm_no_scalars, "", "2 M N K", NULL)
 
 static const nlm_op_field nlm_fields_rms_norm[] = {
-    NLM_IN(rms_norm, x, F32, "R N|R H N"),
+    NLM_IN(rms_norm, x, ACTIVATION, "R N|R H N"),
     NLM_OPTIONAL(rms_norm, residual, F32, "R N|R H N"),
     NLM_OPTIONAL(rms_norm, w, F32, "N"),
-    NLM_OUT(rms_norm, y, F32, "R N|R H N", "x"),
+    NLM_OUT(rms_norm, y, ACTIVATION, "R N|R H N", "x"),
     NLM_OPTIONAL_OUT(rms_norm, sum, F32, "R N|R H N", "x residual"),
 };
 static const nlm_op_scalar nlm_scalars_rms_norm[] = {
@@ -163,10 +164,10 @@ NLM_SPEC(rms_norm, nlm_scalars_rms_norm, "x.rank = y.rank, x.rank = residual.ran
          NULL)
 
 static const nlm_op_field nlm_fields_rope[] = {
-    NLM_IN(rope, x, F32, "T H D"),
+    NLM_IN(rope, x, ACTIVATION, "T H D"),
     NLM_IN(rope, pos, I32, "T"),
     NLM_OPTIONAL(rope, freq_factors, F32, "F"),
-    NLM_OUT(rope, y, F32, "T H D", "x"),
+    NLM_OUT(rope, y, ACTIVATION, "T H D", "x"),
 };
 #define NLM_ROPE_SCALARS(op)                                                        \
     NLM_FLAG(half_split, NLM_ROPE_HALF_SPLIT), NLM_FLAG(inverse, NLM_ROPE_INVERSE), \
@@ -177,8 +178,8 @@ static const nlm_op_scalar nlm_scalars_rope[] = {NLM_ROPE_SCALARS(rope)};
 NLM_SPEC(rope, nlm_scalars_rope, NLM_ROPE_RULES, "3 T H D", NULL)
 
 static const nlm_op_field nlm_fields_kv_append[] = {
-    NLM_IN(kv_append, k, F32, "T G D"),
-    NLM_IN(kv_append, v, F32, "T G D"),
+    NLM_IN(kv_append, k, ACTIVATION, "T G D"),
+    NLM_IN(kv_append, v, ACTIVATION, "T G D"),
     NLM_WRITES(kv_append, k_cache, CACHE, "P G B D"),
     NLM_WRITES(kv_append, v_cache, CACHE, "P G B D"),
     NLM_IN(kv_append, pos, I32, "T"),
@@ -189,14 +190,10 @@ static const nlm_op_field nlm_fields_kv_append[] = {
 NLM_SPEC(kv_append, nlm_no_scalars, "1 <= B", "", NULL)
 
 static const nlm_op_field nlm_fields_attention[] = {
-    NLM_IN(attention, q, F32, "T H D"),
-    NLM_READS(attention, k_cache, CACHE, "P G B D"),
-    NLM_READS(attention, v_cache, CACHE, "P G B D"),
-    NLM_IN(attention, pos, I32, "T"),
-    NLM_IN(attention, seq_start, I32, "S+1"),
-    NLM_IN(attention, slot, I32, "S"),
-    NLM_IN(attention, block_table, I32, "L M"),
-    NLM_OUT(attention, y, F32, "T H D", ""),
+    NLM_IN(attention, q, ACTIVATION, "T H D"),        NLM_READS(attention, k_cache, CACHE, "P G B D"),
+    NLM_READS(attention, v_cache, CACHE, "P G B D"),  NLM_IN(attention, pos, I32, "T"),
+    NLM_IN(attention, seq_start, I32, "S+1"),         NLM_IN(attention, slot, I32, "S"),
+    NLM_IN(attention, block_table, I32, "L M"),       NLM_OUT(attention, y, ACTIVATION, "T H D", ""),
     NLM_OPTIONAL_OUT(attention, lse, F32, "T H", ""),
 };
 static const nlm_op_scalar nlm_scalars_attention[] = {
@@ -207,29 +204,29 @@ static const nlm_op_scalar nlm_scalars_attention[] = {
 NLM_SPEC(attention, nlm_scalars_attention, "H % G = 0, 1 <= B", "4 p H D", NULL)
 
 static const nlm_op_field nlm_fields_silu_mul[] = {
-    NLM_IN(silu_mul, gate, F32, "R N"),
-    NLM_IN(silu_mul, up, F32, "R N"),
-    NLM_OUT(silu_mul, y, F32, "R N", "gate up"),
+    NLM_IN(silu_mul, gate, ACTIVATION, "R N"),
+    NLM_IN(silu_mul, up, ACTIVATION, "R N"),
+    NLM_OUT(silu_mul, y, ACTIVATION, "R N", "gate up"),
 };
 NLM_SPEC(silu_mul, nlm_no_scalars, "", "4 R N", NULL)
 
 static const nlm_op_field nlm_fields_add[] = {
-    NLM_IN(add, a, F32, "R N"),
-    NLM_IN(add, b, F32, "R N|N"),
-    NLM_OUT(add, y, F32, "R N", "a"),
+    NLM_IN(add, a, ACTIVATION, "R N"),
+    NLM_IN(add, b, ACTIVATION, "R N|N"),
+    NLM_OUT(add, y, ACTIVATION, "R N", "a"),
 };
 NLM_SPEC(add, nlm_no_scalars, "", "R N", NULL)
 
 static const nlm_op_field nlm_fields_mul[] = {
-    NLM_IN(mul, a, F32, "R N"),
-    NLM_IN(mul, b, F32, "R N|N"),
-    NLM_OUT(mul, y, F32, "R N", "a"),
+    NLM_IN(mul, a, ACTIVATION, "R N"),
+    NLM_IN(mul, b, ACTIVATION, "R N|N"),
+    NLM_OUT(mul, y, ACTIVATION, "R N", "a"),
 };
 NLM_SPEC(mul, nlm_no_scalars, "", "R N", NULL)
 
 static const nlm_op_field nlm_fields_scale[] = {
-    NLM_IN(scale, x, F32, "R N"),
-    NLM_OUT(scale, y, F32, "R N", "x"),
+    NLM_IN(scale, x, ACTIVATION, "R N"),
+    NLM_OUT(scale, y, ACTIVATION, "R N", "x"),
 };
 static const nlm_op_scalar nlm_scalars_scale[] = {
     NLM_ANY_F32(scale, factor, 0.5),
@@ -239,8 +236,8 @@ static const nlm_op_scalar nlm_scalars_scale[] = {
 NLM_SPEC(scale, nlm_scalars_scale, "", "2 R N", NULL)
 
 static const nlm_op_field nlm_fields_softmax[] = {
-    NLM_IN(softmax, x, F32, "R N"),
-    NLM_OUT(softmax, y, F32, "R N", "x"),
+    NLM_IN(softmax, x, ACTIVATION, "R N"),
+    NLM_OUT(softmax, y, ACTIVATION, "R N", "x"),
 };
 static const nlm_op_scalar nlm_scalars_softmax[] = {
     NLM_ANY_F32(softmax, factor, 1),
@@ -250,26 +247,21 @@ static const nlm_op_scalar nlm_scalars_softmax[] = {
 NLM_SPEC(softmax, nlm_scalars_softmax, "", "4 R N", NULL)
 
 static const nlm_op_field nlm_fields_conv1d_causal[] = {
-    NLM_IN(conv1d_causal, x, F32, "T C"),         NLM_WEIGHT(conv1d_causal, w, F32, "C K", CONV),
-    NLM_OPTIONAL(conv1d_causal, bias, F32, "C"),  NLM_UPDATES(conv1d_causal, state, F32, "L K-1 C"),
-    NLM_IN(conv1d_causal, seq_start, I32, "S+1"), NLM_IN(conv1d_causal, slot, I32, "S"),
-    NLM_OUT(conv1d_causal, y, F32, "T C", ""),
+    NLM_IN(conv1d_causal, x, ACTIVATION, "T C"),      NLM_WEIGHT(conv1d_causal, w, F32, "C K", CONV),
+    NLM_OPTIONAL(conv1d_causal, bias, F32, "C"),      NLM_UPDATES(conv1d_causal, state, F32, "L K-1 C"),
+    NLM_IN(conv1d_causal, seq_start, I32, "S+1"),     NLM_IN(conv1d_causal, slot, I32, "S"),
+    NLM_OUT(conv1d_causal, y, ACTIVATION, "T C", ""),
 };
 static const nlm_op_scalar nlm_scalars_conv1d_causal[] = {NLM_FLAG(silu, NLM_CONV_SILU), NLM_END_OF_SCALARS};
 NLM_SPEC(conv1d_causal, nlm_scalars_conv1d_causal, "2 <= K <= 8", "2 T C K", NULL)
 
 static const nlm_op_field nlm_fields_ssm_scan[] = {
-    NLM_IN(ssm_scan, x, F32, "T C"),
-    NLM_IN(ssm_scan, dt, F32, "T C"),
-    NLM_WEIGHT(ssm_scan, a, F32, "C N", SSM_A),
-    NLM_IN(ssm_scan, b, F32, "T N"),
-    NLM_IN(ssm_scan, c, F32, "T N"),
-    NLM_OPTIONAL(ssm_scan, d, F32, "C"),
-    NLM_OPTIONAL(ssm_scan, z, F32, "T C"),
-    NLM_UPDATES(ssm_scan, state, F32, "L C/16 N 16"),
-    NLM_IN(ssm_scan, seq_start, I32, "S+1"),
-    NLM_IN(ssm_scan, slot, I32, "S"),
-    NLM_OUT(ssm_scan, y, F32, "T C", "x"),
+    NLM_IN(ssm_scan, x, ACTIVATION, "T C"),       NLM_IN(ssm_scan, dt, ACTIVATION, "T C"),
+    NLM_WEIGHT(ssm_scan, a, F32, "C N", SSM_A),   NLM_IN(ssm_scan, b, ACTIVATION, "T N"),
+    NLM_IN(ssm_scan, c, ACTIVATION, "T N"),       NLM_OPTIONAL(ssm_scan, d, F32, "C"),
+    NLM_OPTIONAL(ssm_scan, z, ACTIVATION, "T C"), NLM_UPDATES(ssm_scan, state, F32, "L C/16 N 16"),
+    NLM_IN(ssm_scan, seq_start, I32, "S+1"),      NLM_IN(ssm_scan, slot, I32, "S"),
+    NLM_OUT(ssm_scan, y, ACTIVATION, "T C", "x"),
 };
 NLM_SPEC(ssm_scan, nlm_no_scalars, "1 <= N <= 256", "7 T C N", NULL)
 
@@ -280,7 +272,7 @@ static const nlm_op_field nlm_fields_copy[] = {
 NLM_SPEC(copy, nlm_no_scalars, "x.is_i32 = y.is_i32", "", NULL)
 
 static const nlm_op_field nlm_fields_argmax[] = {
-    NLM_IN(argmax, x, F32, "R N"),
+    NLM_IN(argmax, x, ACTIVATION, "R N"),
     NLM_OUT(argmax, y, I32, "R", ""),
 };
 static const nlm_op_scalar nlm_scalars_argmax[] = {NLM_FLAG(finite, NLM_ARGMAX_FINITE), NLM_END_OF_SCALARS};
@@ -289,10 +281,10 @@ NLM_SPEC(argmax, nlm_scalars_argmax, "", "", NULL)
 /* ---- fused ops ------------------------------------------------------------------------------- */
 
 static const nlm_op_field nlm_fields_gate_up_silu_mul[] = {
-    NLM_IN(gate_up_silu_mul, x, F32, "M K"),
+    NLM_IN(gate_up_silu_mul, x, ACTIVATION, "M K"),
     NLM_WEIGHT(gate_up_silu_mul, w_gate, WEIGHT, "N K", MATMUL),
     NLM_WEIGHT(gate_up_silu_mul, w_up, WEIGHT, "N K", MATMUL),
-    NLM_OUT(gate_up_silu_mul, y, F32, "M N", ""),
+    NLM_OUT(gate_up_silu_mul, y, ACTIVATION, "M N", ""),
 };
 static const char *const nlm_parts_gate_up_silu_mul[] = {
     "matmul x w=w_gate y=#0",
@@ -303,7 +295,7 @@ static const char *const nlm_parts_gate_up_silu_mul[] = {
 NLM_SPEC(gate_up_silu_mul, nlm_no_scalars, "w_gate.type = w_up.type", "4 M N K", nlm_parts_gate_up_silu_mul)
 
 static const nlm_op_field nlm_fields_qkv_rope_append[] = {
-    NLM_IN(qkv_rope_append, x, F32, "T K"),
+    NLM_IN(qkv_rope_append, x, ACTIVATION, "T K"),
     NLM_WEIGHT(qkv_rope_append, w_q, WEIGHT, "Q K", MATMUL),
     NLM_WEIGHT(qkv_rope_append, w_k, WEIGHT, "U K", MATMUL),
     NLM_WEIGHT(qkv_rope_append, w_v, WEIGHT, "U K", MATMUL),
@@ -311,7 +303,7 @@ static const nlm_op_field nlm_fields_qkv_rope_append[] = {
     NLM_OPTIONAL(qkv_rope_append, b_k, F32, "U"),
     NLM_OPTIONAL(qkv_rope_append, b_v, F32, "U"),
     NLM_OPTIONAL(qkv_rope_append, freq_factors, F32, "F"),
-    NLM_ROW(qkv_rope_append, q, NLM_FIELD_OUT | NLM_FIELD_DENSE, NLM_TYPES_F32, "T H D", "", 0),
+    NLM_ROW(qkv_rope_append, q, NLM_FIELD_OUT | NLM_FIELD_DENSE, NLM_TYPES_ACTIVATION, "T H D", "", 0),
     NLM_WRITES(qkv_rope_append, k_cache, CACHE, "P G B D"),
     NLM_WRITES(qkv_rope_append, v_cache, CACHE, "P G B D"),
     NLM_IN(qkv_rope_append, pos, I32, "T"),
@@ -333,11 +325,9 @@ NLM_SPEC(qkv_rope_append, nlm_scalars_qkv_rope_append, "Q = H * D, U = G * D, 1 
          "2 T Q K + 4 T U K", nlm_parts_qkv_rope_append)
 
 static const nlm_op_field nlm_fields_norm_matmul[] = {
-    NLM_IN(norm_matmul, x, F32, "M K"),
-    NLM_IN(norm_matmul, norm_w, F32, "K"),
-    NLM_WEIGHT(norm_matmul, w, WEIGHT, "N K", MATMUL),
-    NLM_OPTIONAL(norm_matmul, bias, F32, "N"),
-    NLM_OUT(norm_matmul, y, F32, "M N", ""),
+    NLM_IN(norm_matmul, x, ACTIVATION, "M K"),         NLM_IN(norm_matmul, norm_w, F32, "K"),
+    NLM_WEIGHT(norm_matmul, w, WEIGHT, "N K", MATMUL), NLM_OPTIONAL(norm_matmul, bias, F32, "N"),
+    NLM_OUT(norm_matmul, y, ACTIVATION, "M N", ""),
 };
 static const nlm_op_scalar nlm_scalars_norm_matmul[] = {
     NLM_NUMBER(norm_matmul, eps, F32, 0, FLT_MAX, 1e-5),
@@ -352,16 +342,11 @@ static const char *const nlm_parts_norm_matmul[] = {
 NLM_SPEC(norm_matmul, nlm_scalars_norm_matmul, "", "2 M N K", nlm_parts_norm_matmul)
 
 static const nlm_op_field nlm_fields_norm_xz_conv[] = {
-    NLM_IN(norm_xz_conv, x, F32, "T K"),
-    NLM_IN(norm_xz_conv, norm_w, F32, "K"),
-    NLM_WEIGHT(norm_xz_conv, w, WEIGHT, "U K", MATMUL),
-    NLM_WEIGHT(norm_xz_conv, conv_w, F32, "C J", CONV),
-    NLM_OPTIONAL(norm_xz_conv, conv_bias, F32, "C"),
-    NLM_UPDATES(norm_xz_conv, state, F32, "L J-1 C"),
-    NLM_IN(norm_xz_conv, seq_start, I32, "S+1"),
-    NLM_IN(norm_xz_conv, slot, I32, "S"),
-    NLM_OUT(norm_xz_conv, xz, F32, "T U", ""),
-    NLM_OUT(norm_xz_conv, y, F32, "T C", ""),
+    NLM_IN(norm_xz_conv, x, ACTIVATION, "T K"),         NLM_IN(norm_xz_conv, norm_w, F32, "K"),
+    NLM_WEIGHT(norm_xz_conv, w, WEIGHT, "U K", MATMUL), NLM_WEIGHT(norm_xz_conv, conv_w, F32, "C J", CONV),
+    NLM_OPTIONAL(norm_xz_conv, conv_bias, F32, "C"),    NLM_UPDATES(norm_xz_conv, state, F32, "L J-1 C"),
+    NLM_IN(norm_xz_conv, seq_start, I32, "S+1"),        NLM_IN(norm_xz_conv, slot, I32, "S"),
+    NLM_OUT(norm_xz_conv, xz, ACTIVATION, "T U", ""),   NLM_OUT(norm_xz_conv, y, ACTIVATION, "T C", ""),
 };
 static const nlm_op_scalar nlm_scalars_norm_xz_conv[] = {
     NLM_FLAG(silu, NLM_CONV_SILU),
@@ -379,17 +364,17 @@ NLM_SPEC(norm_xz_conv, nlm_scalars_norm_xz_conv, "U = 2 * C, 2 <= J <= 8", "2 T 
          nlm_parts_norm_xz_conv)
 
 static const nlm_op_field nlm_fields_dt_bc_scan[] = {
-    NLM_IN(dt_bc_scan, x, F32, "T C"),
+    NLM_IN(dt_bc_scan, x, ACTIVATION, "T C"),
     NLM_WEIGHT(dt_bc_scan, w_x, WEIGHT, "U C", MATMUL),
     NLM_WEIGHT(dt_bc_scan, w_dt, WEIGHT, "C R", MATMUL),
     NLM_OPTIONAL(dt_bc_scan, b_dt, F32, "C"),
     NLM_WEIGHT(dt_bc_scan, a, F32, "C N", SSM_A),
     NLM_OPTIONAL(dt_bc_scan, d, F32, "C"),
-    NLM_OPTIONAL(dt_bc_scan, z, F32, "T C"),
+    NLM_OPTIONAL(dt_bc_scan, z, ACTIVATION, "T C"),
     NLM_UPDATES(dt_bc_scan, state, F32, "L C/16 N 16"),
     NLM_IN(dt_bc_scan, seq_start, I32, "S+1"),
     NLM_IN(dt_bc_scan, slot, I32, "S"),
-    NLM_OUT(dt_bc_scan, y, F32, "T C", ""),
+    NLM_OUT(dt_bc_scan, y, ACTIVATION, "T C", ""),
 };
 static const char *const nlm_parts_dt_bc_scan[] = {
     "matmul x w=w_x y=#0",
@@ -413,6 +398,13 @@ static inline const nlm_op_spec *nlm_op_spec_of(nlm_op op) {
 #undef NLM_OP
         default: return NULL;
     }
+}
+
+/* Which of nlm_caps_v1.weight_layout is the field's; -1: none, it has no role. */
+static inline int nlm_weight_index(const nlm_op_spec *spec, const nlm_op_field *field) {
+    int index = 0;
+    for (const nlm_op_field *before = spec->fields; before < field; before++) index += before->role != 0;
+    return field->role ? index : -1;
 }
 
 #undef NLM_ROW

@@ -75,7 +75,8 @@ typedef struct nlm_exec_v1 {
     /* [NLM_ROWS_KINDS], on the host; entry 0 is unused. NULL: all rows are live, or it is recording. */
     const int32_t *live_rows;
     /* Stream devices: the same counts in the memory that tensors are in, [NLM_ROWS_KINDS] i32, as they are when the
-     * work is done; NULL, with no buffer: all rows are live. Sliced devices: NULL. */
+     * work is done (where live_rows is given too, the same numbers); NULL, with no buffer: all rows are live, or
+     * live_rows tells. Sliced devices: NULL. */
     const void *live_rows_device;
     uint64_t live_rows_buffer; /* the handle buffer_alloc gave, as in nlm_tensor */
     /* No position that an op of this run reads or writes in a paged cache is max_context or above; 0: not known. It
@@ -136,8 +137,9 @@ enum {
 #define NLM_DEVICE_DETERMINISTIC    2u /* the same call has the same bits each time, with any number of workers */
 #define NLM_DEVICE_BATCH_INVARIANT  4u /* a row has the same bits in any batch, and however the batch is cut */
 #define NLM_DEVICE_REPLAY_EXACT     8u /* recorded work has the bits it has when enqueued */
-/* Activations may be of this type beside f32, in the ops for which query says so: all activations of a call have one
- * type; norms, biases, states and sums stay f32. Without the flag a host offers f32 alone. */
+/* Activations may be of this type beside f32, matmul's at least, other ops' where query says so. They are the inputs
+ * and results of rank 2 and more that have a row for each of the batch, lse excepted; those of one call have one
+ * type. What else is f32 (norms, biases, states, lse) stays so. Without the flag a host offers f32 alone. */
 #define NLM_DEVICE_F16_ACTIVATIONS  16u
 #define NLM_DEVICE_BF16_ACTIVATIONS 32u
 
@@ -156,16 +158,18 @@ typedef struct nlm_device_info_v1 {
     char arch[32]; /* "x86_64+avx2", "sm_90" */
 } nlm_device_info_v1;
 
+#define NLM_CAPS_WEIGHTS 8
+
 /* query()'s answer. The host zeroes it and sets struct_size. */
 typedef struct nlm_caps_v1 {
     uint32_t struct_size;
     uint32_t flags;           /* 0 */
     uint64_t workspace_bytes; /* one block shared by all workers */
     uint64_t scratch_bytes;   /* one block per worker */
-    /* The layout wanted for the op's weights (all of them): NLM_LAYOUT_ROW_MAJOR, or a number of
-     * the plugin's own, for which pack_size and pack then do the packing. */
-    uint32_t weight_layout;
-    uint32_t reserved;
+    /* The layout wanted for each weight of the op, in the order of its argument struct (the fields with a role
+     * in op_table.h): NLM_LAYOUT_ROW_MAJOR, or a number of the plugin's own, for which pack_size and pack then
+     * do the packing. */
+    uint32_t weight_layout[NLM_CAPS_WEIGHTS];
     char reason[192]; /* why not, one clause: "w: q6_k rows must be a multiple of 256, got 172" */
 } nlm_caps_v1;
 
@@ -221,7 +225,9 @@ typedef struct nlm_device_v1 {
 
     /* Packing; NULL if query never names a layout. `w` is row-major on the host; rows
      * [row_from, row_to) go to where they belong in `packed`, 64-aligned, pack_size's bytes in all.
-     * Different row ranges come from different threads at once. */
+     * Different row ranges come from different threads at once.
+     * A weight of experts, [E, N, K], is packed expert by expert: both functions are given one [N, K] of it, and
+     * expert e begins e times pack_size's bytes, rounded up to 64, behind the first. */
     nlm_status (*pack_size)(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, nlm_pack_info_v1 *out,
                             nlm_error *error);
     nlm_status (*pack)(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, int64_t row_from,
@@ -264,10 +270,10 @@ typedef struct nlm_device_v1 {
 
     /* ---- optional: NULL, or past struct_size, and the host does without ---- */
 
-    /* Called once for each op of a planned graph that query said yes to, with the same arguments, before it first
-     * runs: the place to compile, to load a module, to search for the fastest kernel. May be slow and may allocate;
-     * slots must not be, and never allocate while NLM_EXEC_RECORDING. One call at a time. If it fails the graph is
-     * not planned. */
+    /* Called once for each op of a planned graph that query said yes to, with the arguments that the slot will get
+     * but for addresses (a packed weight has its layout), before it first runs: the place to compile, to load a
+     * module, to search for the fastest kernel. May be slow and may allocate; slots must not be, and never allocate
+     * while NLM_EXEC_RECORDING. One call at a time. If it fails the graph is not planned. */
     nlm_status (*prepare)(void *self, nlm_op op, const void *args, uint32_t nth, nlm_error *error);
     /* Sets bytes of a buffer to `byte` (0 to 255), as work of the stream or, with NULL, at once. Without it the host
      * uploads. */
@@ -278,9 +284,11 @@ typedef struct nlm_device_v1 {
     nlm_status (*host_alloc)(void *self, uint64_t bytes, void **out_memory, nlm_error *error);
     void (*host_free)(void *self, void *memory);
     /* Whether what the event's latest event_record stands behind is done: *out_is_done 0 or 1; 1 if it was never
-     * recorded. Never waits. Errors of the work itself are left to sync. */
+     * recorded. Never waits, nor does the work wait for it: asked again and again, it comes to be 1. Errors of the
+     * work itself are left to sync. */
     nlm_status (*event_query)(void *self, void *event, uint32_t *out_is_done, nlm_error *error);
-    /* Nanoseconds on the device between two events that were created with NLM_EVENT_TIMING, and are done. */
+    /* Nanoseconds on the device from one event to a later one, both created with NLM_EVENT_TIMING, recorded and
+     * done. */
     nlm_status (*event_elapsed)(void *self, void *from_event, void *to_event, uint64_t *out_ns, nlm_error *error);
     /* pack done by the device, as work of the stream, in place of pack on the host: rows [row_from, row_to) of w
      * stand row-major, in w's type, at `rows`; they go to where they belong in the packed weight at `packed`. w->data
@@ -302,14 +310,16 @@ typedef struct nlm_device_v1 {
 /* extension("nlm.capture", 1): work recorded once and done many times at the price of one call (CUDA graphs).
  *
  * Between begin and end the host calls, of this device, only slots with NLM_EXEC_RECORDING, and upload, download,
- * copy, fill, event_record and event_wait, all on the stream that records, with events of this recording; nothing is
- * done. Every op was prepared before. launch enqueues all of it on a stream, in place and in order. Addresses are
- * those of the recording; buffers and host memory that it names stay valid until its destroy, and what host memory
- * holds when the work is done is what is transferred. Contents may change between launches, shapes may not.
+ * copy, fill, event_record and event_wait, all on the stream that records; nothing is done. Work that the stream was
+ * given before begin stays as it is. An event that is recorded here is one of the recording until event_record is
+ * called on it elsewhere: event_wait takes it in this recording alone, and event_query and event_elapsed do not take
+ * it. Every op was prepared before. launch enqueues all of it on a stream, in place and in order. Addresses are those
+ * of the recording; buffers and host memory that it names stay valid until its destroy, and what host memory holds
+ * when the work is done is what is transferred. Contents may change between launches, shapes may not.
  *
- * A call that fails while recording, end too, ends it: the host calls abort, which leaves the stream empty and
- * usable. begin may say UNSUPPORTED, and any call LIMIT where a recording has too many parts: the host then enqueues
- * each time. A recording is destroyed when no launch of it is pending. */
+ * A call that fails while recording, end too, ends it: the host calls abort, which drops what was recorded and leaves
+ * the stream usable. begin may say UNSUPPORTED, and any call LIMIT where a recording has too many parts: the host
+ * then enqueues each time. A recording is destroyed when no launch of it is pending. */
 typedef struct nlm_capture_v1 {
     uint32_t struct_size;
     uint32_t reserved;
