@@ -1,55 +1,10 @@
+/* Lines of the tables of cases, read with the table of ops. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
 #include "spec.h"
 #include "tensor/dtype.h"
-
-/* Scalars of the argument structs and what they are if a line does not say. */
-typedef struct scalar {
-    nlm_op op;
-    const char *name;
-    size_t offset;
-    bool is_integer;
-    double value;
-} scalar;
-
-#define SCALAR(op, field, is_integer, value) \
-    { NLM_OP_##op, #field, offsetof(nlm_##op##_args, field), is_integer, value }
-
-static const scalar scalars[] = {
-    SCALAR(rms_norm, eps, false, 1e-5),
-    SCALAR(rope, freq_base, false, 10000),
-    SCALAR(rope, freq_scale, false, 1),
-    SCALAR(rope, n_rot, true, 0),       /* 0: all of a head */
-    SCALAR(attention, scale, false, 0), /* 0: 1/sqrt(D) */
-    SCALAR(attention, window, true, 0),
-    SCALAR(scale, factor, false, 0.5),
-    SCALAR(scale, offset, false, 0),
-    SCALAR(softmax, factor, false, 1),
-    SCALAR(qkv_rope_append, freq_base, false, 10000),
-    SCALAR(qkv_rope_append, freq_scale, false, 1),
-    SCALAR(qkv_rope_append, n_rot, true, 0),
-    SCALAR(norm_matmul, eps, false, 1e-5),
-    SCALAR(norm_xz_conv, eps, false, 1e-5),
-};
-#define N_SCALARS (sizeof scalars / sizeof *scalars)
-
-typedef struct flag {
-    nlm_op op;
-    const char *name;
-    uint32_t bit;
-} flag;
-
-static const flag flags[] = {
-    {NLM_OP_rope, "half_split", NLM_ROPE_HALF_SPLIT},
-    {NLM_OP_rope, "inverse", NLM_ROPE_INVERSE},
-    {NLM_OP_qkv_rope_append, "half_split", NLM_ROPE_HALF_SPLIT},
-    {NLM_OP_qkv_rope_append, "inverse", NLM_ROPE_INVERSE},
-    {NLM_OP_conv1d_causal, "silu", NLM_CONV_SILU},
-    {NLM_OP_norm_xz_conv, "silu", NLM_CONV_SILU},
-    {NLM_OP_argmax, "finite", NLM_ARGMAX_FINITE},
-};
 
 #define WORD(name) #name,
 static const char *const data_words[] = {SPEC_DATA_LIST(WORD)};
@@ -66,11 +21,17 @@ static bool find_word(const char *const *words, size_t count, const char *word, 
     return false;
 }
 
-static void set_scalar(spec_case *c, const scalar *s, double value) {
+static const nlm_op_scalar *scalar_of(const spec_case *c, const char *name) {
+    const nlm_op_scalar *s = c->spec->scalars;
+    while (s->name && strcmp(s->name, name) != 0) s++;
+    return s->name ? s : NULL;
+}
+
+static void set_scalar(spec_case *c, const nlm_op_scalar *s, double value) {
     char *at = (char *)&c->args + s->offset;
     const float real = (float)value;
     const int32_t integer = (int32_t)value;
-    memcpy(at, s->is_integer ? (const void *)&integer : (const void *)&real, 4);
+    memcpy(at, s->kind == NLM_SCALAR_I32 ? (const void *)&integer : (const void *)&real, 4);
 }
 
 static int field_of(const spec_case *c, const char *name) {
@@ -137,11 +98,11 @@ static bool apply_setting(spec_case *c, const char *name, const char *value) {
 }
 
 static bool apply_value(spec_case *c, const char *name, const char *value) {
-    double number;
-    for (size_t i = 0; i < N_SCALARS; i++) {
-        if (scalars[i].op != c->op || strcmp(scalars[i].name, name) != 0) continue;
+    const nlm_op_scalar *scalar = scalar_of(c, name);
+    if (scalar && scalar->kind != NLM_SCALAR_FLAG) {
+        double number;
         if (!parse_number(value, &number)) return false;
-        set_scalar(c, &scalars[i], number);
+        set_scalar(c, scalar, number);
         return true;
     }
     if (name[0] >= 'A' && name[0] <= 'Z' && name[1] == 0)
@@ -173,12 +134,10 @@ static bool apply_word(spec_case *c, const char *word) {
     if (field >= 0) return c->fields[field].is_present = true;
     if (strcmp(word, "fixed") == 0) return c->is_fixed = true;
     if (strcmp(word, "grown") == 0) return c->is_grown = true;
-    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
-        if (flags[i].op != c->op || strcmp(flags[i].name, word) != 0) continue;
-        c->args.head.flags |= flags[i].bit;
-        return true;
-    }
-    return false;
+    const nlm_op_scalar *flag = scalar_of(c, word);
+    if (!flag || flag->kind != NLM_SCALAR_FLAG) return false;
+    c->args.head.flags |= flag->offset;
+    return true;
 }
 
 static bool apply_item(spec_case *c, char *item) {
@@ -201,8 +160,8 @@ static void set_defaults(spec_case *c) {
         c->fields[i].in_place = -1;
     }
     c->args.head.struct_size = c->spec->args_bytes;
-    for (size_t i = 0; i < N_SCALARS; i++) {
-        if (scalars[i].op == c->op) set_scalar(c, &scalars[i], scalars[i].value);
+    for (const nlm_op_scalar *scalar = c->spec->scalars; scalar->name; scalar++) {
+        if (scalar->kind != NLM_SCALAR_FLAG) set_scalar(c, scalar, scalar->usual);
     }
 }
 

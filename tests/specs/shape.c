@@ -60,46 +60,6 @@ static void derive_scalars(spec_instance *in) {
     }
 }
 
-/* The size one dimension of a field's shape text asks for; -1: not known. Moves *text on. */
-static int64_t read_size(spec_instance *in, const char **text, char *out_letter) {
-    const char *at = *text;
-    *out_letter = 0;
-    int64_t size = 0;
-    if (isdigit((unsigned char)*at)) {
-        while (isdigit((unsigned char)*at)) size = size * 10 + (*at++ - '0');
-    } else {
-        const char letter = *at++;
-        size = *dim(&in->c, letter);
-        if (*at == '+') {
-            size++, at += 2;
-        } else if (*at == '-') {
-            size--, at += 2;
-        } else if (*at == '/') {
-            size = (size + 15) / 16, at += 3;
-        } else {
-            *out_letter = letter;
-        }
-    }
-    while (*at == ' ') at++;
-    *text = at;
-    return size;
-}
-
-static int rank_of(const char *shape) {
-    int rank = 1;
-    for (; *shape && *shape != '|'; shape++) rank += *shape == ' ';
-    return rank;
-}
-
-static const char *choose_shape(const char *shape, int rank) {
-    while (rank && rank_of(shape) != rank) {
-        const char *next = strchr(shape, '|');
-        if (!next) return shape;
-        shape = next + 1;
-    }
-    return shape;
-}
-
 /* The live size of dimension 0 and its padding. */
 static void mark_rows(spec_instance *in, spec_tensor *t, char letter) {
     const spec_case *c = &in->c;
@@ -128,15 +88,18 @@ static nlm_status set_shape(spec_instance *in, spec_tensor *t, const spec_field 
         mark_rows(in, t, 0);
         return NLM_OK;
     }
-    const char *shape = choose_shape(t->field->shape, field->rank);
-    t->desc.rank = rank_of(shape);
+    const char *text = nlm_shape_of_rank(t->field->shape, field->rank);
+    nlm_dims dims;
     char first = 0;
-    for (int i = 0; i < t->desc.rank; i++) {
-        char letter;
-        const char *at = shape;
-        t->desc.shape[i] = read_size(in, &shape, &letter);
-        if (t->desc.shape[i] < 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, c->name, "'%c=' is missing", *at);
-        if (i == 0) first = letter;
+    nlm_dims_clear(&dims);
+    memcpy(dims.of, c->dims, sizeof dims.of);
+    for (t->desc.rank = 0; !nlm_shape_ends(text); t->desc.rank++) {
+        nlm_shape_term term;
+        text = nlm_shape_next(text, &term);
+        const int64_t size = nlm_shape_size(&term, &dims);
+        if (size < 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, c->name, "'%c=' is missing", term.letter);
+        t->desc.shape[t->desc.rank] = size;
+        if (t->desc.rank == 0 && !term.relation) first = term.letter;
     }
     mark_rows(in, t, first);
     return NLM_OK;
