@@ -9,7 +9,8 @@
 #include "stream.h"
 #include "tensor/dtype.h"
 
-#define BLOCKS (NLM_OP_MAX_FIELDS + CONFORM_THREADS + 1)
+#define SOURCE (NLM_OP_MAX_FIELDS + CONFORM_THREADS + 1) /* of what is packed, while it is */
+#define BLOCKS (SOURCE + 1)
 
 /* A case laid out in guarded memory for one run. */
 typedef struct stage {
@@ -88,15 +89,22 @@ static bool place_packed(stage *s, int index, uint32_t layout) {
     const nlm_device_v1 *api = &s->device->api;
     const spec_tensor *t = &s->in->tensors[index];
     const uint32_t role = t->field->role;
-    guard_block *block = &s->blocks[index];
+    guard_block *block = &s->blocks[index], *source = &s->blocks[SOURCE];
+    nlm_tensor desc = t->desc;
     nlm_pack_info_v1 info = {.struct_size = sizeof info};
     if (!api->pack_size || !api->pack) return false;
     if (api->pack_size(api->self, &t->desc, layout, role, &info, NULL) != NLM_OK) return false;
     if (!guard_alloc(block, t->field->name, info.bytes, 64, s->plan->at_start)) return false;
+    /* Weights of a file lie at any even address: the last byte stands right before the guard page. */
+    if (!guard_alloc(source, t->field->name, span(&t->desc), 2, s->plan->at_start)) return false;
+    if (source->bytes) memcpy(source->data, t->desc.data, source->bytes);
+    guard_protect(source);
+    desc.data = source->data;
     const int64_t rows = t->desc.shape[0], step = info.row_multiple > 0 ? info.row_multiple : 1;
     const int64_t middle = rows / 2 / step * step;
-    if (api->pack(api->self, &t->desc, layout, role, middle, rows, block->data, NULL) != NLM_OK) return false;
-    if (api->pack(api->self, &t->desc, layout, role, 0, middle, block->data, NULL) != NLM_OK) return false;
+    if (api->pack(api->self, &desc, layout, role, middle, rows, block->data, NULL) != NLM_OK) return false;
+    if (api->pack(api->self, &desc, layout, role, 0, middle, block->data, NULL) != NLM_OK) return false;
+    guard_free(source);
     s->descs[index].data = block->data;
     s->descs[index].layout = layout;
     guard_protect(block);
