@@ -93,6 +93,7 @@ static nlm_status need(walk *w, nlm_value base, nlm_space space, uint32_t time) 
     }
     touch(plan, space, base, time);
     if (is_in_space(w, base, space)) return NLM_OK;
+    if (!w->spaces[base]) return nlm_fail(w->err, NLM_INTERNAL, WHERE, "value %d is read before it is there", base);
     nlm_space from = any_space(w, base);
     if (from != NLM_SPACE_HOST && space != NLM_SPACE_HOST) {
         /* Room on the host too: there are peers that cannot reach each other after all. */
