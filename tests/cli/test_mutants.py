@@ -1,4 +1,8 @@
-"""nlm-conform finds each of many ways in which a backend can be wrong, in the op that is, for the right reason."""
+"""Each of many ways in which the code can be wrong is found, by the test that is there for it.
+
+Those of backends by nlm-conform, in the op that is wrong, for the right reason; those of core by the case of a unit test.
+"""
+import json
 import os
 import re
 import shlex
@@ -12,6 +16,8 @@ from pathlib import Path
 
 BIN, BUILD, SOURCE = (Path(os.environ[name]) for name in ("NLM_BIN", "NLM_BUILD", "NLM_SOURCE"))
 sys.path.insert(0, str(SOURCE / "tests/mutants"))
+import core  # noqa: E402
+import vector  # noqa: E402
 from mutants import MUTANTS  # noqa: E402
 
 CC = shlex.split(os.environ.get("CC", "cc"))
@@ -33,7 +39,7 @@ def compile_file(source, backends, target):
 
 
 def conform(library, *args):
-    command = [BIN / "nlm-conform", "--library", library, "--strict", "--timeout", "20", *args]
+    command = [BIN / "nlm-conform", "--library", library, "--timeout", "20", *args]
     return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
@@ -78,19 +84,89 @@ class Kit:
         return self.link(name, objects)
 
 
+class BuildTree:
+    """The objects and programs of the build. A mutant compiles one source, as the build does but less optimised, and links
+    it with the rest."""
+
+    def __init__(self, work):
+        self.work = work
+        self.commands = {}
+        for entry in json.loads((BUILD / "compile_commands.json").read_text()):
+            command = shlex.split(entry["command"])
+            self.commands[command[command.index("-o") + 1]] = command
+
+    def compile(self, name, source, before, after, output):
+        text = source.read_text()
+        if text.count(before) != 1:
+            raise RuntimeError(f"{source} has {text.count(before)} times, expected once: {before}")
+        changed, target = self.work / f"{name}.c", self.work / f"{name}.o"
+        changed.write_text(text.replace(before, after))
+        command = [part for part in self.commands[output] if part not in ("-g", "-Werror")]
+        replaced = {output: target, str(source): changed}
+        run([*(replaced.get(part, part) for part in command), "-O1", "-w"])
+        return target
+
+    def backend(self, name, file, before, after):
+        folder = "backends/CMakeFiles/cpu_avx2"
+        changed = f"{folder}_kernels.dir/cpu/{file}.o"
+        target = self.compile(name, SOURCE / "backends/cpu" / file, before, after, changed)
+        rest = [BUILD / o for o in self.commands if re.match(f"{folder}(_kernels)?[.]dir/", o) and o != changed]
+        library = self.work / f"{name}.so"
+        run([*CC, *LINK, "-o", library, target, *rest, "-lm"])
+        return library
+
+    def program(self, name, file, before, after, program):
+        target = self.compile(name, SOURCE / "core" / file, before, after, f"core/CMakeFiles/nlm_core.dir/{file}.o")
+        listed = subprocess.run(["ninja", "-C", BUILD, "-t", "commands", "-s", f"tests/{program}"], check=True,
+                                capture_output=True, text=True).stdout
+        command = shlex.split(listed.strip().splitlines()[-1])
+        command = command[command.index("&&") + 1 : len(command) - command[::-1].index("&&") - 1]
+        at = command.index("-o") + 1
+        command[at : at + 1] = [str(self.work / name), str(target)]  # ahead of the library's own
+        subprocess.run(command, check=True, cwd=BUILD, capture_output=True)
+        return self.work / name
+
+
+def judge_failures(result, row, reason):
+    failures = re.findall(rf"^FAILED {re.escape(row)}\S*: (.*)$", result.stdout, re.M)
+    if result.returncode != 1 or not failures:
+        return f"survived {row}: exit {result.returncode}\n{result.stderr}{result.stdout[-400:]}"
+    if not any(re.search(reason, failure) for failure in failures):
+        return f"none of {len(failures)} reasons matches {reason!r}, for example: {failures[:3]}"
+    return None
+
+
 def judge(kit, mutant):
     """What is wrong with how nlm-conform took the mutant, or None."""
     name, file, before, after, op, reason = mutant
     try:
         library = kit.mutate(name, file, before, after)
-        result = conform(library, "--filter", op)
+        return judge_failures(conform(library, "--strict", "--filter", op), f"{op}/", reason)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
         return str(error)
-    failures = re.findall(rf"^FAILED {op}/\S+: (.*)$", result.stdout, re.M)
-    if result.returncode != 1 or not failures:
-        return f"survived {op}: exit {result.returncode}\n{result.stderr}{result.stdout[-400:]}"
-    if not any(re.search(reason, failure) for failure in failures):
-        return f"none of {len(failures)} reasons matches {reason!r}, for example: {failures[:3]}"
+
+
+def judge_vector(tree, mutant):
+    name, file, before, after, row, reason = mutant
+    try:
+        library = tree.backend(name, file, before, after)
+        return judge_failures(conform(library, "--filter", row), row, reason)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        return str(error)
+
+
+def judge_core(tree, mutant):
+    """What is wrong with how the case of a unit test took the mutant, or None."""
+    name, file, before, after, program, case = mutant
+    try:
+        path = tree.program(name, file, before, after, program)
+        result = subprocess.run([path], capture_output=True, text=True, timeout=120,
+                                env={**os.environ, "XDG_CACHE_HOME": str(BUILD / "tests/cache")})
+    except (RuntimeError, subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
+        return f"{error} {getattr(error, 'stderr', '')}"
+    failed = re.findall(r"Test: (\w+) \.\.\.(?:(?!passed$|Test:).|\n)*?FAILED$", result.stdout, re.M)
+    if case not in failed:
+        return f"survived {case} of {program}: exit {result.returncode}, failed: {failed}\n{result.stdout[-300:]}"
     return None
 
 
@@ -99,6 +175,7 @@ class Mutants(unittest.TestCase):
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory(dir=BUILD, prefix="test-mutants-")
         cls.kit = Kit(Path(cls.folder.name))
+        cls.tree = BuildTree(Path(cls.folder.name))
 
     @classmethod
     def tearDownClass(cls):
@@ -106,18 +183,31 @@ class Mutants(unittest.TestCase):
 
     def test_unchanged_sources_pass_every_op_of_the_table(self):
         library = self.kit.link("unchanged", [self.kit.object(source) for source in self.kit.sources])
-        result = conform(library, "--complete", "--level", "2")
+        result = conform(library, "--strict", "--complete", "--level", "2")
         self.assertEqual(result.returncode, 0, result.stdout[-2000:] + result.stderr)
 
     def test_names_are_unique_and_there_are_many(self):
-        self.assertEqual(len({mutant[0] for mutant in MUTANTS}), len(MUTANTS))
+        every = MUTANTS + vector.MUTANTS + core.MUTANTS
+        self.assertEqual(len({mutant[0] for mutant in every}), len(every))
         self.assertGreaterEqual(len(MUTANTS), 20)
+        self.assertGreaterEqual(len(vector.MUTANTS + core.MUTANTS), 25)
 
-    def test_each_mutant_is_found_in_its_op_for_its_reason(self):
+    def check_each(self, mutants, judge_one, kit):
         with ThreadPoolExecutor(2) as pool:
-            for mutant, problem in zip(MUTANTS, pool.map(lambda m: judge(self.kit, m), MUTANTS)):
+            for mutant, problem in zip(mutants, pool.map(lambda m: judge_one(kit, m), mutants)):
                 with self.subTest(mutant[0]):
                     self.assertIsNone(problem)
+
+    def test_each_mutant_is_found_in_its_op_for_its_reason(self):
+        self.check_each(MUTANTS, judge, self.kit)
+
+    def test_each_mutant_of_the_vector_kernels_is_found_for_its_reason(self):
+        if conform(BUILD / "lib/nlm/cpu_avx2.so", "--filter", "add").returncode:
+            self.skipTest("cpu_avx2 is not for this machine")
+        self.check_each(vector.MUTANTS, judge_vector, self.tree)
+
+    def test_each_mutant_of_core_fails_the_case_that_is_there_for_it(self):
+        self.check_each(core.MUTANTS, judge_core, self.tree)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ const char *const spec_matmul_rows[] = {
     "M=70,K=256,N=5,w:all",
     "M=530,K=32,N=9,w:blocks",
     "M=530,K=256,N=2,w:all",
+    "M=386,K=1536,N=35",
     "M=0,K=32,N=8,w:blocks,pad=4",
     CONTRACT("M=2,K=32,N=4"),
     NULL,

@@ -41,7 +41,8 @@ static inline nlm_value project(fixture *f, attention_graph *a, int weight, nlm_
     return nlm_graph_reshape(a->graph, y, SHAPE(TOKENS, heads, HEAD_DIM));
 }
 
-static inline void attention_make(fixture *f, attention_graph *a) {
+/* Keys rotated with a base of their own. */
+static inline void attention_make_with(fixture *f, attention_graph *a, float k_freq_base) {
     nlm_error err = NLM_ERROR_INIT;
     if (f->n_weights == 0) attention_weights(f);
     nlm_graph *g = a->graph = fixture_graph();
@@ -52,14 +53,19 @@ static inline void attention_make(fixture *f, attention_graph *a) {
     a->batch.slot = nlm_graph_input(g, "slot", NLM_I32, SHAPE(1), NLM_ROWS_SEQS);
     a->batch.block_table = nlm_graph_input(g, "block_table", NLM_I32, SHAPE(1, 2), NLM_ROWS_FIXED);
     a->x = nlm_graph_input(g, "x", NLM_F32, SHAPE(TOKENS, WIDTH), NLM_ROWS_TOKENS);
-    const nlm_rope_params rope = {.freq_base = 1e4f, .freq_scale = 1, .n_rot = 8, .freq_factors = NLM_NO_VALUE};
+    nlm_rope_params rope = {.freq_base = 1e4f, .freq_scale = 1, .n_rot = 8, .freq_factors = NLM_NO_VALUE};
     const nlm_value k_cache = nlm_graph_state(g, &a->k), v_cache = nlm_graph_state(g, &a->v);
     const nlm_value q = nlm_graph_rope(g, project(f, a, 0, NLM_NO_VALUE, HEADS), a->batch.pos, &rope);
+    rope.freq_base = k_freq_base;
     const nlm_value bias = nlm_graph_weight(g, &f->weights[3]);
     const nlm_value k = nlm_graph_rope(g, project(f, a, 1, bias, GROUPS), a->batch.pos, &rope);
     nlm_graph_kv_append(g, k, project(f, a, 2, NLM_NO_VALUE, GROUPS), k_cache, v_cache, &a->batch);
     a->y = nlm_graph_attention(g, q, k_cache, v_cache, &a->batch, 0.35f, 0);
     nlm_graph_output(g, a->y);
+}
+
+static inline void attention_make(fixture *f, attention_graph *a) {
+    attention_make_with(f, a, 1e4f);
 }
 
 static inline void attention_destroy(attention_graph *a) {

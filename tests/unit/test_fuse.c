@@ -123,6 +123,44 @@ static void a_value_wanted_elsewhere_keeps_ops_apart(void) {
     fixture_close(&f);
 }
 
+static void ops_with_other_numbers_stay_apart(void) {
+    fixture f;
+    fixture_open(&f, 1);
+    for (int is_same = 0; is_same < 2; is_same++) {
+        attention_graph a;
+        attention_make_with(&f, &a, is_same ? 1e4f : 2e4f);
+        nlm_program *program = fixture_plan(&f, a.graph, &plan_all);
+        CU_ASSERT_EQUAL(count_op(program, NLM_OP_qkv_rope_append), (uint32_t)is_same);
+        nlm_program_destroy(program);
+        attention_destroy(&a);
+    }
+    fixture_close(&f);
+}
+
+/* gate of one half of a row, up of the other: no x of a fused op is both. */
+static void parts_of_one_value_are_not_the_same(void) {
+    fixture f;
+    fixture_open(&f, 1);
+    fixture_weight(&f, "gate", SHAPE(20, 12));
+    fixture_weight(&f, "up", SHAPE(20, 12));
+    for (int is_same = 0; is_same < 2; is_same++) {
+        nlm_graph *g = fixture_graph();
+        const nlm_value in = nlm_graph_input(g, "x", NLM_F32, SHAPE(3, 24), NLM_ROWS_TOKENS);
+        const nlm_value x = nlm_graph_scale(g, in, 2, 0);
+        const nlm_value left = nlm_graph_columns(g, x, 0, 12);
+        const nlm_value right = is_same ? left : nlm_graph_columns(g, x, 12, 12);
+        const nlm_value w[2] = {nlm_graph_weight(g, &f.weights[0]), nlm_graph_weight(g, &f.weights[1])};
+        const nlm_value gate = nlm_graph_matmul(g, left, w[0], NLM_NO_VALUE, NLM_NO_VALUE);
+        const nlm_value up = nlm_graph_matmul(g, right, w[1], NLM_NO_VALUE, NLM_NO_VALUE);
+        nlm_graph_output(g, nlm_graph_silu_mul(g, gate, up));
+        nlm_program *program = fixture_plan(&f, g, &plan_all);
+        CU_ASSERT_EQUAL(count_op(program, NLM_OP_gate_up_silu_mul), (uint32_t)is_same);
+        nlm_program_destroy(program);
+        nlm_graph_destroy(g);
+    }
+    fixture_close(&f);
+}
+
 static void a_mamba_block_becomes_two_ops(void) {
     fixture f;
     fixture_open(&f, 2);
@@ -298,6 +336,8 @@ static const check_case cases[] = {
     CHECK_CASE(a_fused_op_is_left_apart_where_its_device_lacks_it),
     CHECK_CASE(a_fused_op_may_spare_a_fallback),
     CHECK_CASE(a_value_wanted_elsewhere_keeps_ops_apart),
+    CHECK_CASE(ops_with_other_numbers_stay_apart),
+    CHECK_CASE(parts_of_one_value_are_not_the_same),
     CHECK_CASE(a_mamba_block_becomes_two_ops),
     CHECK_CASE(slices_out_of_turn_keep_ops_apart),
     CHECK_CASE(a_sliced_value_wanted_elsewhere_keeps_ops_apart),

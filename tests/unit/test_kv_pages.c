@@ -125,6 +125,37 @@ static void retained_pages_outlive_their_slot_and_are_adopted(void) {
     nlm_kv_pages_destroy(pages);
 }
 
+static void a_slot_adopts_pages_that_it_alone_holds(void) {
+    nlm_kv_pages *pages = create(4, 4, 1, 3);
+    nlm_kv_copy copy;
+    CU_ASSERT_EQUAL(extend(pages, 0, 8, &copy), NLM_OK);
+    const int32_t first = nlm_kv_pages_table(pages)[0];
+    nlm_kv_pages_adopt(pages, 0, &first, 1);
+    CU_ASSERT_EQUAL(nlm_kv_pages_length(pages, 0), 4);
+    CU_ASSERT_EQUAL(nlm_kv_pages_table(pages)[0], first);
+    CU_ASSERT_EQUAL(nlm_kv_pages_free(pages), 3);
+    nlm_kv_pages_destroy(pages);
+}
+
+static void an_extension_is_undone_with_its_copy(void) {
+    nlm_kv_pages *pages = create(4, 4, 2, 3);
+    nlm_kv_copy copy;
+    CU_ASSERT_EQUAL(extend(pages, 0, 2, &copy), NLM_OK);
+    const int32_t shared = nlm_kv_pages_table(pages)[0];
+    nlm_kv_pages_fork(pages, 0, 1, 2);
+    CU_ASSERT_EQUAL(extend(pages, 1, 5, &copy), NLM_OK);
+    CU_ASSERT_EQUAL(copy.from, shared);
+    CU_ASSERT_EQUAL(nlm_kv_pages_free(pages), 1);
+    nlm_kv_pages_undo_extend(pages, 1, 5, &copy);
+    CU_ASSERT_EQUAL(nlm_kv_pages_length(pages, 1), 2);
+    CU_ASSERT_EQUAL(nlm_kv_pages_table(pages)[3], shared);
+    CU_ASSERT_EQUAL(nlm_kv_pages_free(pages), 3);
+    /* It is shared as before: the next to write to it copies it. */
+    CU_ASSERT_EQUAL(extend(pages, 0, 1, &copy), NLM_OK);
+    CU_ASSERT_EQUAL(copy.from, shared);
+    nlm_kv_pages_destroy(pages);
+}
+
 static void what_does_not_exist_is_ignored(void) {
     nlm_kv_pages *pages = create(2, 4, 1, 2);
     nlm_kv_pages_retain(pages, -1);
@@ -287,6 +318,8 @@ static const check_case cases[] = {
     CHECK_CASE(a_full_shared_page_is_not_copied),
     CHECK_CASE(a_copy_that_finds_no_page_is_refused),
     CHECK_CASE(retained_pages_outlive_their_slot_and_are_adopted),
+    CHECK_CASE(a_slot_adopts_pages_that_it_alone_holds),
+    CHECK_CASE(an_extension_is_undone_with_its_copy),
     CHECK_CASE(what_does_not_exist_is_ignored),
     CHECK_CASE(random_use_keeps_every_slot_and_holder_intact),
 };

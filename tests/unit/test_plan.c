@@ -310,6 +310,22 @@ static void a_barrier_stands_where_the_next_op_touches_the_same_memory(void) {
     fixture_close(&f);
 }
 
+static void ops_that_only_read_the_same_need_no_barrier(void) {
+    fixture f;
+    fixture_open(&f, 2);
+    nlm_graph *g = fixture_graph();
+    const nlm_value x = nlm_graph_input(g, "x", NLM_F32, SHAPE(4, 16), NLM_ROWS_TOKENS);
+    const nlm_value y = nlm_graph_scale(g, x, 2, 0);
+    for (int i = 0; i < 2; i++) nlm_graph_output(g, nlm_graph_softmax(g, y, 1));
+    nlm_program *program = fixture_plan(&f, g, &plan_plain);
+    CU_ASSERT_EQUAL_FATAL(program->n_steps, 3);
+    CU_ASSERT_TRUE(program->steps[0].needs_barrier);
+    CU_ASSERT_FALSE(program->steps[1].needs_barrier);
+    nlm_program_destroy(program);
+    nlm_graph_destroy(g);
+    fixture_close(&f);
+}
+
 static void reused_memory_needs_a_barrier(void) {
     fixture f;
     fixture_open(&f, 2);
@@ -358,6 +374,7 @@ static const check_case cases[] = {
     CHECK_CASE(packed_memory_changes_no_bit),
     CHECK_CASE(a_chain_of_in_place_ops_needs_one_buffer),
     CHECK_CASE(a_barrier_stands_where_the_next_op_touches_the_same_memory),
+    CHECK_CASE(ops_that_only_read_the_same_need_no_barrier),
     CHECK_CASE(reused_memory_needs_a_barrier),
     CHECK_CASE(a_shared_workspace_needs_a_barrier),
 };
