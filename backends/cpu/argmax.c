@@ -1,3 +1,4 @@
+/* The greatest element of each row, the same code for every CPU backend. */
 #include "cpu/plain.h"
 
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* What seq_start, slot and block tables say, with bad numbers found before anything is read through them. */
 #include "cpu/batch.h"
 
 #include "cpu/view.h"

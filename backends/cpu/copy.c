@@ -1,3 +1,4 @@
+/* Conversion between types, element by element or by rows. */
 #include "cpu/plain.h"
 
 #include "cpu/decode.h"

@@ -1,3 +1,4 @@
+/* Chooses between AMX, VNNI and plain AVX-512 for products of integers. */
 #include "device.h"
 
 #include <cpuid.h>

@@ -1,3 +1,4 @@
+/* Dot products of f32 in eight partial sums, whose order depends on the length alone. */
 #include "dot.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The gate of SwiGLU and Mamba, for large negative values too. */
 #ifndef NLM_SCALAR_SILU_H
 #define NLM_SCALAR_SILU_H
 

@@ -1,3 +1,4 @@
+/* Blocks of memory that are freed together; what comes from one is zeroed and aligned. */
 #include "base/arena.h"
 
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* XXH64, of a whole or of pieces as they come. */
 #include "base/checksum.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The features of this machine's CPU that the operating system lets programs use. */
 #include "base/cpu.h"
 
 #include "base/cpu_leaves.h"

@@ -1,3 +1,4 @@
+/* Files mapped for reading, and files that appear whole or not at all. */
 #include "base/file.h"
 
 #include "base/status.h"

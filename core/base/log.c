@@ -1,3 +1,4 @@
+/* The one sink of all messages and what is loud enough for it. */
 #include "base/log.h"
 
 #include <nlm/plugin.h>

@@ -1,3 +1,4 @@
+/* How many threads to run, and on which cores each. */
 #include "base/placement.h"
 
 #include "base/cgroup.h"

@@ -1,3 +1,4 @@
+/* This process's memory as the kernel counts it. */
 #include "base/rss.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* Growing strings, and the nearest of some names to a misspelt one. */
 #include "base/str.h"
 
 #include <stdarg.h>

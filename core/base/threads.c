@@ -1,3 +1,4 @@
+/* A pool whose workers spin a little before they sleep, with a barrier inside a region. */
 #include "base/threads.h"
 
 #include "base/clock.h"

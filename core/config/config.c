@@ -1,3 +1,4 @@
+/* Typed fields filled from a TOML document, each mistake with its place. */
 #include "config/config.h"
 
 #include "base/status.h"

@@ -1,3 +1,4 @@
+/* Walking a parsed document, and finding the line of a key in its text. */
 #include "config/toml.h"
 
 #include "base/status.h"

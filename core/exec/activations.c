@@ -1,3 +1,4 @@
+/* The memory of programs that run one after another, as large as the largest needs. */
 #include "exec/activations.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* The one place that calls a slot of a backend. */
 #include "exec/dispatch.h"
 
 nlm_status nlm_dispatch(const nlm_device *device, nlm_op op, const nlm_exec_v1 *x, const nlm_any_args *args) {

@@ -1,3 +1,4 @@
+/* Packed weights kept in a file beside others of the user's, mapped when the same model comes again. */
 #include "exec/pack_cache.h"
 
 #include <dirent.h>

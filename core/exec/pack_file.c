@@ -1,3 +1,4 @@
+/* The layout of a pack cache's file, and what makes one stale or damaged. */
 #include "exec/pack_file.h"
 
 #include <inttypes.h>

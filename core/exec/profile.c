@@ -1,3 +1,4 @@
+/* Where a run's time went, by op, layer and backend. */
 #include "exec/profile.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* Tensors that outlive runs, in host memory or on a device. */
 #include "exec/state.h"
 
 #include <stdlib.h>

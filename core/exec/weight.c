@@ -1,3 +1,4 @@
+/* Weights brought to a device: packed in parallel, uploaded, or read where they lie. */
 #include "exec/weight.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* Arrays of f32 as NumPy reads them. */
 #include "format/npy.h"
 
 #include "base/checked.h"

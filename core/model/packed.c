@@ -1,3 +1,4 @@
+/* Which pack cache belongs to a model on a device. */
 #include "model/packed.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* Well-known model shapes by name, for benchmarks without a file. */
 #include "model/presets.h"
 
 #include <stdio.h>

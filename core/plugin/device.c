@@ -1,3 +1,4 @@
+/* A device of a plugin opened, described and checked, with stubs where it has no function. */
 #include "plugin/loaded.h"
 
 #include "base/checked.h"

@@ -1,3 +1,4 @@
+/* Where the list of plugins is looked for, and in which order. */
 #include "plugin/discover.h"
 
 #include "base/status.h"

@@ -1,3 +1,4 @@
+/* Reads a library's header before the loader does: is it of this machine? */
 #include "plugin/elf.h"
 
 #include "base/str.h"

@@ -1,3 +1,4 @@
+/* The table that a plugin gets: log, memory, options. */
 #include "plugin/host.h"
 
 #include "base/arena.h"

@@ -1,3 +1,4 @@
+/* Whether this CPU has what a registry entry asks for, checked before anything is loaded. */
 #include "plugin/isa.h"
 
 #include "base/cpu.h"

@@ -1,3 +1,4 @@
+/* What a plugin left behind in this process: threads, descriptors and mappings. */
 #include "plugin/leftovers.h"
 
 #include <dirent.h>

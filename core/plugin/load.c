@@ -1,3 +1,4 @@
+/* Opens a library and finds its one symbol. */
 #include "plugin/loaded.h"
 
 #include <dlfcn.h>

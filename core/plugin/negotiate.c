@@ -1,3 +1,4 @@
+/* What both sides know of a descriptor, and whether it is one. */
 #include "plugin/loaded.h"
 
 #include "base/status.h"

@@ -1,3 +1,4 @@
+/* The table of slots of a backend, with stubs for those it lacks. */
 #include "plugin/loaded.h"
 
 #include "base/status.h"

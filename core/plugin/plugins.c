@@ -1,3 +1,4 @@
+/* All entries of a registry: checked, vetted, loaded, each with its verdict. */
 #include "plugin/plugins.h"
 
 #include "base/cpu.h"

@@ -1,3 +1,4 @@
+/* The entries of plugins.toml. */
 #include "plugin/registry.h"
 
 #include "base/status.h"

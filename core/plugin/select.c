@@ -1,3 +1,4 @@
+/* Which backend to open when several can run here. */
 #include "plugin/select.h"
 
 #include "base/log.h"

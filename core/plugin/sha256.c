@@ -1,3 +1,4 @@
+/* SHA-256 of a file, for entries that name one (FIPS 180-4). */
 #include "plugin/sha256.h"
 
 #include <errno.h>

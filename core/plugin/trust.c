@@ -1,3 +1,4 @@
+/* Whether others could have written a library or a folder above it. */
 #include "plugin/trust.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Sentences on why a plugin is not used. */
 #include "plugin/verdict.h"
 
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* Loading and probing a plugin under watch for what it must not do. */
 #include "plugin/loaded.h"
 #include "plugin/watch.h"
 

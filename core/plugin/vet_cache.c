@@ -1,3 +1,4 @@
+/* What earlier vettings found, by file and time. */
 #include "plugin/vet_cache.h"
 
 #include "base/checksum.h"

@@ -1,3 +1,4 @@
+/* Engines: a backend, its fallbacks, and the threads that all models share. */
 #include "session/engine.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Option structs of any size from the caller, results of any size back. */
 #include "session/options.h"
 
 #include <string.h>

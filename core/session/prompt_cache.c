@@ -1,3 +1,4 @@
+/* Prefixes of earlier prompts by content, the least recently used given up first. */
 #include "session/prompt_cache.h"
 
 #include <stdlib.h>

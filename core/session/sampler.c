@@ -1,3 +1,4 @@
+/* Drawing the next token: penalties, temperature, top-k, top-p, min-p, and one uniform number. */
 #include "session/sampler.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* The layout of a session's file, checked before anything of it is used. */
 #include "session/session_file.h"
 
 #include <inttypes.h>

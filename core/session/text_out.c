@@ -1,3 +1,4 @@
+/* Text handed to the caller in whole characters. */
 #include "session/text_out.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Pieces of tokens put together, held back while they may become a stop string. */
 #include "session/text_stream.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* The versions, the status texts and the log of nlm.h. */
 #include <nlm/nlm.h>
 
 #include "base/log.h"

@@ -1,3 +1,4 @@
+/* Byte-level pair merging of one word, lowest rank first. */
 #include "text/bpe.h"
 
 #include "base/status.h"

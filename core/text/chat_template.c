@@ -1,3 +1,4 @@
+/* Conversations as the known families of models were trained on them. */
 #include "text/chat_template.h"
 
 #include "base/status.h"

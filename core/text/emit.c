@@ -1,3 +1,4 @@
+/* Ids for text that merging is done with, bytes for what has no token. */
 #include "text/emit.h"
 
 #include "base/status.h"

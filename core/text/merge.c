@@ -1,3 +1,4 @@
+/* The queue of candidate merges that both kinds of encoders work off. */
 #include "text/merge.h"
 
 #include <stdlib.h>

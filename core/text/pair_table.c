@@ -1,3 +1,4 @@
+/* A hash table from two symbols to the one they merge into. */
 #include "text/pair_table.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* A hash table from a piece's text to its id. */
 #include "text/piece_map.h"
 
 #include <stdlib.h>

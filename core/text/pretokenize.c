@@ -1,3 +1,4 @@
+/* Cuts text into words by the regular expression of a model's family. */
 #include "text/pretokenize.h"
 
 #include "base/status.h"

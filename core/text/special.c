@@ -1,3 +1,4 @@
+/* Finds control and user-defined tokens in text, where they are allowed. */
 #include "text/special.h"
 
 #include "base/status.h"

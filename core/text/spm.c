@@ -1,3 +1,4 @@
+/* SentencePiece's merging: the best score first. */
 #include "text/spm.h"
 
 #include "base/status.h"

@@ -1,3 +1,4 @@
+/* A tokenizer from a GGUF file, and its encoding and decoding. */
 #include "text/tokenizer.h"
 
 #include "base/log.h"

@@ -1,3 +1,4 @@
+/* How far bytes are valid UTF-8. */
 #include "text/utf8.h"
 
 #include <string.h>

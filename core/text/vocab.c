@@ -1,3 +1,4 @@
+/* Pieces, types and scores of a vocabulary, read from a GGUF file. */
 #include "text/vocab.h"
 
 #include "base/status.h"

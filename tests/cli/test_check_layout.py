@@ -26,6 +26,7 @@ CASES = [
     ("core/base/clock.h", "typedef struct time { int x; } time;\n", "the type 'time' of a header has no nlm_"),
     ("backends/cpu/fail.h", "typedef int (*call)(int);\n", "the type 'call' of a header has no nlm_"),
     ("core/base/clock.c", "int tick(void) {\n    return 0;\n}\n", "tick is neither static nor begins with nlm_"),
+    ("core/base/new.c", "#include <stdio.h>\n", "core/base/new.c:1: does not open with a comment"),
     ("core/attic/new.c", "int x;\n", "core/attic is no room"),
 ]
 

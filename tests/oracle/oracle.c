@@ -1,3 +1,4 @@
+/* Finds the reference of an op and holds what it computed. */
 #include "oracle_impl.h"
 
 #include <float.h>

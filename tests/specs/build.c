@@ -1,3 +1,4 @@
+/* Makes a case of a line of the tables: tensors, arguments, contents. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* All tables, and the cases that a line with several types stands for. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* Statuses, arenas, checked arithmetic, misspelt names, truncated text. */
 #include "unit/check.h"
 
 #include "base/arena.h"

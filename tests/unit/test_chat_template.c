@@ -1,3 +1,4 @@
+/* Conversations against the texts that the families' own templates give. */
 #include "text/chat_template.h"
 #include "unit/check.h"
 #include "unit/vocab_bytes.h"

@@ -1,3 +1,4 @@
+/* Reading typed settings from TOML, and the sentences for what is wrong. */
 #include "unit/check.h"
 
 #include "base/arena.h"

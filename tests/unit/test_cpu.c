@@ -1,3 +1,4 @@
+/* Features of CPUs from recorded and made-up leaves of CPUID. */
 #include "unit/check.h"
 
 #include "base/cpu.h"

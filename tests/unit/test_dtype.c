@@ -1,3 +1,4 @@
+/* Types and their blocks: halves for every pattern, decoders against independent values, quantisers within bounds. */
 #include "unit/check.h"
 
 #include "tensor/dtype.h"

@@ -1,3 +1,4 @@
+/* Files that appear whole or not at all, maps, folders and the checksum. */
 #include "unit/check.h"
 
 #include "base/checksum.h"

@@ -1,3 +1,4 @@
+/* Reading GGUF files built byte by byte. */
 #include "unit/check.h"
 
 #include "format/gguf.h"

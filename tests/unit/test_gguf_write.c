@@ -1,3 +1,4 @@
+/* Writing GGUF files, against the specified bytes. */
 #include "unit/check.h"
 
 #include "format/gguf.h"

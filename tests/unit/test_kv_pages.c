@@ -1,3 +1,4 @@
+/* Pages of the cache: taking, sharing, copying on write, against a model that keeps every token. */
 #include "unit/check.h"
 
 #include "base/status.h"

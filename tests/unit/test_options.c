@@ -1,3 +1,4 @@
+/* Command lines: options, operands, and what is said of mistakes. */
 #include <string.h>
 #include <unistd.h>
 

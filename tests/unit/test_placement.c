@@ -1,3 +1,4 @@
+/* Threads on made-up topologies, and the CPU quota on machines made of files. */
 #include "unit/check.h"
 
 #include "base/cgroup.h"

@@ -1,3 +1,4 @@
+/* The helpers that plugins compile in. */
 #include "unit/check.h"
 
 #include <nlm/plugin_kit.h>

@@ -1,3 +1,4 @@
+/* Registries of plugins that are wrong in one way each, beside a good one. */
 #include "unit/plugin_folder.h"
 
 #include "base/cpu.h"

@@ -1,3 +1,4 @@
+/* Prefixes found, evicted and shared, against a plain list. */
 #include <stdlib.h>
 #include <string.h>
 

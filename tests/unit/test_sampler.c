@@ -1,3 +1,4 @@
+/* Drawing against a plain implementation in double, and the generator's published numbers. */
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>

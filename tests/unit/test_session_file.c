@@ -1,3 +1,4 @@
+/* A session's file: whole, cut, changed, or of another model. */
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Pieces of text with stop strings that begin and do not end. */
 #include <string.h>
 
 #include "check.h"

@@ -1,3 +1,4 @@
+/* The pool: regions, barriers, breaking out, binding, under the thread sanitizer too. */
 #include "unit/check.h"
 
 #include "base/clock.h"

@@ -1,3 +1,4 @@
+/* Text and ids of a file or of standard input. */
 #include "common/input.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* JSON written as it comes. */
 #include "common/json.h"
 
 #include "base/status.h"

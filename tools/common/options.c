@@ -1,3 +1,4 @@
+/* Command lines by a table, with help made of it. */
 #include "common/options.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Ratios of two results, line by line. */
 #include "nlm-bench/compare.h"
 
 #include <cJSON.h>

@@ -1,3 +1,4 @@
+/* Joules of the package between two moments, where the kernel counts them. */
 #include "nlm-bench/energy.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* Single ops over ranges of sizes, against the machine's limits. */
 #include "nlm-bench/micro.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* One op of one size, ready to be timed. */
 #include "nlm-bench/micro_case.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* What this machine can do at most: bytes and multiply-adds a second. */
 #include "nlm-bench/probe.h"
 
 #include <string.h>

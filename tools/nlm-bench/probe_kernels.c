@@ -1,3 +1,4 @@
+/* The loops of the probes, for the widest vectors the CPU has. */
 #include "nlm-bench/probe_kernels.h"
 
 #include "base/cpu.h"

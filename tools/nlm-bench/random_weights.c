@@ -1,3 +1,4 @@
+/* Models of random weights in any type, for timing without a file. */
 #include "nlm-bench/random_weights.h"
 
 #include <math.h>

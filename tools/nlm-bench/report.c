@@ -1,3 +1,4 @@
+/* Results as a table and as JSON. */
 #include "nlm-bench/report.h"
 
 #include <math.h>

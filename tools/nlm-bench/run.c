@@ -1,3 +1,4 @@
+/* Runs one series of measurements in a child process. */
 #include "nlm-bench/run.h"
 
 #include <stdio.h>

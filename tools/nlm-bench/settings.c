@@ -1,3 +1,4 @@
+/* The command line of nlm-bench and what follows from it. */
 #include "nlm-bench/settings.h"
 
 #include <stdlib.h>

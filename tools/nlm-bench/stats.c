@@ -1,3 +1,4 @@
+/* Quantiles of samples. */
 #include "nlm-bench/stats.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* Bytes and multiply-adds that a token costs a model. */
 #include "nlm-bench/work.h"
 
 #include <string.h>

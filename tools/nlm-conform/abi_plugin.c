@@ -1,3 +1,4 @@
+/* Rules of the ABI for a plugin: its descriptor, its probe, its host calls. */
 #include "abi.h"
 
 #include <errno.h>

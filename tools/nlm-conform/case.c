@@ -1,3 +1,4 @@
+/* One case: reference, every way of running it, and the comparison. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

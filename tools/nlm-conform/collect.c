@@ -1,3 +1,4 @@
+/* The cases that a selection asks for. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* Runs a slot as the workers of a host would, in the worst order. */
 #include <stdatomic.h>
 
 #include "base/status.h"

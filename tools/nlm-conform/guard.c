@@ -1,3 +1,4 @@
+/* Memory between guard pages, and what a fault there means. */
 #include "guard.h"
 
 #include <signal.h>

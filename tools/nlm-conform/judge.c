@@ -1,3 +1,4 @@
+/* Whether a result is near enough to its reference. */
 #include <math.h>
 #include <stdio.h>
 

@@ -1,3 +1,4 @@
+/* The command line of nlm-conform. */
 #include <stdlib.h>
 
 #include "common/options.h"

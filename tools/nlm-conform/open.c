@@ -1,3 +1,4 @@
+/* Opens what is to be certified, by name or by file. */
 #include "base/status.h"
 #include "conform.h"
 

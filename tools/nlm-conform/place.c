@@ -1,3 +1,4 @@
+/* Lays a case out in guarded memory and runs it once. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* What passed and what failed, as text and as JSON. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

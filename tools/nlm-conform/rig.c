@@ -1,3 +1,4 @@
+/* An op on a device without the engine around it. */
 #include "rig.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Cases on a device with a stream: uploaded, enqueued, brought back. */
 #include "stream.h"
 
 #include <stdlib.h>

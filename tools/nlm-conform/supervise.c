@@ -1,3 +1,4 @@
+/* Runs cases in a child that may crash or hang, and starts another behind the one that did. */
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>

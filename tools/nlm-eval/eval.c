@@ -1,3 +1,4 @@
+/* Logits and likelihoods of a text, in chunks. */
 #include "nlm-eval/eval.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* A model file for people to read. */
 #include "inspect.h"
 
 #include "base/checked.h"

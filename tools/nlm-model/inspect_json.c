@@ -1,3 +1,4 @@
+/* A model file as JSON. */
 #include "inspect.h"
 #include "show.h"
 

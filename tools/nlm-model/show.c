@@ -1,3 +1,4 @@
+/* Numbers, sizes and names made safe and readable. */
 #include "show.h"
 
 #include "tensor/dtype.h"

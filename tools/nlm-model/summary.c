@@ -1,3 +1,4 @@
+/* What follows from a file's metadata: shape, size, memory. */
 #include "summary.h"
 
 #include "base/checked.h"

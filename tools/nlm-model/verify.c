@@ -1,3 +1,4 @@
+/* Every value of every tensor, finite or not. */
 #include "base/status.h"
 #include "commands.h"
 #include "show.h"

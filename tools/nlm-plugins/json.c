@@ -1,3 +1,4 @@
+/* The list of plugins as JSON. */
 #include "common/json.h"
 #include "listing.h"
 

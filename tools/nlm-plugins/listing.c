@@ -1,3 +1,4 @@
+/* What is asked of each plugin for the list. */
 #include "listing.h"
 
 const char *state_name(nlm_entry_state state) {

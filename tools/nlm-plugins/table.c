@@ -1,3 +1,4 @@
+/* The list of plugins as a table. */
 #include "listing.h"
 
 #include <string.h>

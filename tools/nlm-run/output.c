@@ -1,3 +1,4 @@
+/* Text to standard output as it comes, and Ctrl-C. */
 #include "nlm-run/output.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* Engine, model, session and sampler of one run. */
 #include "nlm-run/run.h"
 
 #include <stdio.h>

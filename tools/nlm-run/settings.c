@@ -1,3 +1,4 @@
+/* Settings from the command line and a file. */
 #include "nlm-run/settings.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* What a run took, in time and memory. */
 #include "nlm-run/statistics.h"
 
 #include <inttypes.h>

@@ -1,3 +1,4 @@
+/* Sums of two tensors, element by element. */
 #include "cpu/vector/vector.h"
 
 /* y = a + b; b may be one row for all. Slices elements. */

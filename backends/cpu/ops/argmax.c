@@ -1,3 +1,4 @@
+/* The slot of argmax: bound by memory, so the plain body serves. */
 #include "cpu/plain.h"
 #include "cpu/vector/vector.h"
 

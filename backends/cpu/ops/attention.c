@@ -1,9 +1,3 @@
-#include <math.h>
-
-#include "cpu/vector/attention.h"
-#include "cpu/vector/attention_deal.h"
-#include "cpu/vector/vector.h"
-
 /* Flash attention over the paged cache. A block of query rows, tokens of one sequence times the heads of
  * one key/value head, walks the cache in tiles. Positions are cut in chunks at multiples of CHUNK: a chunk
  * is summed by itself, from its first position on, and the chunks are then folded in ascending order. A row's
@@ -11,6 +5,11 @@
  *
  * Where a block's chunks went to several workers, these leave their sums in the workspace and fold them
  * after a barrier; how the work is dealt (attention_deal.h) tells every worker alike whether there is one. */
+#include <math.h>
+
+#include "cpu/vector/attention.h"
+#include "cpu/vector/attention_deal.h"
+#include "cpu/vector/vector.h"
 
 #define TILE  ATTENTION_TILE
 #define CHUNK ATTENTION_CHUNK

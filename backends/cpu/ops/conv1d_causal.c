@@ -1,3 +1,4 @@
+/* The short causal convolution of Mamba, whose lanes are channels. */
 #include "cpu/vector/vector.h"
 
 #define MAX_WIDTH 8

@@ -1,3 +1,4 @@
+/* The slot of copy, with the body that all CPU backends share. */
 #include "cpu/plain.h"
 #include "cpu/vector/vector.h"
 

@@ -1,7 +1,6 @@
-#include "cpu/vector/vector.h"
-
 /* A worker owns channels: rows of w_dt, then the scan. All need low, b and c, which are few: for a few tokens,
  * if w_x is small, each worker computes all of them for itself, which is sooner done than a barrier. */
+#include "cpu/vector/vector.h"
 
 #define ROUND_UP(bytes) (((bytes) + 63) & ~(uint64_t)63)
 #define SMALL_BYTES     (64 * 1024) /* of w_x */

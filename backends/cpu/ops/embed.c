@@ -1,3 +1,4 @@
+/* Rows of the embedding, taken out of panels where the weight is packed for the head too. */
 #include "cpu/decode.h"
 #include "cpu/vector/vector.h"
 

@@ -1,3 +1,4 @@
+/* Both projections of a gated feed-forward block as one product whose panels take turns. */
 #include "cpu/vector/vector.h"
 
 /* Panels come in pairs: gate, up. */

@@ -1,3 +1,4 @@
+/* New keys and values into the pages of the cache, in the cache's type. */
 #include "cpu/decode.h"
 #include "cpu/vector/vector.h"
 

@@ -1,3 +1,4 @@
+/* The product with a packed weight, and what every op around one shares: needs, jobs and stores. */
 #include "cpu/vector/vector.h"
 
 void nlm_vector_matmul_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {

@@ -1,3 +1,4 @@
+/* A product of normed rows, which are computed once into the workspace. */
 #include "cpu/vector/vector.h"
 
 #define ROUND_UP(bytes) (((bytes) + 63) & ~(uint64_t)63)

@@ -1,3 +1,4 @@
+/* Norm, input projection and convolution of a Mamba layer; a worker convolves channels it projected. */
 #include "cpu/vector/vector.h"
 
 void nlm_vector_norm_xz_conv_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {

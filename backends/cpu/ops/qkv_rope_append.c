@@ -1,7 +1,6 @@
-#include "cpu/vector/vector.h"
-
 /* One product with three weights; k and v of the batch stand in the workspace, ahead of what the product
  * needs. The heads of a token are rotated and appended by one worker. */
+#include "cpu/vector/vector.h"
 
 static uint64_t kv_bytes(int64_t tokens, int64_t columns) {
     return (2 * sizeof(float) * (uint64_t)(tokens * columns) + 63) & ~(uint64_t)63;

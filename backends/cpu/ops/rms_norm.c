@@ -1,3 +1,4 @@
+/* Rows divided by the root of their mean square, with a residual added before. */
 #include <math.h>
 
 #include "cpu/vector/vector.h"

@@ -1,3 +1,4 @@
+/* Rotary positions, in pairs of neighbours or of halves. */
 #include <math.h>
 
 #include "cpu/vector/vector.h"

@@ -1,3 +1,4 @@
+/* A factor and an offset for every element. */
 #include "cpu/vector/vector.h"
 
 /* y = factor * x + offset. Slices elements. */

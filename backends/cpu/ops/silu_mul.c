@@ -1,3 +1,4 @@
+/* The gate of a feed-forward block, element by element. */
 #include "cpu/vector/vector.h"
 
 /* y = silu(gate) * up. Slices elements. */

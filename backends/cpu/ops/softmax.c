@@ -1,3 +1,4 @@
+/* Rows of weights that add up to one, in vectors. */
 #include <math.h>
 
 #include "cpu/vector/vector.h"

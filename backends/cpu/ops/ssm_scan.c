@@ -1,8 +1,7 @@
-#include "cpu/vector/vector.h"
-
 /* A worker owns channels. It takes them in chunks, of many channels or of many tokens, and a chunk in three
  * sweeps, as each is a long chain of instructions for one vector: the step sizes, the states, a group of which
  * stays in registers, and the outputs. */
+#include "cpu/vector/vector.h"
 
 #define MAX_STATES 256
 #define VECTORS    32 /* of a chunk */

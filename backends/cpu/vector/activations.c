@@ -1,3 +1,4 @@
+/* Activations as integers of 12 or 15 bits with one scale for each group of columns. */
 #include "cpu/vector/activations.h"
 
 #define ROUND_UP(bytes) (((bytes) + 63) & ~(uint64_t)63)

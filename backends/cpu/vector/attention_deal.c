@@ -1,3 +1,4 @@
+/* Which worker takes which chunk of which block of query rows, found by each from the batch alone. */
 #include "cpu/vector/attention_deal.h"
 
 #include "cpu/vector/attention.h"

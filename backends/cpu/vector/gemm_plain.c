@@ -1,3 +1,4 @@
+/* The innermost product of f32: tiles of tokens against two panels, sums in registers. */
 #include "cpu/vector/gemm.h"
 
 #define AHEAD_BYTES 1024 /* what the prefetch of the panels is ahead of their loads */

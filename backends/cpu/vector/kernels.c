@@ -1,3 +1,4 @@
+/* Finds the table of kernels of a type. */
 #include "cpu/vector/kernels.h"
 
 #include <stddef.h>

@@ -1,3 +1,4 @@
+/* Small per-channel tables turned so that a vector's lanes are channels. */
 #include "cpu/vector/vector.h"
 
 const float *nlm_vector_lanes(const nlm_tensor *t, int64_t channel, int n, float *memory) {

@@ -1,3 +1,4 @@
+/* Drives a product: which panels are whose, and whether the tokens are few or many. */
 #include "cpu/vector/matmul_impl.h"
 
 #include "cpu/vector/activations.h"

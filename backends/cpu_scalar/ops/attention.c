@@ -1,3 +1,4 @@
+/* Causal attention over pages in chunks of positions, the reference. */
 #include <math.h>
 
 #include "cpu/batch.h"

@@ -1,3 +1,4 @@
+/* The short causal convolution of Mamba and the state it carries, the reference. */
 #include "cpu/batch.h"
 #include "scalar.h"
 #include "silu.h"

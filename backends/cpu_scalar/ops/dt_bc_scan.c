@@ -1,3 +1,4 @@
+/* Mamba's projections of dt, B and C and the scan behind them, put together from the plain ops. */
 #include "scalar.h"
 
 /* low, b and c of the batch stand in the workspace, behind them dt. */

@@ -1,3 +1,4 @@
+/* Rows of the embedding by token, the reference. */
 #include "cpu/decode.h"
 #include "scalar.h"
 

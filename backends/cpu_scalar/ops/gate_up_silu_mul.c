@@ -1,3 +1,4 @@
+/* The gated feed-forward block put together from the plain ops. */
 #include "scalar.h"
 
 void nlm_scalar_gate_up_silu_mul_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {

@@ -1,3 +1,4 @@
+/* New keys and values into the pages of the cache, the reference. */
 #include "cpu/batch.h"
 #include "cpu/decode.h"
 #include "scalar.h"

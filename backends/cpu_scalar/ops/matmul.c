@@ -1,3 +1,4 @@
+/* The product with a weight of any type, a few decoded rows at a time, the reference. */
 #include "cpu/decode.h"
 #include "dot.h"
 #include "scalar.h"

@@ -1,3 +1,4 @@
+/* Products of two tensors, the reference. */
 #include "scalar.h"
 
 /* y = a * b, b a matrix or a row for all; slices elements. */

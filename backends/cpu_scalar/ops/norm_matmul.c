@@ -1,3 +1,4 @@
+/* A product of normed rows put together from the plain ops. */
 #include "scalar.h"
 
 void nlm_scalar_norm_matmul_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {

@@ -1,3 +1,4 @@
+/* Norm, input projection and convolution of a Mamba layer put together from the plain ops. */
 #include "scalar.h"
 
 void nlm_scalar_norm_xz_conv_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {

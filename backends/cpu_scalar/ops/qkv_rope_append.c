@@ -1,3 +1,4 @@
+/* Projections of attention, their rotation and the append put together from the plain ops. */
 #include "scalar.h"
 
 /* k and v of the batch stand in the workspace; matmul and rope take turns in the scratch. */

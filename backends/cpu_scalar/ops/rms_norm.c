@@ -1,3 +1,4 @@
+/* Rows divided by the root of their mean square, the reference. */
 #include <math.h>
 
 #include "scalar.h"

@@ -1,3 +1,4 @@
+/* Rotary positions with angles in double, the reference. */
 #include <math.h>
 
 #include "scalar.h"

@@ -1,3 +1,4 @@
+/* A factor and an offset for every element, the reference. */
 #include "scalar.h"
 
 /* y = factor * x + offset; slices elements. */

@@ -1,3 +1,4 @@
+/* The gate of a feed-forward block, the reference. */
 #include "scalar.h"
 #include "silu.h"
 

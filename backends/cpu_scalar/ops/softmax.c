@@ -1,3 +1,4 @@
+/* Rows of weights that add up to one, the reference. */
 #include <math.h>
 
 #include "scalar.h"

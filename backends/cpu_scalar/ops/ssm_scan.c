@@ -1,3 +1,4 @@
+/* The selective scan of Mamba, a channel at a time, the reference. */
 #include "cpu/batch.h"
 #include "scalar.h"
 #include "silu.h"
