@@ -33,8 +33,8 @@ def run(command):
 
 
 def compile_file(source, backends, target):
-    """backends: the copy of backends/ that includes come from."""
-    includes = [SOURCE / "core/include", backends / "cpu_scalar", backends]
+    """backends: the copy of backends/ that includes come from, with a copy of the public ones."""
+    includes = [backends / "include", backends / "cpu_scalar", backends]
     run([*CC, *FLAGS, *(f"-I{folder}" for folder in includes), "-c", source, "-o", target])
 
 
@@ -50,6 +50,7 @@ class Kit:
         self.work = work
         self.backends = work / "backends"
         shutil.copytree(SOURCE / "backends", self.backends)
+        shutil.copytree(SOURCE / "core/include", self.backends / "include")
         self.sources = [p.relative_to(self.backends) for d in FOLDERS for p in sorted((self.backends / d).glob("*.c"))]
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda s: compile_file(self.backends / s, self.backends, self.object(s)), self.sources))
@@ -63,7 +64,9 @@ class Kit:
         return library
 
     def users_of(self, header):
-        """Sources that include a changed header by name."""
+        """Sources that include a changed header by name; all, of a public one."""
+        if header.parts[0] == "include":
+            return self.sources
         return [s for s in self.sources if f'"{header.name}"' in (self.backends / s).read_text()]
 
     def mutate(self, name, file, before, after):

@@ -1,6 +1,6 @@
 """Ways in which a backend goes wrong: cpu_scalar with one thing changed, and what nlm-conform must say of it.
 
-A mutant is (name, file under backends/, text in it, what replaces that text, op, reason). The text must occur
+A mutant is (name, file under backends/ or include/nlm/, text in it, what replaces that text, op, reason). The text must occur
 exactly once. nlm-conform must fail a case of the op with a sentence that matches the reason.
 """
 
@@ -60,10 +60,10 @@ MUTANTS = [
      "const nlm_tensor *w = args->w;",
      "const nlm_tensor *w = args->w; if (w->dtype == NLM_BF16) return NLM_UNSUPPORTED;",
      "matmul", "claimed as supported, but with 1 threads fails: unsupported"),
-    ("query_accepts_unknown_flags", "cpu/check.c",
-     "if (head[1] & ~rule->known_flags)", "if (0)", "silu_mul", "query accepts arguments that cannot run"),
-    ("query_does_not_look_at_struct_size", "cpu/check.c",
-     "if (head[0] < rule->args_bytes) {", "if (0) {", "rope", "query accepts arguments that cannot run"),
+    ("query_accepts_unknown_flags", "include/nlm/plugin_kit.h",
+     "if (nlm_args_flags(args) & ~op->flags) {", "if (0) {", "silu_mul", "query accepts arguments that cannot run"),
+    ("query_does_not_look_at_struct_size", "include/nlm/plugin_kit.h",
+     "if (size < sizeof(uint32_t[2]) || size < nlm_args_bytes(spec, nlm_args_flags(args))) {", "if (0) {", "rope", "query accepts arguments that cannot run"),
     ("embed_does_not_check_ids", "cpu_scalar/ops/embed.c",
      "if (ids[r] < 0 || ids[r] >= vocabulary) {", "if (ids[r] < 0) {",
      "embed", r"touches memory \d+ bytes past the end of w |expected an invalid argument, got: ok"),
