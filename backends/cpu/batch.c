@@ -3,6 +3,8 @@
 
 #include "cpu/view.h"
 
+#include <string.h>
+
 nlm_status nlm_cpu_batch_read(const nlm_exec_v1 *x, const char *where, const nlm_tensor *seq_start,
                               const nlm_tensor *slot, int64_t rows, int64_t n_slots, nlm_cpu_batch *out) {
     *out = (nlm_cpu_batch){nlm_cpu_i32(seq_start), nlm_cpu_i32(slot), nlm_live_rows(x, slot), 0};
@@ -23,6 +25,21 @@ nlm_status nlm_cpu_batch_read(const nlm_exec_v1 *x, const char *where, const nlm
                             (long long)s, out->slot[s], (long long)n_slots - 1);
     }
     return NLM_OK;
+}
+
+void nlm_cpu_carry_state(const nlm_tensor *state, const nlm_tensor *state_out, const nlm_cpu_batch *batch,
+                         int64_t rows, nlm_kit_range columns) {
+    if (state->data == state_out->data || columns.from >= columns.to) return;
+    int64_t row_floats = 1;
+    for (int i = 1; i < state->rank; i++) row_floats *= state->shape[i];
+    row_floats /= rows;
+    for (int64_t s = 0; s < batch->n_seqs; s++) {
+        const float *from = (const float *)nlm_kit_at(state, batch->slot[s]) + columns.from;
+        float *to = (float *)nlm_kit_at(state_out, batch->slot[s]) + columns.from;
+        for (int64_t r = 0; r < rows; r++) {
+            memcpy(to + r * row_floats, from + r * row_floats, (size_t)(columns.to - columns.from) * sizeof *to);
+        }
+    }
 }
 
 nlm_status nlm_cpu_page(const nlm_exec_v1 *x, const char *where, const nlm_tensor *block_table, int32_t slot,

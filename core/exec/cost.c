@@ -57,13 +57,16 @@ static seen count_seen(const nlm_step *step, const int32_t *live_rows) {
     return count;
 }
 
-/* Of a state: one slot, read and written for each sequence; the positions that are appended, or those read. */
+/* Of a state: one slot for each sequence, read, written or both; of a cache the positions that are appended, or read.
+ */
 static uint64_t state_bytes(const nlm_step *step, const nlm_op_field *field, const nlm_tensor *state,
                             const int32_t *live_rows, const seen *count) {
+    const uint64_t slots = live(find_tensor(step, "slot"), live_rows) * row_bytes(state);
+    if (field->use & (NLM_FIELD_IN | NLM_FIELD_OUT)) return slots;
     switch (field->use & NLM_FIELD_STATE) {
         case NLM_FIELD_WRITES: return live(find_tensor(step, "pos"), live_rows) * position_bytes(state);
         case NLM_FIELD_READS: return count->positions * position_bytes(state);
-        default: return 2 * live(find_tensor(step, "slot"), live_rows) * row_bytes(state);
+        default: return 2 * slots;
     }
 }
 

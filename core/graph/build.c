@@ -249,8 +249,9 @@ static nlm_status check_fields(nlm_graph *graph, const nlm_node *node, const nlm
         if (value == NLM_NO_VALUE) return fail_field(graph, node, field->name, "is missing");
         if (!is_value(graph, value)) return fail_field(graph, node, field->name, "is no value of this graph");
         const nlm_value_info *info = &graph->values[value];
-        const bool wants_state = (field->use & NLM_FIELD_STATE) != 0;
-        if (wants_state && !nlm_value_is_held(info)) return fail_field(graph, node, field->name, "must be a state");
+        const bool wants_state = (field->use & NLM_FIELD_STATE) != 0, takes_values = (field->use & NLM_FIELD_IN) != 0;
+        if (wants_state && !takes_values && !nlm_value_is_held(info))
+            return fail_field(graph, node, field->name, "must be a state");
         if (!wants_state && info->kind == NLM_VALUE_STATE && node->op != NLM_OP_copy)
             return fail_field(graph, node, field->name, "must not be a state");
     }
@@ -302,6 +303,11 @@ static nlm_value emit(nlm_graph *graph, nlm_op op, const void *params, nlm_dtype
 #define FIELDS(...)           (const nlm_value[]){__VA_ARGS__}, sizeof((const nlm_value[]){__VA_ARGS__}) / sizeof(nlm_value)
 #define EMIT(op, params, ...) emit(g, NLM_OP_##op, params, INFERRED_DTYPE, FIELDS(__VA_ARGS__))
 
+/* The result of the last node in this field, which the builder was asked for or not. */
+static void give(const nlm_graph *g, nlm_value y, uint32_t field, nlm_value *out) {
+    if (out) *out = y == NLM_NO_VALUE ? NLM_NO_VALUE : g->nodes[g->n_nodes - 1].fields[field];
+}
+
 nlm_value nlm_graph_embed(nlm_graph *g, nlm_value ids, nlm_value w) {
     return EMIT(embed, NULL, ids, w, NEW);
 }
@@ -318,9 +324,8 @@ nlm_value nlm_graph_rms_norm(nlm_graph *g, nlm_value x, nlm_value w, float eps) 
 nlm_value nlm_graph_add_rms_norm(nlm_graph *g, nlm_value x, nlm_value residual, nlm_value w, float eps,
                                  nlm_value *out_sum) {
     const nlm_rms_norm_args params = {.eps = eps};
-    *out_sum = NLM_NO_VALUE;
     const nlm_value y = EMIT(rms_norm, &params, x, residual, w, NEW, NEW);
-    if (y != NLM_NO_VALUE) *out_sum = g->nodes[g->n_nodes - 1].fields[4];
+    give(g, y, 4, out_sum);
     return y;
 }
 
@@ -365,14 +370,21 @@ nlm_value nlm_graph_softmax(nlm_graph *g, nlm_value x, float factor) {
 }
 
 nlm_value nlm_graph_conv1d_causal(nlm_graph *g, nlm_value x, nlm_value w, nlm_value bias, nlm_value state,
-                                  const nlm_batch_values *batch, uint32_t flags) {
+                                  nlm_value *out_state, const nlm_batch_values *batch, uint32_t flags) {
     const nlm_conv1d_causal_args params = {.flags = flags};
-    return EMIT(conv1d_causal, &params, x, w, bias, state, batch->seq_start, batch->slot, NEW);
+    const nlm_value y =
+        EMIT(conv1d_causal, &params, x, w, bias, state, batch->seq_start, batch->slot, NEW, out_state ? NEW : state);
+    give(g, y, 7, out_state);
+    return y;
 }
 
 nlm_value nlm_graph_ssm_scan(nlm_graph *g, nlm_value x, nlm_value dt, nlm_value a, nlm_value b, nlm_value c,
-                             nlm_value d, nlm_value z, nlm_value state, const nlm_batch_values *batch) {
-    return EMIT(ssm_scan, NULL, x, dt, a, b, c, d, z, state, batch->seq_start, batch->slot, NEW);
+                             nlm_value d, nlm_value z, nlm_value state, nlm_value *out_state,
+                             const nlm_batch_values *batch) {
+    const nlm_value y = EMIT(ssm_scan, NULL, x, dt, a, b, c, d, z, state, batch->seq_start, batch->slot, NEW,
+                             out_state ? NEW : state);
+    give(g, y, 11, out_state);
+    return y;
 }
 
 nlm_value nlm_graph_copy(nlm_graph *g, nlm_value x, nlm_dtype dtype) {

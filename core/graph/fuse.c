@@ -10,7 +10,7 @@
 #define WHERE "nlm_graph_plan"
 
 #define MAX_PARTS   6
-#define MAX_LINKS   11
+#define MAX_LINKS   12
 #define MAX_NUMBERS 4
 #define MAX_TEMPS   4
 #define MAX_SLICES  3
@@ -98,7 +98,7 @@ static const pattern patterns[] = {
       {NLM_OP_conv1d_causal,
        {LINK_SLICE(conv1d_causal, x, norm_xz_conv, xz, 1), XZ_AS(conv1d_causal, w, conv_w),
         XZ_AS(conv1d_causal, bias, conv_bias), XZ(conv1d_causal, state), XZ(conv1d_causal, seq_start),
-        XZ(conv1d_causal, slot), XZ(conv1d_causal, y)},
+        XZ(conv1d_causal, slot), XZ(conv1d_causal, y), XZ(conv1d_causal, state_out)},
        {NUMBER(conv1d_causal, flags, norm_xz_conv, flags)}}}},
     {NLM_OP_dt_bc_scan,
      3,
@@ -110,7 +110,7 @@ static const pattern patterns[] = {
       {NLM_OP_ssm_scan,
        {SCAN(ssm_scan, x), TEMP(ssm_scan, dt, 1), SCAN(ssm_scan, a), TEMP_SLICE(ssm_scan, b, 0, 2),
         TEMP_SLICE(ssm_scan, c, 0, 3), SCAN(ssm_scan, d), SCAN(ssm_scan, z), SCAN(ssm_scan, state),
-        SCAN(ssm_scan, seq_start), SCAN(ssm_scan, slot), SCAN(ssm_scan, y)},
+        SCAN(ssm_scan, seq_start), SCAN(ssm_scan, slot), SCAN(ssm_scan, y), SCAN(ssm_scan, state_out)},
        {{0}}}}},
     {NLM_OP_norm_matmul,
      2,

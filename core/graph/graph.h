@@ -70,10 +70,13 @@ nlm_value nlm_graph_add(nlm_graph *g, nlm_value a, nlm_value b);
 nlm_value nlm_graph_mul(nlm_graph *g, nlm_value a, nlm_value b);
 nlm_value nlm_graph_scale(nlm_graph *g, nlm_value x, float factor, float offset);
 nlm_value nlm_graph_softmax(nlm_graph *g, nlm_value x, float factor);
+/* Of these two: out_state NULL, the state is updated in place. Else `state` is a state or any other value and stays
+ * as it is, and *out_state receives the value that follows it, so that the op can be computed again. */
 nlm_value nlm_graph_conv1d_causal(nlm_graph *g, nlm_value x, nlm_value w, nlm_value bias, nlm_value state,
-                                  const nlm_batch_values *batch, uint32_t flags);
+                                  nlm_value *out_state, const nlm_batch_values *batch, uint32_t flags);
 nlm_value nlm_graph_ssm_scan(nlm_graph *g, nlm_value x, nlm_value dt, nlm_value a, nlm_value b, nlm_value c,
-                             nlm_value d, nlm_value z, nlm_value state, const nlm_batch_values *batch);
+                             nlm_value d, nlm_value z, nlm_value state, nlm_value *out_state,
+                             const nlm_batch_values *batch);
 nlm_value nlm_graph_copy(nlm_graph *g, nlm_value x, nlm_dtype dtype);
 /* x added up over the ranks of the env (exec/comm.h), f32; x itself where there is one rank. x may be a gradient,
  * which stays as it is. */

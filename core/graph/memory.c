@@ -147,7 +147,7 @@ static nlm_status walk_node(walk *w, uint32_t n) {
     }
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         const nlm_value value = node->node.fields[i];
-        if (!(spec->fields[i].use & NLM_FIELD_OUT) || value < 0) continue;
+        if (!(spec->fields[i].use & NLM_FIELD_OUT) || !is_activation(plan, value)) continue;
         w->spaces[value] = (uint16_t)(1u << space);
         touch(plan, space, value, n);
     }
@@ -230,7 +230,8 @@ static void merge_in_place(nlm_plan *plan) {
         const nlm_node *node = &plan->nodes[n].node;
         const nlm_op_spec *spec = nlm_op_spec_of(node->op);
         for (uint32_t i = 0; i < spec->n_fields; i++) {
-            if ((spec->fields[i].use & NLM_FIELD_OUT) && node->fields[i] >= 0) merge_output(plan, n, i);
+            if ((spec->fields[i].use & NLM_FIELD_OUT) && is_activation(plan, node->fields[i]))
+                merge_output(plan, n, i);
         }
     }
 }

@@ -141,13 +141,13 @@ MUTANTS = [
      "batch.n_tokens = args->k->shape[0];\n    const nlm_kit_range tokens = nlm_kit_slice(x, batch.n_tokens, 1);",
      "kv_append", "claimed as supported, but .* fails: invalid argument: position -1|touches memory|process died"),
     ("conv1d_does_not_carry_its_state", "cpu_scalar/ops/conv1d_causal.c",
-     "if (n_tokens > 0) carry_state(", "if (0) carry_state(", "conv1d_causal", r"state\[.*\] is \S+, expected"),
+     "if (n_tokens > 0) carry_state(", "if (0) carry_state(", "conv1d_causal", r"state_out\[.*\] is \S+, expected"),
     ("conv1d_forgets_the_state_before_a_short_sequence", "cpu_scalar/ops/conv1d_causal.c",
      "const float *from = input_row(args, slot, first_row, i + n_tokens);",
      "const int64_t kept = args->state->shape[1];"
      "const float *from = i + n_tokens < kept ? nlm_kit_at2(args->state, slot, i)"
      " : input_row(args, slot, first_row, i + n_tokens);",
-     "conv1d_causal", r"state\[.*\] is \S+, expected"),
+     "conv1d_causal", r"state_out\[.*\] is \S+, expected"),
     ("ssm_scan_takes_a_longer_sequence_for_a_new_one", "cpu_scalar/ops/ssm_scan.c",
      "    for (int64_t t = from; t < to; t++) {",
      "    for (int64_t n = 0; to - from > 1 && n < args->a->shape[1]; n++) h[n * NLM_SSM_TILE] = 0;\n"
@@ -157,7 +157,7 @@ MUTANTS = [
      "scan_channel(args, batch.slot[s], batch.seq_start[s], batch.seq_start[s + 1], c);",
      "scan_channel(args, batch.slot[s], batch.seq_start[s],"
      "s + 1 == batch.n_seqs ? args->x->shape[0] : batch.seq_start[s + 1], c);",
-     "ssm_scan", r"state\[.*\] is -?nan, expected"),
+     "ssm_scan", r"state_out\[.*\] is -?nan, expected"),
     # fused
     ("gate_up_swaps_its_halves", "cpu_scalar/ops/gate_up_silu_mul.c",
      "mul_args = {sizeof mul_args, 0, &gate, args->y, args->y};",
@@ -169,7 +169,7 @@ MUTANTS = [
      "qkv_rope_append", r"v_cache\[.*\] is \S+, expected"),
     ("norm_xz_conv_does_not_wait_for_the_product", "cpu_scalar/ops/norm_xz_conv.c",
      "NLM_KIT_TRY(nlm_scalar_matmul(x, &matmul));\n    NLM_KIT_TRY(x->barrier(x));",
-     "NLM_KIT_TRY(nlm_scalar_matmul(x, &matmul));", "norm_xz_conv", r"(y|state): other bits with [238] threads"),
+     "NLM_KIT_TRY(nlm_scalar_matmul(x, &matmul));", "norm_xz_conv", r"(y|state_out): other bits with [238] threads"),
     ("norm_xz_conv_convolves_z", "cpu_scalar/ops/norm_xz_conv.c",
      "nlm_cpu_columns(args->xz, 0, args->y->shape[1])",
      "nlm_cpu_columns(args->xz, args->y->shape[1], args->y->shape[1])", "norm_xz_conv", WRONG_VALUE),

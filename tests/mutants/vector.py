@@ -76,7 +76,7 @@ MUTANTS = [
     ("norm_leaves_the_last_columns_out_of_the_mean", "ops/rms_norm.c",
      "if (c < columns) {", "if (c + V_LANES < columns) {", "rms_norm", WRONG_VALUE),
     ("conv_begins_every_batch_with_zeros", "ops/conv1d_causal.c",
-     "in[j] = vf_load_n((const float *)nlm_cpu_at2(args->state, l->slot, j) + l->channel, l->n);", "in[j] = vf_zero();",
+     "in[j] = vf_load_n((const float *)nlm_kit_at2(args->state_out, l->slot, j) + l->channel, l->n);", "in[j] = vf_zero();",
      "conv1d_causal", WRONG_VALUE + "|other bits"),
     ("lanes_past_the_last_channel_are_read", "vector/lanes.c",
      "lane < n ? from[lane * stride + c] : 0.0f", "from[lane * stride + c]", "ssm_scan",

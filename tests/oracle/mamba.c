@@ -40,7 +40,7 @@ void oracle_convolve(oracle_run *run, const nlm_conv1d_causal_args *a, const ora
 }
 
 ORACLE_OP(conv1d_causal) {
-    oracle_result *y = oracle_output(run, a->y), *state = oracle_state(run, a->state);
+    oracle_result *y = oracle_output(run, a->y), *state = oracle_state(run, a->state_out);
     const oracle_doubt none = {.conv_x = NULL};
     y->terms = a->w->shape[1];
     oracle_convolve(run, a, &none, y, state);
@@ -48,7 +48,7 @@ ORACLE_OP(conv1d_causal) {
 
 ORACLE_OP(norm_xz_conv) {
     oracle_result *xz = oracle_output(run, a->xz), *y = oracle_output(run, a->y);
-    oracle_result *state = oracle_state(run, a->state);
+    oracle_result *state = oracle_state(run, a->state_out);
     const int64_t columns = a->w->shape[0], channels = columns / 2;
     xz->rounding = y->rounding = state->rounding = oracle_rounding(run, a->w->dtype);
     xz->terms = y->terms = state->terms = a->w->shape[1];
@@ -67,7 +67,7 @@ ORACLE_OP(norm_xz_conv) {
         scales[m * channels + n] = sum.scale + 1e-30;
     }
     const nlm_conv1d_causal_args conv = {sizeof conv, a->flags,     &conv_x, a->conv_w, a->conv_bias,
-                                         a->state,    a->seq_start, a->slot, a->y};
+                                         a->state,    a->seq_start, a->slot, a->y,      a->state_out};
     const oracle_doubt doubt = {.conv_x = scales, .conv_columns = channels};
     if (!run->has_failed) oracle_convolve(run, &conv, &doubt, y, state);
     free(normed.data);
@@ -113,7 +113,6 @@ void oracle_scan(oracle_run *run, const nlm_ssm_scan_args *a, const oracle_doubt
     double h[256], scales[256];
     for (int64_t s = 0; s < run->live_seqs; s++) {
         const oracle_sequence q = oracle_sequence_at(a->seq_start, a->slot, s);
-        if (q.from == q.to) continue;
         for (int64_t c = 0; c < channels; c++) {
             const int64_t tile = c / NLM_SSM_TILE, lane = c % NLM_SSM_TILE;
             for (int64_t n = 0; n < n_states; n++) {
@@ -123,14 +122,14 @@ void oracle_scan(oracle_run *run, const nlm_ssm_scan_args *a, const oracle_doubt
             scan_channel(a, doubt, q, c, h, scales, y);
             for (int64_t n = 0; n < n_states; n++) {
                 oracle_set(state, ((q.slot * tiles + tile) * n_states + n) * NLM_SSM_TILE + lane, h[n],
-                           scales[n] + 1e-30);
+                           q.from == q.to ? 0 : scales[n] + 1e-30);
             }
         }
     }
 }
 
 ORACLE_OP(ssm_scan) {
-    oracle_result *y = oracle_output(run, a->y), *state = oracle_state(run, a->state);
+    oracle_result *y = oracle_output(run, a->y), *state = oracle_state(run, a->state_out);
     const oracle_doubt none = {.conv_x = NULL};
     y->terms = state->terms = a->a->shape[1];
     oracle_scan(run, a, &none, y, state);
@@ -175,7 +174,7 @@ static void multiply_all(const oracle_run *run, const nlm_tensor *x, const doubl
 }
 
 ORACLE_OP(dt_bc_scan) {
-    oracle_result *y = oracle_output(run, a->y), *state = oracle_state(run, a->state);
+    oracle_result *y = oracle_output(run, a->y), *state = oracle_state(run, a->state_out);
     const int64_t rank = a->w_dt->shape[1], states = a->a->shape[1], rows = a->w_x->shape[0];
     y->terms = state->terms = a->w_x->shape[1] + rank + states;
     y->rounding = state->rounding = fmax(oracle_rounding(run, a->w_x->dtype), oracle_rounding(run, a->w_dt->dtype));
@@ -185,8 +184,8 @@ ORACLE_OP(dt_bc_scan) {
         const nlm_tensor c = columns_of(&low_b_c, rank + states, states);
         multiply_all(run, a->x, NULL, 0, a->w_x, NULL, &low_b_c);
         multiply_all(run, &low, low_b_c.scales, rows, a->w_dt, a->b_dt, &dt);
-        const nlm_ssm_scan_args scan = {sizeof scan, 0,    a->x,     &dt.t,        a->a,    &b,  &c,
-                                        a->d,        a->z, a->state, a->seq_start, a->slot, a->y};
+        const nlm_ssm_scan_args scan = {sizeof scan, 0,    a->x,     &dt.t,        a->a,    &b,   &c,
+                                        a->d,        a->z, a->state, a->seq_start, a->slot, a->y, a->state_out};
         const oracle_doubt doubt = {.dt = dt.scales,
                                     .dt_columns = dt.t.shape[1],
                                     .b = low_b_c.scales + rank,

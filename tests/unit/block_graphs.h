@@ -175,14 +175,14 @@ static inline void mamba_make(fixture *f, bool is_swapped, mamba_graph *m) {
     const nlm_value xz =
         nlm_graph_matmul(g, nlm_graph_rms_norm(g, m->x, w[0], 1e-5f), w[1], NLM_NO_VALUE, NLM_NO_VALUE);
     const nlm_value x = nlm_graph_conv1d_causal(g, nlm_graph_columns(g, xz, 0, MAMBA_INNER), w[2], w[3],
-                                                nlm_graph_state(g, &m->conv), &m->batch, NLM_CONV_SILU);
+                                                nlm_graph_state(g, &m->conv), NULL, &m->batch, NLM_CONV_SILU);
     m->low_b_c = nlm_graph_matmul(g, x, w[4], NLM_NO_VALUE, NLM_NO_VALUE);
     const nlm_value low = nlm_graph_columns(g, m->low_b_c, 0, MAMBA_RANK);
     const nlm_value b = nlm_graph_columns(g, m->low_b_c, MAMBA_RANK, MAMBA_STATES);
     const nlm_value c = nlm_graph_columns(g, m->low_b_c, MAMBA_RANK + MAMBA_STATES, MAMBA_STATES);
     const nlm_value z = nlm_graph_columns(g, xz, MAMBA_INNER, MAMBA_INNER);
     m->y = nlm_graph_ssm_scan(g, x, nlm_graph_matmul(g, low, w[5], w[6], NLM_NO_VALUE), w[7], is_swapped ? c : b,
-                              is_swapped ? b : c, w[8], z, nlm_graph_state(g, &m->ssm), &m->batch);
+                              is_swapped ? b : c, w[8], z, nlm_graph_state(g, &m->ssm), NULL, &m->batch);
     nlm_graph_output(g, m->y);
 }
 

@@ -84,13 +84,13 @@ static nlm_value hybrid_ssm_block(const nlm_builder *b, nlm_value residual) {
         nlm_build_linear(b, nlm_build_norm(b, residual, W_ATTN_NORM), W_SSM_IN, NLM_NO_WEIGHT, NLM_NO_VALUE);
     const nlm_value x =
         nlm_graph_conv1d_causal(g, nlm_graph_columns(g, xz, 0, inner), nlm_build_weight(b, W_SSM_CONV), NLM_NO_VALUE,
-                                nlm_build_state(b, HYBRID_S_CONV), &b->io->batch, NLM_CONV_SILU);
+                                nlm_build_state(b, HYBRID_S_CONV), NULL, &b->io->batch, NLM_CONV_SILU);
     const nlm_value dt_b_c = nlm_build_linear(b, x, W_SSM_X, NLM_NO_WEIGHT, NLM_NO_VALUE);
-    const nlm_value y =
-        nlm_graph_ssm_scan(g, x, nlm_graph_columns(g, dt_b_c, 0, inner), nlm_build_weight(b, W_SSM_A),
-                           nlm_graph_columns(g, dt_b_c, inner, state),
-                           nlm_graph_columns(g, dt_b_c, inner + state, state), nlm_build_weight(b, W_SSM_D),
-                           nlm_graph_columns(g, xz, inner, inner), nlm_build_state(b, HYBRID_S_SSM), &b->io->batch);
+    const nlm_value y = nlm_graph_ssm_scan(g, x, nlm_graph_columns(g, dt_b_c, 0, inner), nlm_build_weight(b, W_SSM_A),
+                                           nlm_graph_columns(g, dt_b_c, inner, state),
+                                           nlm_graph_columns(g, dt_b_c, inner + state, state),
+                                           nlm_build_weight(b, W_SSM_D), nlm_graph_columns(g, xz, inner, inner),
+                                           nlm_build_state(b, HYBRID_S_SSM), NULL, &b->io->batch);
     return nlm_build_linear(b, y, W_SSM_OUT, NLM_NO_WEIGHT, residual);
 }
 

@@ -309,13 +309,13 @@ static void what_is_computed_again_reads_parameters_before_they_change(void) {
                                     .slot = nlm_graph_input(g, "slot", NLM_I32, SHAPE(1), NLM_ROWS_SEQS)};
     const nlm_value w = nlm_graph_parameter(g, &norm), normed = nlm_graph_rms_norm(g, x, w, 1e-5f);
     nlm_graph_conv1d_causal(g, x, nlm_graph_weight(g, &f.weights[0]), NLM_NO_VALUE, nlm_graph_parameter(g, &other),
-                            &batch, 0);
+                            NULL, &batch, 0);
     nlm_graph_scale(g, normed, 2, 0);
     expect_ok(nlm_graph_check(g, &err), &err);
     for (int is_changed = 0; is_changed < 2; is_changed++) {
         nlm_plan_node nodes[3] = {
             {.node = g->nodes[0], .is_again = true}, {.node = g->nodes[1]}, {.node = g->nodes[2]}};
-        if (is_changed) nodes[1].node.fields[3] = w; /* its state */
+        if (is_changed) nodes[1].node.fields[7] = w; /* its state_out */
         nlm_plan plan = {.values = g->values, .n_values = g->n_values, .nodes = nodes, .n_nodes = 3};
         expect_ok(nlm_plan_again(&plan, &err), &err);
         CU_ASSERT_EQUAL(plan.n_nodes, 3);

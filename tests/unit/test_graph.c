@@ -67,11 +67,12 @@ static void every_op_infers_its_result(void) {
     expect_shape(g, nlm_graph_scale(g, x, 2, 1), SHAPE(7, 20), NLM_ROWS_TOKENS);
     expect_shape(g, nlm_graph_softmax(g, x, 1), SHAPE(7, 20), NLM_ROWS_TOKENS);
     expect_shape(
-        g, nlm_graph_conv1d_causal(g, x, F32(20, 4), F32(20), nlm_graph_state(g, &s.conv), &batch, NLM_CONV_SILU),
+        g,
+        nlm_graph_conv1d_causal(g, x, F32(20, 4), F32(20), nlm_graph_state(g, &s.conv), NULL, &batch, NLM_CONV_SILU),
         SHAPE(7, 20), NLM_ROWS_TOKENS);
     expect_shape(g,
                  nlm_graph_ssm_scan(g, x, x, F32(20, 5), TOKENS(7, 5), TOKENS(7, 5), F32(20), x,
-                                    nlm_graph_state(g, &s.ssm), &batch),
+                                    nlm_graph_state(g, &s.ssm), NULL, &batch),
                  SHAPE(7, 20), NLM_ROWS_TOKENS);
     expect_shape(g, nlm_graph_copy(g, q, NLM_F16), SHAPE(7, 4, 8), NLM_ROWS_TOKENS);
     expect_shape(g, nlm_graph_argmax(g, x, 0), SHAPE(7), NLM_ROWS_TOKENS);
@@ -164,12 +165,12 @@ static nlm_value bad_seq_start(nlm_graph *g) {
 static nlm_value bad_conv_state(nlm_graph *g) {
     const nlm_batch_values batch = make_batch(g);
     return nlm_graph_conv1d_causal(g, TOKENS(7, 20), F32(20, 5), NLM_NO_VALUE, nlm_graph_state(g, &bad_states.conv),
-                                   &batch, 0);
+                                   NULL, &batch, 0);
 }
 static nlm_value bad_tiles(nlm_graph *g) {
     const nlm_batch_values batch = make_batch(g);
     return nlm_graph_ssm_scan(g, TOKENS(7, 40), TOKENS(7, 40), F32(40, 5), TOKENS(7, 5), TOKENS(7, 5), NLM_NO_VALUE,
-                              NLM_NO_VALUE, nlm_graph_state(g, &bad_states.ssm), &batch);
+                              NLM_NO_VALUE, nlm_graph_state(g, &bad_states.ssm), NULL, &batch);
 }
 static nlm_value copy_to_integer(nlm_graph *g) {
     return nlm_graph_copy(g, TOKENS(7, 20), NLM_I32);

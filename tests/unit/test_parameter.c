@@ -87,8 +87,8 @@ static void a_gradient_is_written_by_ops_and_read_between_runs(void) {
     const nlm_batch_values batch = {.seq_start = nlm_graph_input(g, "seq_start", NLM_I32, SHAPE(2), NLM_ROWS_FIXED),
                                     .slot = nlm_graph_input(g, "slot", NLM_I32, SHAPE(1), NLM_ROWS_SEQS)};
     const nlm_value x = nlm_graph_input(g, "x", NLM_F32, SHAPE(2, 5), NLM_ROWS_TOKENS);
-    nlm_graph_output(
-        g, nlm_graph_conv1d_causal(g, x, nlm_graph_weight(g, &f.weights[0]), NLM_NO_VALUE, gradient, &batch, 0));
+    nlm_graph_output(g, nlm_graph_conv1d_causal(g, x, nlm_graph_weight(g, &f.weights[0]), NLM_NO_VALUE, gradient,
+                                                NULL, &batch, 0));
     nlm_program *program = fixture_plan(&f, g, &plan_all);
     for (int i = 0; i < 10; i++) ((float *)nlm_program_input(program, x))[i] = (float)i;
     ((int32_t *)nlm_program_input(program, batch.seq_start))[1] = 2;

@@ -217,7 +217,7 @@ static nlm_graph *many_layers(uint32_t layers, nlm_weight *weights, nlm_state *s
         expect_ok(nlm_tensor_init(&weights[i].source, NLM_F32, SHAPE(2, 4), taps, &err), &err);
         if (states[i].bytes == 0) expect_ok(nlm_state_init(&states[i], "s", NLM_F32, SHAPE(1, 3, 2), &err), &err);
         const nlm_value w = nlm_graph_weight(g, &weights[i]), s = nlm_graph_state(g, &states[i]);
-        x = nlm_graph_conv1d_causal(g, nlm_graph_scale(g, x, 2, 0), w, NLM_NO_VALUE, s, &batch, 0);
+        x = nlm_graph_conv1d_causal(g, nlm_graph_scale(g, x, 2, 0), w, NLM_NO_VALUE, s, NULL, &batch, 0);
     }
     for (uint32_t i = 0; i < layers; i++) {
         const nlm_value w = nlm_graph_weight(g, &weights[i]), s = nlm_graph_state(g, &states[i]);

@@ -189,7 +189,7 @@ nlm_status micro_open_scan(micro_case *c, int64_t tokens, nlm_error *err) {
     for (int i = 0; i < 5; i++) {
         in[i] = nlm_graph_input(c->graph, names[i], NLM_F32, SHAPE(tokens, widths[i]), NLM_ROWS_TOKENS);
     }
-    NLM_TRY(plan(c, nlm_graph_ssm_scan(c->graph, in[0], in[1], a, in[2], in[3], d, in[4], state, &batch), err));
+    NLM_TRY(plan(c, nlm_graph_ssm_scan(c->graph, in[0], in[1], a, in[2], in[3], d, in[4], state, NULL, &batch), err));
     for (int i = 0; i < 5; i++) fill_input(c, in[i], tokens * widths[i]);
     fill_batch(c, &batch, tokens, tokens, 0);
     c->bytes = 4.0 * (double)tokens * (4 * MICRO_CHANNELS + 2 * MICRO_STATES) + 12.0 * MICRO_CHANNELS * MICRO_STATES;

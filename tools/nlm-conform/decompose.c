@@ -9,7 +9,7 @@
 #include "tensor/dtype.h"
 
 #define MAX_PARTS  6
-#define MAX_FIELDS 11
+#define MAX_FIELDS 12
 #define MAX_TEMPS  4
 #define MAX_SLICES 3
 
@@ -76,7 +76,14 @@ static const decomposition decompositions[] = {
       {NLM_OP_matmul, {{"x", "#0"}, SAME(w), {"y", "xz"}}},
       {NLM_OP_matmul, {{"x", "#0"}, SAME(w), {"y", "#1"}}},
       {NLM_OP_conv1d_causal,
-       {{"x", "#1/1"}, {"w", "conv_w"}, {"bias", "conv_bias"}, SAME(state), SAME(seq_start), SAME(slot), SAME(y)}}},
+       {{"x", "#1/1"},
+        {"w", "conv_w"},
+        {"bias", "conv_bias"},
+        SAME(state),
+        SAME(seq_start),
+        SAME(slot),
+        SAME(y),
+        SAME(state_out)}}},
      {"y"}},
     {NLM_OP_dt_bc_scan,
      3,
@@ -94,7 +101,8 @@ static const decomposition decompositions[] = {
         SAME(state),
         SAME(seq_start),
         SAME(slot),
-        SAME(y)}}},
+        SAME(y),
+        SAME(state_out)}}},
      {"w_dt", "a", "a"}},
 };
 
@@ -248,7 +256,8 @@ static double distance(const oracle_result *expected, double a, double b, int64_
 
 static bool compare_result(chain *c, const oracle_result *expected, int index, const conform_images *first) {
     nlm_tensor fused = c->fused->tensors[index].desc, parts = fused;
-    fused.data = first->data[index];
+    const int shared = c->fused->tensors[index].shares;
+    fused.data = first->data[shared >= 0 ? shared : index];
     parts.data = c->images.data[index];
     for (int64_t i = 0; i < expected->count; i++) {
         const double apart = distance(expected, oracle_element(&fused, i), oracle_element(&parts, i), i);
@@ -285,7 +294,7 @@ static bool prepare(chain *c) {
         if (!t->is_written) continue;
         c->images.data[i] = malloc(t->bytes + 1);
         if (!c->images.data[i]) return conform_fail(c->result, "no memory for a case");
-        memcpy(c->images.data[i], t->image, t->bytes);
+        memcpy(c->images.data[i], t->desc.data, t->bytes);
     }
     return true;
 }

@@ -20,7 +20,7 @@ V_INLINE void convolve(const conv_lanes *l, const float *w_lanes, int width) {
     vf w[MAX_WIDTH], in[MAX_WIDTH];
     for (int j = 0; j < width; j++) w[j] = vf_load(w_lanes + j * V_LANES);
     for (int j = 0; j < width - 1; j++)
-        in[j] = vf_load_n((const float *)nlm_kit_at2(args->state, l->slot, j) + l->channel, l->n);
+        in[j] = vf_load_n((const float *)nlm_kit_at2(args->state_out, l->slot, j) + l->channel, l->n);
     for (int64_t t = l->from; t < l->to; t++) {
         in[width - 1] = vf_load_n((const float *)nlm_kit_at(args->x, t) + l->channel, l->n);
         vf sum = bias;
@@ -30,7 +30,7 @@ V_INLINE void convolve(const conv_lanes *l, const float *w_lanes, int width) {
         for (int j = 0; j < width - 1; j++) in[j] = in[j + 1];
     }
     for (int j = 0; j < width - 1; j++)
-        vf_store_n((float *)nlm_kit_at2(args->state, l->slot, j) + l->channel, in[j], l->n);
+        vf_store_n((float *)nlm_kit_at2(args->state_out, l->slot, j) + l->channel, in[j], l->n);
 }
 
 static void convolve_lanes(const conv_lanes *l) {
@@ -46,6 +46,7 @@ static void convolve_lanes(const conv_lanes *l) {
 void nlm_vector_conv_channels(const nlm_conv1d_causal_args *args, const nlm_cpu_batch *batch,
                               nlm_kit_range channels) {
     conv_lanes l = {.args = args};
+    nlm_cpu_carry_state(args->state, args->state_out, batch, args->state->shape[1], channels);
     for (int64_t s = 0; s < batch->n_seqs; s++) {
         const int64_t end = batch->seq_start[s + 1];
         l.slot = batch->slot[s];

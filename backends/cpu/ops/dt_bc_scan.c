@@ -73,8 +73,9 @@ nlm_status nlm_vector_dt_bc_scan(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args
     NLM_KIT_TRY(select_all(&rest, args, x->workspace, x->scratch, &low_b_c));
     const nlm_tensor low = nlm_cpu_columns(&low_b_c, 0, rank), b = nlm_cpu_columns(&low_b_c, rank, states);
     const nlm_tensor c = nlm_cpu_columns(&low_b_c, rank + states, states);
-    const nlm_ssm_scan_args scan = {sizeof scan, 0,           args->x,         &dt,        args->a, &b, &c, args->d,
-                                    args->z,     args->state, args->seq_start, args->slot, args->y};
+    const nlm_ssm_scan_args scan = {
+        sizeof scan, 0,       args->x,        &dt, args->a, &b, &c, args->d, args->z, args->state, args->seq_start,
+        args->slot,  args->y, args->state_out};
     NLM_KIT_TRY(widen(&rest, args, &low, channels, &dt));
     nlm_vector_scan_channels(&scan, &batch, channels);
     return NLM_OK;

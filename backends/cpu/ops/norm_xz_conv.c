@@ -32,7 +32,7 @@ nlm_status nlm_vector_norm_xz_conv(const nlm_exec_v1 *x, const nlm_norm_xz_conv_
     const nlm_kit_range channels = nlm_kit_slice(x, n_channels, PANEL_ROWS);
     const nlm_tensor conv_x = nlm_cpu_columns(args->xz, 0, n_channels);
     const nlm_conv1d_causal_args conv = {sizeof conv, args->flags,     &conv_x,    args->conv_w, args->conv_bias,
-                                         args->state, args->seq_start, args->slot, args->y};
+                                         args->state, args->seq_start, args->slot, args->y,      args->state_out};
     float *xz = args->xz->data;
     const nlm_vector_rows halves = {{xz, xz + n_channels}, {stride, stride}, {NULL}, {n_channels, n_channels}};
     const nlm_vector_rows whole = {{xz}, {stride}, {NULL}, {2 * n_channels}};

@@ -81,7 +81,7 @@ static void scan_tile_states(scan_chunk *chunk, scan_tile tile) {
     _Alignas(64) float memory[MAX_STATES * V_LANES];
     const int64_t n_states = chunk->args->a->shape[1];
     const float *a = nlm_vector_lanes(chunk->args->a, tile.channel, tile.n, memory);
-    float *state = (float *)nlm_kit_at2(chunk->args->state, chunk->slot, tile.channel / NLM_SSM_TILE) +
+    float *state = (float *)nlm_kit_at2(chunk->args->state_out, chunk->slot, tile.channel / NLM_SSM_TILE) +
                    tile.channel % NLM_SSM_TILE;
     int64_t s = 0;
     for (; s + GROUP <= n_states; s += GROUP)
@@ -126,6 +126,7 @@ void nlm_vector_scan_channels(const nlm_ssm_scan_args *args, const nlm_cpu_batch
     scan_chunk chunk;
     chunk.args = args;
     chunk.end_channel = channels.to;
+    nlm_cpu_carry_state(args->state, args->state_out, batch, 1, nlm_cpu_scan_floats(channels, args->a->shape[1]));
     for (int64_t s = 0; s < batch->n_seqs; s++) {
         chunk.slot = batch->slot[s];
         scan_sequence(&chunk, batch->seq_start[s], batch->seq_start[s + 1], channels);

@@ -6,7 +6,7 @@
 /* Input row `index` of a sequence: the first width-1 stand in the state, the batch's follow. */
 static const float *input_row(const nlm_conv1d_causal_args *args, int32_t slot, int64_t first_row, int64_t index) {
     const int64_t kept = args->w->shape[1] - 1;
-    return index < kept ? nlm_kit_at2(args->state, slot, index) : nlm_kit_at(args->x, first_row + index - kept);
+    return index < kept ? nlm_kit_at2(args->state_out, slot, index) : nlm_kit_at(args->x, first_row + index - kept);
 }
 
 static void convolve_token(const nlm_conv1d_causal_args *args, int32_t slot, int64_t first_row, int64_t t,
@@ -24,12 +24,13 @@ static void convolve_token(const nlm_conv1d_causal_args *args, int32_t slot, int
     }
 }
 
-/* The state becomes the last width-1 of all inputs. Rows move towards the front, so front to back. */
+/* The state, which nlm_cpu_carry_state has brought, becomes the last width-1 of all inputs. Rows move towards the
+ * front, so front to back. */
 static void carry_state(const nlm_conv1d_causal_args *args, int32_t slot, int64_t first_row, int64_t n_tokens,
                         nlm_kit_range channels) {
-    for (int64_t i = 0; i < args->state->shape[1]; i++) {
+    for (int64_t i = 0; i < args->state_out->shape[1]; i++) {
         const float *from = input_row(args, slot, first_row, i + n_tokens);
-        float *to = nlm_kit_at2(args->state, slot, i);
+        float *to = nlm_kit_at2(args->state_out, slot, i);
         for (int64_t c = channels.from; c < channels.to; c++) to[c] = from[c];
     }
 }
@@ -40,6 +41,7 @@ nlm_status nlm_scalar_conv1d_causal(const nlm_exec_v1 *x, const nlm_conv1d_causa
     NLM_KIT_TRY(nlm_cpu_batch_read(x, "conv1d_causal", args->seq_start, args->slot, nlm_live_rows(x, args->x),
                                    args->state->shape[0], &batch));
     const nlm_kit_range channels = nlm_kit_slice(x, args->x->shape[1], 16);
+    nlm_cpu_carry_state(args->state, args->state_out, &batch, args->state->shape[1], channels);
     for (int64_t s = 0; s < batch.n_seqs; s++) {
         const int64_t first_row = batch.seq_start[s], n_tokens = batch.seq_start[s + 1] - first_row;
         for (int64_t t = 0; t < n_tokens; t++) convolve_token(args, batch.slot[s], first_row, t, channels);

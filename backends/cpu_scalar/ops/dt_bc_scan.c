@@ -19,8 +19,9 @@ nlm_status nlm_scalar_dt_bc_scan(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args
     const nlm_tensor c = nlm_cpu_columns(&low_b_c, rank + states, states);
     const nlm_matmul_args select = {sizeof select, 0, args->x, args->w_x, NULL, NULL, &low_b_c};
     const nlm_matmul_args widen = {sizeof widen, 0, &low, args->w_dt, args->b_dt, NULL, &dt};
-    const nlm_ssm_scan_args scan = {sizeof scan, 0,           args->x,         &dt,        args->a, &b, &c, args->d,
-                                    args->z,     args->state, args->seq_start, args->slot, args->y};
+    const nlm_ssm_scan_args scan = {
+        sizeof scan, 0,       args->x,        &dt, args->a, &b, &c, args->d, args->z, args->state, args->seq_start,
+        args->slot,  args->y, args->state_out};
     NLM_KIT_TRY(nlm_scalar_matmul(x, &select));
     NLM_KIT_TRY(x->barrier(x));
     NLM_KIT_TRY(nlm_scalar_matmul(x, &widen));

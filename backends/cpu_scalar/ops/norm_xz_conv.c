@@ -13,7 +13,7 @@ nlm_status nlm_scalar_norm_xz_conv(const nlm_exec_v1 *x, const nlm_norm_xz_conv_
     const nlm_rms_norm_args norm = {sizeof norm, 0, args->x, NULL, args->norm_w, &normed, NULL, args->eps, 0};
     const nlm_matmul_args matmul = {sizeof matmul, 0, &normed, args->w, NULL, NULL, args->xz};
     const nlm_conv1d_causal_args conv = {sizeof conv, args->flags,     &conv_x,    args->conv_w, args->conv_bias,
-                                         args->state, args->seq_start, args->slot, args->y};
+                                         args->state, args->seq_start, args->slot, args->y,      args->state_out};
     NLM_KIT_TRY(nlm_scalar_rms_norm(x, &norm));
     NLM_KIT_TRY(x->barrier(x));
     NLM_KIT_TRY(nlm_scalar_matmul(x, &matmul));

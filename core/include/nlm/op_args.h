@@ -178,10 +178,11 @@ typedef struct nlm_softmax_args {
 
 /* Depthwise causal convolution that carries its last K-1 inputs from run to run:
  *   y[t,c] = bias[c] + sum_{j<K} w[c,j] * x[t-K+1+j, c]
- * where rows before a sequence's first come from state[slot[s]] (oldest first), which afterwards
- * holds the last K-1 inputs of the sequence. An empty sequence leaves its state alone.
- * Shapes   x, y: [T, C] f32; w: [C, K] f32; bias: [C] f32 or NULL; state: [slots, K-1, C] f32;
- *          seq_start: [S+1], slot: [S] i32. K is 2..8. Reads and writes state. */
+ * where rows before a sequence's first come from state[slot[s]] (oldest first); state_out[slot[s]] receives the
+ * last K-1 inputs of the sequence, of an empty one those of state. Other slots of state_out are left alone.
+ * Shapes   x, y: [T, C] f32; w: [C, K] f32; bias: [C] f32 or NULL; state, state_out: [slots, K-1, C] f32;
+ *          seq_start: [S+1], slot: [S] i32. K is 2..8. In place: state_out may be state; else it is apart from
+ *          it, and the op can run again with the same result. */
 typedef struct nlm_conv1d_causal_args {
     uint32_t struct_size;
     uint32_t flags; /* NLM_CONV_* */
@@ -192,6 +193,7 @@ typedef struct nlm_conv1d_causal_args {
     const nlm_tensor *seq_start;
     const nlm_tensor *slot;
     const nlm_tensor *y;
+    const nlm_tensor *state_out;
 } nlm_conv1d_causal_args;
 
 /* Channels of an SSM state stand in tiles of this many, see nlm_ssm_scan_args. */
@@ -202,8 +204,9 @@ typedef struct nlm_conv1d_causal_args {
  *   y[t,c] = (sum_n c[t,n] * h[c,n] + d[c] * x[t,c]) * silu(z[t,c])
  * Shapes   x, dt, y: [T, C] f32; a: [C, N] f32, negative; b, c: [T, N] f32; d: [C] f32 or NULL (0);
  *          z: [T, C] f32 or NULL (no gate); seq_start: [S+1], slot: [S] i32. x, dt, b, c, z may have
- *          any row stride. state: [slots, ceil(C/16), N, 16] f32: h[c,n] at [slot, c/16, n, c%16].
- *          y may be exactly x. N is 1..256. Reads and writes state; lanes past C stay zero.
+ *          any row stride. state, state_out: [slots, ceil(C/16), N, 16] f32: h[c,n] at [slot, c/16, n, c%16], lanes
+ *          past C zero. N is 1..256. In place: y may be x.
+ * State    read from state[slot[s]], written to state_out[slot[s]], both as in conv1d_causal.
  * Source   Gu & Dao 2023; softplus(v) = log(1 + exp(v)), v itself above 20. */
 typedef struct nlm_ssm_scan_args {
     uint32_t struct_size;
@@ -219,6 +222,7 @@ typedef struct nlm_ssm_scan_args {
     const nlm_tensor *seq_start;
     const nlm_tensor *slot;
     const nlm_tensor *y;
+    const nlm_tensor *state_out;
 } nlm_ssm_scan_args;
 
 /* y = x, converted to y's type. Same shape, any strides, types f32 f16 bf16 i32 (i32 to i32 alone);
@@ -312,6 +316,7 @@ typedef struct nlm_norm_xz_conv_args {
     const nlm_tensor *slot;
     const nlm_tensor *xz;
     const nlm_tensor *y;
+    const nlm_tensor *state_out;
     float eps;
     uint32_t reserved;
 } nlm_norm_xz_conv_args;
@@ -334,6 +339,7 @@ typedef struct nlm_dt_bc_scan_args {
     const nlm_tensor *seq_start;
     const nlm_tensor *slot;
     const nlm_tensor *y;
+    const nlm_tensor *state_out;
 } nlm_dt_bc_scan_args;
 
 #ifdef __cplusplus

@@ -37,8 +37,8 @@
 enum {
     NLM_FIELD_IN = 1,     /* read: an input, a weight or another op's result */
     NLM_FIELD_OUT = 2,    /* written: a result of this op */
-    NLM_FIELD_READS = 4,  /* a state that is read */
-    NLM_FIELD_WRITES = 8, /* a state that is written */
+    NLM_FIELD_READS = 4,  /* a state that is read; with IN it may be a value as well */
+    NLM_FIELD_WRITES = 8, /* a state that is written; with OUT it may be a result as well */
     NLM_FIELD_STATE = NLM_FIELD_READS | NLM_FIELD_WRITES,
     NLM_FIELD_OPTIONAL = 16,   /* may be NULL */
     NLM_FIELD_ANY_STRIDE = 32, /* the innermost dimension need not be contiguous */
@@ -101,8 +101,11 @@ typedef struct nlm_op_spec {
     NLM_ROW(op, field, NLM_FIELD_IN, NLM_TYPES_##types, shape, "", NLM_ROLE_##role)
 #define NLM_READS(op, field, types, shape)  NLM_ROW(op, field, NLM_FIELD_READS, NLM_TYPES_##types, shape, "", 0)
 #define NLM_WRITES(op, field, types, shape) NLM_ROW(op, field, NLM_FIELD_WRITES, NLM_TYPES_##types, shape, "", 0)
-#define NLM_UPDATES(op, field, types, shape) \
-    NLM_ROW(op, field, NLM_FIELD_STATE | NLM_FIELD_DENSE, NLM_TYPES_##types, shape, "", 0)
+/* A state as a pair: what is read, and what is written, which may be the same. In a graph either may be a value. */
+#define NLM_STATE(op, field, types, shape) \
+    NLM_ROW(op, field, NLM_FIELD_IN | NLM_FIELD_READS | NLM_FIELD_DENSE, NLM_TYPES_##types, shape, "", 0)
+#define NLM_STATE_OUT(op, field, types, shape, in_place) \
+    NLM_ROW(op, field, NLM_FIELD_OUT | NLM_FIELD_WRITES | NLM_FIELD_DENSE, NLM_TYPES_##types, shape, in_place, 0)
 #define NLM_OUT(op, field, types, shape, in_place) \
     NLM_ROW(op, field, NLM_FIELD_OUT, NLM_TYPES_##types, shape, in_place, 0)
 #define NLM_OPTIONAL_OUT(op, field, types, shape, in_place) \
@@ -247,10 +250,14 @@ static const nlm_op_scalar nlm_scalars_softmax[] = {
 NLM_SPEC(softmax, nlm_scalars_softmax, "", "4 R N", NULL)
 
 static const nlm_op_field nlm_fields_conv1d_causal[] = {
-    NLM_IN(conv1d_causal, x, ACTIVATION, "T C"),      NLM_WEIGHT(conv1d_causal, w, F32, "C K", CONV),
-    NLM_OPTIONAL(conv1d_causal, bias, F32, "C"),      NLM_UPDATES(conv1d_causal, state, F32, "L K-1 C"),
-    NLM_IN(conv1d_causal, seq_start, I32, "S+1"),     NLM_IN(conv1d_causal, slot, I32, "S"),
+    NLM_IN(conv1d_causal, x, ACTIVATION, "T C"),
+    NLM_WEIGHT(conv1d_causal, w, F32, "C K", CONV),
+    NLM_OPTIONAL(conv1d_causal, bias, F32, "C"),
+    NLM_STATE(conv1d_causal, state, F32, "L K-1 C"),
+    NLM_IN(conv1d_causal, seq_start, I32, "S+1"),
+    NLM_IN(conv1d_causal, slot, I32, "S"),
     NLM_OUT(conv1d_causal, y, ACTIVATION, "T C", ""),
+    NLM_STATE_OUT(conv1d_causal, state_out, F32, "L K-1 C", "state"),
 };
 static const nlm_op_scalar nlm_scalars_conv1d_causal[] = {NLM_FLAG(silu, NLM_CONV_SILU), NLM_END_OF_SCALARS};
 NLM_SPEC(conv1d_causal, nlm_scalars_conv1d_causal, "2 <= K <= 8", "2 T C K", NULL)
@@ -259,9 +266,9 @@ static const nlm_op_field nlm_fields_ssm_scan[] = {
     NLM_IN(ssm_scan, x, ACTIVATION, "T C"),       NLM_IN(ssm_scan, dt, ACTIVATION, "T C"),
     NLM_WEIGHT(ssm_scan, a, F32, "C N", SSM_A),   NLM_IN(ssm_scan, b, ACTIVATION, "T N"),
     NLM_IN(ssm_scan, c, ACTIVATION, "T N"),       NLM_OPTIONAL(ssm_scan, d, F32, "C"),
-    NLM_OPTIONAL(ssm_scan, z, ACTIVATION, "T C"), NLM_UPDATES(ssm_scan, state, F32, "L C/16 N 16"),
+    NLM_OPTIONAL(ssm_scan, z, ACTIVATION, "T C"), NLM_STATE(ssm_scan, state, F32, "L C/16 N 16"),
     NLM_IN(ssm_scan, seq_start, I32, "S+1"),      NLM_IN(ssm_scan, slot, I32, "S"),
-    NLM_OUT(ssm_scan, y, ACTIVATION, "T C", "x"),
+    NLM_OUT(ssm_scan, y, ACTIVATION, "T C", "x"), NLM_STATE_OUT(ssm_scan, state_out, F32, "L C/16 N 16", "state"),
 };
 NLM_SPEC(ssm_scan, nlm_no_scalars, "1 <= N <= 256", "7 T C N", NULL)
 
@@ -342,11 +349,17 @@ static const char *const nlm_parts_norm_matmul[] = {
 NLM_SPEC(norm_matmul, nlm_scalars_norm_matmul, "", "2 M N K", nlm_parts_norm_matmul)
 
 static const nlm_op_field nlm_fields_norm_xz_conv[] = {
-    NLM_IN(norm_xz_conv, x, ACTIVATION, "T K"),         NLM_IN(norm_xz_conv, norm_w, F32, "K"),
-    NLM_WEIGHT(norm_xz_conv, w, WEIGHT, "U K", MATMUL), NLM_WEIGHT(norm_xz_conv, conv_w, F32, "C J", CONV),
-    NLM_OPTIONAL(norm_xz_conv, conv_bias, F32, "C"),    NLM_UPDATES(norm_xz_conv, state, F32, "L J-1 C"),
-    NLM_IN(norm_xz_conv, seq_start, I32, "S+1"),        NLM_IN(norm_xz_conv, slot, I32, "S"),
-    NLM_OUT(norm_xz_conv, xz, ACTIVATION, "T U", ""),   NLM_OUT(norm_xz_conv, y, ACTIVATION, "T C", ""),
+    NLM_IN(norm_xz_conv, x, ACTIVATION, "T K"),
+    NLM_IN(norm_xz_conv, norm_w, F32, "K"),
+    NLM_WEIGHT(norm_xz_conv, w, WEIGHT, "U K", MATMUL),
+    NLM_WEIGHT(norm_xz_conv, conv_w, F32, "C J", CONV),
+    NLM_OPTIONAL(norm_xz_conv, conv_bias, F32, "C"),
+    NLM_STATE(norm_xz_conv, state, F32, "L J-1 C"),
+    NLM_IN(norm_xz_conv, seq_start, I32, "S+1"),
+    NLM_IN(norm_xz_conv, slot, I32, "S"),
+    NLM_OUT(norm_xz_conv, xz, ACTIVATION, "T U", ""),
+    NLM_OUT(norm_xz_conv, y, ACTIVATION, "T C", ""),
+    NLM_STATE_OUT(norm_xz_conv, state_out, F32, "L J-1 C", "state"),
 };
 static const nlm_op_scalar nlm_scalars_norm_xz_conv[] = {
     NLM_FLAG(silu, NLM_CONV_SILU),
@@ -357,7 +370,7 @@ static const nlm_op_scalar nlm_scalars_norm_xz_conv[] = {
 static const char *const nlm_parts_norm_xz_conv[] = {
     "rms_norm x w=norm_w y=#0",
     "matmul x=#0 w y=xz",
-    "conv1d_causal x=xz/1 w=conv_w bias=conv_bias state seq_start slot y",
+    "conv1d_causal x=xz/1 w=conv_w bias=conv_bias state seq_start slot y state_out",
     NULL,
 };
 NLM_SPEC(norm_xz_conv, nlm_scalars_norm_xz_conv, "U = 2 * C, 2 <= J <= 8", "2 T U K + 2 T C J",
@@ -371,15 +384,16 @@ static const nlm_op_field nlm_fields_dt_bc_scan[] = {
     NLM_WEIGHT(dt_bc_scan, a, F32, "C N", SSM_A),
     NLM_OPTIONAL(dt_bc_scan, d, F32, "C"),
     NLM_OPTIONAL(dt_bc_scan, z, ACTIVATION, "T C"),
-    NLM_UPDATES(dt_bc_scan, state, F32, "L C/16 N 16"),
+    NLM_STATE(dt_bc_scan, state, F32, "L C/16 N 16"),
     NLM_IN(dt_bc_scan, seq_start, I32, "S+1"),
     NLM_IN(dt_bc_scan, slot, I32, "S"),
     NLM_OUT(dt_bc_scan, y, ACTIVATION, "T C", ""),
+    NLM_STATE_OUT(dt_bc_scan, state_out, F32, "L C/16 N 16", "state"),
 };
 static const char *const nlm_parts_dt_bc_scan[] = {
     "matmul x w=w_x y=#0",
     "matmul x=#0/1 w=w_dt bias=b_dt y=#1",
-    "ssm_scan x dt=#1 a b=#0/2 c=#0/3 d z state seq_start slot y",
+    "ssm_scan x dt=#1 a b=#0/2 c=#0/3 d z state seq_start slot y state_out",
     NULL,
 };
 NLM_SPEC(dt_bc_scan, nlm_no_scalars, "U = 2 * N + R, 1 <= N <= 256", "2 T U C + 2 T C R + 7 T C N",
@@ -413,7 +427,8 @@ static inline int nlm_weight_index(const nlm_op_spec *spec, const nlm_op_field *
 #undef NLM_WEIGHT
 #undef NLM_READS
 #undef NLM_WRITES
-#undef NLM_UPDATES
+#undef NLM_STATE
+#undef NLM_STATE_OUT
 #undef NLM_OUT
 #undef NLM_OPTIONAL_OUT
 #undef NLM_NUMBER
