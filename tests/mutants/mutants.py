@@ -51,9 +51,9 @@ MUTANTS = [
     ("norm_matmul_does_not_wait_for_the_norms", "cpu_scalar/ops/norm_matmul.c",
      "NLM_KIT_TRY(x->barrier(x));", "", "norm_matmul", "y: other bits with [238] threads"),
     ("rms_norm_leaves_out_the_rows_that_do_not_divide", "cpu_scalar/ops/rms_norm.c",
-     "const nlm_kit_range rows = nlm_kit_slice(x, nlm_live_rows(x, args->x), 1);",
-     "const int64_t each = nlm_live_rows(x, args->x) / x->nth;"
-     "const nlm_kit_range rows = {x->ith * each, (x->ith + 1) * each};",
+     "const nlm_kit_range parts = nlm_kit_slice(x, nlm_live_rows(x, args->x) * heads, 1);",
+     "const int64_t each = nlm_live_rows(x, args->x) * heads / x->nth;"
+     "const nlm_kit_range parts = {x->ith * each, (x->ith + 1) * each};",
      "rms_norm", "y: other bits with [238] threads"),
     # claims
     ("matmul_claims_bf16_and_cannot_run_it", "cpu_scalar/ops/matmul.c",
@@ -74,6 +74,8 @@ MUTANTS = [
      "sums[i] += bias[n + i];", "sums[i] += bias[i];", "matmul", WRONG_VALUE),
     ("rms_norm_adds_eps_outside_the_root", "cpu_scalar/ops/rms_norm.c",
      "sqrt(squares / (double)n + (double)eps)", "(sqrt(squares / (double)n) + (double)eps)", "rms_norm", WRONG_VALUE),
+    ("rms_norm_takes_the_first_head_for_all", "cpu_scalar/ops/rms_norm.c",
+     "h = i % heads;", "h = 0 * i;", "rms_norm", f"{NAN}|{WRONG_VALUE}"),
     ("rms_norm_scales_x_without_the_residual", "cpu_scalar/ops/rms_norm.c",
      "sum ? sum[c] : residual ? x[c] + residual[c] : x[c];", "sum ? sum[c] : x[c];", "rms_norm", WRONG_VALUE),
     ("softmax_does_not_subtract_the_greatest", "cpu_scalar/ops/softmax.c",
