@@ -44,14 +44,24 @@ static const char *shape_text(const nlm_tensor *tensor, char *buffer, size_t siz
     return buffer;
 }
 
+/* "f32, f16, ..." */
+static const char *type_names(char *buffer, size_t size) {
+    size_t used = 0;
+    for (nlm_dtype dtype = 0; dtype < 64 && used < size; dtype++) {
+        if (!(NLM_TYPES_DECODED >> dtype & 1)) continue;
+        const int n = snprintf(buffer + used, size - used, "%s%s", used ? ", " : "", nlm_dtype_name(dtype));
+        used += n > 0 ? (size_t)n : 0;
+    }
+    return buffer;
+}
+
 static nlm_status check_type(const nlm_weights *weights, const char *name, const nlm_gguf_tensor *found,
                              nlm_error *err) {
     if (!found->is_supported) {
+        char known[256];
         return nlm_fail(err, NLM_UNSUPPORTED, nlm_gguf_path(weights->gguf),
-                        "'%s' has tensor type %" PRIu32
-                        ", which is not supported; f32, f16, bf16, q8_0, q4_0, q4_1, q5_0, q5_1, q4_k, q5_k and q6_k "
-                        "are",
-                        name, found->type);
+                        "'%s' has tensor type %" PRIu32 ", which is none of %s", name, found->type,
+                        type_names(known, sizeof known));
     }
     if (found->tensor.dtype == NLM_I32) {
         return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(weights->gguf),
