@@ -60,6 +60,22 @@ static double q6_k_value(const uint8_t *block, int e) {
     return f16_value(block + 208) * signed_byte(block[192 + e / 16]) * (low + 16 * high - 32);
 }
 
+/* The errors are those of an ideal uniform quantiser at a block's range (about 2.1 sigma a block of 32, 1.8 a group
+ * of 16), with some room: a wrong scale, nibble or offset is far outside them. */
+static const oracle_block blocks[] = {
+    {NLM_Q8_0, 0, -1, 73.9, 0, 0.0060},      {NLM_Q4_0, 0, -1, 4.6, 0, 0.095},
+    {NLM_Q4_1, 0, 2, 4.6, -7.5, 0.085},      {NLM_Q5_0, 0, -1, 9.2, 0, 0.048},
+    {NLM_Q5_1, 0, 2, 9.2, -15.5, 0.042},     {NLM_Q4_K, 0, 2, 4.6 * 32, 7.5, 0.075},
+    {NLM_Q5_K, 0, 2, 9.2 * 32, 15.5, 0.038}, {NLM_Q6_K, 208, -1, 18.5 * 73.9, 0, 0.019},
+};
+
+const oracle_block *oracle_block_of(int32_t dtype) {
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) {
+        if (blocks[i].dtype == dtype) return &blocks[i];
+    }
+    return NULL;
+}
+
 static double block_value(int32_t dtype, const uint8_t *b, int e) {
     float f32;
     int32_t i32;

@@ -48,6 +48,18 @@ const void *oracle_address(const nlm_tensor *t, int64_t i, int64_t j, int64_t k,
 double oracle_element(const nlm_tensor *t, int64_t index);
 int64_t oracle_count(const nlm_tensor *t);
 
+/* What a type of blocks is like: where a block keeps its scale and its minimum (-1: none), and how they relate to
+ * the deviation of elements whose bits are random: scale * `spread` is their deviation, scale * `middle` the mean
+ * that the minimum takes off. `error` bounds that of a good quantiser on normal values: the root of the mean square
+ * over theirs. */
+typedef struct oracle_block {
+    int32_t dtype;
+    int scale_at, min_at;
+    double spread, middle, error;
+} oracle_block;
+/* NULL for other types. */
+const oracle_block *oracle_block_of(int32_t dtype);
+
 /* The nearest value of a type (f32, f16, bf16), ties to even. */
 double oracle_round(int32_t dtype, double value);
 

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "oracle/oracle.h"
 #include "spec.h"
 #include "tensor/dtype.h"
 
@@ -43,21 +44,8 @@ void spec_store(int32_t dtype, void *at, double value) {
     }
 }
 
-/* Where a block keeps its scale and its minimum (-1: none), and how they relate to the deviation of its
- * elements: scale * `spread` is their deviation, scale * `middle` the mean that the minimum takes off. */
-typedef struct block_form {
-    int32_t dtype;
-    int scale_at, min_at;
-    double spread, middle;
-} block_form;
-
-static const block_form forms[] = {
-    {NLM_Q8_0, 0, -1, 73.9, 0},       {NLM_Q4_0, 0, -1, 4.6, 0},           {NLM_Q4_1, 0, 2, 4.6, -7.5},
-    {NLM_Q5_0, 0, -1, 9.2, 0},        {NLM_Q5_1, 0, 2, 9.2, -15.5},        {NLM_Q4_K, 0, 2, 4.6 * 32, 7.5},
-    {NLM_Q5_K, 0, 2, 9.2 * 32, 15.5}, {NLM_Q6_K, 208, -1, 18.5 * 73.9, 0},
-};
-
-static void fill_block(spec_instance *in, const block_form *form, uint8_t *block, uint32_t bytes, double deviation) {
+static void fill_block(spec_instance *in, const oracle_block *form, uint8_t *block, uint32_t bytes,
+                       double deviation) {
     for (uint32_t i = 0; i < bytes; i++) block[i] = (uint8_t)spec_random(in);
     const double scale = deviation / form->spread * (0.5 + spec_uniform(in)) * (spec_random(in) & 1 ? 1 : -1);
     put_f16(block + form->scale_at, scale);
@@ -66,8 +54,7 @@ static void fill_block(spec_instance *in, const block_form *form, uint8_t *block
 
 void spec_fill_blocks(spec_instance *in, const nlm_tensor *t, double deviation) {
     const nlm_dtype_info *type = nlm_dtype_find(t->dtype);
-    const block_form *form = forms;
-    while (form->dtype != t->dtype) form++;
+    const oracle_block *form = oracle_block_of(t->dtype);
     const int last = t->rank - 1;
     const int64_t per_row = t->shape[last] / type->block_elements;
     int64_t rows = 1;

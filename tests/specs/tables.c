@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "spec.h"
+#include "tensor/dtype.h"
 
 const spec_table *spec_tables(size_t *out_count) {
 #define LEVEL_1(op) \
@@ -35,18 +36,18 @@ const spec_table *spec_tables(size_t *out_count) {
     return tables;
 }
 
-/* A set of types and what it stands for. */
-typedef struct type_set {
-    const char *item;
-    const char *types[12];
-} type_set;
+#define HAS_SMALL_BLOCKS(NAME, name, number, elements, bytes) | ((elements) <= 32 ? NLM_TYPE_BIT(NAME) : 0)
 
-static const type_set sets[] = {
-    {"w:all", {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k", "q5_k", "q6_k"}},
-    {"w:blocks", {"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "q5_0", "q5_1"}},
-    {"w:plain", {"f32", "f16", "bf16"}},
-    {"cache:all", {"f32", "f16", "q8_0"}},
-    {"cache:plain", {"f32", "f16"}},
+/* A word and the set of types it stands for. */
+static const struct {
+    const char *item;
+    uint64_t types;
+} sets[] = {
+    {"w:all", NLM_TYPES_DECODED},
+    {"w:blocks", NLM_TYPES_DECODED &(UINT64_C(0) NLM_DTYPE_LIST(HAS_SMALL_BLOCKS))},
+    {"w:plain", NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16) | NLM_TYPE_BIT(BF16)},
+    {"cache:all", NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16) | NLM_TYPE_BIT(Q8_0)},
+    {"cache:plain", NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16)},
 };
 
 /* Where the set is a whole item of the row, or NULL. */
@@ -64,9 +65,11 @@ bool spec_spell_out(spec_visit_fn visit, void *user, const spec_table *table, co
         const char *at = find_item(name, sets[s].item);
         if (!at) continue;
         const int kind = (int)(strchr(at, ':') + 1 - name);
-        for (int t = 0; sets[s].types[t]; t++) {
+        for (nlm_dtype type = 0; type < 64; type++) {
+            if (!(sets[s].types >> type & 1)) continue;
             char spelled[SPEC_NAME_BYTES];
-            snprintf(spelled, sizeof spelled, "%.*s%s%s", kind, name, sets[s].types[t], at + strlen(sets[s].item));
+            snprintf(spelled, sizeof spelled, "%.*s%s%s", kind, name, nlm_dtype_name(type),
+                     at + strlen(sets[s].item));
             if (!spec_spell_out(visit, user, table, spelled)) return false;
         }
         return true;

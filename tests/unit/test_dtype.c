@@ -1,6 +1,7 @@
 /* Types and their blocks: halves for every pattern, decoders against independent values, quantisers within bounds. */
 #include "unit/check.h"
 
+#include "oracle/oracle.h"
 #include "tensor/dtype.h"
 
 #include <math.h>
@@ -8,9 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const nlm_dtype block_types[] = {NLM_Q8_0, NLM_Q4_0, NLM_Q4_1, NLM_Q5_0,
-                                        NLM_Q5_1, NLM_Q4_K, NLM_Q5_K, NLM_Q6_K};
-#define BLOCK_TYPES (sizeof block_types / sizeof *block_types)
+/* The numbers from `dtype` on, until one of a type that has blocks; -1 after the last. */
+static nlm_dtype next_block_type(nlm_dtype dtype) {
+    for (; dtype < 64; dtype++) {
+        const nlm_dtype_info *info = nlm_dtype_find(dtype);
+        if (info && info->block_elements > 1) return dtype;
+    }
+    return -1;
+}
+#define FOR_BLOCK_TYPES(dtype) \
+    for (nlm_dtype dtype = next_block_type(0); dtype >= 0; dtype = next_block_type(dtype + 1))
 
 static uint32_t bits_of(float value) {
     uint32_t bits;
@@ -200,8 +208,8 @@ static void *read_file(const char *path, size_t *size) {
 
 /* tests/data/dtype/TYPE.bin of tests/oracle/make_dtype_fixtures.py: blocks, then their values. */
 static void dequantize_matches_the_published_block_formats(void) {
-    for (size_t i = 0; i < BLOCK_TYPES; i++) {
-        const nlm_dtype_info *info = nlm_dtype_find(block_types[i]);
+    FOR_BLOCK_TYPES(dtype) {
+        const nlm_dtype_info *info = nlm_dtype_find(dtype);
         char path[512];
         snprintf(path, sizeof path, "%s/dtype/%s.bin", NLM_TEST_DATA, info->name);
         size_t size = 0;
@@ -213,12 +221,18 @@ static void dequantize_matches_the_published_block_formats(void) {
         const size_t elements = blocks * info->block_elements;
         float *values = malloc(elements * sizeof *values);
         nlm_decode_row(info->dtype, file, values, (int64_t)elements);
+        const nlm_tensor oracle = {.data = file,
+                                   .dtype = dtype,
+                                   .rank = 1,
+                                   .shape = {(int64_t)elements},
+                                   .stride_bytes = {info->block_bytes}};
         const uint8_t *expected = file + blocks * info->block_bytes;
         for (size_t e = 0; e < elements; e++) {
             float value;
             memcpy(&value, expected + 4 * e, sizeof value);
             if (values[e] != value) printf("%s element %zu: %g, expected %g\n", info->name, e, values[e], value);
             CU_ASSERT_FATAL(values[e] == value);
+            CU_ASSERT_FATAL((float)oracle_element(&oracle, (int64_t)e) == value);
         }
         free(values);
         free(file);
@@ -237,46 +251,43 @@ static void dequantize_decodes_a_block_checked_by_hand(void) {
     }
 }
 
-/* Root of the mean squared error over the mean square, of normal values. The bounds are those of an
- * ideal uniform quantiser at the block's range (about 2.1 sigma a block of 32, 1.8 a group of 16),
- * with some room: a wrong scale, nibble or offset is far outside them. */
-static void quantize_keeps_the_error_of_its_width(void) {
-    static const struct {
-        nlm_dtype dtype;
-        double bound;
-    } cases[] = {{NLM_F32, 0},      {NLM_F16, 3e-4},   {NLM_BF16, 2.5e-3}, {NLM_Q8_0, 0.0060},
-                 {NLM_Q4_0, 0.095}, {NLM_Q4_1, 0.085}, {NLM_Q5_0, 0.048},  {NLM_Q5_1, 0.042},
-                 {NLM_Q4_K, 0.075}, {NLM_Q5_K, 0.038}, {NLM_Q6_K, 0.019}};
+/* Root of the mean squared error over the mean square, of normal values. */
+static void check_error(nlm_dtype dtype, double bound) {
     enum { N = 16384 };
-    float *values = malloc(N * sizeof *values), *back = malloc(N * sizeof *back);
-    void *row = malloc(N * sizeof *values);
+    static float values[N], back[N];
+    static uint8_t row[N * sizeof *values];
     for (int i = 0; i < N; i++) values[i] = random_normal();
-    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
-        CU_ASSERT_EQUAL_FATAL(nlm_quantize_row(cases[c].dtype, values, row, N, NULL), NLM_OK);
-        nlm_decode_row(cases[c].dtype, row, back, N);
-        double miss = 0, power = 0;
-        for (int i = 0; i < N; i++) {
-            miss += pow((double)back[i] - (double)values[i], 2);
-            power += pow((double)values[i], 2);
-        }
-        const double error = sqrt(miss / power);
-        if (error > cases[c].bound) printf("%s: %g\n", nlm_dtype_name(cases[c].dtype), error);
-        CU_ASSERT_TRUE(error <= cases[c].bound);
+    CU_ASSERT_EQUAL_FATAL(nlm_quantize_row(dtype, values, row, N, NULL), NLM_OK);
+    nlm_decode_row(dtype, row, back, N);
+    double miss = 0, power = 0;
+    for (int i = 0; i < N; i++) {
+        miss += pow((double)back[i] - (double)values[i], 2);
+        power += pow((double)values[i], 2);
     }
-    free(values);
-    free(back);
-    free(row);
+    const double error = sqrt(miss / power);
+    if (error > bound) printf("%s: %g\n", nlm_dtype_name(dtype), error);
+    CU_ASSERT_TRUE(error <= bound);
+}
+
+static void quantize_keeps_the_error_of_its_width(void) {
+    check_error(NLM_F32, 0);
+    check_error(NLM_F16, 3e-4);
+    check_error(NLM_BF16, 2.5e-3);
+    FOR_BLOCK_TYPES(dtype) {
+        CU_ASSERT_PTR_NOT_NULL_FATAL(oracle_block_of(dtype));
+        check_error(dtype, oracle_block_of(dtype)->error);
+    }
 }
 
 static void quantize_of_constants_and_tiny_values_is_close(void) {
     static const float levels[] = {0, 1, -1, 0.01f, -300, 1e-7f, 1e-20f, 1e-41f};
-    for (size_t i = 0; i < BLOCK_TYPES; i++) {
+    FOR_BLOCK_TYPES(dtype) {
         for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
             float values[256], back[256];
             uint8_t row[256 * 4];
             for (int e = 0; e < 256; e++) values[e] = levels[l];
-            CU_ASSERT_EQUAL(nlm_quantize_row(block_types[i], values, row, 256, NULL), NLM_OK);
-            nlm_decode_row(block_types[i], row, back, 256);
+            CU_ASSERT_EQUAL(nlm_quantize_row(dtype, values, row, 256, NULL), NLM_OK);
+            nlm_decode_row(dtype, row, back, 256);
             for (int e = 0; e < 256; e++) {
                 CU_ASSERT_TRUE_FATAL(fabsf(back[e] - values[e]) <= 0.01f * fabsf(values[e]) + 2e-7f);
             }
@@ -285,19 +296,19 @@ static void quantize_of_constants_and_tiny_values_is_close(void) {
 }
 
 static void quantize_refuses_what_has_no_value(void) {
-    for (size_t i = 0; i < BLOCK_TYPES; i++) {
+    FOR_BLOCK_TYPES(dtype) {
         float values[256] = {0};
         uint8_t row[256 * 4];
         nlm_error err = NLM_ERROR_INIT;
         values[77] = NAN;
-        CU_ASSERT_EQUAL(nlm_quantize_row(block_types[i], values, row, 256, &err), NLM_NUMERIC);
+        CU_ASSERT_EQUAL(nlm_quantize_row(dtype, values, row, 256, &err), NLM_NUMERIC);
         CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "77"));
         values[77] = INFINITY;
-        CU_ASSERT_EQUAL(nlm_quantize_row(block_types[i], values, row, 256, NULL), NLM_NUMERIC);
+        CU_ASSERT_EQUAL(nlm_quantize_row(dtype, values, row, 256, NULL), NLM_NUMERIC);
         values[77] = 3e38f;
         values[78] = -3e38f;
-        CU_ASSERT_EQUAL(nlm_quantize_row(block_types[i], values, row, 256, NULL), NLM_NUMERIC);
-        CU_ASSERT_EQUAL(nlm_quantize_row(block_types[i], values, row, 255, NULL), NLM_INVALID_ARGUMENT);
+        CU_ASSERT_EQUAL(nlm_quantize_row(dtype, values, row, 256, NULL), NLM_NUMERIC);
+        CU_ASSERT_EQUAL(nlm_quantize_row(dtype, values, row, 255, NULL), NLM_INVALID_ARGUMENT);
     }
     const float big = 1e6f;
     uint8_t out[4];
