@@ -4,6 +4,7 @@ Source: the GGUF specification (ggml docs/gguf.md) and the block layouts it name
 """
 
 import struct
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
@@ -33,6 +34,14 @@ def _nibbles(quants):
 def _fifth_bits(blocks, at):
     word = np.ascontiguousarray(blocks[:, at : at + 4]).view("<u4")
     return ((word >> np.arange(32, dtype=np.uint32)) & 1).astype(np.float64)
+
+
+def _bytes(quants):
+    return np.ascontiguousarray(quants).view(np.int8).astype(np.float64)
+
+
+def _q5_1(blocks):
+    return _f16(blocks, 0) * (_nibbles(blocks[:, 8:]) + 16 * _fifth_bits(blocks, 4)) + _f16(blocks, 2)
 
 
 def _scales_and_mins(packed):
@@ -68,7 +77,7 @@ def _q5_k(blocks):
 def _q6_k(blocks):
     low = blocks[:, 0:128].reshape(-1, 2, 2, 32)
     high = blocks[:, 128:192].reshape(-1, 2, 32)
-    scales = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8).astype(np.float64)
+    scales = _bytes(blocks[:, 192:208])
     parts = []
     for part in range(4):  # each 128 elements are four runs of 32
         nibble = low[:, :, part % 2] & 15 if part < 2 else low[:, :, part % 2] >> 4
@@ -77,15 +86,26 @@ def _q6_k(blocks):
     return (_f16(blocks, 208)[:, :, None] * scales[:, :, None] * quants).reshape(-1, 256)
 
 
-_DEQUANTIZE = {
-    "q4_0": lambda b: _f16(b, 0) * (_nibbles(b[:, 2:]) - 8),
-    "q4_1": lambda b: _f16(b, 0) * _nibbles(b[:, 4:]) + _f16(b, 2),
-    "q5_0": lambda b: _f16(b, 0) * (_nibbles(b[:, 6:]) + 16 * _fifth_bits(b, 2) - 16),
-    "q5_1": lambda b: _f16(b, 0) * (_nibbles(b[:, 8:]) + 16 * _fifth_bits(b, 4)) + _f16(b, 2),
-    "q8_0": lambda b: _f16(b, 0) * np.ascontiguousarray(b[:, 2:]).view(np.int8).astype(np.float64),
-    "q4_k": lambda b: _with_scales(b, _q4_k_nibbles(b[:, 16:144])),
-    "q5_k": _q5_k,
-    "q6_k": _q6_k,
+class BlockType(NamedTuple):
+    """Where a block has its scale d and its minimum m; the deviation of random contents where d is 1, and how far their
+    mean is from 0 in units of m; and its values."""
+
+    at_d: int
+    at_m: Optional[int]
+    deviation: float
+    ratio: float
+    values: Callable
+
+
+BLOCKS = {
+    "q4_0": BlockType(0, None, 4.61, 0, lambda b: _f16(b, 0) * (_nibbles(b[:, 2:]) - 8)),
+    "q4_1": BlockType(0, 2, 4.61, -7.5, lambda b: _f16(b, 0) * _nibbles(b[:, 4:]) + _f16(b, 2)),
+    "q5_0": BlockType(0, None, 9.23, 0, lambda b: _f16(b, 0) * (_nibbles(b[:, 6:]) + 16 * _fifth_bits(b, 2) - 16)),
+    "q5_1": BlockType(0, 2, 9.23, -15.5, _q5_1),
+    "q8_0": BlockType(0, None, 73.9, 0, lambda b: _f16(b, 0) * _bytes(b[:, 2:])),
+    "q4_k": BlockType(0, 2, 300.0, 7.5, lambda b: _with_scales(b, _q4_k_nibbles(b[:, 16:144]))),
+    "q5_k": BlockType(0, 2, 600.0, 15.5, _q5_k),
+    "q6_k": BlockType(208, None, 1370.0, 0, _q6_k),
 }
 
 
@@ -99,7 +119,7 @@ def dequantize(name, data, shape):
     elif name == "bf16":
         values = (raw.view("<u2").astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     else:
-        values = _DEQUANTIZE[name](raw.reshape(-1, TYPES[name][2]))
+        values = BLOCKS[name].values(raw.reshape(-1, TYPES[name][2]))
     return values.reshape(shape)
 
 

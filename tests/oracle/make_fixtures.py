@@ -15,25 +15,16 @@ import zlib
 import numpy as np
 
 import forward
-from gguf_file import ARRAY, BOOL, F32, I32, STRING, TYPES, U32, write
+from gguf_file import ARRAY, BLOCKS, BOOL, F32, I32, STRING, TYPES, U32, write
 
 N_TOKENS = 23
 
 # ---- tensors ----------------------------------------------------------------------------------
 
-# Standard deviation of what random block contents give with d = 1, and how far d * their mean is from 0
-# in units of the second scale.
-BLOCKS = {
-    # type: (offset of d, offset of m, deviation, m / d)
-    "q4_0": (0, None, 4.61, 0), "q4_1": (0, 2, 4.61, -7.5), "q5_0": (0, None, 9.23, 0),
-    "q5_1": (0, 2, 9.23, -15.5), "q8_0": (0, None, 73.9, 0), "q4_k": (0, 2, 300.0, 7.5),
-    "q5_k": (0, 2, 600.0, 15.5), "q6_k": (208, None, 1370.0, 0),
-}
-
 
 def random_blocks(rng, kind, count, deviation):
     """Blocks of random bits, so that every nibble and scale occurs, with scales that fit the deviation."""
-    at_d, at_m, unit, ratio = BLOCKS[kind]
+    at_d, at_m, unit, ratio, _ = BLOCKS[kind]
     blocks = rng.integers(0, 256, (count, TYPES[kind][2]), dtype=np.uint8)
     d = deviation / unit * rng.uniform(0.7, 1.3, count)
     blocks[:, at_d : at_d + 2] = d.astype("<f2").view(np.uint8).reshape(-1, 2)
@@ -255,9 +246,9 @@ LLAMA = {
     "qwen2-rot-f16": dict(kind="f16", vocab=59, embd=40, heads=4, kv=2, ff=36, n_rot=6, biases=QKV, arch="qwen2"),
     # every block type as embedding table, tied head and each matrix whose rows are whole blocks
     **{f"llama-{kind}": dict(kind=kind, vocab=45, embd=64, heads=2, kv=1, ff=96, layers=1, tied=True)
-       for kind in ("q4_0", "q4_1", "q5_0", "q5_1", "q8_0")},
+       for kind in BLOCKS if TYPES[kind][1] == 32},
     **{f"llama-{kind}": dict(kind=kind, vocab=45, embd=256, heads=4, kv=2, ff=32, head_dim=8, layers=1, tied=True)
-       for kind in ("q4_k", "q5_k", "q6_k")},
+       for kind in BLOCKS if TYPES[kind][1] == 256},
     # as quantised files are: types differ from matrix to matrix
     "llama-mixed": dict(kind="q4_k", vocab=33, embd=256, heads=8, kv=2, ff=256, head_dim=4, layers=1,
                         kinds=dict(token_embd="q5_0", attn_q="q5_k", attn_v="q6_k", attn_output="f32", ffn_up="q4_1",

@@ -7,23 +7,21 @@ import struct
 import sys
 from pathlib import Path
 
-from tiny_gguf import (ARRAY, BOOL, F32, F64, I8, I16, I32, I64, STRING, TYPE_F16, TYPE_F32, TYPE_Q2_K, TYPE_Q4_0,
-                       TYPE_Q6_K, U8, U16, U32, U64, gguf)
+from gguf_file import TYPES
+from tiny_gguf import (ARRAY, BOOL, F32, F64, I8, I16, I32, I64, STRING, TYPE_F16, TYPE_F32, TYPE_Q2_K, U8, U16, U32, U64,
+                       gguf)
 
 SCALARS = [("general.architecture", STRING, "llama"), ("u8", U8, 1), ("i8", I8, -1), ("u16", U16, 2), ("i16", I16, -2),
            ("u32", U32, 3), ("i32", I32, -3), ("f32", F32, 0.5), ("bool", BOOL, True), ("u64", U64, 4),
            ("i64", I64, -4), ("f64", F64, 0.25)]
 ARRAYS = [("strings", (ARRAY, STRING), ["a", "", "bc"]), ("numbers", (ARRAY, I32), [1, -2, 3]),
           ("bools", (ARRAY, BOOL), [True, False]), ("doubles", (ARRAY, F64), [0.5]), ("none", (ARRAY, U8), [])]
-# name: (number, bytes of a block, elements)
-TYPES = {"f32": (TYPE_F32, 4, 1), "f16": (TYPE_F16, 2, 1), "bf16": (30, 2, 1), "i32": (26, 4, 1),
-         "q4_0": (TYPE_Q4_0, 18, 32), "q4_1": (3, 20, 32), "q5_0": (6, 22, 32), "q5_1": (7, 24, 32),
-         "q8_0": (8, 34, 32), "q4_k": (12, 144, 256), "q5_k": (13, 176, 256), "q6_k": (TYPE_Q6_K, 210, 256),
-         "q2_k": (TYPE_Q2_K, 84, 256)}
+# What no weight of the other tests has. name: (number, elements, bytes of a block)
+OTHER_TYPES = {"i32": (26, 1, 4), "q2_k": (TYPE_Q2_K, 256, 84)}
 
 
 def tensors():
-    for name, (kind, size, elements) in TYPES.items():
+    for name, (kind, elements, size) in (TYPES | OTHER_TYPES).items():
         yield name, (elements,), kind, bytes(i & 0x3F for i in range(size))
 
 
