@@ -213,6 +213,14 @@ static inline __attribute__((always_inline)) void v_quads(const uint8_t *in, int
     out[2] = _mm512_unpacklo_epi64(high01, high23);
     out[3] = _mm512_unpackhi_epi64(high01, high23);
 }
+/* 16 bytes, as vi_lookup takes them. */
+VI_FN vi_load_table(const void *p) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p));
+}
+/* Each byte of `index`, at most 15, becomes the byte of the table in that place. */
+VI_FN vi_lookup(vi table, vi index) {
+    return _mm512_shuffle_epi8(table, index);
+}
 /* Byte i of lane r becomes byte i * V_LANES + r. */
 VI_FN vi_planes(vi a) {
     const vi in_lanes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
