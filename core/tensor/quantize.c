@@ -105,6 +105,31 @@ static bool block_q5_1(const float *x, uint8_t *block) {
     return true;
 }
 
+static uint8_t nearest_iq4_nl(float value) {
+    uint8_t q = 0;
+    while (q < 15 && value > 0.5f * (float)(nlm_iq4_nl_values[q] + nlm_iq4_nl_values[q + 1])) q++;
+    return q;
+}
+
+/* The extreme value maps to the lowest one; then the scale becomes the best for the indices so found. */
+static bool block_iq4_nl(const float *x, uint8_t *block) {
+    const float d = extreme(x) / (float)nlm_iq4_nl_values[0];
+    if (!fits_f16(d)) return false;
+    const float inverse = store_scale(block, d);
+    float product = 0, power = 0;
+    uint8_t q[BLOCK];
+    for (int j = 0; j < BLOCK; j++) {
+        q[j] = nearest_iq4_nl(x[j] * inverse);
+        const float value = (float)nlm_iq4_nl_values[q[j]];
+        product += value * x[j] * inverse;
+        power += value * value;
+    }
+    for (int j = 0; j < BLOCK / 2; j++) block[2 + j] = (uint8_t)(q[j] | q[j + BLOCK / 2] << 4);
+    const float best = d * (product / power);
+    store_scale(block, best);
+    return fits_f16(best);
+}
+
 static bool one_f32(const float *x, uint8_t *block) {
     memcpy(block, x, sizeof *x);
     return true;
@@ -133,6 +158,7 @@ static block_fn find_quantizer(nlm_dtype dtype) {
         case NLM_Q4_1: return block_q4_1;
         case NLM_Q5_0: return block_q5_0;
         case NLM_Q5_1: return block_q5_1;
+        case NLM_IQ4_NL: return block_iq4_nl;
         case NLM_Q4_K: return nlm_quantize_block_q4_k;
         case NLM_Q5_K: return nlm_quantize_block_q5_k;
         case NLM_Q6_K: return nlm_quantize_block_q6_k;

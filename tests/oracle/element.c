@@ -67,6 +67,7 @@ static const oracle_block blocks[] = {
     {NLM_Q4_1, 0, 2, 4.6, -7.5, 0.085},      {NLM_Q5_0, 0, -1, 9.2, 0, 0.048},
     {NLM_Q5_1, 0, 2, 9.2, -15.5, 0.042},     {NLM_Q4_K, 0, 2, 4.6 * 32, 7.5, 0.075},
     {NLM_Q5_K, 0, 2, 9.2 * 32, 15.5, 0.038}, {NLM_Q6_K, 208, -1, 18.5 * 73.9, 0, 0.019},
+    {NLM_IQ4_NL, 0, -1, 67.4, 0, 0.082},
 };
 
 const oracle_block *oracle_block_of(int32_t dtype) {
@@ -75,6 +76,8 @@ const oracle_block *oracle_block_of(int32_t dtype) {
     }
     return NULL;
 }
+
+static const int iq4_nl_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 
 static double block_value(int32_t dtype, const uint8_t *b, int e) {
     float f32;
@@ -89,6 +92,7 @@ static double block_value(int32_t dtype, const uint8_t *b, int e) {
         case NLM_Q4_1: return f16_value(b) * nibble(b + 4, e) + f16_value(b + 2);
         case NLM_Q5_0: return f16_value(b) * (nibble(b + 6, e) + 16 * bit_of(b + 2, e) - 16);
         case NLM_Q5_1: return f16_value(b) * (nibble(b + 8, e) + 16 * bit_of(b + 4, e)) + f16_value(b + 2);
+        case NLM_IQ4_NL: return f16_value(b) * iq4_nl_values[nibble(b + 2, e)];
         case NLM_Q4_K: return k45_value(b, NULL, b + 16, e);
         case NLM_Q5_K: return k45_value(b, b + 16, b + 48, e);
         case NLM_Q6_K: return q6_k_value(b, e);

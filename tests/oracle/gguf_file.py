@@ -15,7 +15,7 @@ SCALARS = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", B
 TYPES = {
     "f32": (0, 1, 4), "f16": (1, 1, 2), "q4_0": (2, 32, 18), "q4_1": (3, 32, 20), "q5_0": (6, 32, 22),
     "q5_1": (7, 32, 24), "q8_0": (8, 32, 34), "q4_k": (12, 256, 144), "q5_k": (13, 256, 176),
-    "q6_k": (14, 256, 210), "bf16": (30, 1, 2),
+    "q6_k": (14, 256, 210), "iq4_nl": (20, 32, 18), "bf16": (30, 1, 2),
 }
 TYPE_NAMES = {number: name for name, (number, _, _) in TYPES.items()}
 
@@ -42,6 +42,11 @@ def _bytes(quants):
 
 def _q5_1(blocks):
     return _f16(blocks, 0) * (_nibbles(blocks[:, 8:]) + 16 * _fifth_bits(blocks, 4)) + _f16(blocks, 2)
+
+
+def _iq4_nl(blocks):
+    values = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113])
+    return _f16(blocks, 0) * values[_nibbles(blocks[:, 2:]).astype(int)]
 
 
 def _scales_and_mins(packed):
@@ -105,6 +110,7 @@ BLOCKS = {
     "q8_0": BlockType(0, None, 73.9, 0, lambda b: _f16(b, 0) * _bytes(b[:, 2:])),
     "q4_k": BlockType(0, 2, 300.0, 7.5, lambda b: _with_scales(b, _q4_k_nibbles(b[:, 16:144]))),
     "q5_k": BlockType(0, 2, 600.0, 15.5, _q5_k),
+    "iq4_nl": BlockType(0, None, 67.4, 0, _iq4_nl),
     "q6_k": BlockType(208, None, 1370.0, 0, _q6_k),
 }
 

@@ -5,6 +5,8 @@
 #ifndef NLM_CPU_PANEL_FORMATS_H
 #define NLM_CPU_PANEL_FORMATS_H
 
+#include <nlm/dtype.h>
+
 #include "cpu/vector/panel.h"
 
 /* bytes of a quantised record: scales + blocks * bytes of a block's quants */
@@ -21,6 +23,7 @@
     X(Q4_1, q4_1, 64, 2 * 4 * PANEL_ROWS + 2 * NIBBLES)                \
     X(Q5_0, q5_0, 64, 2 * 2 * PANEL_ROWS + 2 * (NIBBLES + FIFTHS))     \
     X(Q5_1, q5_1, 64, 2 * 4 * PANEL_ROWS + 2 * (NIBBLES + FIFTHS))     \
+    X(IQ4_NL, iq4_nl, 64, q4_0_record_bytes)                           \
     X(Q4_K, q4_k, 256, (4 + 16) * PANEL_ROWS + 8 * NIBBLES)            \
     X(Q5_K, q5_k, 256, (4 + 16) * PANEL_ROWS + 8 * (NIBBLES + FIFTHS)) \
     X(Q6_K, q6_k, 256, (2 + 16) * PANEL_ROWS + 8 * (NIBBLES + 2 * GROUP_BYTES))
@@ -43,6 +46,7 @@
     X(Q4_1, q4_1, 2, q4_min) \
     X(Q5_0, q5_0, 2, q5)     \
     X(Q5_1, q5_1, 2, q5_min) \
+    X(IQ4_NL, iq4_nl, 2, q8) \
     X(Q4_K, q4_k, 8, q4_min) \
     X(Q5_K, q5_k, 8, q5_min) \
     X(Q6_K, q6_k, 8, q6_halves)
@@ -93,6 +97,16 @@ V_INLINE void pair_q4_0(const uint8_t *record, int b, int v, vi *low, vi *high) 
     nibbles(record + 4 * PANEL_ROWS + b * NIBBLES, v, low, high);
 }
 #define scales_q4_0 scales_q8_0
+
+/* Packed as q4_0; its values have 8 bits. */
+V_INLINE void pair_iq4_nl(const uint8_t *record, int b, int v, vi *low, vi *high) {
+    const vi offset = vi_set1_u8((uint8_t)(0u - V_Q8_OFFSET)); /* subtracted */
+    const vi values = vi_sub_u8(vi_load_table(nlm_iq4_nl_values), offset);
+    pair_q4_0(record, b, v, low, high);
+    *low = vi_lookup(values, *low);
+    *high = vi_lookup(values, *high);
+}
+#define scales_iq4_nl scales_q4_0
 
 V_INLINE void pair_q4_1(const uint8_t *record, int b, int v, vi *low, vi *high) {
     nibbles(record + 8 * PANEL_ROWS + b * NIBBLES, v, low, high);
@@ -221,6 +235,8 @@ V_INLINE void pack_legacy(PACK_ARGS, int n_scales, int has_fifths) {
 V_INLINE void pack_q4_0(PACK_ARGS) {
     pack_legacy(in, stride, out, 1, 0);
 }
+#define pack_iq4_nl pack_q4_0
+
 V_INLINE void pack_q4_1(PACK_ARGS) {
     pack_legacy(in, stride, out, 2, 0);
 }

@@ -12,6 +12,7 @@
  *   q4_k  d, dmin, 12 bytes of scales, 128 x nibbles                           d * scale * q - dmin * min
  *   q5_k  d, dmin, 12 bytes of scales, 32 x fifth bits, 128 x nibbles          d * scale * q - dmin * min
  *   q6_k  128 x low nibbles, 64 x high pairs, 16 x int8 scale, d               d * scale * (q - 32)
+ *   iq4_nl  d, 16 x nibbles                                                    d * nlm_iq4_nl_values[q]
  *
  * f16 scales have 11 significant bits and the integers they multiply at most 13 between them, so every product is
  * exact in f32 and only the last sum or difference rounds: with and without fused multiply-add the same bits. */
@@ -155,6 +156,18 @@ static inline void nlm_block_q5_0(const uint8_t *block, float *out) {
 }
 static inline void nlm_block_q5_1(const uint8_t *block, float *out) {
     nlm_block_q45(block, 1, 1, out);
+}
+
+/* What a nibble of iq4_nl stands for: close together where weights are many. */
+static const int8_t nlm_iq4_nl_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                             1,    13,   25,  38,  53,  69,  89,  113};
+
+static inline void nlm_block_iq4_nl(const uint8_t *block, float *out) {
+    const float d = nlm_load_f16(block);
+    for (int j = 0; j < 16; j++) {
+        out[j] = d * (float)nlm_iq4_nl_values[block[2 + j] & 15];
+        out[j + 16] = d * (float)nlm_iq4_nl_values[block[2 + j] >> 4];
+    }
 }
 
 /* ---- blocks of 256 ----------------------------------------------------------------------------- */

@@ -11,18 +11,19 @@ extern "C" {
 
 /* X(NAME, name, number, elements a block, bytes a block)
  * The numbers are those of GGUF's tensor types. A block is the smallest addressable unit of a row. */
-#define NLM_DTYPE_LIST(X)       \
-    X(F32, f32, 0, 1, 4)        \
-    X(F16, f16, 1, 1, 2)        \
-    X(Q4_0, q4_0, 2, 32, 18)    \
-    X(Q4_1, q4_1, 3, 32, 20)    \
-    X(Q5_0, q5_0, 6, 32, 22)    \
-    X(Q5_1, q5_1, 7, 32, 24)    \
-    X(Q8_0, q8_0, 8, 32, 34)    \
-    X(Q4_K, q4_k, 12, 256, 144) \
-    X(Q5_K, q5_k, 13, 256, 176) \
-    X(Q6_K, q6_k, 14, 256, 210) \
-    X(I32, i32, 26, 1, 4)       \
+#define NLM_DTYPE_LIST(X)         \
+    X(F32, f32, 0, 1, 4)          \
+    X(F16, f16, 1, 1, 2)          \
+    X(Q4_0, q4_0, 2, 32, 18)      \
+    X(Q4_1, q4_1, 3, 32, 20)      \
+    X(Q5_0, q5_0, 6, 32, 22)      \
+    X(Q5_1, q5_1, 7, 32, 24)      \
+    X(Q8_0, q8_0, 8, 32, 34)      \
+    X(Q4_K, q4_k, 12, 256, 144)   \
+    X(Q5_K, q5_k, 13, 256, 176)   \
+    X(Q6_K, q6_k, 14, 256, 210)   \
+    X(IQ4_NL, iq4_nl, 20, 32, 18) \
+    X(I32, i32, 26, 1, 4)         \
     X(BF16, bf16, 30, 1, 2)
 
 typedef int32_t nlm_dtype;
