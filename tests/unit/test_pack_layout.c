@@ -1,7 +1,7 @@
 /* What the vector backends pack, byte for byte. A pack cache gives a later release the bytes of an earlier one:
  * when a checksum here changes, so must the backend's LAYOUT_PANEL_VERSION.
  *
- * The checksums are of what the first, scalar packers wrote. */
+ * The checksums are of what the first, scalar packers wrote; iq4_nl is packed as q4_0. */
 #include "base/checksum.h"
 #include "plugin/plugins.h"
 #include "tensor/dtype.h"
@@ -24,7 +24,7 @@ static const layout_case rows[] = {
     {NLM_Q5_0, 0xa08c6180b923f063u, 0xb53d65058ed23ceau}, {NLM_Q5_1, 0xf29694f568a95feeu, 0x06b52e1c29f2aa0fu},
     {NLM_Q8_0, 0xe54fd6b5020d9bcau, 0xec05e72dbaa62648u}, {NLM_Q4_K, 0x3299a42031f0b2e6u, 0xe44bb9828ccfebc1u},
     {NLM_Q5_K, 0x5fc218f6826c28d2u, 0x3e3d93137cbe9738u}, {NLM_Q6_K, 0x21a8e6ead1038136u, 0x1af8ab31ab35e8bfu},
-    {NLM_BF16, 0xff6db6ff8b3e3d6au, 0x3d1a40487f7153a8u},
+    {NLM_BF16, 0xff6db6ff8b3e3d6au, 0x3d1a40487f7153a8u}, {NLM_IQ4_NL, 0x01cc22348c858aa5u, 0x957245199a707b80u},
 };
 
 /* The same bytes on every machine. */
