@@ -96,8 +96,8 @@ void spec_fill_batch(spec_instance *in) {
     for (int64_t i = 0; ids && i < in->live_rows; i++) ids[i] = (int32_t)spec_random_below(in, c->dims['V' - 'A']);
     for (int64_t i = 0; pos && i < in->live_rows; i++) pos[i] = (int32_t)(c->pos + i);
     if (in->has_sequences) {
-        int32_t *starts = ints(in, "seq_start"), row = 0;
-        choose(in, ints(in, "slot"), c->n_seqs, c->dims['L' - 'A']);
+        int32_t *starts = ints(in, "seq_start"), *slot = ints(in, "slot"), row = 0;
+        if (slot) choose(in, slot, c->n_seqs, c->dims['L' - 'A']);
         starts[0] = 0;
         for (int s = 0; s < c->n_seqs; s++) {
             for (int64_t i = 0; i < c->seqs[s]; i++, row++) {

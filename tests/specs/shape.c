@@ -55,8 +55,10 @@ static void derive_scalars(spec_instance *in) {
         n_rot = args->qkv_rope_append.n_rot = args->qkv_rope_append.n_rot ? args->qkv_rope_append.n_rot : head;
     }
     if (n_rot) set_default(&in->c, 'F', n_rot / 2);
-    if (in->c.op == NLM_OP_attention && args->attention.scale == 0) {
-        args->attention.scale = (float)(1 / sqrt((double)head));
+    for (const nlm_op_scalar *s = in->c.spec->scalars; s->name; s++) {
+        const float scale = (float)(1 / sqrt((double)head));
+        if (strcmp(s->name, "scale") == 0 && nlm_scalar_value(s, args) == 0)
+            memcpy((char *)args + s->offset, &scale, sizeof scale);
     }
 }
 

@@ -29,10 +29,9 @@
 #define SPEC_NAME_BYTES 192
 #define SPEC_SEQS       20
 
-/* The table of an op. Level 1: the ops of inference; 2: the fused ones. */
+/* The table of an op. */
 typedef struct spec_table {
     nlm_op op;
-    int level;
     const char *const *rows;
 } spec_table;
 
@@ -42,6 +41,8 @@ typedef struct spec_table {
 #undef NLM_OP
 
 const spec_table *spec_tables(size_t *out_count);
+/* 1: the ops of inference; 2: the fused ones; 3: those of training. */
+int spec_level(nlm_op op);
 
 /* Calls visit with the name of every case, sets spelled out; stops early when it returns false. */
 typedef bool (*spec_visit_fn)(void *user, const spec_table *table, const char *name);

@@ -6,34 +6,19 @@
 #include "tensor/dtype.h"
 
 const spec_table *spec_tables(size_t *out_count) {
-#define LEVEL_1(op) \
-    { NLM_OP_##op, 1, spec_##op##_rows }
-#define LEVEL_2(op) \
-    { NLM_OP_##op, 2, spec_##op##_rows }
     static const spec_table tables[] = {
-        LEVEL_1(embed),
-        LEVEL_1(matmul),
-        LEVEL_1(rms_norm),
-        LEVEL_1(rope),
-        LEVEL_1(kv_append),
-        LEVEL_1(attention),
-        LEVEL_1(silu_mul),
-        LEVEL_1(add),
-        LEVEL_1(mul),
-        LEVEL_1(scale),
-        LEVEL_1(softmax),
-        LEVEL_1(conv1d_causal),
-        LEVEL_1(ssm_scan),
-        LEVEL_1(copy),
-        LEVEL_1(argmax),
-        LEVEL_2(gate_up_silu_mul),
-        LEVEL_2(qkv_rope_append),
-        LEVEL_2(norm_matmul),
-        LEVEL_2(norm_xz_conv),
-        LEVEL_2(dt_bc_scan),
+#define NLM_OP(number, name) {number, spec_##name##_rows},
+#include <nlm/ops.def>
+#undef NLM_OP
     };
     *out_count = sizeof tables / sizeof *tables;
     return tables;
+}
+
+/* ops.def has the fused ops behind those they are made of, and then those of training. */
+int spec_level(nlm_op op) {
+    if (nlm_op_spec_of(op)->parts) return 2;
+    return op > NLM_OP_dt_bc_scan ? 3 : 1;
 }
 
 #define HAS_SMALL_BLOCKS(NAME, name, number, elements, bytes) | ((elements) <= 32 ? NLM_TYPE_BIT(NAME) : 0)

@@ -159,26 +159,29 @@ static bool run_part(trial *t, int64_t sequence, int64_t from, int64_t to, bool 
     return run_ok(t, &plan, &t->again, out_is_refused);
 }
 
-/* A state that is written apart from the one that is read: the next step would not begin with it. */
-static bool has_state_apart(const trial *t) {
+/* Does the next step of a sequence begin where one ended? Not if the op carries nothing on, or writes it apart from
+ * what it reads. */
+static bool can_step(const trial *t) {
+    bool has_state = false;
     for (int i = 0; i < t->in.n_tensors; i++) {
         const spec_tensor *tensor = &t->in.tensors[i];
         const bool may_be_in_place = tensor->field->in_place[0] != '\0';
-        if (tensor->is_state && tensor->is_written && may_be_in_place && tensor->shares < 0) return true;
+        has_state |= tensor->is_state;
+        if (tensor->is_state && tensor->is_written && may_be_in_place && tensor->shares < 0) return false;
     }
-    return false;
+    return has_state;
 }
 
 /* Each sequence by itself, and in three steps: its first token, some, the rest. */
 static bool run_sequences(trial *t, bool *out_is_refused) {
-    const bool is_apart = has_state_apart(t);
+    const bool is_stepped = can_step(t);
     int64_t row = 0;
     reset(t, &t->again);
     for (int s = 0; s < t->in.c.n_seqs; s++) {
         const int64_t end = row + t->in.c.seqs[s];
         const int64_t cuts[4] = {row, row + 1, (row + 1 + end) / 2, end};
-        if (is_apart && !run_part(t, s, row, end, out_is_refused)) return false;
-        for (int i = 0; i < 3 && !is_apart; i++) {
+        if (!is_stepped && !run_part(t, s, row, end, out_is_refused)) return false;
+        for (int i = 0; i < 3 && is_stepped; i++) {
             if (cuts[i] >= cuts[i + 1] || cuts[i + 1] > end) continue;
             if (!run_part(t, s, cuts[i], cuts[i + 1], out_is_refused)) return false;
             if (*out_is_refused) return true;

@@ -29,7 +29,7 @@ static void add(collection *all, const char *name, const char *row, conform_kind
 }
 
 static bool add_op(void *user, const spec_table *table, const char *name) {
-    add(user, name, nlm_op_name(table->op), CONFORM_OP, table->level);
+    add(user, name, nlm_op_name(table->op), CONFORM_OP, spec_level(table->op));
     return true;
 }
 
