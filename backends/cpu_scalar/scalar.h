@@ -26,7 +26,8 @@
     X(qkv_rope_append, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, nlm_scalar_qkv_rope_append_needs) \
     X(norm_matmul, 0, nlm_scalar_norm_matmul_needs)                                              \
     X(norm_xz_conv, NLM_CONV_SILU, nlm_scalar_norm_xz_conv_needs)                                \
-    X(dt_bc_scan, 0, nlm_scalar_dt_bc_scan_needs)
+    X(dt_bc_scan, 0, nlm_scalar_dt_bc_scan_needs)                                                \
+    X(attention_plain, 0, NULL)
 
 #define SCALAR_DECLARE(op, flags, needs)                                           \
     nlm_status nlm_scalar_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \

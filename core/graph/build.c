@@ -347,6 +347,14 @@ nlm_value nlm_graph_attention(nlm_graph *g, nlm_value q, nlm_value k_cache, nlm_
                 batch->block_table, NEW, NONE);
 }
 
+nlm_value nlm_graph_attention_plain(nlm_graph *g, nlm_value q, nlm_value k, nlm_value v, nlm_value seq_start,
+                                    float scale, int32_t window, nlm_value *out_lse) {
+    const nlm_attention_plain_args params = {.scale = scale, .window = window};
+    const nlm_value y = EMIT(attention_plain, &params, q, k, v, seq_start, NEW, out_lse ? NEW : NONE);
+    give(g, y, 5, out_lse);
+    return y;
+}
+
 nlm_value nlm_graph_silu_mul(nlm_graph *g, nlm_value gate, nlm_value up) {
     return EMIT(silu_mul, NULL, gate, up, NEW);
 }

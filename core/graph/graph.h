@@ -65,6 +65,9 @@ void nlm_graph_kv_append(nlm_graph *g, nlm_value k, nlm_value v, nlm_value k_cac
                          const nlm_batch_values *batch);
 nlm_value nlm_graph_attention(nlm_graph *g, nlm_value q, nlm_value k_cache, nlm_value v_cache,
                               const nlm_batch_values *batch, float scale, int32_t window);
+/* out_lse: NULL, or receives the value of the rows' log-sum-exp. */
+nlm_value nlm_graph_attention_plain(nlm_graph *g, nlm_value q, nlm_value k, nlm_value v, nlm_value seq_start,
+                                    float scale, int32_t window, nlm_value *out_lse);
 nlm_value nlm_graph_silu_mul(nlm_graph *g, nlm_value gate, nlm_value up);
 nlm_value nlm_graph_add(nlm_graph *g, nlm_value a, nlm_value b);
 nlm_value nlm_graph_mul(nlm_graph *g, nlm_value a, nlm_value b);

@@ -1,4 +1,4 @@
-/* rope, kv_append, attention, and qkv_rope_append that is made of them. */
+/* rope, kv_append, attention with and without a cache, and qkv_rope_append that is made of them. */
 #include "oracle_impl.h"
 
 typedef struct rotation {
@@ -99,36 +99,46 @@ ORACLE_OP(kv_append) {
     free(values);
 }
 
-/* One row of attention for one head: values over [first, pos] and the log of the sum. */
-static void attend(oracle_run *run, const nlm_attention_args *a, int64_t t, int64_t h, int64_t slot, oracle_result *y,
-                   oracle_result *lse) {
-    const int64_t heads = a->q->shape[1], size = a->q->shape[2], g = h / (heads / a->k_cache->shape[1]);
-    const int64_t pos = (int64_t)oracle_at(a->pos, t, 0, 0, 0);
-    const int64_t first = a->window > 0 && pos - a->window + 1 > 0 ? pos - a->window + 1 : 0;
-    double *scores = calloc((size_t)(pos - first + 1), sizeof *scores);
+/* What one row of attention sees for one head: positions [first, last] of a slot of the cache, or rows of the batch.
+ */
+typedef struct seen {
+    const nlm_tensor *q, *k, *v;
+    const nlm_tensor *block_table; /* NULL: k and v are [T, G, D] */
+    int64_t slot, first, last;
+    float scale;
+} seen;
+
+static double seen_at(const seen *in, const nlm_tensor *t, int64_t j, int64_t g, int64_t c) {
+    if (!in->block_table) return oracle_at(t, j, g, c, 0);
+    return oracle_element(t, cache_index(t, in->block_table, in->slot, j, g, c));
+}
+
+/* Values over the positions, and the log of the sum. */
+static void attend(oracle_run *run, const seen *in, int64_t t, int64_t h, oracle_result *y, oracle_result *lse) {
+    const int64_t heads = in->q->shape[1], size = in->q->shape[2], g = h / (heads / in->k->shape[1]);
+    const int64_t first = in->first, last = in->last;
+    double *scores = calloc((size_t)(last - first + 1), sizeof *scores);
     double greatest = -INFINITY, total = 0, score_scale = 1;
     if (!scores) {
         run->has_failed = true;
         return;
     }
-    for (int64_t j = first; j <= pos; j++) {
+    for (int64_t j = first; j <= last; j++) {
         double sum = 0, magnitude = 0;
         for (int64_t c = 0; c < size; c++) {
-            const double term = oracle_at(a->q, t, h, c, 0) *
-                                oracle_element(a->k_cache, cache_index(a->k_cache, a->block_table, slot, j, g, c));
+            const double term = oracle_at(in->q, t, h, c, 0) * seen_at(in, in->k, j, g, c);
             sum += term;
             magnitude += fabs(term);
         }
-        scores[j - first] = (double)a->scale * sum;
+        scores[j - first] = (double)in->scale * sum;
         greatest = fmax(greatest, scores[j - first]);
-        score_scale = fmax(score_scale, 1 + fabs((double)a->scale) * magnitude);
+        score_scale = fmax(score_scale, 1 + fabs((double)in->scale) * magnitude);
     }
-    for (int64_t j = first; j <= pos; j++) total += exp(scores[j - first] - greatest);
+    for (int64_t j = first; j <= last; j++) total += exp(scores[j - first] - greatest);
     for (int64_t c = 0; c < size; c++) {
         double sum = 0, magnitude = 0;
-        for (int64_t j = first; j <= pos; j++) {
-            const double p = exp(scores[j - first] - greatest) / total;
-            const double v = oracle_element(a->v_cache, cache_index(a->v_cache, a->block_table, slot, j, g, c));
+        for (int64_t j = first; j <= last; j++) {
+            const double p = exp(scores[j - first] - greatest) / total, v = seen_at(in, in->v, j, g, c);
             sum += p * v;
             magnitude += p * fabs(v);
         }
@@ -136,6 +146,11 @@ static void attend(oracle_run *run, const nlm_attention_args *a, int64_t t, int6
     }
     oracle_set(lse, t * heads + h, greatest + log(total), score_scale + fabs(greatest) + log(total));
     free(scores);
+}
+
+/* The first of the positions up to `last` that a window leaves. */
+static int64_t first_seen(int64_t begin, int64_t last, int32_t window) {
+    return window > 0 && last - window + 1 > begin ? last - window + 1 : begin;
 }
 
 ORACLE_OP(attention) {
@@ -146,7 +161,22 @@ ORACLE_OP(attention) {
     for (int64_t s = 0; s < run->live_seqs; s++) {
         const oracle_sequence q = oracle_sequence_at(a->seq_start, a->slot, s);
         for (int64_t t = q.from; t < q.to; t++) {
-            for (int64_t h = 0; h < a->q->shape[1]; h++) attend(run, a, t, h, q.slot, y, lse);
+            const int64_t pos = (int64_t)oracle_at(a->pos, t, 0, 0, 0);
+            const seen in = {a->q, a->k_cache, a->v_cache, a->block_table, q.slot, first_seen(0, pos, a->window),
+                             pos,  a->scale};
+            for (int64_t h = 0; h < a->q->shape[1]; h++) attend(run, &in, t, h, y, lse);
+        }
+    }
+}
+
+ORACLE_OP(attention_plain) {
+    oracle_result *y = oracle_output(run, a->y), *lse = oracle_output(run, a->lse);
+    y->terms = lse->terms = a->q->shape[2];
+    for (int64_t s = 0; s + 1 < a->seq_start->shape[0]; s++) {
+        const int64_t from = (int64_t)oracle_at(a->seq_start, s, 0, 0, 0);
+        for (int64_t t = from; t < (int64_t)oracle_at(a->seq_start, s + 1, 0, 0, 0); t++) {
+            const seen in = {a->q, a->k, a->v, NULL, 0, first_seen(from, t, a->window), t, a->scale};
+            for (int64_t h = 0; h < a->q->shape[1]; h++) attend(run, &in, t, h, y, lse);
         }
     }
 }

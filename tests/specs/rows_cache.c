@@ -97,3 +97,24 @@ const char *const spec_attention_rows[] = {
     CONTRACT("seqs=2,past=1,H=2,G=1,D=32,B=4"),
     NULL,
 };
+
+const char *const spec_attention_plain_rows[] = {
+    "seqs=1,past=0,H=1,G=1,D=1",
+    "seqs=33,past=0,H=4,G=2,D=32,lse",
+    "seqs=70,past=0,H=9,G=3,D=64,lse",
+    "seqs=7,past=0,H=4,G=4,D=33",
+    "seqs=3+0+5+1,past=0+0+0+0,H=6,G=2,D=32,lse,pad=3",
+    "seqs=2+3,past=0+0,H=2,G=1,D=64,pad=2,fixed",
+    "seqs=4+1,past=0+0,H=5,G=1,D=33,q+3,k+1,v+5,y+6,lse+1,lse",
+    "seqs=9,past=0,H=4,G=2,D=32,window=1",
+    "seqs=9+20,past=0+0,H=4,G=2,D=32,window=7,lse",
+    "seqs=130+1+17,past=0+0+0,H=4,G=2,D=32,window=33,lse",
+    "seqs=12,past=0,H=2,G=1,D=32,window=4096,pad=1",
+    "seqs=300,past=0,H=2,G=1,D=16,lse",
+    "seqs=30,past=0,H=2,G=2,D=32,data=huge,scale=0.0001,lse",
+    "seqs=30,past=0,H=2,G=2,D=128,scale=0.5",
+    "seqs=0,past=0,H=2,G=1,D=32,pad=2",
+    "seqs=3+2,past=0+0,H=2,G=1,D=32,bad=seq_start",
+    CONTRACT("seqs=3,past=0,H=2,G=1,D=32"),
+    NULL,
+};

@@ -342,6 +342,26 @@ typedef struct nlm_dt_bc_scan_args {
     const nlm_tensor *state_out;
 } nlm_dt_bc_scan_args;
 
+/* Causal attention over the keys and values of the batch itself, without a cache: sequences are packed and begin with
+ * their first row. For row t of sequence s and head h, with g = h / (H/G):
+ *   p = softmax_j(scale * q[t,h,:] . k[j,g,:]),  y[t,h,:] = sum_j p_j v[j,g,:]
+ * over rows j with max(seq_start[s], t-window+1) <= j <= t (window 0: from seq_start[s]).
+ * Shapes   q, y: [T, H, D] f32; k, v: [T, G, D] f32; seq_start: [S+1] i32;
+ *          lse: [T, H] f32 or NULL, receives log(sum_j exp(scale q.k)): what a backward pass needs of p.
+ * Numeric  the order of the sum depends on the number of rows seen alone. */
+typedef struct nlm_attention_plain_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *q;
+    const nlm_tensor *k;
+    const nlm_tensor *v;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *y;
+    const nlm_tensor *lse;
+    float scale;
+    int32_t window; /* tokens, 0 for none */
+} nlm_attention_plain_args;
+
 #ifdef __cplusplus
 }
 #endif
