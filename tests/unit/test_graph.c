@@ -66,6 +66,12 @@ static void every_op_infers_its_result(void) {
     expect_shape(g, nlm_graph_mul(g, x, F32(20)), SHAPE(7, 20), NLM_ROWS_TOKENS);
     expect_shape(g, nlm_graph_scale(g, x, 2, 1), SHAPE(7, 20), NLM_ROWS_TOKENS);
     expect_shape(g, nlm_graph_softmax(g, x, 1), SHAPE(7, 20), NLM_ROWS_TOKENS);
+    nlm_value lse;
+    const nlm_value keys = nlm_graph_reshape(g, nlm_graph_columns(g, x, 0, 10), SHAPE(7, 2, 5));
+    const nlm_value queries = nlm_graph_reshape(g, x, SHAPE(7, 4, 5));
+    expect_shape(g, nlm_graph_attention_plain(g, queries, keys, keys, batch.seq_start, 0.4f, 3, &lse), SHAPE(7, 4, 5),
+                 NLM_ROWS_TOKENS);
+    expect_shape(g, lse, SHAPE(7, 4), NLM_ROWS_TOKENS);
     expect_shape(
         g,
         nlm_graph_conv1d_causal(g, x, F32(20, 4), F32(20), nlm_graph_state(g, &s.conv), NULL, &batch, NLM_CONV_SILU),
