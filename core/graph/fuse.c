@@ -1,127 +1,38 @@
-/* Fused ops. Each equals a sequence of primitive ones, spelled out in one table here: builders emit the
+/* Fused ops. Each equals a sequence of primitive ones, spelled out in nlm/op_table.h: builders emit the
  * primitives, and where the device takes the fused op for them the planner puts it in their place. A
  * device without it runs the primitives, so that each fused op is its own decomposition. Values between the
  * parts that the backward pass reads do not keep them apart: the parts that give those are kept beside the fused
  * op, see again.c. */
 #include <string.h>
 
+#include "exec/op_parts.h"
 #include "graph/plan_impl.h"
 
 #define WHERE "nlm_graph_plan"
 
-#define MAX_PARTS   6
-#define MAX_LINKS   12
-#define MAX_NUMBERS 4
-#define MAX_TEMPS   4
-#define MAX_SLICES  3
-#define WINDOW      64 /* nodes before the last part in which the others are looked for */
-
-/* A part's tensor is the fused op's, or a value between parts that nothing else uses; or one of the slices
- * into which the parts of a pattern cut the columns of one such value, from the first on. */
-typedef struct link {
-    uint32_t from; /* offset of the tensor pointer in the part's arguments */
-    uint32_t to;   /* in the fused op's, or the number of a temporary */
-    bool is_temp;
-    uint32_t slice; /* 0: all columns; 1 is the first slice */
-} link;
-
-/* A part's number is the fused op's, and equal in all parts that have it. */
-typedef struct number {
-    uint32_t from, to; /* offsets; 4 bytes each */
-} number;
-
-typedef struct part {
-    nlm_op op;
-    link links[MAX_LINKS]; /* other tensors must be absent; ends with a zeroed one */
-    number numbers[MAX_NUMBERS];
-} part;
+#define WINDOW 64 /* nodes before the last part in which the others are looked for */
 
 typedef struct pattern {
     nlm_op op;
     uint32_t n_parts;
-    part parts[MAX_PARTS]; /* in an order in which they can run */
+    nlm_op_part parts[NLM_OP_MAX_PARTS];
 } pattern;
 
-/* No tensor pointer and no number has offset 0: a zeroed entry ends a list. */
-#define LINK(op, field, to_op, to_field) \
-    { offsetof(nlm_##op##_args, field), offsetof(nlm_##to_op##_args, to_field), false, 0 }
-#define TEMP(op, field, number) \
-    { offsetof(nlm_##op##_args, field), number, true, 0 }
-#define LINK_SLICE(op, field, to_op, to_field, slice) \
-    { offsetof(nlm_##op##_args, field), offsetof(nlm_##to_op##_args, to_field), false, slice }
-#define TEMP_SLICE(op, field, number, slice) \
-    { offsetof(nlm_##op##_args, field), number, true, slice }
-#define NUMBER(op, field, to_op, to_field) \
-    { offsetof(nlm_##op##_args, field), offsetof(nlm_##to_op##_args, to_field) }
-
-#define QKV(op, field)        LINK(op, field, qkv_rope_append, field)
-#define QKV_AS(op, field, to) LINK(op, field, qkv_rope_append, to)
-#define QKV_NUMBER(field)     NUMBER(rope, field, qkv_rope_append, field)
-#define QKV_ROPE_NUMBERS \
-    { QKV_NUMBER(flags), QKV_NUMBER(freq_base), QKV_NUMBER(freq_scale), QKV_NUMBER(n_rot) }
-
-#define XZ(op, field)        LINK(op, field, norm_xz_conv, field)
-#define XZ_AS(op, field, to) LINK(op, field, norm_xz_conv, to)
-#define SCAN(op, field)      LINK(op, field, dt_bc_scan, field)
-
-static const pattern patterns[] = {
-    {NLM_OP_qkv_rope_append,
-     6,
-     {{NLM_OP_matmul, {QKV(matmul, x), QKV_AS(matmul, w, w_q), QKV_AS(matmul, bias, b_q), TEMP(matmul, y, 0)}, {{0}}},
-      {NLM_OP_matmul, {QKV(matmul, x), QKV_AS(matmul, w, w_k), QKV_AS(matmul, bias, b_k), TEMP(matmul, y, 1)}, {{0}}},
-      {NLM_OP_matmul, {QKV(matmul, x), QKV_AS(matmul, w, w_v), QKV_AS(matmul, bias, b_v), TEMP(matmul, y, 2)}, {{0}}},
-      {NLM_OP_rope,
-       {TEMP(rope, x, 0), QKV(rope, pos), QKV(rope, freq_factors), QKV_AS(rope, y, q)},
-       QKV_ROPE_NUMBERS},
-      {NLM_OP_rope, {TEMP(rope, x, 1), QKV(rope, pos), QKV(rope, freq_factors), TEMP(rope, y, 3)}, QKV_ROPE_NUMBERS},
-      {NLM_OP_kv_append,
-       {TEMP(kv_append, k, 3), TEMP(kv_append, v, 2), QKV(kv_append, k_cache), QKV(kv_append, v_cache),
-        QKV(kv_append, pos), QKV(kv_append, seq_start), QKV(kv_append, slot), QKV(kv_append, block_table)},
-       {{0}}}}},
-    {NLM_OP_gate_up_silu_mul,
-     3,
-     {{NLM_OP_matmul,
-       {LINK(matmul, x, gate_up_silu_mul, x), LINK(matmul, w, gate_up_silu_mul, w_gate), TEMP(matmul, y, 0)},
-       {{0}}},
-      {NLM_OP_matmul,
-       {LINK(matmul, x, gate_up_silu_mul, x), LINK(matmul, w, gate_up_silu_mul, w_up), TEMP(matmul, y, 1)},
-       {{0}}},
-      {NLM_OP_silu_mul,
-       {TEMP(silu_mul, gate, 0), TEMP(silu_mul, up, 1), LINK(silu_mul, y, gate_up_silu_mul, y)},
-       {{0}}}}},
-    {NLM_OP_norm_xz_conv,
-     3,
-     {{NLM_OP_rms_norm,
-       {XZ(rms_norm, x), XZ_AS(rms_norm, w, norm_w), TEMP(rms_norm, y, 0)},
-       {NUMBER(rms_norm, eps, norm_xz_conv, eps)}},
-      {NLM_OP_matmul, {TEMP(matmul, x, 0), XZ(matmul, w), XZ_AS(matmul, y, xz)}, {{0}}},
-      {NLM_OP_conv1d_causal,
-       {LINK_SLICE(conv1d_causal, x, norm_xz_conv, xz, 1), XZ_AS(conv1d_causal, w, conv_w),
-        XZ_AS(conv1d_causal, bias, conv_bias), XZ(conv1d_causal, state), XZ(conv1d_causal, seq_start),
-        XZ(conv1d_causal, slot), XZ(conv1d_causal, y), XZ(conv1d_causal, state_out)},
-       {NUMBER(conv1d_causal, flags, norm_xz_conv, flags)}}}},
-    {NLM_OP_dt_bc_scan,
-     3,
-     {{NLM_OP_matmul, {SCAN(matmul, x), LINK(matmul, w, dt_bc_scan, w_x), TEMP(matmul, y, 0)}, {{0}}},
-      {NLM_OP_matmul,
-       {TEMP_SLICE(matmul, x, 0, 1), LINK(matmul, w, dt_bc_scan, w_dt), LINK(matmul, bias, dt_bc_scan, b_dt),
-        TEMP(matmul, y, 1)},
-       {{0}}},
-      {NLM_OP_ssm_scan,
-       {SCAN(ssm_scan, x), TEMP(ssm_scan, dt, 1), SCAN(ssm_scan, a), TEMP_SLICE(ssm_scan, b, 0, 2),
-        TEMP_SLICE(ssm_scan, c, 0, 3), SCAN(ssm_scan, d), SCAN(ssm_scan, z), SCAN(ssm_scan, state),
-        SCAN(ssm_scan, seq_start), SCAN(ssm_scan, slot), SCAN(ssm_scan, y), SCAN(ssm_scan, state_out)},
-       {{0}}}}},
-    {NLM_OP_norm_matmul,
-     2,
-     {{NLM_OP_rms_norm,
-       {LINK(rms_norm, x, norm_matmul, x), LINK(rms_norm, w, norm_matmul, norm_w), TEMP(rms_norm, y, 0)},
-       {NUMBER(rms_norm, eps, norm_matmul, eps)}},
-      {NLM_OP_matmul,
-       {TEMP(matmul, x, 0), LINK(matmul, w, norm_matmul, w), LINK(matmul, bias, norm_matmul, bias),
-        LINK(matmul, y, norm_matmul, y)},
-       {{0}}}}},
-};
+/* All fused ops, those of many parts first: a smaller one may be a part of them. */
+static nlm_status read_patterns(nlm_plan *plan, pattern **out, uint32_t *out_count, nlm_error *err) {
+    uint32_t count = 0;
+    NLM_TRY(nlm_plan_array(plan, NLM_OP_END, sizeof **out, out, err));
+    for (uint32_t wanted = NLM_OP_MAX_PARTS; wanted > 0; wanted--) {
+        for (nlm_op op = 1; op < NLM_OP_END; op++) {
+            pattern *p = &(*out)[count];
+            p->op = op;
+            p->n_parts = nlm_op_parts_read(op, p->parts);
+            count += p->n_parts == wanted;
+        }
+    }
+    *out_count = count;
+    return NLM_OK;
+}
 
 /* ---- matching ---------------------------------------------------------------------------------- */
 
@@ -133,10 +44,10 @@ typedef struct match {
     uint32_t *const *uses; /* [2][n_values] references by nodes of the forward and the backward pass, by base */
     nlm_node fused;
     bool has_number[sizeof(nlm_any_args)]; /* by offset */
-    nlm_value temps[MAX_TEMPS];            /* bases */
-    nlm_value slices[MAX_SLICES];          /* views */
-    uint32_t nodes[MAX_PARTS];             /* where each part is */
-    bool is_again[MAX_PARTS];              /* computed for the backward pass too */
+    nlm_value temps[NLM_OP_MAX_TEMPS];     /* bases */
+    nlm_value slices[NLM_OP_MAX_SLICES];   /* views */
+    uint32_t nodes[NLM_OP_MAX_PARTS];      /* where each part is */
+    bool is_again[NLM_OP_MAX_PARTS];       /* computed for the backward pass too */
 } match;
 
 static nlm_value base_of(const match *m, nlm_value value) {
@@ -150,21 +61,13 @@ static bool is_same(const match *m, nlm_value a, nlm_value b) {
     return nlm_value_is_whole(m->plan->values, a) && nlm_value_is_whole(m->plan->values, b);
 }
 
-static nlm_value *fused_field(match *m, uint32_t offset) {
-    const nlm_op_spec *spec = nlm_op_spec_of(m->fused.op);
-    for (uint32_t i = 0; i < spec->n_fields; i++) {
-        if (spec->fields[i].offset == offset) return &m->fused.fields[i];
-    }
-    return NULL;
-}
-
 static bool bind_value(match *m, nlm_value *bound, nlm_value value) {
     if (*bound == UNBOUND) *bound = value;
     return is_same(m, *bound, value);
 }
 
 /* Binds the value that a view is a slice of; where the slice begins is checked when all are known. */
-static bool bind_slice(match *m, const link *l, nlm_value *bound, nlm_value value) {
+static bool bind_slice(match *m, const nlm_part_link *l, nlm_value *bound, nlm_value value) {
     if (value < 0 || m->plan->values[value].kind != NLM_VALUE_VIEW) return false;
     m->slices[l->slice - 1] = value;
     return bind_value(m, bound, base_of(m, value));
@@ -173,7 +76,7 @@ static bool bind_slice(match *m, const link *l, nlm_value *bound, nlm_value valu
 /* Does each slice begin where the one before it ends? */
 static bool are_slices_in_turn(const match *m) {
     uint64_t offset = 0;
-    for (uint32_t i = 0; i < MAX_SLICES && m->slices[i] != UNBOUND; i++) {
+    for (uint32_t i = 0; i < NLM_OP_MAX_SLICES && m->slices[i] != UNBOUND; i++) {
         const nlm_value_info *slice = &m->plan->values[m->slices[i]], *base = &m->plan->values[slice->base];
         const nlm_tensor *whole = &base->tensor, *part = &slice->tensor;
         if (slice->offset_bytes != offset || part->rank != 2 || whole->rank != 2) return false;
@@ -183,47 +86,44 @@ static bool are_slices_in_turn(const match *m) {
     return true;
 }
 
-static const link *find_link(const part *p, uint32_t offset) {
-    for (uint32_t i = 0; i < MAX_LINKS && p->links[i].from; i++) {
-        if (p->links[i].from == offset) return &p->links[i];
-    }
-    return NULL;
-}
-
-static bool bind_tensors(match *m, const part *p, const nlm_node *node) {
-    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
-    for (uint32_t i = 0; i < spec->n_fields; i++) {
-        const link *l = find_link(p, spec->fields[i].offset);
+static bool bind_tensors(match *m, const nlm_op_part *p, const nlm_node *node) {
+    for (uint32_t i = 0; i < p->spec->n_fields; i++) {
+        const nlm_part_link *l = &p->links[i];
         const nlm_value value = node->fields[i];
-        if (!l) {
+        if (!l->is_used) {
             if (value >= 0) return false;
             continue;
         }
-        nlm_value *bound = l->is_temp ? &m->temps[l->to] : fused_field(m, l->to);
+        nlm_value *bound = l->is_temp ? &m->temps[l->to] : &m->fused.fields[l->to];
         if (l->slice) {
-            if (!bound || !bind_slice(m, l, bound, value)) return false;
+            if (!bind_slice(m, l, bound, value)) return false;
             continue;
         }
         if (l->is_temp && value < 0) return false;
         if (l->is_temp && !nlm_value_is_whole(m->plan->values, value)) return false;
-        if (!bound || !bind_value(m, bound, value)) return false;
+        if (!bind_value(m, bound, value)) return false;
     }
     return true;
 }
 
-/* Where every argument struct has its flags. */
-#define HEAD_FLAGS offsetof(nlm_rope_args, flags)
-
-static bool bind_numbers(match *m, const part *p, const nlm_node *node) {
-    for (uint32_t i = 0; i < MAX_NUMBERS && p->numbers[i].from; i++) {
-        const char *from = (const char *)&node->args + p->numbers[i].from;
-        char *to = (char *)&m->fused.args + p->numbers[i].to;
-        if (!m->has_number[p->numbers[i].to]) memcpy(to, from, 4);
-        m->has_number[p->numbers[i].to] = true;
+/* A part's numbers are the fused op's of that name, and equal in all parts that have them. */
+static bool bind_numbers(match *m, const nlm_op_part *p, const nlm_node *node) {
+    const nlm_op_spec *fused = nlm_op_spec_of(m->fused.op);
+    bool has_flags = false;
+    for (const nlm_op_scalar *scalar = p->spec->scalars; scalar->name; scalar++) {
+        if (scalar->kind == NLM_SCALAR_RESERVED) continue;
+        const bool is_flag = scalar->kind == NLM_SCALAR_FLAG;
+        const int at = nlm_op_part_number(fused, scalar);
+        if (at < 0) return false;
+        const char *from = (const char *)&node->args + (is_flag ? (uint32_t)at : scalar->offset);
+        char *to = (char *)&m->fused.args + at;
+        if (!m->has_number[at]) memcpy(to, from, 4);
+        m->has_number[at] = true;
         if (memcmp(to, from, 4) != 0) return false;
+        has_flags = has_flags || is_flag;
     }
     /* A part whose flags mean nothing to the fused op must have none. */
-    return p->numbers[0].from == HEAD_FLAGS || node->args.head.flags == 0;
+    return has_flags || node->args.head.flags == 0;
 }
 
 static bool is_taken(const match *m, uint32_t from_part, uint32_t node) {
@@ -236,7 +136,7 @@ static bool is_taken(const match *m, uint32_t from_part, uint32_t node) {
 /* Finds parts n_left-1 .. 0 among the nodes before the last part, trying the nearest first. */
 static bool match_rest(match *m, uint32_t n_left, uint32_t last) {
     if (n_left == 0) return true;
-    const part *p = &m->pattern->parts[n_left - 1];
+    const nlm_op_part *p = &m->pattern->parts[n_left - 1];
     const uint32_t from = last > WINDOW ? last - WINDOW : 0;
     for (uint32_t n = last; n-- > from;) {
         const nlm_node *node = &m->plan->nodes[n].node;
@@ -250,15 +150,15 @@ static bool match_rest(match *m, uint32_t n_left, uint32_t last) {
 }
 
 static bool match_at(match *m, uint32_t last) {
-    const part *p = &m->pattern->parts[m->pattern->n_parts - 1];
+    const nlm_op_part *p = &m->pattern->parts[m->pattern->n_parts - 1];
     const nlm_node *node = &m->plan->nodes[last].node;
     if (node->op != p->op) return false;
     m->fused = (nlm_node){.op = m->pattern->op, .layer = node->layer, .is_backward = node->is_backward};
     m->fused.args.head.struct_size = nlm_op_spec_of(m->pattern->op)->args_bytes;
     memset(m->has_number, 0, sizeof m->has_number);
     for (uint32_t i = 0; i < NLM_OP_MAX_FIELDS; i++) m->fused.fields[i] = UNBOUND;
-    for (uint32_t i = 0; i < MAX_TEMPS; i++) m->temps[i] = UNBOUND;
-    for (uint32_t i = 0; i < MAX_SLICES; i++) m->slices[i] = UNBOUND;
+    for (uint32_t i = 0; i < NLM_OP_MAX_TEMPS; i++) m->temps[i] = UNBOUND;
+    for (uint32_t i = 0; i < NLM_OP_MAX_SLICES; i++) m->slices[i] = UNBOUND;
     m->nodes[m->pattern->n_parts - 1] = last;
     return bind_tensors(m, p, node) && bind_numbers(m, p, node) && match_rest(m, m->pattern->n_parts - 1, last);
 }
@@ -276,7 +176,7 @@ static uint32_t count_fields(const match *m, const nlm_node *node, nlm_value bas
 
 /* The temporaries vanish: in this pass only parts may use them. */
 static bool are_temps_private(const match *m) {
-    for (uint32_t t = 0; t < MAX_TEMPS; t++) {
+    for (uint32_t t = 0; t < NLM_OP_MAX_TEMPS; t++) {
         if (m->temps[t] == UNBOUND) continue;
         const nlm_value base = base_of(m, m->temps[t]);
         uint32_t inside = 0;
@@ -327,7 +227,7 @@ static bool has_held(const match *m, const nlm_node *node) {
 /* Does the backward pass read what a part gives to others alone, or a part that is computed again? */
 static bool is_read_again(const match *m, uint32_t part) {
     const nlm_node *node = &m->plan->nodes[m->nodes[part]].node;
-    for (uint32_t t = 0; t < MAX_TEMPS; t++) {
+    for (uint32_t t = 0; t < NLM_OP_MAX_TEMPS; t++) {
         if (m->temps[t] == UNBOUND) continue;
         const nlm_value base = base_of(m, m->temps[t]);
         if (!count_fields(m, node, base, NLM_FIELD_OUT)) continue;
@@ -425,11 +325,13 @@ static void close_gaps(nlm_plan *plan) {
 }
 
 nlm_status nlm_plan_fuse(nlm_plan *plan, nlm_error *err) {
-    uint32_t *uses[2];
+    uint32_t *uses[2], n_patterns = 0;
+    pattern *patterns = NULL;
+    NLM_TRY(read_patterns(plan, &patterns, &n_patterns, err));
     for (int pass = 0; pass < 2; pass++)
         NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof **uses, &uses[pass], err));
     for (uint32_t n = 0; n < plan->n_nodes; n++) count_uses(plan, &plan->nodes[n].node, uses);
-    for (size_t p = 0; p < sizeof patterns / sizeof *patterns; p++) {
+    for (uint32_t p = 0; p < n_patterns; p++) {
         for (uint32_t n = 0; n < plan->n_nodes; n++) {
             match m = {.plan = plan, .pattern = &patterns[p], .uses = uses};
             uint32_t device;

@@ -5,114 +5,23 @@
 
 #include "base/status.h"
 #include "conform.h"
+#include "exec/op_parts.h"
 #include "oracle/oracle.h"
 #include "tensor/dtype.h"
 
-#define MAX_PARTS  6
-#define MAX_FIELDS 12
-#define MAX_TEMPS  4
-#define MAX_SLICES 3
+/* A value between parts: [rows, columns] f32 without gaps. */
+typedef struct temp {
+    uint8_t *memory; /* NULL: not made yet */
+    int64_t columns;
+} temp;
 
-/* A part's tensor is the fused op's, or ("#0") a value between parts, or ("#0/2") the second slice of its
- * columns. A value is made by one part and has the shape that its maker's output has: `like` a tensor of the fused
- * op. */
-typedef struct field_link {
-    const char *part, *fused;
-} field_link;
-
-typedef struct part {
-    nlm_op op;
-    field_link links[MAX_FIELDS + 1];
-} part;
-
-typedef struct decomposition {
-    nlm_op op;
-    int n_parts;
-    const char *like[MAX_TEMPS];
-    part parts[MAX_PARTS];
-    const char *slices[MAX_SLICES]; /* tensors of the fused op that are as wide; a value without `like` is as
-                                     * wide as all slices */
-} decomposition;
-
-#define SAME(name) \
-    { #name, #name }
-
-static const decomposition decompositions[] = {
-    {NLM_OP_gate_up_silu_mul,
-     3,
-     {"y", "y"},
-     {{NLM_OP_matmul, {{"x", "x"}, {"w", "w_gate"}, {"y", "#0"}}},
-      {NLM_OP_matmul, {{"x", "x"}, {"w", "w_up"}, {"y", "#1"}}},
-      {NLM_OP_silu_mul, {{"gate", "#0"}, {"up", "#1"}, {"y", "y"}}}},
-     {0}},
-    {NLM_OP_norm_matmul,
-     2,
-     {"x"},
-     {{NLM_OP_rms_norm, {{"x", "x"}, {"w", "norm_w"}, {"y", "#0"}}},
-      {NLM_OP_matmul, {{"x", "#0"}, {"w", "w"}, {"bias", "bias"}, {"y", "y"}}}},
-     {0}},
-    {NLM_OP_qkv_rope_append,
-     6,
-     {"q", "k", "k", "k"},
-     {{NLM_OP_matmul, {{"x", "x"}, {"w", "w_q"}, {"bias", "b_q"}, {"y", "#0"}}},
-      {NLM_OP_matmul, {{"x", "x"}, {"w", "w_k"}, {"bias", "b_k"}, {"y", "#1"}}},
-      {NLM_OP_matmul, {{"x", "x"}, {"w", "w_v"}, {"bias", "b_v"}, {"y", "#2"}}},
-      {NLM_OP_rope, {{"x", "#0"}, SAME(pos), SAME(freq_factors), {"y", "q"}}},
-      {NLM_OP_rope, {{"x", "#1"}, SAME(pos), SAME(freq_factors), {"y", "#3"}}},
-      {NLM_OP_kv_append,
-       {{"k", "#3"},
-        {"v", "#2"},
-        SAME(k_cache),
-        SAME(v_cache),
-        SAME(pos),
-        SAME(seq_start),
-        SAME(slot),
-        SAME(block_table)}}},
-     {0}},
-    {NLM_OP_norm_xz_conv,
-     4,
-     {"x", "xz"},
-     {{NLM_OP_rms_norm, {SAME(x), {"w", "norm_w"}, {"y", "#0"}}},
-      {NLM_OP_matmul, {{"x", "#0"}, SAME(w), {"y", "xz"}}},
-      {NLM_OP_matmul, {{"x", "#0"}, SAME(w), {"y", "#1"}}},
-      {NLM_OP_conv1d_causal,
-       {{"x", "#1/1"},
-        {"w", "conv_w"},
-        {"bias", "conv_bias"},
-        SAME(state),
-        SAME(seq_start),
-        SAME(slot),
-        SAME(y),
-        SAME(state_out)}}},
-     {"y"}},
-    {NLM_OP_dt_bc_scan,
-     3,
-     {NULL, "y"},
-     {{NLM_OP_matmul, {SAME(x), {"w", "w_x"}, {"y", "#0"}}},
-      {NLM_OP_matmul, {{"x", "#0/1"}, {"w", "w_dt"}, {"bias", "b_dt"}, {"y", "#1"}}},
-      {NLM_OP_ssm_scan,
-       {SAME(x),
-        {"dt", "#1"},
-        SAME(a),
-        {"b", "#0/2"},
-        {"c", "#0/3"},
-        SAME(d),
-        SAME(z),
-        SAME(state),
-        SAME(seq_start),
-        SAME(slot),
-        SAME(y),
-        SAME(state_out)}}},
-     {"w_dt", "a", "a"}},
-};
-
-/* A decomposition under way: memory of the values between parts, and of what the last parts write. */
+/* A decomposition under way: the values between parts, and memory of what the last parts write. */
 typedef struct chain {
     conform_pools *pools;
     const nlm_device *device;
     spec_instance *fused;
-    const decomposition *d;
-    uint8_t *temps[MAX_TEMPS];
+    temp temps[NLM_OP_MAX_TEMPS];
+    int64_t cut;           /* columns of the sliced value that slices so far have taken */
     conform_images images; /* by index of the fused op's tensors */
     conform_result *result;
 } chain;
@@ -124,103 +33,148 @@ static int find_tensor(const spec_instance *in, const char *name) {
     return -1;
 }
 
-static int64_t slice_width(const chain *c, int slice) {
-    const char *as_wide = c->d->slices[slice];
-    return as_wide ? c->fused->tensors[find_tensor(c->fused, as_wide)].desc.shape[1] : 0;
+/* ---- the tensors of a part ---- */
+
+static bool has_rank(const nlm_op_field *field, int rank) {
+    int terms = 0;
+    nlm_shape_term term;
+    for (const char *text = nlm_shape_of_rank(field->shape, rank); !nlm_shape_ends(text); terms++) {
+        text = nlm_shape_next(text, &term);
+    }
+    return terms == rank;
 }
 
-/* As wide as all slices, and as high as the fused op's first tensor. */
-static nlm_tensor sliced_desc(const chain *c) {
-    nlm_tensor t = c->fused->tensors[0].desc;
-    t.shape[1] = 0;
-    for (int i = 0; i < MAX_SLICES; i++) t.shape[1] += slice_width(c, i);
-    t.stride_bytes[0] = t.shape[1] * (int64_t)sizeof(float);
+/* The columns of a [rows, columns] field, which other fields of the part tell. */
+static int64_t columns_of(const nlm_op_field *field, const nlm_dims *dims) {
+    nlm_shape_term term;
+    nlm_shape_next(nlm_shape_next(nlm_shape_of_rank(field->shape, 2), &term), &term);
+    return nlm_shape_size(&term, dims);
+}
+
+/* A value between parts as a field takes it: cut into heads of the fused op's size where it wants heads. */
+static nlm_tensor temp_desc(const chain *c, const temp *value, const nlm_op_field *field) {
+    const nlm_tensor *rows = &c->fused->tensors[0].desc;
+    const int q = find_tensor(c->fused, "q");
+    const int64_t head = q < 0 || has_rank(field, 2) ? 0 : c->fused->tensors[q].desc.shape[2];
+    nlm_tensor t = {.dtype = NLM_F32, .rank = head ? 3 : 2, .row_kind = rows->row_kind, .data = value->memory};
+    t.shape[0] = rows->shape[0];
+    t.shape[1] = head ? value->columns / head : value->columns;
+    t.shape[2] = head ? head : 1;
+    t.shape[3] = 1;
+    t.stride_bytes[2] = head ? (int64_t)sizeof(float) : 0;
+    t.stride_bytes[1] = (head ? head : 1) * (int64_t)sizeof(float);
+    t.stride_bytes[0] = value->columns * (int64_t)sizeof(float);
     return t;
 }
 
-/* The value between parts as a tensor without gaps: [rows, columns] for matmul, heads apart for others. */
-static nlm_tensor temp_desc(const chain *c, int number, nlm_op op) {
-    const char *like = c->d->like[number];
-    if (!like) return sliced_desc(c);
-    const bool is_keys = strcmp(like, "k") == 0;
-    nlm_tensor t = c->fused->tensors[find_tensor(c->fused, is_keys ? "q" : like)].desc;
-    if (is_keys) t.shape[1] = c->fused->tensors[find_tensor(c->fused, "k_cache")].desc.shape[1];
-    if (t.rank == 3 && op == NLM_OP_matmul) {
-        t.shape[1] *= t.shape[2];
-        t.shape[2] = 1;
-        t.stride_bytes[2] = 0;
-        t.rank = 2;
-    }
-    int64_t stride = sizeof(float);
-    for (int i = t.rank - 1; i >= 0; i--) {
-        t.stride_bytes[i] = stride;
-        stride *= t.shape[i];
-    }
-    return t;
-}
-
-static bool place_temp(chain *c, int number, nlm_op op, spec_tensor *out) {
-    out->desc = temp_desc(c, number, op);
-    out->rows = SPEC_ROWS_TOKENS;
-    out->bytes = (uint64_t)(out->desc.shape[0] * out->desc.stride_bytes[0]);
-    if (!c->temps[number]) {
-        c->temps[number] = malloc(out->bytes + 1);
-        if (!c->temps[number]) return conform_fail(c->result, "no memory for a case");
-        memset(c->temps[number], 0xFF, out->bytes);
-    }
-    out->image = c->temps[number];
-    out->desc.data = out->image;
+static bool make_temp(chain *c, temp *value, const nlm_op_field *field, const nlm_dims *dims) {
+    int64_t shape[NLM_MAX_RANK];
+    const int rank = nlm_shape_infer(field, dims, shape);
+    if (value->memory) return true;
+    if (rank < 2) return conform_fail(c->result, "the shape of a value between parts does not follow");
+    value->columns = shape[1] * (rank == 3 ? shape[2] : 1);
+    const size_t bytes = (size_t)(c->fused->tensors[0].desc.shape[0] * value->columns) * sizeof(float);
+    value->memory = malloc(bytes + 1);
+    if (!value->memory) return conform_fail(c->result, "no memory for a case");
+    memset(value->memory, 0xFF, bytes);
     return true;
 }
 
-/* Cuts the columns of a value down to those of a slice. */
-static void take_slice(const chain *c, int slice, spec_tensor *t) {
-    int64_t from = 0;
-    for (int i = 0; i < slice - 1; i++) from += slice_width(c, i);
-    t->desc.shape[1] = slice_width(c, slice - 1);
-    t->image += from * (int64_t)sizeof(float);
-    t->desc.data = t->image;
-    t->bytes -= (uint64_t)from * sizeof(float);
+static spec_tensor temp_tensor(const chain *c, const temp *value, const nlm_op_field *field) {
+    spec_tensor t = {.desc = temp_desc(c, value, field), .rows = SPEC_ROWS_TOKENS, .image = value->memory};
+    t.bytes = (uint64_t)(t.desc.shape[0] * t.desc.stride_bytes[0]);
+    return t;
 }
 
-static void copy_numbers(const nlm_any_args *fused, nlm_op op, nlm_op part_op, nlm_any_args *part) {
-    if (part_op == NLM_OP_rms_norm) {
-        part->rms_norm.eps = op == NLM_OP_norm_xz_conv ? fused->norm_xz_conv.eps : fused->norm_matmul.eps;
+/* What an earlier part wrote to the fused op's own tensor is read where it was written. */
+static spec_tensor own_tensor(const chain *c, int from) {
+    spec_tensor t = c->fused->tensors[from];
+    const int64_t offset = (const uint8_t *)t.desc.data - t.image;
+    if (!c->images.data[from] || t.is_state) return t;
+    t.image = c->images.data[from];
+    t.desc.data = t.image + offset;
+    return t;
+}
+
+/* Cuts the columns down to the next slice. */
+static void take_slice(chain *c, const nlm_dims *dims, uint32_t slice, spec_tensor *t) {
+    if (slice == 1) c->cut = 0;
+    const int64_t width = columns_of(t->field, dims), skipped = c->cut * (int64_t)sizeof(float);
+    t->desc.shape[1] = width;
+    t->image += skipped;
+    t->desc.data = (uint8_t *)t->desc.data + skipped;
+    t->bytes -= (uint64_t)skipped;
+    c->cut += width;
+}
+
+/* ---- a part ---- */
+
+static void copy_numbers(const spec_instance *fused, const nlm_op_part *p, nlm_any_args *args) {
+    for (const nlm_op_scalar *scalar = p->spec->scalars; scalar->name; scalar++) {
+        const int at = nlm_op_part_number(fused->c.spec, scalar);
+        const uint32_t to = scalar->kind == NLM_SCALAR_FLAG ? (uint32_t)at : scalar->offset;
+        if (at >= 0 && scalar->kind != NLM_SCALAR_RESERVED) {
+            memcpy((char *)args + to, (const char *)&fused->args + at, 4);
+        }
     }
-    if (part_op == NLM_OP_conv1d_causal) part->head.flags = fused->head.flags;
-    if (part_op != NLM_OP_rope || op != NLM_OP_qkv_rope_append) return;
-    part->head.flags = fused->head.flags;
-    part->rope.freq_base = fused->qkv_rope_append.freq_base;
-    part->rope.freq_scale = fused->qkv_rope_append.freq_scale;
-    part->rope.n_rot = fused->qkv_rope_append.n_rot;
 }
 
-/* The part as a case of its own: tensors of the fused op by name, in the order of the part's fields.
- * images[i] is the memory that tensor i is read from and written to. */
-static bool build_part(chain *c, const part *p, spec_instance *out, conform_images *images) {
-    const nlm_op_spec *spec = nlm_op_spec_of(p->op);
+/* The order in which the tensors of a part become known: each tells letters to those after it. */
+typedef enum pass { OWN, TEMPS, SLICES, RESULTS, PASSES } pass;
+
+static pass pass_of(const nlm_op_field *field, const nlm_part_link *link) {
+    if (link->slice) return SLICES;
+    if (!link->is_temp) return OWN;
+    return field->use & NLM_FIELD_OUT ? RESULTS : TEMPS;
+}
+
+/* Sets one field of the part; false: the result says why. An optional tensor that the fused op lacks stays away. */
+static bool place_field(chain *c, const nlm_op_part *p, uint32_t f, nlm_dims *dims, spec_tensor *out) {
+    const nlm_part_link *link = &p->links[f];
+    const nlm_op_field *field = &p->spec->fields[f];
+    const int from = link->is_temp ? -1 : find_tensor(c->fused, c->fused->c.spec->fields[link->to].name);
+    out->field = NULL;
+    if (!link->is_temp && from < 0) return true;
+    if (link->is_temp && (field->use & NLM_FIELD_OUT) && !make_temp(c, &c->temps[link->to], field, dims))
+        return false;
+    /* a slice shows a part of a value of rank 2, whatever the field may also be */
+    *out = link->is_temp ? temp_tensor(c, &c->temps[link->to], field) : own_tensor(c, from);
+    out->field = field;
+    out->shares = -1;
+    out->is_state = (field->use & NLM_FIELD_STATE) != 0;
+    out->is_written = (field->use & (NLM_FIELD_OUT | NLM_FIELD_WRITES)) != 0;
+    if (link->slice) take_slice(c, dims, link->slice, out);
+    return nlm_shape_match(field, &out->desc, dims) ||
+           conform_fail(c->result, "%s, a part of it, cannot have its %s", p->spec->name, field->name);
+}
+
+/* The part as a case of its own, its tensors in the order of its fields. images[i] is the memory that tensor i is
+ * read from and written to. */
+static bool build_part(chain *c, const nlm_op_part *p, spec_instance *out, conform_images *images) {
+    spec_tensor tensors[NLM_OP_MAX_FIELDS];
+    nlm_dims dims;
+    nlm_dims_clear(&dims);
     *out = (spec_instance){.live_rows = c->fused->live_rows, .has_sequences = c->fused->has_sequences};
     memcpy(out->live, c->fused->live, sizeof out->live);
     out->c.op = p->op;
-    out->c.spec = spec;
-    out->args.head.struct_size = spec->args_bytes;
-    copy_numbers(&c->fused->args, c->d->op, p->op, &out->args);
-    for (uint32_t f = 0; f < spec->n_fields; f++) {
-        const field_link *link = p->links;
-        while (link->part && strcmp(link->part, spec->fields[f].name) != 0) link++;
-        if (!link->part) continue;
-        const bool is_temp = link->fused[0] == '#';
-        const int from = is_temp ? -1 : find_tensor(c->fused, link->fused);
-        if (!is_temp && from < 0) continue; /* an optional one that is absent */
+    out->c.spec = p->spec;
+    out->args.head.struct_size = p->spec->args_bytes;
+    copy_numbers(c->fused, p, &out->args);
+    for (pass now = OWN; now < PASSES; now++) {
+        for (uint32_t f = 0; f < p->spec->n_fields; f++) {
+            if (!p->links[f].is_used || pass_of(&p->spec->fields[f], &p->links[f]) != now) continue;
+            if (!place_field(c, p, f, &dims, &tensors[f])) return false;
+        }
+    }
+    for (uint32_t f = 0; f < p->spec->n_fields; f++) {
+        if (!p->links[f].is_used || !tensors[f].field) continue;
         spec_tensor *t = &out->tensors[out->n_tensors];
-        if (is_temp && !place_temp(c, link->fused[1] - '0', p->op, t)) return false;
-        if (is_temp && link->fused[2] == '/') take_slice(c, link->fused[3] - '0', t);
-        if (!is_temp) *t = c->fused->tensors[from];
-        t->field = &spec->fields[f];
-        t->shares = -1;
-        t->is_state = (t->field->use & NLM_FIELD_STATE) != 0;
-        t->is_written = (t->field->use & (NLM_FIELD_OUT | NLM_FIELD_WRITES)) != 0;
-        if (t->is_written) images->data[out->n_tensors] = is_temp ? t->image : c->images.data[from];
+        *t = tensors[f];
+        if (t->is_written && p->links[f].is_temp) images->data[out->n_tensors] = t->image;
+        if (t->is_written && !p->links[f].is_temp) {
+            const char *name = c->fused->c.spec->fields[p->links[f].to].name;
+            images->data[out->n_tensors] = c->images.data[find_tensor(c->fused, name)];
+        }
         nlm_args_set_tensor(&out->args, t->field, &t->desc);
         out->n_tensors++;
     }
@@ -228,7 +182,7 @@ static bool build_part(chain *c, const part *p, spec_instance *out, conform_imag
 }
 
 /* *out_is_run: false if the device does not take this part. */
-static bool run_chain_part(chain *c, const part *p, bool *out_is_run) {
+static bool run_chain_part(chain *c, const nlm_op_part *p, bool *out_is_run) {
     spec_instance in;
     conform_images images = {{NULL}};
     conform_outcome outcome;
@@ -301,17 +255,17 @@ static bool prepare(chain *c) {
 
 static void release(chain *c) {
     for (int i = 0; i < NLM_OP_MAX_FIELDS; i++) free(c->images.data[i]);
-    for (int i = 0; i < MAX_TEMPS; i++) free(c->temps[i]);
+    for (int i = 0; i < NLM_OP_MAX_TEMPS; i++) free(c->temps[i].memory);
 }
 
 bool conform_check_decomposition(conform_pools *pools, const nlm_device *device, spec_instance *in,
                                  const conform_images *first, bool is_strict, conform_result *result) {
-    const decomposition *d = decompositions, *end = d + sizeof decompositions / sizeof *decompositions;
-    while (d < end && d->op != in->c.op) d++;
-    if (d == end) return true;
-    chain c = {.pools = pools, .device = device, .fused = in, .d = d, .result = result};
+    nlm_op_part parts[NLM_OP_MAX_PARTS];
+    const uint32_t n_parts = nlm_op_parts_read(in->c.op, parts);
+    if (n_parts == 0) return true;
+    chain c = {.pools = pools, .device = device, .fused = in, .result = result};
     bool is_right = prepare(&c), is_run = true;
-    for (int i = 0; is_right && is_run && i < d->n_parts; i++) is_right = run_chain_part(&c, &d->parts[i], &is_run);
+    for (uint32_t i = 0; is_right && is_run && i < n_parts; i++) is_right = run_chain_part(&c, &parts[i], &is_run);
     if (is_right && is_run) is_right = compare_all(&c, first, is_strict);
     release(&c);
     return is_right;
