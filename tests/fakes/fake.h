@@ -253,8 +253,6 @@ nlm_status fake_do_op(fake_device *device, fake_work *work, nlm_error *error);
 
 /* ---- half.c: activations of 16 bits ---- */
 
-/* Has it a row for each of the batch, and may it so be of 16 bits? */
-bool fake_is_activation(const nlm_op_spec *spec, const nlm_op_field *field);
 /* Describes activations of 16 bits as f32 ones; false if the device does not claim to take these. */
 bool fake_widen_all(const fake_device *device, nlm_op op, const nlm_any_args *args, nlm_tensor *tensors);
 /* Calls cpu_scalar's op on f32. */

@@ -4,10 +4,8 @@
 
 #include "fake.h"
 
-bool fake_is_activation(const nlm_op_spec *spec, const nlm_op_field *field) {
-    const char rows = spec->fields[0].shape[0];
-    return field->types == NLM_TYPES_F32 && field->shape[0] == rows && strchr(field->shape, ' ') != NULL &&
-           (field->use & (NLM_FIELD_IN | NLM_FIELD_OUT)) && strcmp(field->name, "lse") != 0;
+static bool is_activation(const nlm_op_field *field) {
+    return field->types == NLM_TYPES_ACTIVATION;
 }
 
 static bool is_half(nlm_dtype dtype) {
@@ -32,7 +30,7 @@ bool fake_widen_all(const fake_device *device, nlm_op op, const nlm_any_args *ar
     const nlm_op_spec *spec = nlm_op_spec_of(op);
     nlm_dtype dtype = -1;
     for (uint32_t i = 0; i < spec->n_fields; i++) {
-        if (!nlm_args_tensor(args, &spec->fields[i]) || !fake_is_activation(spec, &spec->fields[i])) continue;
+        if (!nlm_args_tensor(args, &spec->fields[i]) || !is_activation(&spec->fields[i])) continue;
         if (dtype >= 0 && tensors[i].dtype != dtype) return false;
         dtype = tensors[i].dtype;
         if (!is_half(dtype)) continue;
@@ -78,7 +76,7 @@ nlm_status fake_call_widened(const fake_device *device, fake_work *work, nlm_err
     float *numbers[NLM_OP_MAX_FIELDS] = {NULL};
     nlm_status status = NLM_OK;
     for (uint32_t i = 0; i < spec->n_fields; i++) {
-        if (!nlm_args_tensor(&work->args, &spec->fields[i]) || !fake_is_activation(spec, &spec->fields[i])) continue;
+        if (!nlm_args_tensor(&work->args, &spec->fields[i]) || !is_activation(&spec->fields[i])) continue;
         if (!is_half(work->tensors[i].dtype)) continue;
         halves[i] = work->tensors[i];
         numbers[i] = malloc((count(&halves[i]) + 1) * sizeof(float));

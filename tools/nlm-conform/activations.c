@@ -45,7 +45,7 @@ typedef struct halved {
 } halved;
 
 static bool is_halved(const spec_tensor *t) {
-    return t->rows == SPEC_ROWS_TOKENS && t->desc.dtype == NLM_F32;
+    return t->field->types == NLM_TYPES_ACTIVATION;
 }
 
 static uint16_t narrow(const half_type *type, float value) {

@@ -153,10 +153,10 @@ NLM_SPEC(matmul, nlm_no_scalars, "", "2 M N K", NULL)
 
 static const nlm_op_field nlm_fields_rms_norm[] = {
     NLM_IN(rms_norm, x, ACTIVATION, "R N|R H N"),
-    NLM_OPTIONAL(rms_norm, residual, F32, "R N|R H N"),
+    NLM_OPTIONAL(rms_norm, residual, ACTIVATION, "R N|R H N"),
     NLM_OPTIONAL(rms_norm, w, F32, "N"),
     NLM_OUT(rms_norm, y, ACTIVATION, "R N|R H N", "x"),
-    NLM_OPTIONAL_OUT(rms_norm, sum, F32, "R N|R H N", "x residual"),
+    NLM_OPTIONAL_OUT(rms_norm, sum, ACTIVATION, "R N|R H N", "x residual"),
 };
 static const nlm_op_scalar nlm_scalars_rms_norm[] = {
     NLM_NUMBER(rms_norm, eps, F32, 0, FLT_MAX, 1e-5),
