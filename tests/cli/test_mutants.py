@@ -40,7 +40,7 @@ def compile_file(source, backends, target):
 
 def conform(library, *args):
     command = [BIN / "nlm-conform", "--library", library, "--timeout", "20", *args]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, timeout=400)
 
 
 class Kit:

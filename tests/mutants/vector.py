@@ -42,8 +42,6 @@ MUTANTS = [
     ("packing_reads_a_whole_record_of_half_a_row", "vector/panel_pack.c",
      "row_bytes < step.in_bytes ? row_bytes : step.in_bytes, out,", "step.in_bytes, out,", "matmul/M=2,K=32,N=8,w:q8_0",
      PAST_W + "|process died|" + WRONG_VALUE),
-    ("embed_takes_the_minimum_of_the_first_block", "ops/embed.c",
-     "min[c / BLOCK * PANEL_ROWS + r]", "min[r]", "models", "logits: NMSE"),
     # attention
     ("attention_weighs_positions_before_the_window", "vector/attention_take.c",
      "for (int64_t j = 0; j < from; j++) scores[j] = -INFINITY;", "",
