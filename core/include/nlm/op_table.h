@@ -402,12 +402,9 @@ NLM_SPEC(dt_bc_scan, nlm_no_scalars, "U = 2 * N + R, 1 <= N <= 256", "2 T U C + 
 /* ---- training -------------------------------------------------------------------------------- */
 
 static const nlm_op_field nlm_fields_attention_plain[] = {
-    NLM_IN(attention_plain, q, ACTIVATION, "T H D"),
-    NLM_IN(attention_plain, k, ACTIVATION, "T G D"),
-    NLM_IN(attention_plain, v, ACTIVATION, "T G D"),
-    NLM_IN(attention_plain, seq_start, I32, "S+1"),
-    NLM_OUT(attention_plain, y, ACTIVATION, "T H D", ""),
-    NLM_OPTIONAL_OUT(attention_plain, lse, F32, "T H", ""),
+    NLM_IN(attention_plain, q, ACTIVATION, "T H D"),      NLM_IN(attention_plain, k, ACTIVATION, "T G D"),
+    NLM_IN(attention_plain, v, ACTIVATION, "T G D"),      NLM_IN(attention_plain, seq_start, I32, "S+1"),
+    NLM_OUT(attention_plain, y, ACTIVATION, "T H D", ""), NLM_OPTIONAL_OUT(attention_plain, lse, F32, "T H", ""),
 };
 static const nlm_op_scalar nlm_scalars_attention_plain[] = {
     NLM_ANY_F32(attention_plain, scale, 0),
