@@ -48,7 +48,7 @@ static nlm_status init_groups(nlm_cache *cache, const nlm_state_spec *specs, con
                               nlm_error *err) {
     int32_t n_groups = 0;
     while (specs[n_groups].name) n_groups++;
-    cache->groups = calloc((size_t)n_groups, sizeof *cache->groups);
+    cache->groups = calloc((size_t)n_groups + 1, sizeof *cache->groups); /* a family may have none */
     if (!cache->groups) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for the table of states");
     cache->n_groups = n_groups;
     for (int32_t g = 0; g < n_groups; g++) {

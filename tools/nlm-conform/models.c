@@ -132,9 +132,9 @@ static nlm_status prepare(subject *s, nlm_error *err) {
     NLM_TRY(open_rig(s, &s->eager, 2, &s->rig, err));
     s->n_vocab = (size_t)s->rig.n_vocab;
     const size_t count = N_TOKENS * s->n_vocab;
-    s->expected = calloc(count, sizeof(float));
-    s->whole = calloc(count, sizeof(float));
-    s->other = calloc(count, sizeof(float));
+    s->expected = calloc(count + 1, sizeof(float));
+    s->whole = calloc(count + 1, sizeof(float));
+    s->other = calloc(count + 1, sizeof(float));
     if (!s->expected || !s->whole || !s->other) return nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory for logits");
     NLM_TRY(read_tokens(s->row->name, s->tokens, err));
     memcpy(s->tokens + N_TOKENS, s->tokens, 4 * sizeof *s->tokens);
