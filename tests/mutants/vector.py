@@ -81,7 +81,7 @@ MUTANTS = [
      "vf_fma(d, chunk->x[i],", "vf_fma(d, chunk->step_x[i],", "ssm_scan", WRONG_VALUE),
     ("dt_bc_scan_does_not_wait_for_low", "ops/dt_bc_scan.c",
      "return is_own ? NLM_OK : rest->barrier(rest);", "return NLM_OK;",
-     "dt_bc_scan/seqs=1,past=0,C=256,R=256,N=16,w:f32,b_dt,d,z", OTHER_BITS),
+     "dt_bc_scan/seqs=1,past=0,C=256,R=256,N=16,w:f32,b_dt,d,z,state_out=state", OTHER_BITS),
     ("gate_up_takes_up_for_gate", "ops/gate_up_silu_mul.c",
      "vf_mul(vf_silu(gate), up)", "vf_mul(vf_silu(up), gate)", "gate_up_silu_mul/M=1,K=256,N=19,w:f32", WRONG_VALUE),
 ]
