@@ -25,6 +25,9 @@ def conform(options, *args):
         return result.returncode, result.stdout, result.stderr
 
 
+# What becomes of arguments read after the call: they are zeroes, and UBSan ends the process before a fault does.
+STALE = "the process exited with status 1" if os.environ.get("NLM_SANITIZE") == "address" else "touches memory at"
+
 # (a lie of tests/fakes/fake.h, the rule that finds it, what is said)
 LIES = [
     ("offset", "18_transfers", "upload at an offset: word 0"),
@@ -40,7 +43,7 @@ LIES = [
     ("eager", "28_recording", "a recording that was aborted is done"),
     ("abort", "28_recording", "a recording that was aborted is done"),
     ("once", "28_recording", "launched again, it does not read what memory holds"),
-    ("borrow", "29_copied_calls", "touches memory at"),
+    ("borrow", "29_copied_calls", STALE),
     ("sticky", "30_late_errors", "a second sync still tells the error of the first"),
     ("swallow", "30_late_errors", "expected an invalid argument, got: ok"),
     ("host_counts", "31_recorded_ops", "replayed with no live rows: ids[0] is -1"),

@@ -108,44 +108,52 @@ typedef struct seen {
     float scale;
 } seen;
 
-static double seen_at(const seen *in, const nlm_tensor *t, int64_t j, int64_t g, int64_t c) {
-    if (!in->block_table) return oracle_at(t, j, g, c, 0);
-    return oracle_element(t, cache_index(t, in->block_table, in->slot, j, g, c));
+/* The head of k or v at position j, as it is stored. */
+static void read_seen(const seen *in, const nlm_tensor *t, int64_t j, int64_t g, double *row) {
+    const int64_t size = in->q->shape[2], page_tokens = t->shape[2];
+    if (!in->block_table) {
+        for (int64_t c = 0; c < size; c++) row[c] = oracle_at(t, j, g, c, 0);
+        return;
+    }
+    const int64_t page = (int64_t)oracle_at(in->block_table, in->slot, j / page_tokens, 0, 0);
+    for (int64_t c = 0; c < size; c++) row[c] = oracle_at(t, page, g, j % page_tokens, c);
 }
 
 /* Values over the positions, and the log of the sum. */
 static void attend(oracle_run *run, const seen *in, int64_t t, int64_t h, oracle_result *y, oracle_result *lse) {
     const int64_t heads = in->q->shape[1], size = in->q->shape[2], g = h / (heads / in->k->shape[1]);
-    const int64_t first = in->first, last = in->last;
-    double *scores = calloc((size_t)(last - first + 1), sizeof *scores);
+    const int64_t count = in->last - in->first + 1;
+    double *query = calloc((size_t)(4 * size + count), sizeof *query), *row = query + size, *sums = row + size,
+           *magnitudes = sums + size, *scores = magnitudes + size;
     double greatest = -INFINITY, total = 0, score_scale = 1;
-    if (!scores) {
+    if (!query) {
         run->has_failed = true;
         return;
     }
-    for (int64_t j = first; j <= last; j++) {
+    for (int64_t c = 0; c < size; c++) query[c] = oracle_at(in->q, t, h, c, 0);
+    for (int64_t j = 0; j < count; j++) {
         double sum = 0, magnitude = 0;
+        read_seen(in, in->k, in->first + j, g, row);
         for (int64_t c = 0; c < size; c++) {
-            const double term = oracle_at(in->q, t, h, c, 0) * seen_at(in, in->k, j, g, c);
-            sum += term;
-            magnitude += fabs(term);
+            sum += query[c] * row[c];
+            magnitude += fabs(query[c] * row[c]);
         }
-        scores[j - first] = (double)in->scale * sum;
-        greatest = fmax(greatest, scores[j - first]);
+        scores[j] = (double)in->scale * sum;
+        greatest = fmax(greatest, scores[j]);
         score_scale = fmax(score_scale, 1 + fabs((double)in->scale) * magnitude);
     }
-    for (int64_t j = first; j <= last; j++) total += exp(scores[j - first] - greatest);
-    for (int64_t c = 0; c < size; c++) {
-        double sum = 0, magnitude = 0;
-        for (int64_t j = first; j <= last; j++) {
-            const double p = exp(scores[j - first] - greatest) / total, v = seen_at(in, in->v, j, g, c);
-            sum += p * v;
-            magnitude += p * fabs(v);
+    for (int64_t j = 0; j < count; j++) total += scores[j] = exp(scores[j] - greatest);
+    for (int64_t j = 0; j < count; j++) {
+        read_seen(in, in->v, in->first + j, g, row);
+        for (int64_t c = 0; c < size; c++) {
+            sums[c] += scores[j] / total * row[c];
+            magnitudes[c] += scores[j] / total * fabs(row[c]);
         }
-        oracle_set(y, (t * heads + h) * size + c, sum, magnitude * score_scale);
     }
+    for (int64_t c = 0; c < size; c++)
+        oracle_set(y, (t * heads + h) * size + c, sums[c], magnitudes[c] * score_scale);
     oracle_set(lse, t * heads + h, greatest + log(total), score_scale + fabs(greatest) + log(total));
-    free(scores);
+    free(query);
 }
 
 /* The first of the positions up to `last` that a window leaves. */
@@ -187,27 +195,22 @@ typedef struct projected_head {
     int64_t row, first;
 } projected_head;
 
-static double projected_at(const void *user, int64_t c) {
-    const projected_head *h = user;
-    double sum = h->bias ? oracle_at(h->bias, h->first + c, 0, 0, 0) : 0;
-    for (int64_t k = 0; k < h->w->shape[1]; k++)
-        sum += oracle_at(h->x, h->row, k, 0, 0) * oracle_at(h->w, h->first + c, k, 0, 0);
+static oracle_product projected(const projected_head *h, int64_t c) {
+    oracle_product sum = oracle_multiply(h->x, h->w, h->row, h->first + c);
+    const double bias = h->bias ? oracle_at(h->bias, h->first + c, 0, 0, 0) : 0;
+    sum.value += bias;
+    sum.scale += fabs(bias);
     return sum;
 }
-
-static double projected_scale(const projected_head *h, int64_t c) {
-    double sum = h->bias ? fabs(oracle_at(h->bias, h->first + c, 0, 0, 0)) : 0;
-    for (int64_t k = 0; k < h->w->shape[1]; k++) {
-        sum += oracle_activation_scale(h->x, h->w->dtype, h->row, k) * fabs(oracle_at(h->w, h->first + c, k, 0, 0));
-    }
-    return sum;
+static double projected_at(const void *user, int64_t c) {
+    return projected(user, c).value;
 }
 
 /* values[c] and the scale of the error of each: that of the products of a pair, for a rotated head. */
 static void project(const projected_head *head, const rotation *r, double pos, int64_t size, double *values,
                     double *scales) {
     double greatest = 0, unused;
-    for (int64_t c = 0; c < size; c++) greatest = fmax(greatest, projected_scale(head, c));
+    for (int64_t c = 0; c < size; c++) greatest = fmax(greatest, projected(head, c).scale);
     for (int64_t c = 0; c < size; c++) {
         values[c] = r ? rotated(r, pos, c, projected_at, head, &unused) : projected_at(head, c);
         scales[c] = 2 * greatest + 1e-30;

@@ -10,8 +10,8 @@ static double f16_value(const uint8_t *bytes) {
     const int exponent = bits >> 10 & 31, fraction = bits & 1023;
     const double sign = bits >> 15 ? -1 : 1;
     if (exponent == 31) return fraction ? (double)NAN : sign * INFINITY;
-    if (exponent == 0) return sign * ldexp(fraction, -24);
-    return sign * ldexp(1024 + fraction, exponent - 25);
+    if (exponent == 0) return sign * fraction * 0x1p-24;
+    return sign * (1024 + fraction) * (1 << exponent) * 0x1p-25;
 }
 
 static double bf16_value(const uint8_t *bytes) {

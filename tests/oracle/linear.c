@@ -17,10 +17,12 @@ ORACLE_OP(embed) {
 
 oracle_product oracle_multiply(const nlm_tensor *x, const nlm_tensor *w, int64_t m, int64_t n) {
     oracle_product sum = {0, 0};
+    double scale = 0;
     for (int64_t k = 0; k < w->shape[1]; k++) {
         const double weight = oracle_at(w, n, k, 0, 0);
+        if (oracle_scale_begins(w->dtype, k)) scale = oracle_activation_scale(x, w->dtype, m, k);
         sum.value += oracle_at(x, m, k, 0, 0) * weight;
-        sum.scale += oracle_activation_scale(x, w->dtype, m, k) * fabs(weight);
+        sum.scale += scale * fabs(weight);
     }
     return sum;
 }

@@ -31,8 +31,12 @@ static inline oracle_sequence oracle_sequence_at(const nlm_tensor *seq_start, co
                              (int64_t)oracle_at(slot, s, 0, 0, 0)};
 }
 
-/* The magnitude by which rounding x[m,k] for a multiplication with this type of weight is measured. */
+/* The magnitude by which rounding x[m,k] for a multiplication with this type of weight is measured; and whether
+ * that of k is another than that of k - 1, as it is but for types that round 32 together. */
 double oracle_activation_scale(const nlm_tensor *x, int32_t weight_dtype, int64_t m, int64_t k);
+static inline bool oracle_scale_begins(int32_t weight_dtype, int64_t k) {
+    return k % 32 == 0 || weight_dtype == NLM_F32 || weight_dtype == NLM_F16 || weight_dtype == NLM_BF16;
+}
 
 /* One element of a product x w^T, and the scale of its error. */
 typedef struct oracle_product {
