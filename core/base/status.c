@@ -16,34 +16,54 @@ const char *nlm_status_text(nlm_status status) {
     }
 }
 
-static void fill(nlm_error *err, nlm_status code, int native_code, const char *where, const char *format,
-                 va_list args) {
-    err->struct_size = (uint32_t)sizeof *err;
-    err->code = code;
-    err->native_code = native_code;
-    snprintf(err->where, sizeof err->where, "%s", where ? where : "");
-    vsnprintf(err->msg, sizeof err->msg, format, args);
+/* What the caller's struct has room for: 0, not set, stands for the whole. */
+static size_t room(const nlm_error *err) {
+    return err->struct_size && err->struct_size < sizeof *err ? err->struct_size : sizeof *err;
+}
+
+void nlm_error_give(nlm_error *err, const nlm_error *own) {
+    if (!err) return;
+    const size_t bytes = room(err);
+    const uint32_t size = err->struct_size ? err->struct_size : (uint32_t)sizeof *err;
+    memcpy(err, own, bytes);
+    if (bytes > offsetof(nlm_error, where)) ((char *)err)[bytes - 1] = '\0';
+    if (bytes >= sizeof size) memcpy(err, &size, sizeof size);
+}
+
+static void fill(nlm_error *own, nlm_status code, const char *where, const char *format, va_list args) {
+    own->code = code;
+    snprintf(own->where, sizeof own->where, "%s", where ? where : "");
+    vsnprintf(own->msg, sizeof own->msg, format, args);
+}
+
+static void append(nlm_error *own, const char *text) {
+    const size_t used = strlen(own->msg);
+    if (snprintf(own->msg + used, sizeof own->msg - used, ": %s", text) < 0) own->msg[used] = '\0';
 }
 
 nlm_status nlm_fail(nlm_error *err, nlm_status code, const char *where, const char *format, ...) {
     if (!err) return code;
+    nlm_error own = NLM_ERROR_INIT;
     va_list args;
     va_start(args, format);
-    fill(err, code, 0, where, format, args);
+    fill(&own, code, where, format, args);
     va_end(args);
+    nlm_error_give(err, &own);
     return code;
 }
 
 nlm_status nlm_fail_errno(nlm_error *err, nlm_status code, const char *where, const char *format, ...) {
     if (!err) return code;
     const int saved = errno;
+    nlm_error own = NLM_ERROR_INIT;
     va_list args;
     va_start(args, format);
-    fill(err, code, saved, where, format, args);
+    fill(&own, code, where, format, args);
     va_end(args);
-    const size_t used = strlen(err->msg);
     char buffer[128];
-    snprintf(err->msg + used, sizeof err->msg - used, ": %s", strerror_r(saved, buffer, sizeof buffer));
+    own.native_code = saved;
+    append(&own, strerror_r(saved, buffer, sizeof buffer));
+    nlm_error_give(err, &own);
     errno = saved;
     return code;
 }
@@ -66,15 +86,15 @@ nlm_status nlm_clean_status(nlm_status status) {
 nlm_status nlm_status_prefix(nlm_status status, nlm_error *err, const char *format, ...) {
     const nlm_status known = nlm_clean_status(status);
     if (status == NLM_OK || !err) return known;
-    char cause[sizeof err->msg];
-    snprintf(cause, sizeof cause, "%s", err->code == status && err->msg[0] ? err->msg : nlm_status_text(known));
+    nlm_error cause = NLM_ERROR_INIT;
+    memcpy(&cause, err, room(err));
+    nlm_error own = cause;
     va_list args;
     va_start(args, format);
-    vsnprintf(err->msg, sizeof err->msg, format, args);
+    vsnprintf(own.msg, sizeof own.msg, format, args);
     va_end(args);
-    const size_t used = strlen(err->msg);
-    snprintf(err->msg + used, sizeof err->msg - used, ": %s", cause);
-    err->struct_size = (uint32_t)sizeof *err;
-    err->code = known;
+    append(&own, cause.code == status && cause.msg[0] ? cause.msg : nlm_status_text(known));
+    own.code = known;
+    nlm_error_give(err, &own);
     return known;
 }

@@ -16,6 +16,9 @@ nlm_status nlm_fail(nlm_error *err, nlm_status code, const char *where, const ch
 nlm_status nlm_fail_errno(nlm_error *err, nlm_status code, const char *where, const char *format, ...)
     __attribute__((format(printf, 4, 5), cold));
 
+/* Copies *own to *err (if not NULL), as much as err->struct_size covers; what is cut stays terminated. */
+void nlm_error_give(nlm_error *err, const nlm_error *own);
+
 /* The status for an errno: EACCES and EPERM are PERMISSION, ENOENT NOT_FOUND, ENOMEM OUT_OF_MEMORY,
  * the rest IO. */
 nlm_status nlm_status_from_errno(int errno_value);

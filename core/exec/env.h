@@ -11,6 +11,11 @@
 
 #define NLM_ENV_DEVICES 8
 
+/* Told of every weight that was placed; what it returns but OK ends the planning. */
+typedef struct nlm_placing {
+    nlm_status (*placed)(struct nlm_placing *placing, uint64_t bytes, nlm_error *err);
+} nlm_placing;
+
 typedef struct nlm_env {
     nlm_device *devices[NLM_ENV_DEVICES]; /* [0] the chosen one; the rest in the order they are asked; sliced
                                              ones work in host memory; borrowed */
@@ -20,6 +25,7 @@ typedef struct nlm_env {
     nlm_activations *activations;         /* shared by the env's programs, which run one at a time; NULL:
                                              each program has its own; borrowed */
     const nlm_comm *comm;                 /* NULL: one rank; borrowed */
+    nlm_placing *placing;                 /* NULL: nobody is told; borrowed */
 } nlm_env;
 
 /* The memories of an env: the host's, and that of each device that has its own. */

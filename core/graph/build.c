@@ -27,7 +27,7 @@ void nlm_graph_destroy(nlm_graph *graph) {
 
 nlm_status nlm_graph_check(const nlm_graph *graph, nlm_error *err) {
     if (graph->error.code == NLM_OK) return NLM_OK;
-    if (err) *err = graph->error;
+    nlm_error_give(err, &graph->error);
     return graph->error.code;
 }
 

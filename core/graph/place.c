@@ -1,5 +1,6 @@
 /* Weights, states and parameters go where their nodes run; each node's needs are settled. */
 #include "graph/plan_impl.h"
+#include "tensor/dtype.h"
 
 #define WHERE "nlm_graph_plan"
 
@@ -26,8 +27,12 @@ static nlm_status place_field(nlm_plan *plan, nlm_plan_node *node, uint32_t inde
     /* A view shows the weight as the file has it. */
     const bool may_pack = weight >= 0 && info == base;
     const uint32_t layout = may_pack ? node->caps.weight_layout[weight] : NLM_LAYOUT_ROW_MAJOR;
-    return nlm_weight_place_on(base->weight, device, layout, base->weight->roles, plan->env->pool,
-                               &node->weights[index], err);
+    const int32_t places = base->weight->n_places;
+    NLM_TRY(nlm_weight_place_on(base->weight, device, layout, base->weight->roles, plan->env->pool,
+                                &node->weights[index], err));
+    nlm_placing *placing = plan->env->placing;
+    if (!placing || base->weight->n_places == places) return NLM_OK;
+    return placing->placed(placing, nlm_tensor_bytes(&base->weight->source), err);
 }
 
 static void raise(uint64_t *greatest, uint64_t value) {

@@ -71,7 +71,7 @@ static nlm_status open_best(nlm_plugins *plugins, int32_t device_id, const char 
         nlm_error fault = NLM_ERROR_INIT;
         status = open_candidate(plugins->items[i], device_id, options, out, &fault);
         if (status == NLM_OK) return NLM_OK;
-        if (err) *err = fault;
+        nlm_error_give(err, &fault);
         nlm_log(NLM_LOG_WARN, "backend passed over: %s: %s", fault.where, fault.msg);
     }
     if (status != NLM_NOT_FOUND) return status;

@@ -162,7 +162,11 @@ static bool is_cancelled(const nlm_session *session) {
     const int32_t first = session->part.first;
     if (!session->progress || session->n_computed == session->n_tokens) return false;
     const double done = session->n_computed - first, all = session->n_tokens - first;
-    return session->progress(session->progress_user, done / all) != 0;
+    nlm_gate *gate = &session->runtime->engine->gate;
+    nlm_gate_call_out(gate, true);
+    const int32_t answer = session->progress(session->progress_user, done / all);
+    nlm_gate_call_out(gate, false);
+    return answer != 0;
 }
 
 static void copy_rows(const nlm_session *session, const nlm_batch_item *item, const float *rows) {
@@ -237,6 +241,6 @@ nlm_status nlm_session_compute(nlm_session *session, const nlm_wanted *wanted, n
     nlm_pending queue = NLM_PENDING_INIT(queue);
     nlm_pending_add(&queue, session, wanted);
     const nlm_status status = nlm_pending_run(&queue);
-    if (status != NLM_OK && err) *err = session->part.error;
+    if (status != NLM_OK) nlm_error_give(err, &session->part.error);
     return status;
 }

@@ -87,7 +87,18 @@ static nlm_status start(nlm_engine *engine, const nlm_engine_options *options, n
     return NLM_OK;
 }
 
+static void end_engine(nlm_ending *ending) {
+    nlm_engine *engine = (nlm_engine *)((char *)ending - offsetof(nlm_engine, ending));
+    close_devices(&engine->env);
+    if (engine->plugins) nlm_plugins_destroy(engine->plugins);
+    if (engine->pool) nlm_pool_destroy(engine->pool);
+    if (engine->profile) nlm_profile_destroy(engine->profile);
+    nlm_gate_release(&engine->gate);
+    free(engine);
+}
+
 nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out_engine, nlm_error *error) {
+    NLM_NEEDS(out_engine, error);
     *out_engine = NULL;
     nlm_engine_options own = {0};
     NLM_TRY(nlm_take_options(&own, sizeof own, options, "nlm_engine_options", error));
@@ -97,6 +108,8 @@ nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out
     }
     nlm_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_engine_create", "no memory for an engine");
+    engine->ending.end = end_engine;
+    nlm_gate_init(&engine->gate);
     const nlm_status status = start(engine, &own, error);
     if (status != NLM_OK) {
         nlm_engine_destroy(engine);
@@ -107,19 +120,16 @@ nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out
 }
 
 void nlm_engine_destroy(nlm_engine *engine) {
-    if (!engine) return;
-    close_devices(&engine->env);
-    if (engine->plugins) nlm_plugins_destroy(engine->plugins);
-    if (engine->pool) nlm_pool_destroy(engine->pool);
-    if (engine->profile) nlm_profile_destroy(engine->profile);
-    free(engine);
+    if (engine) nlm_gate_end_last(&engine->gate, &engine->ending);
 }
 
 nlm_status nlm_engine_switch(nlm_engine *engine, const char *backend, int32_t device_id,
                              const char *const *backend_options, nlm_error *error) {
-    if (engine->n_models > 0) {
+    NLM_NEEDS(engine, error);
+    NLM_ENTER(&engine->gate, error);
+    if (engine->gate.n_users > 0) {
         return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_engine_switch",
-                        "%u models are loaded on %s; unload them first", engine->n_models,
+                        "%u models are loaded on %s; unload them first", engine->gate.n_users,
                         nlm_engine_device(engine)->backend);
     }
     const nlm_engine_options options = {
@@ -134,6 +144,8 @@ nlm_status nlm_engine_switch(nlm_engine *engine, const char *backend, int32_t de
 }
 
 nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info *out_info, nlm_error *error) {
+    NLM_NEEDS(engine, error);
+    NLM_NEEDS(out_info, error);
     const nlm_device *device = nlm_engine_device(engine);
     const nlm_engine_info info = {.device_id = (int32_t)device->device_id,
                                   .threads = nlm_pool_threads(engine->pool),
@@ -147,6 +159,9 @@ nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info *out_in
 
 nlm_status nlm_engine_profile(const nlm_engine *engine, uint32_t form, char *out_text, size_t capacity,
                               size_t *out_length, nlm_error *error) {
+    NLM_NEEDS(engine, error);
+    NLM_NEEDS(out_length, error);
+    NLM_ENTER(&((nlm_engine *)engine)->gate, error);
     if (!engine->profile || form > NLM_PROFILE_JSON) {
         return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_engine_profile", "%s",
                         engine->profile ? "form is neither text nor JSON" : "the engine was made without a profile");

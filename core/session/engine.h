@@ -5,14 +5,16 @@
 #include <nlm/nlm.h>
 #include "exec/env.h"
 #include "plugin/plugins.h"
+#include "session/gate.h"
 
 struct nlm_engine {
     nlm_plugins *plugins;
     nlm_pool *pool;
-    nlm_profile *profile;   /* or NULL */
-    nlm_env env;            /* devices[0] is the one chosen; all are opened and closed here */
-    uint32_t flags;         /* NLM_ENGINE_* */
-    uint32_t n_models;      /* loaded; counted by nlm_model_load and _unload */
+    nlm_profile *profile; /* or NULL */
+    nlm_env env;          /* devices[0] is the one chosen; all are opened and closed here */
+    uint32_t flags;       /* NLM_ENGINE_* */
+    nlm_gate gate;        /* its users are the models loaded */
+    nlm_ending ending;
     nlm_session *borrowers; /* sessions whose logits are in the memory of results: the next run overwrites it */
 };
 

@@ -156,6 +156,10 @@ static nlm_status estimate_open(const nlm_engine *engine, const nlm_model *model
 
 nlm_status nlm_model_estimate(const nlm_engine *engine, const char *path, const nlm_model_options *options,
                               nlm_memory_estimate *out_estimate, nlm_error *error) {
+    NLM_NEEDS(engine, error);
+    NLM_NEEDS(path, error);
+    NLM_NEEDS(out_estimate, error);
+    NLM_ENTER(&((nlm_engine *)engine)->gate, error);
     nlm_model_options own;
     NLM_TRY(nlm_take_model_options(options, &own, error));
     nlm_model *model = NULL;

@@ -8,6 +8,8 @@
 #include "session/options.h"
 #include "session/sampler.h"
 
+#define KNOWN_FLAGS NLM_GENERATE_IGNORE_END
+
 typedef struct generation {
     nlm_session *session;
     nlm_sampler *sampler; /* NULL: greedy */
@@ -39,12 +41,17 @@ nlm_status nlm_session_check_sampler(const nlm_session *session, const nlm_sampl
 }
 
 nlm_status nlm_session_sample(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *error) {
+    NLM_NEEDS(out_id, error);
+    NLM_ENTER_SESSION(session, error);
     NLM_TRY(nlm_session_check_sampler(session, sampler, error));
     return choose(session, sampler, out_id, error);
 }
 
 nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_options *options, nlm_sampler **out_sampler,
                               nlm_error *error) {
+    NLM_NEEDS(out_sampler, error);
+    *out_sampler = NULL;
+    NLM_NEEDS(model, error);
     return nlm_sampler_new(nlm_model_hparams(model)->n_vocab, options, out_sampler, error);
 }
 
@@ -68,7 +75,10 @@ static void emit(generation *g, size_t n) {
     nlm_text_stream *stream = &g->session->stream;
     if (n == 0) return;
     g->result.n_bytes += n;
+    nlm_gate *gate = &g->session->runtime->engine->gate;
+    nlm_gate_call_out(gate, true);
     if (g->on_text && g->on_text(g->user, stream->pending.data, n) != 0) g->result.ended_by = NLM_ENDED_BY_CALLBACK;
+    nlm_gate_call_out(gate, false);
     nlm_text_stream_drop(stream, n);
 }
 
@@ -116,11 +126,22 @@ static void emit_rest(generation *g) {
     g->result.ended_by = ended_by;
 }
 
+static nlm_status check_options(const nlm_generate_options *options, nlm_error *err) {
+    const uint32_t unknown = options->flags & ~(uint32_t)KNOWN_FLAGS;
+    if (unknown)
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "flags 0x%x are not known", unknown);
+    if (!options->n_stops || options->stops) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "n_stops is %zu, and stops is NULL",
+                    options->n_stops);
+}
+
 nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler, const nlm_generate_options *options,
                                 nlm_text_fn on_text, void *user, nlm_generate_result *out_result, nlm_error *error) {
     generation g = {
         .session = session, .sampler = sampler, .on_text = on_text, .user = user, .result.stop_index = -1};
+    NLM_ENTER_SESSION(session, error);
     NLM_TRY(nlm_take_options(&g.options, sizeof g.options, options, "nlm_generate_options", error));
+    NLM_TRY(check_options(&g.options, error));
     NLM_TRY(nlm_runtime_check_text(session->runtime, error));
     NLM_TRY(nlm_session_check_sampler(session, sampler, error));
     NLM_TRY(nlm_session_check_holds(session, error));
@@ -148,6 +169,8 @@ static uint64_t cache_in_use(const nlm_runtime *runtime) {
 }
 
 nlm_status nlm_session_metrics(const nlm_session *session, nlm_metrics *out_metrics, nlm_error *error) {
+    NLM_NEEDS(out_metrics, error);
+    NLM_ENTER_SESSION(session, error);
     const nlm_runtime *runtime = session->runtime;
     const nlm_counters *c = &session->counters;
     const nlm_device *device = nlm_engine_device(runtime->engine);

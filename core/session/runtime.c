@@ -15,9 +15,33 @@
 #define DEFAULT_SNAPSHOT_BYTES (64ull << 20)
 #define MAX_BLOCKS             (1 << 20)
 
-static nlm_status report(const nlm_model_options *options, double fraction, nlm_error *err) {
-    if (!options->progress || options->progress(options->progress_user, fraction) == 0) return NLM_OK;
+/* Of the progress: what comes before the weights are placed, and after. */
+#define BEFORE_WEIGHTS 0.05
+#define AFTER_WEIGHTS  0.02
+
+static nlm_status report(const nlm_loading *loading, double fraction, nlm_error *err) {
+    if (!loading->progress) return NLM_OK;
+    nlm_gate_call_out(&loading->engine->gate, true);
+    const int32_t is_cancelled = loading->progress(loading->user, fraction);
+    nlm_gate_call_out(&loading->engine->gate, false);
+    if (!is_cancelled) return NLM_OK;
     return nlm_fail(err, NLM_CANCELLED, "nlm_model_load", "loading was cancelled");
+}
+
+/* A weight that is placed twice counts once more than there are. */
+static nlm_status report_placed(nlm_placing *placing, uint64_t bytes, nlm_error *err) {
+    nlm_loading *loading = (nlm_loading *)placing;
+    const uint64_t left = loading->all - loading->placed;
+    loading->placed += bytes < left ? bytes : left;
+    const double part = loading->all ? (double)loading->placed / (double)loading->all : 1;
+    return report(loading, BEFORE_WEIGHTS + (1 - BEFORE_WEIGHTS - AFTER_WEIGHTS) * part, err);
+}
+
+static nlm_loading begin_loading(nlm_engine *engine, const nlm_model_options *options) {
+    return (nlm_loading){.placing.placed = report_placed,
+                         .engine = engine,
+                         .progress = options->progress,
+                         .user = options->progress_user};
 }
 
 /* ---- parts -------------------------------------------------------------------------------- */
@@ -28,13 +52,13 @@ static nlm_status open_tokenizer(nlm_runtime *runtime, nlm_error *err) {
     const nlm_status status =
         nlm_tokenizer_create(nlm_model_gguf(runtime->model), &runtime->tokenizer, &runtime->text_error);
     if (status == NLM_OK || status == NLM_NOT_FOUND) return NLM_OK;
-    if (err) *err = runtime->text_error;
+    nlm_error_give(err, &runtime->text_error);
     return status;
 }
 
 nlm_status nlm_runtime_check_text(const nlm_runtime *runtime, nlm_error *err) {
     if (runtime->tokenizer) return NLM_OK;
-    if (err) *err = runtime->text_error;
+    nlm_error_give(err, &runtime->text_error);
     return runtime->text_error.code;
 }
 
@@ -73,7 +97,13 @@ static nlm_status plan(nlm_runtime *runtime, nlm_error *err) {
                                           .states = runtime->states,
                                           .env = &runtime->engine->env,
                                           .max_rows = nlm_choose_rows(runtime->model, runtime->engine)};
-    return nlm_programs_create(&options, &runtime->programs, err);
+    const nlm_gguf *gguf = nlm_model_gguf(runtime->model);
+    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++)
+        runtime->loading.all += nlm_gguf_tensor_at(gguf, i)->bytes;
+    runtime->engine->env.placing = &runtime->loading.placing;
+    const nlm_status status = nlm_programs_create(&options, &runtime->programs, err);
+    runtime->engine->env.placing = NULL;
+    return status;
 }
 
 static void release_snapshot(void *user, int32_t number) {
@@ -132,17 +162,18 @@ static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *opti
     nlm_model_set_runtime(runtime->model, runtime);
     NLM_TRY(create_states(runtime, options, err));
     NLM_TRY(nlm_check_memory(runtime->engine, runtime->model, runtime->states->cache, runtime->context_length, err));
-    NLM_TRY(report(options, 0.1, err));
     NLM_TRY(open_text(runtime, options, err));
     if (options->pack_cache && options->pack_cache[0]) {
         NLM_TRY(nlm_model_use_packed(runtime->model, options->pack_cache, nlm_engine_device(runtime->engine), err));
     }
     drop_metadata(runtime);
-    NLM_TRY(report(options, 0.3, err));
+    NLM_TRY(report(&runtime->loading, BEFORE_WEIGHTS, err));
     NLM_TRY(plan(runtime, err));
     nlm_model_save_packed(runtime->model);
     NLM_TRY(create_prompt_cache(runtime, options, err));
-    return report(options, 1, err);
+    NLM_TRY(report(&runtime->loading, 1, err));
+    runtime->loading.progress = NULL;
+    return NLM_OK;
 }
 
 static void unload(nlm_runtime *runtime) {
@@ -157,6 +188,20 @@ static void unload(nlm_runtime *runtime) {
     free(runtime);
 }
 
+static void end_model(nlm_ending *ending) {
+    nlm_runtime *runtime = (nlm_runtime *)((char *)ending - offsetof(nlm_runtime, ending));
+    runtime->is_ending = true;
+    nlm_runtime_end_with_last(runtime);
+}
+
+void nlm_runtime_end_with_last(nlm_runtime *runtime) {
+    for (int32_t i = 0; i < runtime->n_slots; i++) {
+        if (!runtime->is_ending || runtime->is_slot_used[i]) return;
+    }
+    runtime->engine->gate.n_users--;
+    unload(runtime);
+}
+
 /* Takes the model, which is open since the clock stood at `start`. */
 static nlm_status load(nlm_engine *engine, nlm_model *model, const nlm_model_options *options, uint64_t start,
                        nlm_model **out_model, nlm_error *err) {
@@ -167,13 +212,15 @@ static nlm_status load(nlm_engine *engine, nlm_model *model, const nlm_model_opt
     }
     runtime->engine = engine;
     runtime->model = model;
+    runtime->ending.end = end_model;
+    runtime->loading = begin_loading(engine, options);
     const nlm_status status = load_parts(runtime, options, err);
     if (status != NLM_OK) {
         unload(runtime);
         return status;
     }
     runtime->load_seconds = (double)(nlm_clock_ns() - start) * 1e-9;
-    engine->n_models++;
+    engine->gate.n_users++;
     *out_model = model;
     return NLM_OK;
 }
@@ -190,11 +237,16 @@ nlm_status nlm_model_load_open(nlm_engine *engine, nlm_model *model, const nlm_m
 
 nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_options *options,
                           nlm_model **out_model, nlm_error *error) {
+    NLM_NEEDS(out_model, error);
     *out_model = NULL;
+    NLM_NEEDS(engine, error);
+    NLM_NEEDS(path, error);
+    NLM_ENTER(&engine->gate, error);
     nlm_model_options own;
     NLM_TRY(nlm_take_model_options(options, &own, error));
     const uint64_t start = nlm_clock_ns();
-    NLM_TRY(report(&own, 0, error));
+    const nlm_loading loading = begin_loading(engine, &own);
+    NLM_TRY(report(&loading, 0, error));
     nlm_model *model = NULL;
     NLM_TRY(nlm_model_open(path, &model, error));
     return load(engine, model, &own, start, out_model, error);
@@ -203,11 +255,12 @@ nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_
 void nlm_model_unload(nlm_model *model) {
     if (!model) return;
     nlm_runtime *runtime = nlm_model_runtime(model);
-    runtime->engine->n_models--;
-    unload(runtime);
+    nlm_gate_end(&runtime->engine->gate, &runtime->ending);
 }
 
 nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, nlm_error *error) {
+    NLM_NEEDS(model, error);
+    NLM_NEEDS(out_info, error);
     const nlm_runtime *runtime = nlm_model_runtime(model);
     const nlm_hparams *h = runtime->hparams;
     const nlm_model_info info = {.context_length = (uint32_t)runtime->context_length,

@@ -16,8 +16,18 @@
 /* Prompts of models whose states are not all paged: tokens from one snapshot to the next. */
 #define NLM_SNAPSHOT_TOKENS 128
 
+/* How far a load is. */
+typedef struct nlm_loading {
+    nlm_placing placing;
+    nlm_engine *engine;
+    nlm_progress_fn progress; /* or NULL */
+    void *user;
+    uint64_t placed, all; /* bytes of weights */
+} nlm_loading;
+
 typedef struct nlm_runtime {
     nlm_engine *engine;
+    nlm_loading loading;
     nlm_model *model;
     const nlm_hparams *hparams;
     nlm_tokenizer *tokenizer; /* NULL if the file has none: text_error says so */
@@ -33,6 +43,8 @@ typedef struct nlm_runtime {
     int32_t context_length;
     int32_t n_slots;
     bool *is_slot_used; /* [n_slots] */
+    nlm_ending ending;  /* done when no slot is used any more */
+    bool is_ending;
     double load_seconds;
     uint64_t fingerprint; /* 0: not computed yet */
 } nlm_runtime;
@@ -40,6 +52,9 @@ typedef struct nlm_runtime {
 /* nlm_model_load of an open model, which is taken also when this fails. */
 nlm_status nlm_model_load_open(nlm_engine *engine, nlm_model *model, const nlm_model_options *options,
                                nlm_model **out_model, nlm_error *err);
+
+/* After a session has gone: unloads the model if that was asked for before. */
+void nlm_runtime_end_with_last(nlm_runtime *runtime);
 
 /* Fails with text_error if there is no tokenizer. */
 nlm_status nlm_runtime_check_text(const nlm_runtime *runtime, nlm_error *err);

@@ -43,6 +43,7 @@ nlm_status nlm_sampler_new(int32_t n_vocab, const nlm_sampler_options *options, 
     *out = NULL;
     nlm_sampler_options o = {0};
     NLM_TRY(nlm_take_options(&o, sizeof o, options, "nlm_sampler_options", err));
+    if (o.reserved) return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sampler_options", "reserved is not 0");
     NLM_TRY(check_options(&o, err));
     if (o.repeat_last_n == 0) o.repeat_last_n = DEFAULT_REPEAT_LAST_N;
     nlm_sampler *sampler = calloc(1, sizeof *sampler);

@@ -44,6 +44,8 @@ static nlm_status write_all(nlm_session *session, nlm_session_writer *writer, co
 }
 
 nlm_status nlm_session_save(nlm_session *session, const char *path, nlm_error *error) {
+    NLM_NEEDS(path, error);
+    NLM_ENTER_SESSION(session, error);
     NLM_TRY(nlm_session_compute(session, &(nlm_wanted){.has_logits = true}, error));
     NLM_TRY(nlm_session_own_logits(session, error));
     void *piece = malloc(nlm_states_greatest_piece(session->runtime->states));
@@ -88,6 +90,8 @@ static nlm_status restore_from(nlm_session *session, const char *path, const nlm
 }
 
 nlm_status nlm_session_restore(nlm_session *session, const char *path, nlm_error *error) {
+    NLM_NEEDS(path, error);
+    NLM_ENTER_SESSION(session, error);
     nlm_file_map map;
     NLM_TRY(nlm_file_map_open(path, &map, error));
     const nlm_status status = restore_from(session, path, &map, error);

@@ -21,15 +21,21 @@ static nlm_status take_slot(nlm_runtime *runtime, int32_t *out, nlm_error *err) 
                     runtime->n_slots);
 }
 
+static void end_session(nlm_ending *ending);
+
 nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_error *error) {
+    NLM_NEEDS(out_session, error);
     *out_session = NULL;
+    NLM_NEEDS(model, error);
     nlm_runtime *runtime = nlm_model_runtime(model);
+    NLM_ENTER(&runtime->engine->gate, error);
     int32_t slot = 0;
     NLM_TRY(take_slot(runtime, &slot, error));
     NLM_TRY(nlm_states_clear(runtime->states, slot, error));
     nlm_session *session = calloc(1, sizeof *session);
     if (!session) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_session_create", "no memory for a session");
     session->runtime = runtime;
+    session->ending.end = end_session;
     session->greedy = -1;
     session->slot = slot;
     session->tokens = calloc((size_t)runtime->context_length, sizeof *session->tokens);
@@ -50,17 +56,24 @@ static void forget(nlm_session *session) {
     session->n_tokens = session->n_computed = session->n_offered = 0;
 }
 
-void nlm_session_destroy(nlm_session *session) {
-    if (!session) return;
+static void end_session(nlm_ending *ending) {
+    nlm_session *session = (nlm_session *)((char *)ending - offsetof(nlm_session, ending));
+    nlm_runtime *runtime = session->runtime;
     forget(session);
-    session->runtime->is_slot_used[session->slot] = false;
+    runtime->is_slot_used[session->slot] = false;
     nlm_text_stream_release(&session->stream);
     free(session->tokens);
     free(session->logits);
     free(session);
+    nlm_runtime_end_with_last(runtime);
+}
+
+void nlm_session_destroy(nlm_session *session) {
+    if (session) nlm_gate_end(&session->runtime->engine->gate, &session->ending);
 }
 
 nlm_status nlm_session_reset(nlm_session *session, nlm_error *error) {
+    NLM_ENTER_SESSION(session, error);
     forget(session);
     return nlm_states_clear(session->runtime->states, session->slot, error);
 }
@@ -82,8 +95,10 @@ static nlm_status copy_content(nlm_session *to, nlm_session *from, nlm_error *er
 }
 
 nlm_status nlm_session_fork(nlm_session *session, nlm_session **out_session, nlm_error *error) {
-    nlm_session *copy = NULL;
+    NLM_NEEDS(out_session, error);
     *out_session = NULL;
+    NLM_ENTER_SESSION(session, error);
+    nlm_session *copy = NULL;
     NLM_TRY(nlm_session_create(session->runtime->model, &copy, error));
     const nlm_status status = copy_content(copy, session, error);
     if (status != NLM_OK) {
@@ -95,13 +110,14 @@ nlm_status nlm_session_fork(nlm_session *session, nlm_session **out_session, nlm
 }
 
 void nlm_session_set_progress(nlm_session *session, nlm_progress_fn fn, void *user) {
+    if (!session) return;
     session->progress = fn;
     session->progress_user = user;
 }
 
 const int32_t *nlm_session_tokens(const nlm_session *session, size_t *out_count) {
-    *out_count = (size_t)session->n_tokens;
-    return session->tokens;
+    if (out_count) *out_count = session ? (size_t)session->n_tokens : 0;
+    return session ? session->tokens : NULL;
 }
 
 /* ---- tokens in ---------------------------------------------------------------------------- */
@@ -130,7 +146,7 @@ nlm_status nlm_session_append(nlm_session *session, const int32_t *ids, size_t c
 
 /* Runs of whole prompts; the clock for the first token starts here. */
 static nlm_status extend(nlm_session *session, const int32_t *ids, size_t count, float *out_rows, nlm_error *err) {
-    if (count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "session", "no tokens are given");
+    if (count == 0 || !ids) return nlm_fail(err, NLM_INVALID_ARGUMENT, "session", "no tokens are given");
     NLM_TRY(nlm_session_check_ids(session, ids, count, err));
     session->extended_at_ns = nlm_clock_ns();
     NLM_TRY(nlm_session_append(session, ids, count, err));
@@ -146,12 +162,14 @@ static nlm_status extend(nlm_session *session, const int32_t *ids, size_t count,
 }
 
 nlm_status nlm_session_extend(nlm_session *session, const int32_t *ids, size_t count, nlm_error *error) {
+    NLM_ENTER_SESSION(session, error);
     return extend(session, ids, count, NULL, error);
 }
 
 nlm_status nlm_session_extend_logits(nlm_session *session, const int32_t *ids, size_t count, float *out_logits,
                                      nlm_error *error) {
-    if (!out_logits) return nlm_fail(error, NLM_INVALID_ARGUMENT, "session", "out_logits is NULL");
+    NLM_ENTER_SESSION(session, error);
+    NLM_NEEDS(out_logits, error);
     return extend(session, ids, count, out_logits, error);
 }
 
@@ -161,6 +179,8 @@ nlm_status nlm_session_check_holds(const nlm_session *session, nlm_error *err) {
 }
 
 nlm_status nlm_session_logits(nlm_session *session, const float **out_logits, nlm_error *error) {
+    NLM_NEEDS(out_logits, error);
+    NLM_ENTER_SESSION(session, error);
     NLM_TRY(nlm_session_check_holds(session, error));
     NLM_TRY(nlm_session_compute(session, &(nlm_wanted){.has_logits = true}, error));
     NLM_TRY(nlm_session_own_logits(session, error));

@@ -35,6 +35,7 @@ typedef struct nlm_part {
  * n_tokens, is computed when logits are asked for. */
 struct nlm_session {
     nlm_runtime *runtime;
+    nlm_ending ending;
     int32_t slot;
     int32_t *tokens; /* [context_length] */
     int32_t n_tokens;
@@ -53,6 +54,11 @@ struct nlm_session {
     nlm_counters counters;
     uint64_t extended_at_ns; /* when the latest extend began; 0: a token came since */
 };
+
+/* At the head of a function of nlm.h that is given a session. */
+#define NLM_ENTER_SESSION(session, err) \
+    NLM_NEEDS(session, err);            \
+    NLM_ENTER(&(session)->runtime->engine->gate, err)
 
 /* INVALID_ARGUMENT for a session without a token. */
 nlm_status nlm_session_check_holds(const nlm_session *session, nlm_error *err);

@@ -100,7 +100,7 @@ static void finish(nlm_step_item *item) {
     item->status = part->status;
     if (item->status != NLM_OK) {
         item->next = -1;
-        if (item->error) *item->error = part->error;
+        nlm_error_give(item->error, &part->error);
     }
     if (item->next < 0) return;
     if (session->extended_at_ns) counters->first_token_ns = nlm_clock_ns() - session->extended_at_ns;
@@ -124,6 +124,8 @@ nlm_status nlm_step(nlm_step_item *items, size_t n_items, nlm_error *error) {
     NLM_TRY(check_sizes(items, n_items, error));
     const size_t stride = items->struct_size;
     const nlm_runtime *runtime = runtime_of(items, stride, n_items);
+    if (!runtime) return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_step", "no item has a session");
+    NLM_ENTER(&runtime->engine->gate, error);
     nlm_pending queue = NLM_PENDING_INIT(queue);
     nlm_error refused = NLM_ERROR_INIT; /* of the first item that was not begun */
     for (size_t i = 0; i < n_items; i++) {
@@ -136,7 +138,7 @@ nlm_status nlm_step(nlm_step_item *items, size_t n_items, nlm_error *error) {
             item->status = BEGUN;
             continue;
         }
-        if (item->error) *item->error = cause;
+        nlm_error_give(item->error, &cause);
         if (refused.code == NLM_OK) refused = cause;
     }
     nlm_pending_run(&queue);
@@ -147,7 +149,7 @@ nlm_status nlm_step(nlm_step_item *items, size_t n_items, nlm_error *error) {
         if (was_begun) finish(item);
         if (item->status == NLM_OK || first_failure != NLM_OK) continue;
         first_failure = item->status;
-        if (error) *error = was_begun ? item->session->part.error : refused;
+        nlm_error_give(error, was_begun ? &item->session->part.error : &refused);
     }
     return first_failure;
 }
@@ -155,6 +157,7 @@ nlm_status nlm_step(nlm_step_item *items, size_t n_items, nlm_error *error) {
 static nlm_status check_sessions(nlm_session *const *sessions, const int32_t *ids, size_t count, nlm_error *err) {
     if (count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "no sessions are given");
     for (size_t i = 0; i < count; i++) {
+        if (!sessions[i]) return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "session %zu is NULL", i);
         NLM_TRY(nlm_session_check_ids(sessions[i], &ids[i], 1, err));
         if (sessions[i]->runtime != sessions[0]->runtime) {
             return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sessions_decode", "session %zu is of another model", i);
@@ -169,7 +172,10 @@ static nlm_status check_sessions(nlm_session *const *sessions, const int32_t *id
 }
 
 nlm_status nlm_sessions_decode(nlm_session *const *sessions, const int32_t *ids, size_t count, nlm_error *error) {
+    NLM_NEEDS(sessions, error);
+    NLM_NEEDS(ids, error);
     NLM_TRY(check_sessions(sessions, ids, count, error));
+    NLM_ENTER(&sessions[0]->runtime->engine->gate, error);
     nlm_pending queue = NLM_PENDING_INIT(queue);
     for (size_t i = 0; i < count; i++) {
         nlm_error cause = NLM_ERROR_INIT;
@@ -187,7 +193,7 @@ nlm_status nlm_sessions_decode(nlm_session *const *sessions, const int32_t *ids,
         count_part(session, &session->counters.decode_tokens, &session->counters.decode_ns);
         if (session->part.status == NLM_OK || first_failure != NLM_OK) continue;
         first_failure = session->part.status;
-        if (error) *error = session->part.error;
+        nlm_error_give(error, &session->part.error);
     }
     return first_failure;
 }

@@ -31,6 +31,9 @@ static uint32_t encode_flags(uint32_t flags) {
 
 nlm_status nlm_encode(const nlm_model *model, const char *text, size_t length, uint32_t flags, int32_t *out_ids,
                       size_t capacity, size_t *out_count, nlm_error *error) {
+    NLM_NEEDS(model, error);
+    NLM_NEEDS(out_count, error);
+    if (length > 0) NLM_NEEDS(text, error);
     NLM_TRY(check_flags(flags, KNOWN_FLAGS, "nlm_encode", error));
     NLM_TRY(nlm_runtime_check_text(nlm_model_runtime(model), error));
     nlm_ids ids = {0};
@@ -43,6 +46,9 @@ nlm_status nlm_encode(const nlm_model *model, const char *text, size_t length, u
 
 nlm_status nlm_decode(const nlm_model *model, const int32_t *ids, size_t count, uint32_t flags, char *out_text,
                       size_t capacity, size_t *out_length, nlm_error *error) {
+    NLM_NEEDS(model, error);
+    NLM_NEEDS(out_length, error);
+    if (count > 0) NLM_NEEDS(ids, error);
     NLM_TRY(check_flags(flags, NLM_TEXT_SPECIAL, "nlm_decode", error));
     NLM_TRY(nlm_runtime_check_text(nlm_model_runtime(model), error));
     nlm_str text = {0};
@@ -71,12 +77,27 @@ static nlm_status encode_chat(const nlm_runtime *runtime, const nlm_message *mes
                                       ids, err);
 }
 
+static nlm_status check_messages(const nlm_message *messages, size_t count, size_t n_before, nlm_error *err) {
+    if (n_before > count) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_encode_chat", "n_before is %zu, and there are %zu messages",
+                        n_before, count);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (messages && messages[i].role && messages[i].content) continue;
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_encode_chat", "message %zu has no role or no content", i);
+    }
+    return NLM_OK;
+}
+
 nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
                            int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error) {
+    NLM_NEEDS(model, error);
+    NLM_NEEDS(out_count, error);
+    NLM_TRY(check_messages(messages, count, n_before, error));
     const nlm_runtime *runtime = nlm_model_runtime(model);
     NLM_TRY(nlm_runtime_check_text(runtime, error));
     if (!runtime->chat) {
-        if (error) *error = runtime->chat_error;
+        nlm_error_give(error, &runtime->chat_error);
         return runtime->chat_error.code;
     }
     nlm_str text = {0};

@@ -13,12 +13,16 @@
  *   - Errors: a call that can fail returns an nlm_status and writes a sentence to the nlm_error it is
  *     given, if any. Nothing prints, aborts or exits; progress and warnings go to the log sink. When a
  *     call fails, *out is NULL or untouched.
- *   - Ownership: handles are freed by the function named destroy or unload, which accept NULL. Pointers
- *     passed in are borrowed for the call. Pointers handed out say how long they are valid.
- *   - Threads: an engine, its models and their sessions are used by one thread at a time; different
- *     engines are independent. nlm_encode, nlm_decode and the nlm_model_describe may be called from any
- *     number of threads at once. Callbacks run on the calling thread and must not call back into the
- *     same engine except where their text allows it.
+ *   - Ownership: handles are freed by the function named destroy or unload, which accept NULL, in any order and from
+ *     any thread: what something else still needs, or a call under way uses, lives until that is over. Pointers
+ * passed in are borrowed for the call; one that is needed and NULL is INVALID_ARGUMENT, as are flags that are not
+ * known. Pointers handed out say how long they are valid.
+ *   - Threads: an engine, its models and their sessions are used by one thread at a time; a call while another is
+ * under way is INVALID_ARGUMENT. Different engines are independent. nlm_encode, nlm_encode_chat, nlm_decode and the
+ *     describe functions may be called from any number of threads at once. Callbacks run on the calling thread; what
+ *     they call on the same engine is INVALID_ARGUMENT too, but for those just named and nlm_session_tokens.
+ *   - Processes: an engine works in the process that made it. In a child of fork() its calls are INVALID_ARGUMENT,
+ * and destroying it does nothing; the child makes its own.
  *   - Numbers: on CPU backends results depend on the input alone, not on the number of threads or on what
  *     else is in the batch.
  *
@@ -95,7 +99,7 @@ typedef struct nlm_engine_info {
  *          work here, and why), INVALID_ARGUMENT, BAD_FORMAT (the registry: file:line:column),
  *          OUT_OF_MEMORY. */
 NLM_API nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out_engine, nlm_error *error);
-/* Unload its models first. */
+/* Models that are left keep it until they are unloaded. */
 NLM_API void nlm_engine_destroy(nlm_engine *engine);
 NLM_API nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info *out_info, nlm_error *error);
 
@@ -130,7 +134,7 @@ typedef struct nlm_model_options {
     const char *kv_type;         /* of the KV cache: "f16", "f32", "q8_0"; NULL: f16 */
     uint64_t prompt_cache_bytes; /* bound of the prompt cache; 0: a quarter of the KV cache, or 64 MiB of states */
     const char *chat_template;   /* "chatml", "llama-2", "llama-3", "zephyr", "mistral"; NULL: the model's */
-    nlm_progress_fn progress;    /* of the load; or NULL */
+    nlm_progress_fn progress;    /* of the load, told after every weight; or NULL */
     void *progress_user;
     const char *pack_cache; /* a folder, made if it is missing: weights that the backend packs are written there, and
                                mapped by later loads of the same file on the same backend. A file in it that cannot
@@ -173,7 +177,7 @@ NLM_API nlm_status nlm_model_estimate(const nlm_engine *engine, const char *path
  *          OUT_OF_MEMORY, CANCELLED. */
 NLM_API nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_options *options,
                                   nlm_model **out_model, nlm_error *error);
-/* Destroy its sessions first. */
+/* Sessions that are left keep it until they are destroyed. */
 NLM_API void nlm_model_unload(nlm_model *model);
 NLM_API nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, nlm_error *error);
 

@@ -37,9 +37,9 @@ enum {
 #undef NLM_STATUS_ENUM
 };
 
-/* Why a call failed. Owned by the caller, who zeroes it and sets struct_size; the callee writes
- * `where` (the function or the file:line of the input) and `msg` (one sentence: what, and what was
- * expected), both always terminated. `native_code` is errno, a CUresult, ... or 0. */
+/* Why a call failed. Owned by the caller, who zeroes it and sets struct_size (0: that of this definition); no byte
+ * beyond it is written. The callee writes `where` (the function or the file:line of the input) and `msg` (one
+ * sentence: what, and what was expected), both always terminated. `native_code` is errno, a CUresult, ... or 0. */
 typedef struct nlm_error {
     uint32_t struct_size;
     int32_t code;
