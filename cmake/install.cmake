@@ -5,12 +5,13 @@ include(CMakePackageConfigHelpers)
 install(TARGETS nlm nlm_plugin EXPORT nlmTargets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY core/include/nlm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES plugins.toml DESTINATION ${CMAKE_INSTALL_LIBDIR}/nlm)
-install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} OPTIONAL)
+# Beside each other as in the source tree, so that their links hold.
+install(FILES LICENSE README.md CONTRIBUTING.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md" PATTERN "*.c" PATTERN "*.py")
 
 # What a backend's author starts from. The program looks for the skeleton in ../share.
 install(PROGRAMS tools/new-backend DESTINATION ${CMAKE_INSTALL_BINDIR} RENAME nlm-new-backend)
 install(DIRECTORY tools/backend-skeleton DESTINATION share/nlm)
-install(FILES docs/writing-a-backend.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 set(package_directory ${CMAKE_INSTALL_LIBDIR}/cmake/nlm)
 install(EXPORT nlmTargets NAMESPACE nlm:: DESTINATION ${package_directory})

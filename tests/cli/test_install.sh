@@ -44,6 +44,17 @@ grep -q 'fixture device' "$work/other.txt" || fail "$(cat "$work/other.txt")"
 echo "- nlm-conform finds its models"
 "$tree/bin/nlm-conform" --backend cpu_scalar --filter models/mamba-f32 >"$work/conform.txt" || fail "$(cat "$work/conform.txt")"
 
+echo "- what its documents link to is there"
+"$NLM_PYTHON" - "$tree/share/doc/nlm" <<'PYTHON' || fail "a link of an installed document leads nowhere"
+import pathlib, re, sys
+folder = pathlib.Path(sys.argv[1])
+links = [(page, link) for page in folder.rglob("*.md") for link in re.findall(r"\]\(([^):#]+)\)", page.read_text())]
+missing = [f"{page}: {link}" for page, link in links if not (page.parent / link).exists()]
+assert len(links) > 5 and not missing, missing
+for name in ("docs/abi-rules.md", "docs/writing-a-backend.md", "examples/generate.c", "examples/generate.py"):
+    assert (folder / name).exists(), name
+PYTHON
+
 echo "- no binary looks for libraries at an absolute path"
 find "$tree" -type f \( -path '*/bin/*' -o -name '*.so*' \) | while read -r binary; do
     if readelf -d "$binary" | grep -E 'R(UN)?PATH' | grep -qE '[[:[]/'; then fail "$binary has an absolute RPATH"; fi
