@@ -7,6 +7,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
+#include "base/printable.h"
+
 static void to_stderr(void *user, int32_t level, const char *message) {
     (void)user;
     static const char *const prefix[] = {"error: ", "warning: ", "", "debug: "};
@@ -42,6 +44,7 @@ void nlm_log(int32_t level, const char *format, ...) {
     va_start(args, format);
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    nlm_make_printable(message, sizeof message);
     pthread_mutex_lock(&sink_mutex);
     const nlm_log_fn fn = sink_fn;
     void *const user = sink_user;

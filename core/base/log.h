@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* level: NLM_LOG_ERROR .. NLM_LOG_DEBUG of nlm/plugin.h. `message` has no newline. */
+/* level: NLM_LOG_ERROR .. NLM_LOG_DEBUG of nlm/plugin.h. `message` is printable: base/printable.h. */
 typedef void (*nlm_log_fn)(void *user, int32_t level, const char *message);
 
 /* Replaces the sink (NULL: the default, stderr) and its least important level that is still shown.

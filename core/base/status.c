@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/printable.h"
+
 const char *nlm_status_text(nlm_status status) {
     switch (status) {
 #define STATUS_CASE(name, number, text) \
@@ -34,6 +36,8 @@ static void fill(nlm_error *own, nlm_status code, const char *where, const char 
     own->code = code;
     snprintf(own->where, sizeof own->where, "%s", where ? where : "");
     vsnprintf(own->msg, sizeof own->msg, format, args);
+    nlm_make_printable(own->where, sizeof own->where);
+    nlm_make_printable(own->msg, sizeof own->msg);
 }
 
 static void append(nlm_error *own, const char *text) {
@@ -94,6 +98,7 @@ nlm_status nlm_status_prefix(nlm_status status, nlm_error *err, const char *form
     vsnprintf(own.msg, sizeof own.msg, format, args);
     va_end(args);
     append(&own, cause.code == status && cause.msg[0] ? cause.msg : nlm_status_text(known));
+    nlm_make_printable(own.msg, sizeof own.msg);
     own.code = known;
     nlm_error_give(err, &own);
     return known;

@@ -8,7 +8,8 @@
 const char *nlm_status_text(nlm_status status);
 
 /* Writes code, where and the formatted message into *err (if not NULL) and returns code. Called once,
- * where the reason is known; `where` is a function, or a file, file:line, file:offset of the input. */
+ * where the reason is known; `where` is a function, or a file, file:line, file:offset of the input. Both come from
+ * outside as often as not: what is not printable in them is escaped, here and below (base/printable.h). */
 nlm_status nlm_fail(nlm_error *err, nlm_status code, const char *where, const char *format, ...)
     __attribute__((format(printf, 4, 5), cold));
 

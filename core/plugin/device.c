@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "base/log.h"
+#include "base/printable.h"
 #include "base/status.h"
 
 #include <stdio.h>
@@ -36,7 +37,7 @@ static nlm_status fail(const nlm_opened *o, nlm_error *err, nlm_status status, c
 /* A call of the plugin failed: its sentence, under our name for it. */
 static nlm_status fail_call(const nlm_opened *o, nlm_error *err, nlm_status status, const char *call,
                             nlm_error *fault) {
-    nlm_clean_text(fault->msg, sizeof fault->msg);
+    nlm_make_printable(fault->msg, sizeof fault->msg);
     nlm_fail(err, nlm_clean_status(status), o->plugin->name, "device %u: %s failed: %.700s", o->device.device_id,
              call, fault->msg[0] ? fault->msg : nlm_status_text(status));
     if (err) err->native_code = fault->native_code;
@@ -69,8 +70,8 @@ static nlm_status describe(nlm_opened *o, nlm_error *err) {
     const nlm_status status = o->device.api.describe(o->device.api.self, info, &fault);
     if (status != NLM_OK) return fail_call(o, err, status, "describe", &fault);
     info->struct_size = (uint32_t)sizeof *info;
-    nlm_clean_text(info->name, sizeof info->name);
-    nlm_clean_text(info->arch, sizeof info->arch);
+    nlm_make_printable(info->name, sizeof info->name);
+    nlm_make_printable(info->arch, sizeof info->arch);
     if (!info->name[0]) snprintf(info->name, sizeof info->name, "%s", o->plugin->name);
     if (info->alignment_bytes == 0) info->alignment_bytes = DEFAULT_ALIGNMENT;
     if (!nlm_is_power_of_two(info->alignment_bytes) || info->alignment_bytes > MAX_ALIGNMENT) {
@@ -262,7 +263,7 @@ nlm_status nlm_device_query(const nlm_device *device, nlm_op op, const void *arg
     *out = (nlm_caps_v1){.struct_size = (uint32_t)sizeof *out};
     const nlm_status status = device->api.query(device->api.self, op, args, nth, out);
     out->struct_size = (uint32_t)sizeof *out;
-    nlm_clean_text(out->reason, sizeof out->reason);
+    nlm_make_printable(out->reason, sizeof out->reason);
     if (status == NLM_OK) return check_yes(device, out);
     if (status != NLM_UNSUPPORTED) {
         snprintf(reason, sizeof reason, "query answered status %d (%s) in place of yes or no", status,

@@ -4,6 +4,7 @@
 #include "plugin/loaded.h"
 
 #include "base/clock.h"
+#include "base/printable.h"
 #include "plugin/discover.h"
 #include "plugin/trust.h"
 #include "plugin/vet_answer.h"
@@ -131,7 +132,7 @@ static bool refuse_silence(const vetting *v, nlm_verdict *verdict) {
     const ssize_t length = pread(v->output, text, sizeof text - 1, 0);
     text[length > 0 ? length : 0] = '\0';
     text[strcspn(text, "\n")] = '\0';
-    nlm_clean_text(text, sizeof text);
+    nlm_make_printable(text, sizeof text);
     return nlm_refuse(verdict, "it cannot be vetted: %.180s gave no answer%s%s", v->program, *text ? ": " : "", text);
 }
 
@@ -143,7 +144,7 @@ static bool hear(vetting *v, const nlm_vet_job *job, nlm_vet_answer *answer, nlm
     if (!has_answered) kill(v->child, SIGKILL);
     while (waitpid(v->child, NULL, 0) < 0 && errno == EINTR) continue;
     if (!has_answered) return refuse_silence(v, verdict);
-    nlm_clean_text(answer->reason, sizeof answer->reason);
+    nlm_make_printable(answer->reason, sizeof answer->reason);
     return answer->is_good || nlm_refuse(verdict, "%s", answer->reason);
 }
 

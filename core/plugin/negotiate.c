@@ -1,6 +1,7 @@
 /* What both sides know of a descriptor, and whether it is one. */
 #include "plugin/loaded.h"
 
+#include "base/printable.h"
 #include "base/status.h"
 #include "plugin/registry.h"
 
@@ -20,13 +21,6 @@ static const char *sanitizer_text(uint32_t sanitizer) {
         case NLM_SANITIZER_THREAD: return "the thread sanitizer";
         case NLM_SANITIZER_MEMORY: return "the memory sanitizer";
         default: return "an unknown sanitizer";
-    }
-}
-
-void nlm_clean_text(char *text, size_t size) {
-    text[size - 1] = '\0';
-    for (char *c = text; *c; c++) {
-        if ((unsigned char)*c < ' ' || *c == 0x7F) *c = ' ';
     }
 }
 
@@ -93,8 +87,8 @@ bool nlm_probe(const nlm_plugin_v1 *api, const nlm_host_v1 *host, nlm_probe_v1 *
     *out = (nlm_probe_v1){.struct_size = (uint32_t)sizeof *out};
     nlm_error fault = NLM_ERROR_INIT;
     const nlm_status status = api->probe(host, out, &fault);
-    nlm_clean_text(out->reason, sizeof out->reason);
-    nlm_clean_text(fault.msg, sizeof fault.msg);
+    nlm_make_printable(out->reason, sizeof out->reason);
+    nlm_make_printable(fault.msg, sizeof fault.msg);
     if (status != NLM_OK) {
         return nlm_refuse(verdict, "its probe failed with status %d (%s)%s%.300s", status, nlm_status_text(status),
                           fault.msg[0] ? ": " : "", fault.msg);

@@ -3,6 +3,8 @@
 
 #include "base/arena.h"
 #include "base/checked.h"
+#include "base/log.h"
+#include "base/printable.h"
 #include "base/status.h"
 #include "base/str.h"
 
@@ -70,7 +72,75 @@ static void utf8_is_never_cut(void) {
     CU_ASSERT_EQUAL(nlm_utf8_complete("", 0), 0);
 }
 
+static void what_a_terminal_acts_on_is_escaped(void) {
+    static const struct {
+        const char *text, *shown;
+    } rows[] = {
+        {"plain \\x1b \xC3\xA9 \xF0\x9F\x98\x80", "plain \\x1b \xC3\xA9 \xF0\x9F\x98\x80"},
+        {"\033]0;title\a\033[2J", "\\x1b]0;title\\x07\\x1b[2J"},
+        {"a\nb\tc\rd\x7F", "a\\nb\\tc\\rd\\x7f"},
+        {"\xC2\x9B"
+         "2J",
+         "\\u{9b}2J"},
+        {"\xE2\x80\xAE"
+         "fdp.exe",
+         "\\u{202e}fdp.exe"},
+        {"\x9B"
+         "2J \xC3",
+         "\\x9b2J \\xc3"},
+        {"", ""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[64];
+        snprintf(text, sizeof text, "%s", rows[i].text);
+        nlm_make_printable(text, sizeof text);
+        CU_ASSERT_STRING_EQUAL(text, rows[i].shown);
+        nlm_str appended = {0};
+        nlm_str_puts(&appended, "");
+        nlm_str_printable(&appended, rows[i].text, strlen(rows[i].text));
+        CU_ASSERT_STRING_EQUAL(appended.data, rows[i].shown);
+        nlm_str_release(&appended);
+    }
+}
+
+static void escapes_that_do_not_fit_are_left_out_whole(void) {
+    static const struct {
+        size_t size;
+        const char *shown;
+    } rows[] = {{1, ""}, {2, "a"}, {5, "a"}, {6, "a\\x1b"}, {7, "a\\x1b"}, {8, "a\\x1b\xC3\xA9"}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[16] = "a\033\xC3\xA9";
+        nlm_make_printable(text, rows[i].size);
+        CU_ASSERT_STRING_EQUAL(text, rows[i].shown);
+    }
+}
+
+static void collect_line(void *user, int32_t level, const char *message) {
+    (void)level;
+    snprintf(user, 64, "%s", message);
+}
+
+static void messages_escape_what_they_quote(void) {
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_fail(&err, NLM_BAD_FORMAT, "a\033[2J:3", "bad '%s'", "\033]0;x\a");
+    CU_ASSERT_STRING_EQUAL(err.where, "a\\x1b[2J:3");
+    CU_ASSERT_STRING_EQUAL(err.msg, "bad '\\x1b]0;x\\x07'");
+    nlm_status_prefix(NLM_BAD_FORMAT, &err, "of '%s'", "\033c");
+    CU_ASSERT_STRING_EQUAL(err.msg, "of '\\x1bc': bad '\\x1b]0;x\\x07'");
+    errno = ENOENT;
+    nlm_fail_errno(&err, NLM_IO, "f", "'%s'", "\033c");
+    CU_ASSERT_STRING_EQUAL(err.msg, "'\\x1bc': No such file or directory");
+    char line[64] = "";
+    nlm_log_set_sink(collect_line, line);
+    nlm_log(0, "two\nlines, %s", "\033c");
+    nlm_log_set_sink(NULL, NULL);
+    CU_ASSERT_STRING_EQUAL(line, "two\\nlines, \\x1bc");
+}
+
 static const check_case cases[] = {
+    CHECK_CASE(what_a_terminal_acts_on_is_escaped),
+    CHECK_CASE(escapes_that_do_not_fit_are_left_out_whole),
+    CHECK_CASE(messages_escape_what_they_quote),
     CHECK_CASE(status_fail_says_why),
     CHECK_CASE(arena_grows_zeroed_and_refuses_wrapping_sizes),
     CHECK_CASE(checked_arithmetic_reports_overflow),

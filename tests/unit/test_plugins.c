@@ -34,7 +34,7 @@ static void plugins_refuse_each_wrong_plugin_and_keep_the_good_one(void) {
         {"missing_dependency", NLM_ENTRY_REFUSED, "libnlm_fixture_dependency.so"},
         {"relative_search_path", NLM_ENTRY_REFUSED, "has the relative entry 'elsewhere'"},
         {"symbol_in_dependency", NLM_ENTRY_REFUSED, "does not export nlm_plugin_query_v1"},
-        {"probe_fails", NLM_ENTRY_REFUSED, "probe failed with status 7 (device error): the driver is on fire"},
+        {"probe_fails", NLM_ENTRY_REFUSED, "probe failed with status 7 (device error): the driver\\nis on fire"},
         {"probe_fails_silently", NLM_ENTRY_REFUSED, "probe failed with status 4711 (unknown status)"},
         {"probe_no_device", NLM_ENTRY_SKIPPED, "no such card in this machine"},
         {"probe_no_reason", NLM_ENTRY_SKIPPED, "found no device and gave no reason"},

@@ -1,6 +1,7 @@
 /* JSON written as it comes. */
 #include "common/json.h"
 
+#include "base/printable.h"
 #include "base/status.h"
 #include "base/str.h"
 #include "text/utf8.h"
@@ -104,10 +105,23 @@ void nlm_json_bool(nlm_json *json, const char *key, bool value) {
     if (!json->has_failed) add(json, key, cJSON_CreateBool(value));
 }
 
+/* cJSON escapes the control characters below U+0020; the others may stand raw in JSON, but a terminal acts on them.
+ */
+static void print_text(FILE *file, const char *text) {
+    const size_t length = strlen(text);
+    for (size_t at = 0, bytes; at < length; at += bytes) {
+        const uint32_t code = nlm_utf8_next(text + at, length - at, &bytes);
+        if (code >= 0x7F && nlm_is_control(code))
+            fprintf(file, "\\u%04x", code);
+        else
+            fwrite(text + at, 1, bytes, file);
+    }
+}
+
 nlm_status nlm_json_print(const nlm_json *json, FILE *file, nlm_error *err) {
     char *text = json->has_failed || json->depth == 0 ? NULL : cJSON_Print(json->open[0]);
     if (!text) return nlm_fail(err, NLM_OUT_OF_MEMORY, __func__, "out of memory for the JSON text");
-    fputs(text, file);
+    print_text(file, text);
     fputc('\n', file);
     cJSON_free(text);
     return NLM_OK;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <nlm/nlm.h>
+#include "base/printable.h"
 #include "base/str.h"
 
 /* getopt_long's values: letters for themselves, then table lines, then the two every program has. */
@@ -21,12 +22,13 @@ typedef struct getopt_tables {
 } getopt_tables;
 
 int nlm_tell_usage(const nlm_command *command, const char *format, ...) {
+    char message[1000];
     va_list args;
     va_start(args, format);
-    fprintf(stderr, "%s: ", command->name);
-    vfprintf(stderr, format, args);
-    fprintf(stderr, "\nTry '%s --help'.\n", command->name);
+    vsnprintf(message, sizeof message, format, args);
     va_end(args);
+    nlm_make_printable(message, sizeof message);
+    fprintf(stderr, "%s: %s\nTry '%s --help'.\n", command->name, message, command->name);
     return NLM_EXIT_USAGE;
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/printable.h"
 #include "base/status.h"
 #include "common/input.h"
 #include "common/json.h"
@@ -47,6 +48,7 @@ static void compare_values(comparison *c, const char *path, const cJSON *a, cons
         for (const cJSON *item = a->child; item; item = item->next) {
             const cJSON *other = cJSON_GetObjectItemCaseSensitive(b, item->string);
             snprintf(inner, sizeof inner, "%s%s%s", path, *path ? "." : "", item->string);
+            nlm_make_printable(inner, sizeof inner);
             if (other) compare_values(c, inner, item, other);
         }
     }

@@ -3,8 +3,10 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/cpu.h"
+#include "common/terminal.h"
 #include "tensor/dtype.h"
 
 /* ---- what follows from the samples -------------------------------------------------------- */
@@ -48,9 +50,11 @@ static void print_rates(const char *label, const char *unit, const stats *s) {
 
 static void print_model(const settings *set, const run_result *r) {
     const char *type = type_name(set);
-    printf("model     %s: %s%s%s, %.1f M parameters, %.1f MB, loaded in %.3f s\n",
-           set->preset ? set->preset_name : set->model, r->family, type ? ", random " : "", type ? type : "",
-           (double)r->parameters * 1e-6, (double)r->file_bytes * 1e-6, r->load_seconds);
+    const char *name = set->preset ? set->preset_name : set->model;
+    printf("model     ");
+    nlm_write_shown(stdout, name, strlen(name));
+    printf(": %s%s%s, %.1f M parameters, %.1f MB, loaded in %.3f s\n", r->family, type ? ", random " : "",
+           type ? type : "", (double)r->parameters * 1e-6, (double)r->file_bytes * 1e-6, r->load_seconds);
     if (type && r->n_other_matrices) {
         printf("          %u matrices are f16: their rows are no multiple of a block of %s\n", r->n_other_matrices,
                type);

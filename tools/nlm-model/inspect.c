@@ -2,12 +2,14 @@
 #include "inspect.h"
 
 #include "base/checked.h"
+#include "base/printable.h"
 #include "base/status.h"
 #include "commands.h"
 #include "show.h"
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #define LABEL_COLUMNS 16
 #define KEY_COLUMNS   40
@@ -31,7 +33,8 @@ static void line_count(nlm_str *out, const char *name, uint64_t count, const cha
 }
 
 static void print_file(nlm_str *out, const nlm_gguf *gguf) {
-    nlm_str_printf(out, "%s\n  GGUF v%" PRIu32 ", ", nlm_gguf_path(gguf), nlm_gguf_version(gguf));
+    nlm_str_printable(out, nlm_gguf_path(gguf), strlen(nlm_gguf_path(gguf)));
+    nlm_str_printf(out, "\n  GGUF v%" PRIu32 ", ", nlm_gguf_version(gguf));
     show_bytes(out, nlm_gguf_file_bytes(gguf));
     nlm_str_puts(out, " (");
     show_count(out, nlm_gguf_file_bytes(gguf));

@@ -1,8 +1,8 @@
 /* Numbers, sizes and names made safe and readable. */
 #include "show.h"
 
+#include "base/printable.h"
 #include "tensor/dtype.h"
-#include "text/utf8.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,30 +13,18 @@
 #define ITEM_COLUMNS   16u
 #define ITEMS_SHOWN    6u
 
-/* What a terminal acts on rather than shows: control characters, and those that reorder a line. */
-static bool is_active(uint32_t code) {
-    return code < 0x20 || (code >= 0x7F && code < 0xA0) || (code >= 0x200B && code <= 0x200F) ||
-           (code >= 0x2028 && code <= 0x202E) || (code >= 0x2060 && code <= 0x206F) || code == 0xFEFF;
-}
-
-/* The text of one character; at most 10 bytes. */
-static size_t escape(char out[12], const char *text, size_t bytes, uint32_t code) {
-    static const char letters[][2] = {{'\n', 'n'}, {'\t', 't'}, {'\r', 'r'}, {'\\', '\\'}, {'"', '"'}};
-    for (size_t i = 0; i < sizeof letters / sizeof *letters; i++) {
-        if (code == (uint32_t)letters[i][0]) return (size_t)snprintf(out, 12, "\\%c", letters[i][1]);
-    }
-    if (code >= NLM_UTF8_INVALID) return (size_t)snprintf(out, 12, "\\x%02x", code - NLM_UTF8_INVALID);
-    if (is_active(code)) return (size_t)snprintf(out, 12, code < 0x80 ? "\\x%02x" : "\\u{%x}", code);
-    memcpy(out, text, bytes);
-    return bytes;
+/* The text of one character within quotes. */
+static size_t escape(char out[NLM_PRINTABLE_BYTES], const char *text, size_t length, size_t *out_bytes) {
+    if (*text != '\\' && *text != '"') return nlm_printable_next(out, text, length, out_bytes);
+    *out_bytes = 1;
+    return (size_t)snprintf(out, NLM_PRINTABLE_BYTES, "\\%c", *text);
 }
 
 void show_text(nlm_str *out, const char *text, uint64_t length, size_t max_columns) {
     size_t columns = 0, bytes;
     for (uint64_t at = 0; at < length; at += bytes) {
-        char shown[12];
-        const uint32_t code = nlm_utf8_next(text + at, (size_t)(length - at), &bytes);
-        const size_t size = escape(shown, text + at, bytes, code);
+        char shown[NLM_PRINTABLE_BYTES];
+        const size_t size = escape(shown, text + at, (size_t)(length - at), &bytes);
         columns += size == bytes ? 1 : size;
         if (columns > max_columns) {
             nlm_str_puts(out, "...");

@@ -1,4 +1,5 @@
 /* Every value of every tensor, finite or not. */
+#include "base/printable.h"
 #include "base/status.h"
 #include "commands.h"
 #include "show.h"
@@ -8,6 +9,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 enum { CHUNK_ELEMENTS = 1 << 16 }; /* a multiple of every block */
@@ -99,7 +101,8 @@ int verify_model(const nlm_command *command, const nlm_gguf *gguf) {
         if (has_progress) show_progress(gguf, bytes);
     }
     if (has_progress) fputs("\r                          \r", stderr);
-    nlm_str_printf(&out, "%s: %zu of %zu tensors are sound, ", nlm_gguf_path(gguf), count - faults, count);
+    nlm_str_printable(&out, nlm_gguf_path(gguf), strlen(nlm_gguf_path(gguf)));
+    nlm_str_printf(&out, ": %zu of %zu tensors are sound, ", count - faults, count);
     show_bytes(&out, bytes);
     nlm_str_puts(&out, " read\n");
     nlm_error err = NLM_ERROR_INIT;

@@ -1,29 +1,31 @@
 /* The list of plugins as a table. */
+#include "base/printable.h"
 #include "listing.h"
 
 #include <string.h>
 
 #define COLUMN_GAP 2
 
-/* Names come from files: what would move a terminal's cursor is shown as '?'. */
 static void put_clean(nlm_str *out, const char *text) {
-    for (const char *c = text; *c; c++) {
-        const bool is_control = (unsigned char)*c < ' ' || *c == 0x7F;
-        nlm_str_append(out, is_control ? "?" : c, 1);
-    }
+    nlm_str_printable(out, text, strlen(text));
 }
 
+/* By the bytes it takes, escapes included. */
 static void put_padded(nlm_str *out, const char *text, size_t width) {
+    const size_t start = out->length;
     put_clean(out, text);
-    for (size_t i = strlen(text); i < width + COLUMN_GAP; i++) nlm_str_puts(out, " ");
+    while (!out->has_failed && out->length - start < width + COLUMN_GAP) nlm_str_puts(out, " ");
 }
 
 static size_t name_width(const nlm_plugins *plugins) {
     size_t width = strlen("BACKEND");
+    nlm_str name = {0};
     for (size_t i = 0; i < nlm_plugins_count(plugins); i++) {
-        const size_t length = strlen(nlm_plugins_at(plugins, i)->name);
-        if (length > width) width = length;
+        name.length = 0;
+        put_clean(&name, nlm_plugins_at(plugins, i)->name);
+        if (name.length > width) width = name.length;
     }
+    nlm_str_release(&name);
     return width;
 }
 

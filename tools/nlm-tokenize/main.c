@@ -2,12 +2,14 @@
 #include "base/status.h"
 #include "common/input.h"
 #include "common/options.h"
+#include "common/terminal.h"
 #include "format/gguf.h"
 #include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct arguments {
     const char *model;
@@ -34,7 +36,12 @@ static nlm_status decode(const nlm_tokenizer *tokenizer, const arguments *a, con
     if (status == NLM_OK) {
         status = nlm_tokenizer_decode_all(tokenizer, ids.data, ids.count, a->has_special, &bytes, err);
     }
-    if (status == NLM_OK && bytes.length > 0) fwrite(bytes.data, 1, bytes.length, stdout);
+    if (status == NLM_OK && bytes.length > 0) {
+        if (isatty(STDOUT_FILENO))
+            nlm_write_shown(stdout, bytes.data, bytes.length);
+        else
+            fwrite(bytes.data, 1, bytes.length, stdout);
+    }
     nlm_str_release(&bytes);
     nlm_ids_release(&ids);
     return status;
@@ -64,7 +71,9 @@ int main(int argc, char **argv) {
         {"special", 0, NLM_OPTION_FLAG, NULL,
          "text that spells a control token becomes that token;\nwith --decode: write control tokens too",
          &a.has_special, 0, 0},
-        {"decode", 'd', NLM_OPTION_FLAG, NULL, "read ids, write the bytes they stand for", &a.decodes, 0, 0},
+        {"decode", 'd', NLM_OPTION_FLAG, NULL,
+         "read ids, write the bytes they stand for (on a terminal\nwith control characters escaped)", &a.decodes, 0,
+         0},
     };
     const nlm_command command = {
         .name = "nlm-tokenize",

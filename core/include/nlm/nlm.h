@@ -53,7 +53,7 @@ NLM_API const char *nlm_version(void);
 /* "out of memory" for NLM_OUT_OF_MEMORY; valid for ever. */
 NLM_API const char *nlm_status_string(nlm_status status);
 
-/* Where messages go: one line without newline, from any thread. level: 0 error, 1 warning, 2 information,
+/* Where messages go: one line without control characters, from any thread. level: 0 error, 1 warning, 2 information,
  * 3 debug; messages above `level` are not made. fn NULL: stderr. Process-wide. */
 typedef void (*nlm_log_fn)(void *user, int32_t level, const char *message);
 NLM_API void nlm_set_log(nlm_log_fn fn, void *user, int32_t level);

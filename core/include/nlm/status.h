@@ -39,7 +39,8 @@ enum {
 
 /* Why a call failed. Owned by the caller, who zeroes it and sets struct_size (0: that of this definition); no byte
  * beyond it is written. The callee writes `where` (the function or the file:line of the input) and `msg` (one
- * sentence: what, and what was expected), both always terminated. `native_code` is errno, a CUresult, ... or 0. */
+ * sentence: what, and what was expected), both always terminated; where libnlm wrote them they are one line, and what
+ * they quote is escaped ("\x1b") where a terminal would act on it. `native_code` is errno, a CUresult, ... or 0. */
 typedef struct nlm_error {
     uint32_t struct_size;
     int32_t code;
