@@ -10,6 +10,7 @@ pkg_check_modules(TOMLPLUSPLUS REQUIRED IMPORTED_TARGET tomlplusplus)
 pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+pkg_check_modules(LIBEDIT IMPORTED_TARGET libedit) # nlm-run's chat reads plain lines without it
 if(NLM_TESTS)
     pkg_check_modules(CUNIT REQUIRED IMPORTED_TARGET cunit)
 endif()

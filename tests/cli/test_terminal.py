@@ -78,6 +78,17 @@ class Messages(unittest.TestCase):
 
 
 class Text(unittest.TestCase):
+    # These weights give any byte there is.
+    ARGUMENTS = ("-m", MAMBA, "-p", "the", "-n", 300, "--ignore-end", "--temperature", 3, "--seed", 1)
+
+    def test_generated_text_is_escaped_on_a_terminal_alone(self):
+        plain = run("nlm-run", *self.ARGUMENTS).stdout
+        self.assertIn(b"\x1b", plain)
+        shown = on_a_terminal("nlm-run", *self.ARGUMENTS).replace(b"\r\n", b"\n")
+        self.assertFalse([byte for byte in shown if (byte < 32 and byte not in b"\n\t") or byte == 127], shown)
+        self.assertIn(b"\\x1b", shown)
+        self.assertIn(b"\x1b", on_a_terminal("nlm-run", *self.ARGUMENTS, "--raw"))
+
     def test_decoded_text_is_escaped_on_a_terminal_alone(self):
         ids = run("nlm-tokenize", "-m", MAMBA, stdin=None, input=b"a\x1b[2Jb\n").stdout
         self.assertEqual(run("nlm-tokenize", "-m", MAMBA, "-d", stdin=None, input=ids).stdout, b"a\x1b[2Jb\n")

@@ -29,6 +29,18 @@ nlm_status nlm_read_input(const char *path, nlm_str *out, nlm_error *err) {
     return status;
 }
 
+void nlm_clean_input(nlm_str *text) {
+    static const char mark[] = "\xEF\xBB\xBF";
+    const size_t n_mark = sizeof mark - 1;
+    size_t from = text->length >= n_mark && memcmp(text->data, mark, n_mark) == 0 ? n_mark : 0, to = 0;
+    for (; from < text->length; from++) {
+        if (text->data[from] == '\r' && from + 1 < text->length && text->data[from + 1] == '\n') continue;
+        text->data[to++] = text->data[from];
+    }
+    if (text->length) text->data[to] = '\0';
+    text->length = to;
+}
+
 /* One id at text[0..length), which nothing follows. */
 static bool parse_id(const char *text, size_t length, int32_t *out) {
     int64_t value = 0;

@@ -9,6 +9,9 @@
 /* Appends all of a file, or of stdin for "-". Errors NOT_FOUND, PERMISSION, IO, OUT_OF_MEMORY. */
 nlm_status nlm_read_input(const char *path, nlm_str *out, nlm_error *err);
 
+/* Of a text file as people's editors leave it: drops a byte order mark at its start and makes "\r\n" one newline. */
+void nlm_clean_input(nlm_str *text);
+
 /* Appends the ids of a text, separated by white space; `name` stands for the file in errors. BAD_FORMAT: an
  * item that is no id. */
 nlm_status nlm_parse_ids(const char *name, const nlm_str *text, nlm_ids *out, nlm_error *err);

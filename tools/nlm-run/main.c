@@ -1,6 +1,7 @@
 /* nlm-run: continue a text, or hold a conversation. */
 #include <nlm/nlm.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/status.h"
@@ -29,6 +30,7 @@ static nlm_status read_prompt(const settings *set, nlm_str *out, nlm_error *err)
         return out->has_failed ? nlm_fail(err, NLM_OUT_OF_MEMORY, "prompt", "no memory for it") : NLM_OK;
     }
     NLM_TRY(nlm_read_input(set->prompt_file ? set->prompt_file : "-", out, err));
+    nlm_clean_input(out);
     drop_newline(out);
     return NLM_OK;
 }
@@ -38,6 +40,10 @@ static nlm_status read_prompt(const settings *set, nlm_str *out, nlm_error *err)
 static nlm_status say(run *r, const nlm_str *prompt, bool has_prompt, nlm_error *err) {
     const char *text = prompt->data ? prompt->data : "";
     if (!r->set->is_chat) return run_text(r, text, prompt->length, err);
+    if (strlen(text) != prompt->length) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, r->set->prompt_file, "byte %zu is 0, which no question may hold",
+                        strlen(text));
+    }
     return run_chat(r, has_prompt ? text : NULL, !has_prompt || isatty(STDIN_FILENO), err);
 }
 
@@ -48,7 +54,12 @@ static nlm_status run_all(const settings *set, const nlm_str *prompt, bool has_p
     if (status == NLM_OK) {
         status = say(&r, prompt, has_prompt, err);
         if (status == NLM_CANCELLED && interrupt_came()) status = NLM_OK;
-        if (status == NLM_OK) status = run_report(&r, err);
+        /* What there is of a text that failed is in the object too. */
+        nlm_error why = NLM_ERROR_INIT;
+        if (status == NLM_OK)
+            status = run_report(&r, NULL, err);
+        else if (set->is_json && run_report(&r, err, &why) != NLM_OK)
+            nlm_tell(&nlm_run_command, &why);
     }
     run_close(&r);
     return status;

@@ -7,50 +7,61 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "common/terminal.h"
 
 #define SHOW_AFTER_NS 500000000ull
 
-static volatile sig_atomic_t has_interrupt;
+static volatile sig_atomic_t has_interrupt, has_term;
 
-static void on_interrupt(int number) {
-    (void)number;
-    has_interrupt = 1;
+static void on_signal(int number) {
+    if (number == SIGINT)
+        has_interrupt = 1;
+    else
+        has_term = 1;
+}
+
+static void catch_once(int number) {
+    /* Without SA_RESTART: a read from the keyboard ends too. */
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+    sigemptyset(&action.sa_mask);
+    sigaction(number, &action, NULL);
 }
 
 void interrupt_catch(void) {
-    /* Without SA_RESTART: a read from the keyboard ends too. */
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    catch_once(SIGINT);
+    catch_once(SIGTERM);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignore, NULL);
 }
 
 bool interrupt_came(void) {
-    return has_interrupt != 0;
+    return has_interrupt || has_term;
+}
+
+void interrupt_forget(void) {
+    has_interrupt = 0;
+    catch_once(SIGINT);
 }
 
 static void write_now(output *out, const char *text, size_t length) {
     if (out->write_errno) return;
     errno = 0;
-    const bool is_written = fwrite(text, 1, length, stdout) == length && fflush(stdout) == 0;
+    const bool is_whole =
+        out->escapes ? nlm_write_shown(stdout, text, length) : fwrite(text, 1, length, stdout) == length;
+    const bool is_written = is_whole && fflush(stdout) == 0;
     if (!is_written) out->write_errno = errno ? errno : EIO;
 }
 
 int32_t output_text(void *user, const char *text, size_t length) {
     output *out = user;
-    if (out->collects) {
-        nlm_str_append(&out->text, text, length);
-    } else {
-        write_now(out, text, length);
-    }
+    if (out->keeps) nlm_str_append(&out->text, text, length);
+    if (!out->is_silent) write_now(out, text, length);
     if (length) out->ends_line = text[length - 1] == '\n';
     return interrupt_came() || out->write_errno != 0 || out->text.has_failed;
 }
 
 void output_newline(output *out) {
-    if (!out->collects && !out->ends_line) write_now(out, "\n", 1);
+    if (!out->is_silent && !out->ends_line) write_now(out, "\n", 1);
     out->ends_line = true;
 }
 

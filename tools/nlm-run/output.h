@@ -7,8 +7,10 @@
 #include "base/str.h"
 
 typedef struct output {
-    bool collects;   /* keep the text (for --json) instead of writing it */
-    nlm_str text;    /* what was collected */
+    bool is_silent;  /* --json: nothing is written as it comes */
+    bool keeps;      /* the text, for --json and for what a chat goes on from */
+    bool escapes;    /* control characters, for a terminal: common/terminal.h */
+    nlm_str text;    /* what was kept */
     bool ends_line;  /* the last byte written was a newline, or none was written */
     int write_errno; /* why stdout failed; 0: it has not */
 } output;
@@ -22,6 +24,8 @@ void output_newline(output *out);
  * gone is an error of the write, not a signal. */
 void interrupt_catch(void);
 bool interrupt_came(void);
+/* Takes a Ctrl-C as done with: the next one is the first again. A SIGTERM stays. */
+void interrupt_forget(void);
 
 /* An nlm_progress_fn that shows "LABEL 42%" on stderr if that is a terminal and it takes a while; cancels
  * after Ctrl-C. */

@@ -1,6 +1,7 @@
 /* Engine, model, session and sampler of one run. */
 #include "nlm-run/run.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,9 +50,10 @@ static uint64_t choose_seed(const settings *set) {
     return ((uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec * 2654435761u ^ (uint64_t)getpid() << 16) & INT32_MAX;
 }
 
-static nlm_status open_sampler(run *r, nlm_error *err) {
+nlm_status run_open_sampler(run *r, nlm_error *err) {
     const settings *set = r->set;
-    r->seed = choose_seed(set);
+    nlm_sampler_destroy(r->sampler);
+    r->sampler = NULL;
     const nlm_sampler_options options = {.struct_size = sizeof options,
                                          .repeat_last_n = (uint32_t)set->repeat_last_n,
                                          .seed = r->seed,
@@ -63,11 +65,25 @@ static nlm_status open_sampler(run *r, nlm_error *err) {
     return nlm_sampler_create(r->model, &options, &r->sampler, err);
 }
 
+static nlm_status read_context(run *r, nlm_error *err) {
+    nlm_model_info info = {.struct_size = sizeof info};
+    NLM_TRY(nlm_model_describe(r->model, &info, err));
+    r->context = info.context_length;
+    return NLM_OK;
+}
+
 nlm_status run_open(run *r, const settings *set, nlm_error *err) {
-    *r = (run){.set = set, .out.ends_line = true, .out.collects = set->is_json};
+    *r = (run){.set = set,
+               .seed = choose_seed(set),
+               .ended_by = "nothing",
+               .out.ends_line = true,
+               .out.is_silent = set->is_json,
+               .out.keeps = set->is_json || set->is_chat,
+               .out.escapes = !set->is_raw && isatty(STDOUT_FILENO)};
     NLM_TRY(open_engine(r, err));
     NLM_TRY(open_model(r, err));
-    NLM_TRY(open_sampler(r, err));
+    NLM_TRY(read_context(r, err));
+    NLM_TRY(run_open_sampler(r, err));
     NLM_TRY(nlm_session_create(r->model, &r->session, err));
     nlm_session_set_progress(r->session, progress_show, &r->progress);
     if (set->is_json) nlm_json_begin_object(&r->json, NULL);
@@ -94,24 +110,38 @@ static nlm_status check_output(const run *r, nlm_error *err) {
     return nlm_fail(err, NLM_IO, "stdout", "%s", strerror(r->out.write_errno));
 }
 
-nlm_status run_answer(run *r, const int32_t *ids, size_t count, nlm_error *err) {
+nlm_status run_extend(run *r, const int32_t *ids, size_t count, nlm_error *err) {
     r->progress.label = "reading the prompt";
     const nlm_status status = nlm_session_extend(r->session, ids, count, err);
     progress_end(&r->progress);
-    NLM_TRY(status);
-    if (r->set->max_tokens == 0) {
-        r->ended_by = NLM_ENDED_BY_TOKENS;
-        return NLM_OK;
-    }
+    if (status == NLM_OK) return NLM_OK;
+    r->ended_by = status == NLM_CANCELLED ? "interrupt" : status == NLM_LIMIT ? "full context" : "error";
+    if (status != NLM_LIMIT) return status;
+    size_t held = 0;
+    nlm_session_tokens(r->session, &held);
+    return nlm_fail(err, NLM_LIMIT, "",
+                    "the context is full: it has %" PRIu32
+                    " tokens, %zu are taken and %zu would follow; "
+                    "--context N makes it longer%s",
+                    r->context, held, count,
+                    r->set->is_chat ? ", --overflow drop goes on without the oldest turns" : "");
+}
+
+nlm_status run_generate(run *r, uint64_t *n_tokens, nlm_error *err) {
+    const uint64_t limit = max_tokens(r->set);
+    r->ended_by = statistics_ended_by(NLM_ENDED_BY_TOKENS);
+    if (r->set->max_tokens == 0 || (limit && *n_tokens >= limit)) return NLM_OK;
     const nlm_generate_options options = {.struct_size = sizeof options,
                                           .flags = r->set->ignores_end ? NLM_GENERATE_IGNORE_END : 0u,
-                                          .max_tokens = max_tokens(r->set),
+                                          .max_tokens = limit ? limit - *n_tokens : 0,
                                           .stops = r->set->stops.items,
                                           .n_stops = r->set->stops.count};
     nlm_generate_result result = {.struct_size = sizeof result};
+    r->ended_by = "error";
     NLM_TRY(nlm_session_generate(r->session, r->sampler, &options, output_text, &r->out, &result, err));
+    *n_tokens += result.n_tokens;
     r->n_generated += result.n_tokens;
-    r->ended_by = result.ended_by;
+    r->ended_by = interrupt_came() ? "interrupt" : statistics_ended_by(result.ended_by);
     return check_output(r, err);
 }
 
@@ -123,7 +153,9 @@ nlm_status run_text(run *r, const char *prompt, size_t length, nlm_error *err) {
     int32_t *ids = calloc(count, sizeof *ids);
     if (!ids) return nlm_fail(err, NLM_OUT_OF_MEMORY, "prompt", "no memory for %zu tokens", count);
     nlm_status status = nlm_encode(r->model, prompt, length, NLM_TEXT_BOS, ids, count, &count, err);
-    if (status == NLM_OK) status = run_answer(r, ids, count, err);
+    uint64_t n_tokens = 0;
+    if (status == NLM_OK) status = run_extend(r, ids, count, err);
+    if (status == NLM_OK) status = run_generate(r, &n_tokens, err);
     free(ids);
     if (r->set->is_json)
         nlm_json_text(&r->json, "text", r->out.text.data ? r->out.text.data : "", r->out.text.length);
@@ -156,17 +188,18 @@ static nlm_status report_profile(run *r, nlm_error *err) {
     return NLM_OK;
 }
 
-nlm_status run_report(run *r, nlm_error *err) {
+nlm_status run_report(run *r, const nlm_error *failure, nlm_error *err) {
     statistics s = {.set = r->set,
                     .engine.struct_size = sizeof s.engine,
                     .model.struct_size = sizeof s.model,
                     .metrics.struct_size = sizeof s.metrics,
                     .seed = r->seed,
                     .n_generated = r->n_generated,
-                    .ended_by = statistics_ended_by(r->ended_by, interrupt_came())};
+                    .ended_by = r->ended_by};
     NLM_TRY(nlm_engine_describe(r->engine, &s.engine, err));
     NLM_TRY(nlm_model_describe(r->model, &s.model, err));
     NLM_TRY(nlm_session_metrics(r->session, &s.metrics, err));
+    if (r->set->is_json && failure) nlm_json_string(&r->json, "error", failure->msg);
     if (r->set->is_json) statistics_json(&s, &r->json);
     NLM_TRY(report_profile(r, err));
     if (r->set->is_json) return nlm_json_print(&r->json, stdout, err);

@@ -14,11 +14,12 @@ typedef struct run {
     nlm_session *session;
     nlm_sampler *sampler;
     uint64_t seed;
+    uint32_t context; /* tokens the session may hold */
     output out;
     progress progress;
     nlm_json json; /* open if set->is_json */
     uint64_t n_generated;
-    int32_t ended_by;
+    const char *ended_by; /* how the last text ended: "model", "interrupt", "full context" ... */
 } run;
 
 /* Opens everything; close in any case. */
@@ -29,10 +30,14 @@ void run_close(run *r);
 nlm_status run_text(run *r, const char *prompt, size_t length, nlm_error *err);
 /* Converses: first_question (or NULL) and then, if reads_more, the lines of stdin. */
 nlm_status run_chat(run *r, const char *first_question, bool reads_more, nlm_error *err);
-/* Statistics, the profile, and the JSON object. */
-nlm_status run_report(run *r, nlm_error *err);
+/* Statistics, the profile, and the JSON object; `failure`, or NULL, is why there is no more. */
+nlm_status run_report(run *r, const nlm_error *failure, nlm_error *err);
 
-/* Extends the session and generates; CANCELLED after Ctrl-C in the prompt. */
-nlm_status run_answer(run *r, const int32_t *ids, size_t count, nlm_error *err);
+/* Appends tokens to the session. CANCELLED after Ctrl-C; LIMIT says what to do about the context. */
+nlm_status run_extend(run *r, const int32_t *ids, size_t count, nlm_error *err);
+/* Generates what the settings allow, less the *n_tokens that were generated of the same text before; adds to them. */
+nlm_status run_generate(run *r, uint64_t *n_tokens, nlm_error *err);
+/* Another sampler: of the settings, and of r->seed. */
+nlm_status run_open_sampler(run *r, nlm_error *err);
 
 #endif

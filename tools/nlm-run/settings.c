@@ -6,6 +6,7 @@
 #include "base/status.h"
 
 static const char *const kv_types[] = {"f16", "f32", "q8_0", NULL};
+static const char *const overflows[] = {"stop", "drop", NULL};
 
 #define AT(field) offsetof(settings, field)
 
@@ -30,11 +31,13 @@ static const nlm_config_key keys[] = {
     {"chat.enabled", NLM_CONFIG_BOOL, AT(is_chat), 0, 0, NULL},
     {"chat.system", NLM_CONFIG_STRING, AT(system), 0, 0, NULL},
     {"chat.template", NLM_CONFIG_STRING, AT(chat_template), 0, 0, NULL},
+    {"chat.overflow", NLM_CONFIG_STRING, AT(overflow), 0, 0, overflows},
     {"run.prompt", NLM_CONFIG_STRING, AT(prompt), 0, 0, NULL},
     {"run.prompt_file", NLM_CONFIG_STRING, AT(prompt_file), 0, 0, NULL},
     {"run.max_tokens", NLM_CONFIG_INT, AT(max_tokens), -1, INT32_MAX, NULL},
     {"run.stop", NLM_CONFIG_STRINGS, AT(stops), 0, 0, NULL},
     {"run.ignore_end", NLM_CONFIG_BOOL, AT(ignores_end), 0, 0, NULL},
+    {"run.raw", NLM_CONFIG_BOOL, AT(is_raw), 0, 0, NULL},
     {"run.json", NLM_CONFIG_BOOL, AT(is_json), 0, 0, NULL},
     {"run.profile", NLM_CONFIG_BOOL, AT(has_profile), 0, 0, NULL},
 };
@@ -72,6 +75,8 @@ static const nlm_option options[] = {
     {"system", 0, NLM_OPTION_TEXT, "TEXT", "the system message of a chat", TO(system), 0, 0},
     {"chat-template", 0, NLM_OPTION_TEXT, "NAME",
      "chatml, llama-2, llama-3, zephyr or mistral\n(the one the model names)", TO(chat_template), 0, 0},
+    {"overflow", 0, NLM_OPTION_TEXT, "HOW",
+     "of a full context: 'stop' the chat, or 'drop' its\noldest turns and go on (stop)", TO(overflow), 0, 0},
     {"context", 0, NLM_OPTION_INT, "N", "tokens the session may hold (the model's, up to 4096)", TO(context), 0,
      1 << 28},
     {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", TO(kv_type), 0, 0},
@@ -84,6 +89,8 @@ static const nlm_option options[] = {
     {"registry", 0, NLM_OPTION_TEXT, "FILE", "the plugins.toml to find backends in", TO(registry), 0, 0},
     {"no-fallback", 0, NLM_OPTION_FLAG, NULL, "an op the backend lacks is an error", &given.has_no_fallback, 0, 0},
     {"set", 0, NLM_OPTION_TEXTS, "KEY=VALUE", "set any key of the configuration; may be repeated", &given.sets, 0, 0},
+    {"raw", 0, NLM_OPTION_FLAG, NULL, "control characters of the text as they are, on a terminal\ntoo", TO(is_raw), 0,
+     0},
     {"json", 0, NLM_OPTION_FLAG, NULL, "write one JSON object to stdout: the text and the statistics", TO(is_json), 0,
      0},
     {"profile", 0, NLM_OPTION_FLAG, NULL, "time, bytes and FLOP per op and layer, on stderr", TO(has_profile), 0, 0},
@@ -96,11 +103,12 @@ static const char details[] =
     "  [model]    path, context, kv_type, pack_cache (a folder for packed weights, which later runs map)\n"
     "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed\n"
     "  [backend]  name, device_id, threads, fallback, registry, options (a table, passed to the backend)\n"
-    "  [chat]     enabled, system, template\n"
-    "  [run]      prompt, prompt_file, max_tokens, stop, ignore_end, json, profile\n"
+    "  [chat]     enabled, system, template, overflow\n"
+    "  [run]      prompt, prompt_file, max_tokens, stop, ignore_end, raw, json, profile\n"
     "\n"
     "The text goes to stdout and nothing else does; the statistics go to stderr. Without --prompt and\n"
-    "--prompt-file the prompt is read from stdin, less one newline at its end. Ctrl-C ends the text.\n";
+    "--prompt-file the prompt is read from stdin, less one newline at its end. Ctrl-C ends the text. On a\n"
+    "terminal control characters of the text but newline and tab are shown as \\x1b; see --raw.\n";
 
 const nlm_command nlm_run_command = {
     .name = "nlm-run",
@@ -119,7 +127,8 @@ const nlm_command nlm_run_command = {
 };
 
 static settings defaults(void) {
-    return (settings){.seed = NLM_RUN_NOT_SET, .max_tokens = NLM_RUN_NOT_SET, .has_fallback = true};
+    return (settings){
+        .seed = NLM_RUN_NOT_SET, .max_tokens = NLM_RUN_NOT_SET, .overflow = overflows[0], .has_fallback = true};
 }
 
 /* A path of the configuration, as seen from here. */
@@ -144,11 +153,19 @@ static nlm_status apply_sets(const nlm_config *config, nlm_error *err) {
     return NLM_OK;
 }
 
+static bool is_choice(const char *const *choices, const char *text) {
+    while (*choices && strcmp(*choices, text) != 0) choices++;
+    return *choices != NULL;
+}
+
 static int check(const settings *line, const settings *all) {
     if (line->prompt && line->prompt_file) {
         return nlm_tell_usage(&nlm_run_command, "--prompt and --prompt-file: give one of them");
     }
     if (line->system && !all->is_chat) return nlm_tell_usage(&nlm_run_command, "--system is for --chat");
+    if (!is_choice(overflows, all->overflow)) {
+        return nlm_tell_usage(&nlm_run_command, "--overflow: '%s' is neither 'stop' nor 'drop'", all->overflow);
+    }
     if (!all->model) return nlm_tell_usage(&nlm_run_command, "no model: give --model FILE");
     return NLM_OPTIONS_GO_ON;
 }

@@ -28,11 +28,12 @@ typedef struct settings {
     /* [chat] */
     bool is_chat;
     const char *system, *chat_template;
+    const char *overflow; /* of the context: "stop" or "drop" */
     /* [run] */
     const char *prompt, *prompt_file;
     int64_t max_tokens; /* -1: no limit; NLM_RUN_NOT_SET: 256, in a chat no limit */
     nlm_config_strings stops;
-    bool ignores_end, is_json, has_profile, is_quiet, is_verbose;
+    bool ignores_end, is_json, has_profile, is_raw, is_quiet, is_verbose;
 } settings;
 
 /* NLM_OPTIONS_GO_ON, or the exit code after something was told. Texts live in argv and the arena. */

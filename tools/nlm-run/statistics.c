@@ -5,13 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/terminal.h"
+
 static const char *const ended_by_texts[] = {
     [NLM_ENDED_BY_MODEL] = "model",     [NLM_ENDED_BY_TOKENS] = "max_tokens",    [NLM_ENDED_BY_STOP] = "stop",
     [NLM_ENDED_BY_CALLBACK] = "output", [NLM_ENDED_BY_CONTEXT] = "full context",
 };
 
-const char *statistics_ended_by(int32_t ended_by, bool is_interrupted) {
-    if (is_interrupted) return "interrupt";
+const char *statistics_ended_by(int32_t ended_by) {
     const int32_t count = (int32_t)(sizeof ended_by_texts / sizeof *ended_by_texts);
     return ended_by > 0 && ended_by < count ? ended_by_texts[ended_by] : "nothing";
 }
@@ -22,8 +23,10 @@ static double mib(uint64_t bytes) {
 
 void statistics_print(const statistics *s) {
     const nlm_metrics *m = &s->metrics;
-    fprintf(stderr, "model     %s: %s, %.1f MiB, loaded in %.3f s\n", s->set->model, s->model.family,
-            mib(s->model.file_bytes), s->model.load_seconds);
+    fputs("model     ", stderr);
+    nlm_write_shown(stderr, s->set->model, strlen(s->set->model));
+    fprintf(stderr, ": %s, %.1f MiB, loaded in %.3f s\n", s->model.family, mib(s->model.file_bytes),
+            s->model.load_seconds);
     fprintf(stderr, "backend   %s, device_id %" PRId32 " (%s); %s\n", m->backend, m->device_id, s->engine.device,
             s->engine.threads_reason);
     fprintf(stderr, "prompt    %" PRIu64 " tokens in %.3f s, %.1f tokens/s\n", m->prompt_tokens, m->prompt_seconds,

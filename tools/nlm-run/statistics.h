@@ -16,8 +16,8 @@ typedef struct statistics {
     const char *ended_by; /* of the last generation */
 } statistics;
 
-/* "the model", "the token limit", ...: for NLM_ENDED_BY_*. */
-const char *statistics_ended_by(int32_t ended_by, bool is_interrupted);
+/* "model", "full context", ...: for NLM_ENDED_BY_*. */
+const char *statistics_ended_by(int32_t ended_by);
 void statistics_print(const statistics *s);
 /* Adds them to the open object. */
 void statistics_json(const statistics *s, nlm_json *json);
