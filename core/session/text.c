@@ -77,11 +77,7 @@ static nlm_status encode_chat(const nlm_runtime *runtime, const nlm_message *mes
                                       ids, err);
 }
 
-static nlm_status check_messages(const nlm_message *messages, size_t count, size_t n_before, nlm_error *err) {
-    if (n_before > count) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_encode_chat", "n_before is %zu, and there are %zu messages",
-                        n_before, count);
-    }
+static nlm_status check_messages(const nlm_message *messages, size_t count, nlm_error *err) {
     for (size_t i = 0; i < count; i++) {
         if (messages && messages[i].role && messages[i].content) continue;
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_encode_chat", "message %zu has no role or no content", i);
@@ -93,7 +89,7 @@ nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, 
                            int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error) {
     NLM_NEEDS(model, error);
     NLM_NEEDS(out_count, error);
-    NLM_TRY(check_messages(messages, count, n_before, error));
+    NLM_TRY(check_messages(messages, count, error));
     const nlm_runtime *runtime = nlm_model_runtime(model);
     NLM_TRY(nlm_runtime_check_text(runtime, error));
     if (!runtime->chat) {

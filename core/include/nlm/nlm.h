@@ -208,8 +208,8 @@ typedef struct nlm_message {
 } nlm_message;
 
 /* Token ids of messages in the model's chat template, followed by the opening of the assistant's turn.
- * n_before: how many messages of the conversation the session holds already, the answers it generated
- * included; with 0 the ids begin with BOS where the model wants it, else with the end of the last answer.
+ * messages: those to be added alone. n_before: how many messages of the conversation the session holds already, the
+ * answers it generated included; with 0 the ids begin with BOS where the model wants it, else with the end of the last answer.
  * Control tokens spelled in `content` stay text.
  * Errors   as nlm_encode; NOT_FOUND (the model has no template) and UNSUPPORTED (one that is not known): name
  *          one in nlm_model_options.chat_template; INVALID_ARGUMENT (a role the template does not have). */
