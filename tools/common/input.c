@@ -13,11 +13,16 @@
 static nlm_status read_stream(FILE *file, const char *name, nlm_str *out, nlm_error *err) {
     char chunk[CHUNK_BYTES];
     size_t count;
-    while ((count = fread(chunk, 1, sizeof chunk, file)) > 0) nlm_str_append(out, chunk, count);
+    while (!out->has_failed && out->length <= NLM_INPUT_MAX_BYTES &&
+           (count = fread(chunk, 1, sizeof chunk, file)) > 0) {
+        nlm_str_append(out, chunk, count);
+    }
     if (ferror(file)) return nlm_fail_errno(err, NLM_IO, name, "cannot be read");
-    if (out->has_failed)
-        return nlm_fail(err, NLM_OUT_OF_MEMORY, name, "no memory for %zu bytes of input", out->length);
-    return NLM_OK;
+    if (out->has_failed) {
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, name, "no memory for more than %zu bytes of input", out->length);
+    }
+    if (out->length <= NLM_INPUT_MAX_BYTES) return NLM_OK;
+    return nlm_fail(err, NLM_LIMIT, name, "it is longer than %u bytes, the most that is read", NLM_INPUT_MAX_BYTES);
 }
 
 nlm_status nlm_read_input(const char *path, nlm_str *out, nlm_error *err) {

@@ -6,7 +6,10 @@
 #include "base/str.h"
 #include "text/tokenizer.h"
 
-/* Appends all of a file, or of stdin for "-". Errors NOT_FOUND, PERMISSION, IO, OUT_OF_MEMORY. */
+/* Of a file or stdin, which may have no end. */
+#define NLM_INPUT_MAX_BYTES (1u << 30)
+
+/* Appends all of a file, or of stdin for "-". Errors NOT_FOUND, PERMISSION, IO, OUT_OF_MEMORY, LIMIT. */
 nlm_status nlm_read_input(const char *path, nlm_str *out, nlm_error *err);
 
 /* Of a text file as people's editors leave it: drops a byte order mark at its start and makes "\r\n" one newline. */

@@ -2,9 +2,7 @@
 #include "nlm-run/lines.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/types.h>
 #include <unistd.h>
 
 #include "base/status.h"
@@ -13,6 +11,8 @@
 
 /* Of a line that a terminal passes on when it edits it itself, its newline included. */
 #define CANONICAL_BYTES 4096u
+/* Of any line: more than a context holds. */
+#define MAX_BYTES       (64u << 20)
 
 void lines_open(lines *in) {
     *in = (lines){.is_terminal = isatty(STDIN_FILENO)};
@@ -24,14 +24,17 @@ void lines_close(lines *in) {
 }
 
 static nlm_status read_plain(const lines *in, nlm_str *out, bool *out_has_line, nlm_error *err) {
-    char *line = NULL;
-    size_t capacity = 0;
     if (in->is_terminal) fprintf(stderr, "> ");
-    const ssize_t length = getline(&line, &capacity, stdin);
-    if (length >= 0) nlm_str_append(out, line, (size_t)length);
-    free(line);
-    *out_has_line = length >= 0;
-    if (length >= 0 || feof(stdin) || interrupt_came()) return NLM_OK;
+    int c = 0;
+    while (c != '\n' && (c = getc_unlocked(stdin)) != EOF) {
+        const char byte = (char)c;
+        nlm_str_append(out, &byte, 1);
+        if (out->has_failed) return NLM_OK; /* told by the caller */
+        if (out->length <= MAX_BYTES) continue;
+        return nlm_fail(err, NLM_LIMIT, "stdin", "line %zu is longer than %u bytes", in->number + 1, MAX_BYTES);
+    }
+    *out_has_line = out->length > 0 && !interrupt_came();
+    if (!ferror(stdin) || interrupt_came()) return NLM_OK;
     return nlm_fail_errno(err, NLM_IO, "stdin", "cannot be read");
 }
 

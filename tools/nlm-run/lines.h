@@ -17,7 +17,7 @@ typedef struct lines {
 void lines_open(lines *in);
 void lines_close(lines *in);
 /* Replaces *out by the next line, less its end; *out_has_line: false at the end of the input and after Ctrl-C.
- * Errors   IO, OUT_OF_MEMORY, INVALID_ARGUMENT (a NUL byte), LIMIT (the terminal has cut it). */
+ * Errors   IO, OUT_OF_MEMORY, INVALID_ARGUMENT (a NUL byte), LIMIT (too long, or cut by the terminal). */
 nlm_status lines_read(lines *in, nlm_str *out, bool *out_has_line, nlm_error *err);
 
 /* ---- between lines.c and edit.c ----------------------------------------------------------- */

@@ -70,11 +70,11 @@ static int perform(const settings *set) {
     if (!has_prompt && !set->is_chat && isatty(STDIN_FILENO)) {
         return nlm_tell_usage(&nlm_run_command, "no prompt: give --prompt TEXT, --prompt-file FILE or --chat");
     }
-    interrupt_catch();
     nlm_set_log(log_line, NULL, set->is_verbose ? LOG_INFORMATION : LOG_WARNING);
     nlm_error err = NLM_ERROR_INIT;
     nlm_str prompt = {0};
     nlm_status status = has_prompt || !set->is_chat ? read_prompt(set, &prompt, &err) : NLM_OK;
+    interrupt_catch(); /* a prompt that is still read is no text to end */
     if (status == NLM_OK) status = run_all(set, &prompt, has_prompt, &err);
     nlm_str_release(&prompt);
     if (status != NLM_OK) {

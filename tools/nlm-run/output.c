@@ -10,14 +10,23 @@
 #include "common/terminal.h"
 
 #define SHOW_AFTER_NS 500000000ull
+#define TERM_SECONDS  3
 
 static volatile sig_atomic_t has_interrupt, has_term;
 
 static void on_signal(int number) {
-    if (number == SIGINT)
+    if (number == SIGINT) {
         has_interrupt = 1;
-    else
+    } else {
         has_term = 1;
+        alarm(TERM_SECONDS);
+    }
+}
+
+/* Not every step asks for signals, and who sent a SIGTERM may send but one. It has its default action by now. */
+static void on_alarm(int number) {
+    (void)number;
+    raise(SIGTERM);
 }
 
 static void catch_once(int number) {
@@ -30,6 +39,8 @@ static void catch_once(int number) {
 void interrupt_catch(void) {
     catch_once(SIGINT);
     catch_once(SIGTERM);
+    struct sigaction on_time = {.sa_handler = on_alarm};
+    sigaction(SIGALRM, &on_time, NULL);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigaction(SIGPIPE, &ignore, NULL);
 }

@@ -20,8 +20,8 @@ int32_t output_text(void *user, const char *text, size_t length);
 /* Ends a line that the text has not ended. */
 void output_newline(output *out);
 
-/* From now on Ctrl-C (SIGINT, SIGTERM) sets a flag, the second time it kills; a reader of stdout that is
- * gone is an error of the write, not a signal. */
+/* From now on Ctrl-C (SIGINT, SIGTERM) sets a flag, the second time it kills, as does a SIGTERM that nothing has
+ * looked at within seconds; a reader of stdout that is gone is an error of the write, not a signal. */
 void interrupt_catch(void);
 bool interrupt_came(void);
 /* Takes a Ctrl-C as done with: the next one is the first again. A SIGTERM stays. */
