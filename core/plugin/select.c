@@ -63,11 +63,20 @@ static nlm_status open_candidate(const nlm_candidate *candidate, int32_t device_
     return nlm_device_open(candidate->plugin, ordinal, options, out, err);
 }
 
-/* The best backend that opens; what is passed over is said. */
+static bool has_device(const nlm_candidate *candidate, int32_t device_id) {
+    return device_id < 0 || (uint32_t)device_id < candidate->entry.device_count;
+}
+
+/* The best backend that opens; what is passed over is said, but not what has no such device. */
 static nlm_status open_best(nlm_plugins *plugins, int32_t device_id, const char *const *options, nlm_device **out,
                             nlm_error *err) {
     nlm_status status = NLM_NOT_FOUND;
     for (size_t i = 0; i < plugins->count && plugins->items[i]->entry.state == NLM_ENTRY_READY; i++) {
+        if (!has_device(plugins->items[i], device_id)) {
+            status = nlm_fail(err, NLM_INVALID_ARGUMENT, "backend", "no backend that works here has a device %d",
+                              (int)device_id);
+            continue;
+        }
         nlm_error fault = NLM_ERROR_INIT;
         status = open_candidate(plugins->items[i], device_id, options, out, &fault);
         if (status == NLM_OK) return NLM_OK;

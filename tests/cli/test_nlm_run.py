@@ -96,6 +96,19 @@ class Text(unittest.TestCase):
         chosen = re.search(rb"seed (\d+)", done.stderr).group(1).decode()
         self.assertEqual(sample(chosen), done.stdout)
 
+    def test_options_of_draws_draw(self):
+        same = ("-m", MAMBA, "-p", "the", "-n", 40)
+        greedy, drawn = text_of(*same), text_of(*same, "--temperature", 1, "--seed", 7)
+        self.assertEqual(text_of(*same, "--seed", 7), drawn)
+        for option, value in (("--top-k", 3), ("--top-p", 0.9), ("--min-p", 0.01)):
+            self.assertIn(b"seed", run(*same, option, value).stderr)
+        done = run(*same, "--temperature", 0, "--seed", 7)
+        self.assertEqual(done.stdout, greedy)
+        self.assertIn(b"at temperature 0 nothing is drawn", done.stderr)
+
+    def test_a_model_may_stand_alone(self):
+        self.assertEqual(text_of(MAMBA, "-p", "the", "-n", 4), text_of("-m", MAMBA, "-p", "the", "-n", 4))
+
     def test_json_is_one_object_with_the_text(self):
         same = ("-m", MAMBA, "-p", "the", "-n", 30, "--backend", "cpu_scalar")
         plain = text_of(*same)
@@ -154,6 +167,12 @@ class Configuration(unittest.TestCase):
         config = self.write('[model]\npath = "model.gguf"\n[run]\nprompt_file = "p.txt"\nmax_tokens = 4\n')
         self.assertEqual(text_of(config, cwd="/"), text_of("-m", MAMBA, "-p", "rain", "-n", 4))
 
+    def test_paths_of_a_configuration_may_start_at_home(self):
+        (self.folder / "model.gguf").write_bytes(MAMBA.read_bytes())
+        config = self.write('[model]\npath = "~/model.gguf"\n[run]\nprompt = "rain"\nmax_tokens = 4\n')
+        self.assertEqual(text_of(config, cwd="/", env=os.environ | {"HOME": str(self.folder)}),
+                         text_of("-m", MAMBA, "-p", "rain", "-n", 4))
+
     def test_packed_weights_are_kept_in_a_folder(self):
         model, kept = self.folder / "model.gguf", self.folder / "new/packed"
         model.write_bytes(LLAMA.read_bytes())
@@ -198,8 +217,10 @@ class Configuration(unittest.TestCase):
                             '[backend.options]\nanything = "goes to the backend"\n[run]\nprompt = "the"\n')
         self.assertEqual(json.loads(text_of(config, "--json"))["threads"], 1)
         self.assertEqual(json.loads(text_of(config, "--json", "--threads", 2))["threads"], 2)
-        self.assertIn(b"cpu_scalar", run(config, "--backend", "cpu_scala", code=1).stderr)
-        self.assertIn(b"device", run(config, "--device-id", 5, code=1).stderr)
+        self.assertIn(b"cpu_scalar", run(config, "--backend", "cpu_scala", code=2).stderr)
+        self.assertIn(b"device", run(config, "--device-id", 5, code=2).stderr)
+        told = run("-m", MAMBA, "-p", "the", "--device-id", 5, code=2).stderr
+        self.assertEqual(told.count(b"device"), 1, told)
 
     def test_mistakes_name_file_line_key_and_the_nearest(self):
         cases = [
@@ -230,6 +251,11 @@ class Failures(unittest.TestCase):
             (("-p", "a"), "--model"),
             (("-m",), "needs a value"),
             (("a.toml", "b.toml"), "b.toml"),
+            (("-m", LLAMA, "-p", "a", "--kv-type", "f17"), "f17"),
+            (("-m", LLAMA, "-p", "a", "--chat", "--chat-template", "none"), "llama-3"),
+            (("-m", LLAMA, "-ngl", 99), "Here '-ngl' is --backend NAME"),
+            (("-m", LLAMA, "-c", 100), "the length of the context is --context N"),
+            (("-m", LLAMA, "--ctx-size=100"), "Here '--ctx-size' is --context N"),
         ]:
             told = run(*arguments, code=2)
             self.assertIn(expected, told.stderr.decode())

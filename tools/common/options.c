@@ -155,6 +155,17 @@ static int store(const nlm_command *command, const nlm_option *o, const char *te
     return NLM_OPTIONS_GO_ON;
 }
 
+/* Is there an option of another program in argv? It is what was meant, however this one has read it. */
+static const nlm_foreign_option *find_foreign(const nlm_command *command, int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        const size_t length = strcspn(argv[i], "=");
+        for (const nlm_foreign_option *f = command->foreign; f && f->name; f++) {
+            if (strlen(f->name) == length && strncmp(f->name, argv[i], length) == 0) return f;
+        }
+    }
+    return NULL;
+}
+
 /* How the user may spell an option: "--model" or "-n". */
 static const char *spell(const nlm_command *command, int value, char buffer[64]) {
     const nlm_option *o = value < VALUE_HELP ? find_option(command, value) : NULL;
@@ -186,7 +197,7 @@ static int wrong_option(const nlm_command *command, const getopt_tables *tables,
     return nlm_tell_usage(command, "unknown option '-%c'", optopt);
 }
 
-int nlm_options_parse(const nlm_command *command, int argc, char **argv, int *out_first_operand) {
+static int parse(const nlm_command *command, int argc, char **argv, int *out_first_operand) {
     getopt_tables tables;
     fill_tables(command, &tables);
     for (size_t i = 0; i < command->n_options; i++) {
@@ -208,4 +219,11 @@ int nlm_options_parse(const nlm_command *command, int argc, char **argv, int *ou
     }
     *out_first_operand = optind;
     return NLM_OPTIONS_GO_ON;
+}
+
+int nlm_options_parse(const nlm_command *command, int argc, char **argv, int *out_first_operand) {
+    const int result = parse(command, argc, argv, out_first_operand);
+    const nlm_foreign_option *foreign = result == NLM_EXIT_USAGE ? find_foreign(command, argc, argv) : NULL;
+    if (foreign) fprintf(stderr, "Here '%s' is %s.\n", foreign->name, foreign->ours);
+    return result;
 }

@@ -37,6 +37,12 @@ typedef struct nlm_option {
     double min, max; /* inclusive; both 0: any */
 } nlm_option;
 
+/* What people know from other programs: told where the command line is wrong. */
+typedef struct nlm_foreign_option {
+    const char *name; /* with its dashes */
+    const char *ours; /* what to give in its place */
+} nlm_foreign_option;
+
 typedef struct nlm_command {
     const char *name;     /* "nlm-run" */
     const char *usage;    /* "[CONFIG.toml] [options]" */
@@ -46,14 +52,16 @@ typedef struct nlm_command {
     const nlm_option *options;
     size_t n_options;
     size_t max_operands;
+    const nlm_foreign_option *foreign; /* ended by a NULL name; or NULL */
 } nlm_command;
 
 #define NLM_OPTIONS_GO_ON (-1)
 
 /* Parses argv into the variables of the table. Returns NLM_OPTIONS_GO_ON, or what to exit with: 0 after
  * --help or --version, NLM_EXIT_USAGE after a wrong option, which has been told on stderr (with the
- * nearest option there is). Operands are moved to argv[*out_first_operand .. argc). May be called again
- * with the same argv: TEXTS are emptied at each call, all else is set only by options given. */
+ * nearest option there is, or what stands here for another program's). Operands are moved to argv[*out_first_operand
+ * .. argc). May be called again with the same argv: TEXTS are emptied at each call, all else is set only by options
+ * given. */
 int nlm_options_parse(const nlm_command *command, int argc, char **argv, int *out_first_operand);
 
 /* "nlm-run: model.gguf: offset 24: no tensors" on stderr. */

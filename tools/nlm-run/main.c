@@ -47,10 +47,16 @@ static nlm_status say(run *r, const nlm_str *prompt, bool has_prompt, nlm_error 
     return run_chat(r, has_prompt ? text : NULL, !has_prompt || isatty(STDIN_FILENO), err);
 }
 
+/* Did what was asked for not exist: a value of an option, or the backend it names? */
+static bool is_wrong_use(const run *r, nlm_status status) {
+    return status == NLM_INVALID_ARGUMENT || (status == NLM_NOT_FOUND && !r->engine && r->set->backend);
+}
+
 /* Runs and reports; Ctrl-C is no failure. */
-static nlm_status run_all(const settings *set, const nlm_str *prompt, bool has_prompt, nlm_error *err) {
+static nlm_status run_all(const settings *set, const nlm_str *prompt, bool has_prompt, int *code, nlm_error *err) {
     run r;
     nlm_status status = run_open(&r, set, err);
+    if (is_wrong_use(&r, status)) *code = NLM_EXIT_USAGE;
     if (status == NLM_OK) {
         status = say(&r, prompt, has_prompt, err);
         if (status == NLM_CANCELLED && interrupt_came()) status = NLM_OK;
@@ -73,13 +79,14 @@ static int perform(const settings *set) {
     nlm_set_log(log_line, NULL, set->is_verbose ? LOG_INFORMATION : LOG_WARNING);
     nlm_error err = NLM_ERROR_INIT;
     nlm_str prompt = {0};
+    int code = NLM_EXIT_FAILED;
     nlm_status status = has_prompt || !set->is_chat ? read_prompt(set, &prompt, &err) : NLM_OK;
     interrupt_catch(); /* a prompt that is still read is no text to end */
-    if (status == NLM_OK) status = run_all(set, &prompt, has_prompt, &err);
+    if (status == NLM_OK) status = run_all(set, &prompt, has_prompt, &code, &err);
     nlm_str_release(&prompt);
     if (status != NLM_OK) {
         nlm_tell(&nlm_run_command, &err);
-        return NLM_EXIT_FAILED;
+        return code;
     }
     return nlm_stdout_finish(&nlm_run_command) ? NLM_EXIT_OK : NLM_EXIT_FAILED;
 }

@@ -1,7 +1,10 @@
 /* Settings from the command line and a file. */
 #include "nlm-run/settings.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/status.h"
 
@@ -59,7 +62,8 @@ static const nlm_option options[] = {
      TO(prompt_file), 0, 0},
     {"max-tokens", 'n', NLM_OPTION_INT, "N", "tokens to generate, -1 for no limit (256; in a chat -1)",
      TO(max_tokens), -1, INT32_MAX},
-    {"temperature", 't', NLM_OPTION_NUMBER, "X", "0 takes the likeliest token, 1 the model's own spread (0)",
+    {"temperature", 't', NLM_OPTION_NUMBER, "X",
+     "0 takes the likeliest token, 1 the model's own spread\n(1 with --top-k, --top-p, --min-p or --seed, else 0)",
      TO(temperature), 0, 1000},
     {"top-k", 0, NLM_OPTION_INT, "N", "draw from the N likeliest tokens (0: all)", TO(top_k), 0, INT32_MAX},
     {"top-p", 0, NLM_OPTION_NUMBER, "P", "draw from the likeliest tokens that make up P (0: all)", TO(top_p), 0, 1},
@@ -99,7 +103,7 @@ static const nlm_option options[] = {
 };
 
 static const char details[] =
-    "Configuration (TOML); the command line wins over it. A relative path in it starts at its folder.\n"
+    "Configuration (TOML); the command line wins over it. A relative path in it starts at its folder, ~/ at home.\n"
     "  [model]    path, context, kv_type, pack_cache (a folder for packed weights, which later runs map)\n"
     "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed\n"
     "  [backend]  name, device_id, threads, fallback, registry, options (a table, passed to the backend)\n"
@@ -110,9 +114,30 @@ static const char details[] =
     "--prompt-file the prompt is read from stdin, less one newline at its end. Ctrl-C ends the text. On a\n"
     "terminal control characters of the text but newline and tab are shown as \\x1b; see --raw.\n";
 
+static const nlm_foreign_option foreign[] = {
+    {"-ngl", "--backend NAME: all layers run on one device"},
+    {"--gpu-layers", "--backend NAME: all layers run on one device"},
+    {"--n-gpu-layers", "--backend NAME: all layers run on one device"},
+    {"--ctx-size", "--context N"},
+    {"--n-predict", "--max-tokens N (-n)"},
+    {"--file", "--prompt-file FILE (-f)"},
+    {"-cnv", "--chat (-c)"},
+    {"--conversation", "--chat (-c)"},
+    {"-sys", "--system TEXT"},
+    {"--system-prompt", "--system TEXT"},
+    {"--reverse-prompt", "--stop TEXT"},
+    {"-ctk", "--kv-type TYPE"},
+    {"-ctv", "--kv-type TYPE"},
+    {"--cache-type-k", "--kv-type TYPE"},
+    {"--cache-type-v", "--kv-type TYPE"},
+    {"--mlock", "nothing to ask for: weights are mapped from the file"},
+    {"--no-mmap", "nothing to ask for: weights are mapped from the file"},
+    {NULL, NULL},
+};
+
 const nlm_command nlm_run_command = {
     .name = "nlm-run",
-    .usage = "[CONFIG.toml] [options]",
+    .usage = "[CONFIG.toml | MODEL.gguf] [options]",
     .summary = "Continues a text or holds a conversation with a language model in a GGUF file.",
     .details = details,
     .examples =
@@ -124,18 +149,26 @@ const nlm_command nlm_run_command = {
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .max_operands = 1,
+    .foreign = foreign,
 };
 
 static settings defaults(void) {
-    return (settings){
-        .seed = NLM_RUN_NOT_SET, .max_tokens = NLM_RUN_NOT_SET, .overflow = overflows[0], .has_fallback = true};
+    return (settings){.temperature = -1,
+                      .seed = NLM_RUN_NOT_SET,
+                      .max_tokens = NLM_RUN_NOT_SET,
+                      .overflow = overflows[0],
+                      .has_fallback = true};
 }
 
-/* A path of the configuration, as seen from here. */
+/* A path of the configuration, as seen from here; "~/" is the user's home, as in a shell. */
 static nlm_status from_folder_of(const char *config, nlm_arena *arena, const char **path, nlm_error *err) {
-    const char *slash = strrchr(config, '/');
-    if (!*path || (*path)[0] == '/' || !slash) return NLM_OK;
-    *path = nlm_arena_printf(arena, "%.*s/%s", (int)(slash - config), config, *path);
+    const char *slash = strrchr(config, '/'), *home = getenv("HOME");
+    if (!*path || (*path)[0] == '/') return NLM_OK;
+    if (home && strncmp(*path, "~/", 2) == 0) {
+        *path = nlm_arena_printf(arena, "%s%s", home, *path + 1);
+    } else if (slash) {
+        *path = nlm_arena_printf(arena, "%.*s/%s", (int)(slash - config), config, *path);
+    }
     return *path ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, config, "no memory");
 }
 
@@ -146,6 +179,27 @@ static nlm_status read_config(const nlm_config *config, const char *path, nlm_er
     NLM_TRY(from_folder_of(path, config->arena, &values->prompt_file, err));
     NLM_TRY(from_folder_of(path, config->arena, &values->pack_cache, err));
     return from_folder_of(path, config->arena, &values->registry, err);
+}
+
+/* Is it a model, where a configuration may stand too? */
+static bool is_gguf(const char *path) {
+    char magic[4];
+    FILE *file = fopen(path, "re");
+    if (!file) return false;
+    const bool is_model = fread(magic, 1, sizeof magic, file) == sizeof magic && memcmp(magic, "GGUF", 4) == 0;
+    fclose(file);
+    return is_model;
+}
+
+static nlm_status read_operand(const nlm_config *config, const char *path, nlm_error *err) {
+    if (!is_gguf(path)) return read_config(config, path, err);
+    given.values.model = path;
+    return NLM_OK;
+}
+
+/* What follows -c in other programs. */
+static bool is_lost_number(const char *operand) {
+    return operand[0] && operand[strspn(operand, "0123456789")] == '\0' && access(operand, F_OK) != 0;
 }
 
 static nlm_status apply_sets(const nlm_config *config, nlm_error *err) {
@@ -176,6 +230,18 @@ static void replace_prompt(const settings *line, settings *all) {
     if (line->prompt_file) all->prompt = NULL;
 }
 
+/* Who gives what only a draw uses wants draws. */
+static void choose_temperature(settings *all) {
+    const bool has_draws = all->top_k > 0 || all->top_p > 0 || all->min_p > 0 || all->seed != NLM_RUN_NOT_SET;
+    if (all->temperature < 0) {
+        all->temperature = has_draws ? 1 : 0;
+    } else if (all->temperature == 0 && has_draws) {
+        fprintf(stderr,
+                "%s: warning: at temperature 0 nothing is drawn: top_k, top_p, min_p and seed have no effect\n",
+                nlm_run_command.name);
+    }
+}
+
 int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
     given.values = defaults();
     int first = argc;
@@ -184,10 +250,14 @@ int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
     const settings line = given.values;
     /* Once more, over what the configuration says. */
     given.values = defaults();
+    if (first < argc && is_lost_number(argv[first])) {
+        return nlm_tell_usage(&nlm_run_command,
+                              "'%s' is no file; -c is --chat, the length of the context is --context N", argv[first]);
+    }
     const nlm_config config = {
         .keys = keys, .count = sizeof keys / sizeof *keys, .values = &given.values, .arena = arena};
     nlm_error err = NLM_ERROR_INIT;
-    nlm_status status = first < argc ? read_config(&config, argv[first], &err) : NLM_OK;
+    nlm_status status = first < argc ? read_operand(&config, argv[first], &err) : NLM_OK;
     if (status == NLM_OK) status = apply_sets(&config, &err);
     if (status != NLM_OK) {
         nlm_tell(&nlm_run_command, &err);
@@ -199,5 +269,6 @@ int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
     if (given.has_no_fallback) out->has_fallback = false;
     if (given.stops.count) out->stops = (nlm_config_strings){given.stops.items, given.stops.count};
     replace_prompt(&line, out);
+    choose_temperature(out);
     return check(&line, out);
 }

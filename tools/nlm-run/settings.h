@@ -17,7 +17,8 @@ typedef struct settings {
     int64_t context;
     const char *kv_type, *pack_cache;
     /* [sampler] */
-    double temperature, top_p, min_p, repeat_penalty;
+    double temperature; /* below 0 until it is known what it stands beside */
+    double top_p, min_p, repeat_penalty;
     int64_t top_k, repeat_last_n;
     int64_t seed; /* NLM_RUN_NOT_SET: one is chosen and printed */
     /* [backend] */
