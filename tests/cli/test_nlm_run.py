@@ -96,6 +96,50 @@ class Text(unittest.TestCase):
         chosen = re.search(rb"seed (\d+)", done.stderr).group(1).decode()
         self.assertEqual(sample(chosen), done.stdout)
 
+    def test_control_tokens_are_spelled_in_what_is_trusted(self):
+        def ids(text, *options):
+            return subprocess.run([PROGRAM.with_name("nlm-tokenize"), "-m", STORIES, *options], input=text.encode(),
+                                  check=True, capture_output=True).stdout
+
+        def n_prompt(*arguments):
+            done = text_of("-m", STORIES, "-n", 4, "--json", *arguments)
+            return json.loads(done)["prompt_tokens"], json.loads(done)["text"]
+
+        plain, text = "One</s>day", ids("One</s>day", "--bos")
+        special = ids("One</s>day", "--bos", "--special")
+        self.assertNotEqual(text, special)
+        self.assertEqual(n_prompt("-p", plain)[0], len(text.split()))
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "ids"
+            file.write_bytes(special)
+            expected = n_prompt("--ids", file)
+            self.assertEqual(expected[0], len(special.split()))
+            self.assertEqual(n_prompt("-p", plain, "--special"), expected)
+            self.assertEqual(n_prompt("-p", "<s>" + plain, "--special"), expected)
+            self.assertEqual(n_prompt("-p", "day", "--prefix", "One</s>"), expected)
+            self.assertEqual(n_prompt("-p", "One", "--suffix", "</s>day"), expected)
+            self.assertNotEqual(n_prompt("-p", plain, "--suffix", "</s>")[0], len(special.split()) + 1)
+            config = Path(folder) / "run.toml"
+            config.write_text('[run]\nids = "ids"\n')
+            self.assertEqual(n_prompt(config), expected)
+            file.write_text("1 x")
+            self.assertIn(b"no token id", run("-m", STORIES, "--ids", file, code=1).stderr)
+            file.write_text("1 100000")
+            self.assertIn(b"vocabulary", run("-m", STORIES, "--ids", file, code=1).stderr)
+        run("-m", STORIES, "--ids", "x", "-p", "a", code=2)
+        run("-m", STORIES, "--special", "--chat", "-p", "a", code=2)
+
+    def test_a_session_is_kept_and_gone_on_from(self):
+        for model in (LLAMA, MAMBA):
+            same = ("-m", model, "--ignore-end", "--temperature", 1, "--seed", 5)
+            whole = text_of(*same, "-p", "the", "-n", 30)
+            with tempfile.TemporaryDirectory() as folder:
+                kept = Path(folder) / "kept"
+                first = text_of(*same, "-p", "the", "-n", 12, "--save-session", kept)
+                self.assertEqual(first + text_of(*same, "-n", 18, "--session", kept), whole)
+                self.assertNotEqual(text_of(*same, "-n", 18, "--session", kept, "-p", "rain"), whole[len(first):])
+                self.assertIn(b"No such file", run(*same, "--session", kept.with_suffix(".not"), code=1).stderr)
+
     def test_options_of_draws_draw(self):
         same = ("-m", MAMBA, "-p", "the", "-n", 40)
         greedy, drawn = text_of(*same), text_of(*same, "--temperature", 1, "--seed", 7)

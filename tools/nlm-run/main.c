@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
-#include "common/input.h"
+#include "nlm-run/prompt.h"
 #include "nlm-run/run.h"
 
 #define LOG_WARNING     1
@@ -17,29 +17,21 @@ static void log_line(void *user, int32_t level, const char *message) {
     fprintf(stderr, "nlm-run: %s%s\n", prefix[level & 3], message);
 }
 
-/* ---- the prompt --------------------------------------------------------------------------- */
-
-/* A text that ends in a newline as files and lines do: the prompt does not. */
-static void drop_newline(nlm_str *text) {
-    if (text->length && text->data[text->length - 1] == '\n') text->data[--text->length] = '\0';
+/* Continues the prompt after what --session held; --save-session keeps what there is then. */
+static nlm_status continue_text(run *r, const nlm_str *prompt, nlm_error *err) {
+    const settings *set = r->set;
+    nlm_ids ids = {0};
+    if (set->session) NLM_TRY(nlm_session_restore(r->session, set->session, err));
+    nlm_status status = prompt_encode(r, prompt, &ids, err);
+    if (status == NLM_OK) status = run_text(r, ids.data, ids.count, err);
+    nlm_ids_release(&ids);
+    if (status == NLM_OK && set->save_session) status = nlm_session_save(r->session, set->save_session, err);
+    return status;
 }
-
-static nlm_status read_prompt(const settings *set, nlm_str *out, nlm_error *err) {
-    if (set->prompt) {
-        nlm_str_puts(out, set->prompt);
-        return out->has_failed ? nlm_fail(err, NLM_OUT_OF_MEMORY, "prompt", "no memory for it") : NLM_OK;
-    }
-    NLM_TRY(nlm_read_input(set->prompt_file ? set->prompt_file : "-", out, err));
-    nlm_clean_input(out);
-    drop_newline(out);
-    return NLM_OK;
-}
-
-/* ---- the run ------------------------------------------------------------------------------ */
 
 static nlm_status say(run *r, const nlm_str *prompt, bool has_prompt, nlm_error *err) {
+    if (!r->set->is_chat) return continue_text(r, prompt, err);
     const char *text = prompt->data ? prompt->data : "";
-    if (!r->set->is_chat) return run_text(r, text, prompt->length, err);
     if (strlen(text) != prompt->length) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, r->set->prompt_file, "byte %zu is 0, which no question may hold",
                         strlen(text));
@@ -72,15 +64,16 @@ static nlm_status run_all(const settings *set, const nlm_str *prompt, bool has_p
 }
 
 static int perform(const settings *set) {
-    const bool has_prompt = set->prompt || set->prompt_file;
-    if (!has_prompt && !set->is_chat && isatty(STDIN_FILENO)) {
+    const bool has_prompt = set->prompt || set->prompt_file || set->ids;
+    const bool needs_prompt = !set->is_chat && !set->session;
+    if (!has_prompt && needs_prompt && isatty(STDIN_FILENO)) {
         return nlm_tell_usage(&nlm_run_command, "no prompt: give --prompt TEXT, --prompt-file FILE or --chat");
     }
     nlm_set_log(log_line, NULL, set->is_verbose ? LOG_INFORMATION : LOG_WARNING);
     nlm_error err = NLM_ERROR_INIT;
     nlm_str prompt = {0};
     int code = NLM_EXIT_FAILED;
-    nlm_status status = has_prompt || !set->is_chat ? read_prompt(set, &prompt, &err) : NLM_OK;
+    nlm_status status = has_prompt || needs_prompt ? prompt_read(set, &prompt, &err) : NLM_OK;
     interrupt_catch(); /* a prompt that is still read is no text to end */
     if (status == NLM_OK) status = run_all(set, &prompt, has_prompt, &code, &err);
     nlm_str_release(&prompt);

@@ -145,18 +145,10 @@ nlm_status run_generate(run *r, uint64_t *n_tokens, nlm_error *err) {
     return check_output(r, err);
 }
 
-nlm_status run_text(run *r, const char *prompt, size_t length, nlm_error *err) {
-    size_t count = 0;
-    NLM_TRY(nlm_encode(r->model, prompt, length, NLM_TEXT_BOS, NULL, 0, &count, err));
-    if (count == 0)
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "prompt", "it is empty, and the model has no BOS token");
-    int32_t *ids = calloc(count, sizeof *ids);
-    if (!ids) return nlm_fail(err, NLM_OUT_OF_MEMORY, "prompt", "no memory for %zu tokens", count);
-    nlm_status status = nlm_encode(r->model, prompt, length, NLM_TEXT_BOS, ids, count, &count, err);
+nlm_status run_text(run *r, const int32_t *ids, size_t count, nlm_error *err) {
     uint64_t n_tokens = 0;
-    if (status == NLM_OK) status = run_extend(r, ids, count, err);
+    nlm_status status = count ? run_extend(r, ids, count, err) : NLM_OK;
     if (status == NLM_OK) status = run_generate(r, &n_tokens, err);
-    free(ids);
     if (r->set->is_json)
         nlm_json_text(&r->json, "text", r->out.text.data ? r->out.text.data : "", r->out.text.length);
     if (isatty(STDOUT_FILENO)) output_newline(&r->out);

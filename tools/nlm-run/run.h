@@ -26,8 +26,8 @@ typedef struct run {
 nlm_status run_open(run *r, const settings *set, nlm_error *err);
 void run_close(run *r);
 
-/* Continues the prompt. */
-nlm_status run_text(run *r, const char *prompt, size_t length, nlm_error *err);
+/* Continues ids[0..count), or with none what the session holds. */
+nlm_status run_text(run *r, const int32_t *ids, size_t count, nlm_error *err);
 /* Converses: first_question (or NULL) and then, if reads_more, the lines of stdin. */
 nlm_status run_chat(run *r, const char *first_question, bool reads_more, nlm_error *err);
 /* Statistics, the profile, and the JSON object; `failure`, or NULL, is why there is no more. */

@@ -37,6 +37,12 @@ static const nlm_config_key keys[] = {
     {"chat.overflow", NLM_CONFIG_STRING, AT(overflow), 0, 0, overflows},
     {"run.prompt", NLM_CONFIG_STRING, AT(prompt), 0, 0, NULL},
     {"run.prompt_file", NLM_CONFIG_STRING, AT(prompt_file), 0, 0, NULL},
+    {"run.ids", NLM_CONFIG_STRING, AT(ids), 0, 0, NULL},
+    {"run.prefix", NLM_CONFIG_STRING, AT(prefix), 0, 0, NULL},
+    {"run.suffix", NLM_CONFIG_STRING, AT(suffix), 0, 0, NULL},
+    {"run.special", NLM_CONFIG_BOOL, AT(has_special), 0, 0, NULL},
+    {"run.session", NLM_CONFIG_STRING, AT(session), 0, 0, NULL},
+    {"run.save_session", NLM_CONFIG_STRING, AT(save_session), 0, 0, NULL},
     {"run.max_tokens", NLM_CONFIG_INT, AT(max_tokens), -1, INT32_MAX, NULL},
     {"run.stop", NLM_CONFIG_STRINGS, AT(stops), 0, 0, NULL},
     {"run.ignore_end", NLM_CONFIG_BOOL, AT(ignores_end), 0, 0, NULL},
@@ -60,6 +66,16 @@ static const nlm_option options[] = {
      0},
     {"prompt-file", 'f', NLM_OPTION_TEXT, "FILE", "as --prompt, from a file, less one newline at its end",
      TO(prompt_file), 0, 0},
+    {"ids", 0, NLM_OPTION_TEXT, "FILE", "as --prompt, its token ids, separated by blanks (- is stdin)", TO(ids), 0,
+     0},
+    {"special", 0, NLM_OPTION_FLAG, NULL,
+     "text of the prompt that spells a control token becomes it\n(for text that no "
+     "one else wrote)",
+     TO(has_special), 0, 0},
+    {"prefix", 0, NLM_OPTION_TEXT, "TEXT", "stands before the prompt, its control tokens spelled", TO(prefix), 0, 0},
+    {"suffix", 0, NLM_OPTION_TEXT, "TEXT", "as --prefix, after the prompt", TO(suffix), 0, 0},
+    {"session", 0, NLM_OPTION_TEXT, "FILE", "go on from a session that --save-session wrote", TO(session), 0, 0},
+    {"save-session", 0, NLM_OPTION_TEXT, "FILE", "write the session when the text has ended", TO(save_session), 0, 0},
     {"max-tokens", 'n', NLM_OPTION_INT, "N", "tokens to generate, -1 for no limit (256; in a chat -1)",
      TO(max_tokens), -1, INT32_MAX},
     {"temperature", 't', NLM_OPTION_NUMBER, "X",
@@ -108,7 +124,8 @@ static const char details[] =
     "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed\n"
     "  [backend]  name, device_id, threads, fallback, registry, options (a table, passed to the backend)\n"
     "  [chat]     enabled, system, template, overflow\n"
-    "  [run]      prompt, prompt_file, max_tokens, stop, ignore_end, raw, json, profile\n"
+    "  [run]      prompt, prompt_file, ids, prefix, suffix, special, session, save_session, max_tokens, stop,\n"
+    "             ignore_end, raw, json, profile\n"
     "\n"
     "The text goes to stdout and nothing else does; the statistics go to stderr. Without --prompt and\n"
     "--prompt-file the prompt is read from stdin, less one newline at its end. Ctrl-C ends the text. On a\n"
@@ -144,6 +161,7 @@ const nlm_command nlm_run_command = {
         "  nlm-run --model model.gguf --prompt 'Once upon a time' -n 64\n"
         "  nlm-run --model chat.gguf --chat --system 'Answer in one sentence.'\n"
         "  echo 'What is the capital of France?' | nlm-run -m chat.gguf --chat --json\n"
+        "  nlm-run -m chat.gguf --prefix $'<|user|>\\n' --suffix $'<|end|>\\n<|assistant|>\\n' -p 'Hello'\n"
         "  nlm-run run.toml --temperature 0.8 --top-p 0.9 --seed 7\n"
         "  nlm-run run.toml --set backend.options.verbose=true --prompt-file notes.txt > more.txt\n",
     .options = options,
@@ -177,6 +195,9 @@ static nlm_status read_config(const nlm_config *config, const char *path, nlm_er
     NLM_TRY(nlm_config_read_file(config, path, err));
     NLM_TRY(from_folder_of(path, config->arena, &values->model, err));
     NLM_TRY(from_folder_of(path, config->arena, &values->prompt_file, err));
+    NLM_TRY(from_folder_of(path, config->arena, &values->ids, err));
+    NLM_TRY(from_folder_of(path, config->arena, &values->session, err));
+    NLM_TRY(from_folder_of(path, config->arena, &values->save_session, err));
     NLM_TRY(from_folder_of(path, config->arena, &values->pack_cache, err));
     return from_folder_of(path, config->arena, &values->registry, err);
 }
@@ -213,8 +234,17 @@ static bool is_choice(const char *const *choices, const char *text) {
 }
 
 static int check(const settings *line, const settings *all) {
-    if (line->prompt && line->prompt_file) {
-        return nlm_tell_usage(&nlm_run_command, "--prompt and --prompt-file: give one of them");
+    if (!!line->prompt + !!line->prompt_file + !!line->ids > 1) {
+        return nlm_tell_usage(&nlm_run_command, "--prompt, --prompt-file and --ids: give one of them");
+    }
+    if (all->is_chat &&
+        (all->ids || all->prefix || all->suffix || all->has_special || all->session || all->save_session)) {
+        return nlm_tell_usage(
+            &nlm_run_command,
+            "--ids, --prefix, --suffix, --special, --session and --save-session are not for --chat");
+    }
+    if (all->ids && (all->prefix || all->suffix || all->has_special)) {
+        return nlm_tell_usage(&nlm_run_command, "--prefix, --suffix and --special are for a text, not for --ids");
     }
     if (line->system && !all->is_chat) return nlm_tell_usage(&nlm_run_command, "--system is for --chat");
     if (!is_choice(overflows, all->overflow)) {
@@ -226,8 +256,9 @@ static int check(const settings *line, const settings *all) {
 
 /* The prompt of the command line replaces one of the configuration, however that was given. */
 static void replace_prompt(const settings *line, settings *all) {
-    if (line->prompt) all->prompt_file = NULL;
-    if (line->prompt_file) all->prompt = NULL;
+    if (line->prompt) all->prompt_file = all->ids = NULL;
+    if (line->prompt_file) all->prompt = all->ids = NULL;
+    if (line->ids) all->prompt = all->prompt_file = NULL;
 }
 
 /* Who gives what only a draw uses wants draws. */

@@ -31,10 +31,12 @@ typedef struct settings {
     const char *system, *chat_template;
     const char *overflow; /* of the context: "stop" or "drop" */
     /* [run] */
-    const char *prompt, *prompt_file;
-    int64_t max_tokens; /* -1: no limit; NLM_RUN_NOT_SET: 256, in a chat no limit */
+    const char *prompt, *prompt_file, *ids;
+    const char *prefix, *suffix;        /* around the prompt */
+    const char *session, *save_session; /* files */
+    int64_t max_tokens;                 /* -1: no limit; NLM_RUN_NOT_SET: 256, in a chat no limit */
     nlm_config_strings stops;
-    bool ignores_end, is_json, has_profile, is_raw, is_quiet, is_verbose;
+    bool ignores_end, is_json, has_profile, has_special, is_raw, is_quiet, is_verbose;
 } settings;
 
 /* NLM_OPTIONS_GO_ON, or the exit code after something was told. Texts live in argv and the arena. */
