@@ -160,7 +160,9 @@ static void fill_batch(batch *b, const nlm_pending *queue) {
 /* Tells how far a prefill is; nonzero: stop. */
 static bool is_cancelled(const nlm_session *session) {
     const int32_t first = session->part.first;
-    if (!session->progress || session->n_computed == session->n_tokens) return false;
+    if (session->n_computed == session->n_tokens) return false;
+    if (atomic_load(&session->is_cancelled)) return true;
+    if (!session->progress) return false;
     const double done = session->n_computed - first, all = session->n_tokens - first;
     nlm_gate *gate = &session->runtime->engine->gate;
     nlm_gate_call_out(gate, true);

@@ -1,4 +1,5 @@
 /* Generation: sample, append, give out text; and what a session has measured. */
+#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -55,6 +56,40 @@ nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_options 
     return nlm_sampler_new(nlm_model_hparams(model)->n_vocab, options, out_sampler, error);
 }
 
+/* Are they something to choose from? */
+static nlm_status check_logits(const nlm_sampler *sampler, const float *logits, size_t n_logits, nlm_error *err) {
+    const size_t n_vocab = (size_t)nlm_sampler_n_vocab(sampler);
+    bool has_finite = false;
+    if (n_logits != n_vocab) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sampler_pick", "%zu logits for a vocabulary of %zu", n_logits,
+                        n_vocab);
+    }
+    for (size_t i = 0; i < n_vocab; i++) {
+        if (isnan(logits[i]) || logits[i] == INFINITY) {
+            return nlm_fail(err, NLM_NUMERIC, "nlm_sampler_pick", "the logit of token %zu is %f", i,
+                            (double)logits[i]);
+        }
+        has_finite |= logits[i] > -INFINITY;
+    }
+    return has_finite ? NLM_OK : nlm_fail(err, NLM_NUMERIC, "nlm_sampler_pick", "no logit is finite");
+}
+
+nlm_status nlm_sampler_pick(nlm_sampler *sampler, const float *logits, size_t n_logits, const int32_t *history,
+                            size_t n_history, int32_t *out_id, nlm_error *error) {
+    NLM_NEEDS(sampler, error);
+    NLM_NEEDS(logits, error);
+    NLM_NEEDS(out_id, error);
+    if (n_history > 0) NLM_NEEDS(history, error);
+    NLM_TRY(check_logits(sampler, logits, n_logits, error));
+    for (size_t i = 0; i < n_history; i++) {
+        if (history[i] >= 0 && (size_t)history[i] < n_logits) continue;
+        return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_sampler_pick", "token %zu of the history is %d", i,
+                        history[i]);
+    }
+    *out_id = nlm_sampler_choose(sampler, logits, history, n_history);
+    return NLM_OK;
+}
+
 /* Computes the token chosen before and chooses the next, counting the time. */
 static nlm_status next_token(generation *g, int32_t *out_id, nlm_error *err) {
     nlm_session *session = g->session;
@@ -105,6 +140,8 @@ static bool is_at_limit(generation *g) {
         g->result.ended_by = NLM_ENDED_BY_TOKENS;
     } else if (session->n_tokens == session->runtime->context_length) {
         g->result.ended_by = NLM_ENDED_BY_CONTEXT;
+    } else if (atomic_load(&session->is_cancelled)) {
+        g->result.ended_by = NLM_ENDED_BY_CANCEL;
     }
     return g->result.ended_by != 0;
 }
@@ -146,6 +183,7 @@ nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler, cons
     NLM_TRY(nlm_session_check_sampler(session, sampler, error));
     NLM_TRY(nlm_session_check_holds(session, error));
     NLM_TRY(nlm_text_stream_begin(&session->stream, g.options.stops, g.options.n_stops, error));
+    atomic_store(&session->is_cancelled, false);
     const nlm_status status = run(&g, error);
     emit_rest(&g);
     if (status != NLM_OK) return status;

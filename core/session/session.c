@@ -115,6 +115,29 @@ void nlm_session_set_progress(nlm_session *session, nlm_progress_fn fn, void *us
     session->progress_user = user;
 }
 
+void nlm_session_cancel(nlm_session *session) {
+    if (session) atomic_store(&session->is_cancelled, true);
+}
+
+/* What is computed of the tokens that stay, but for the last, whose logits are wanted again. */
+nlm_status nlm_session_truncate(nlm_session *session, size_t count, nlm_error *error) {
+    NLM_ENTER_SESSION(session, error);
+    if (count > (size_t)session->n_tokens) {
+        return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_session_truncate",
+                        "the session holds %d tokens, fewer than the %zu to keep", session->n_tokens, count);
+    }
+    if (count == (size_t)session->n_tokens) return NLM_OK;
+    if (count == 0) return nlm_session_reset(session, error);
+    const int32_t wanted = (int32_t)count - 1;
+    nlm_session_drop_logits(session);
+    if (session->n_computed > wanted) {
+        session->n_computed = nlm_states_roll_back(session->runtime->states, session->slot, wanted);
+    }
+    session->n_tokens = (int32_t)count;
+    if (session->n_offered > session->n_computed) session->n_offered = session->n_computed;
+    return nlm_session_find_prompt(session, error);
+}
+
 const int32_t *nlm_session_tokens(const nlm_session *session, size_t *out_count) {
     if (out_count) *out_count = session ? (size_t)session->n_tokens : 0;
     return session ? session->tokens : NULL;
@@ -149,6 +172,7 @@ static nlm_status extend(nlm_session *session, const int32_t *ids, size_t count,
     if (count == 0 || !ids) return nlm_fail(err, NLM_INVALID_ARGUMENT, "session", "no tokens are given");
     NLM_TRY(nlm_session_check_ids(session, ids, count, err));
     session->extended_at_ns = nlm_clock_ns();
+    atomic_store(&session->is_cancelled, false);
     NLM_TRY(nlm_session_append(session, ids, count, err));
     nlm_status status = out_rows ? NLM_OK : nlm_session_find_prompt(session, err);
     if (status != NLM_OK) nlm_session_roll_back(session);

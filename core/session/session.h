@@ -2,6 +2,7 @@
 #ifndef NLM_SESSION_SESSION_H
 #define NLM_SESSION_SESSION_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include "session/runtime.h"
 #include "session/text_stream.h"
@@ -51,6 +52,7 @@ struct nlm_session {
     nlm_text_stream stream;
     nlm_progress_fn progress;
     void *progress_user;
+    atomic_bool is_cancelled; /* nlm_session_cancel, since the call under way began */
     nlm_counters counters;
     uint64_t extended_at_ns; /* when the latest extend began; 0: a token came since */
 };

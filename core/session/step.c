@@ -132,6 +132,7 @@ nlm_status nlm_step(nlm_step_item *items, size_t n_items, nlm_error *error) {
         nlm_step_item *item = item_at(items, stride, i);
         nlm_error cause = NLM_ERROR_INIT;
         item->next = -1;
+        if (item->session) atomic_store(&item->session->is_cancelled, false);
         item->status = check_item(item, runtime, &cause);
         if (item->status == NLM_OK) item->status = begin(&queue, item, &cause);
         if (item->status == NLM_OK) {

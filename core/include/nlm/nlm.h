@@ -182,6 +182,16 @@ NLM_API nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nl
 NLM_API void nlm_model_unload(nlm_model *model);
 NLM_API nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, nlm_error *error);
 
+/* The value of a key of the file's metadata as text: a string as it is, a number, "true" or "false", an array as
+ * [a, b, ...]. As nlm_engine_profile writes. Errors   NOT_FOUND (the file has no such key), UNSUPPORTED (an array of
+ * strings: a vocabulary, which is not kept). */
+NLM_API nlm_status nlm_model_metadata(const nlm_model *model, const char *key, char *out_text, size_t capacity,
+                                      size_t *out_length, nlm_error *error);
+/* The name of entry `index` of the metadata, in the file's order, in the same way. Errors   NOT_FOUND (there are no
+ * more). */
+NLM_API nlm_status nlm_model_metadata_key(const nlm_model *model, size_t index, char *out_text, size_t capacity,
+                                          size_t *out_length, nlm_error *error);
+
 /* ---- text and tokens ---------------------------------------------------------------------- */
 
 enum {
@@ -241,6 +251,13 @@ NLM_API nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_
                                       nlm_sampler **out_sampler, nlm_error *error);
 NLM_API void nlm_sampler_destroy(nlm_sampler *sampler);
 
+/* The token after history[0..n_history), from logits of the caller's own, [n_vocab] f32: those of a session that were
+ * changed, say. What a session that holds `history` would choose from the same logits. history NULL with n_history 0.
+ * Errors   INVALID_ARGUMENT (n_logits is not the vocabulary's size), NUMERIC (a logit is NaN, or none is finite:
+ * -INFINITY rules a token out). */
+NLM_API nlm_status nlm_sampler_pick(nlm_sampler *sampler, const float *logits, size_t n_logits,
+                                    const int32_t *history, size_t n_history, int32_t *out_id, nlm_error *error);
+
 /* ---- session: one sequence of tokens ------------------------------------------------------ */
 
 typedef struct nlm_session nlm_session;
@@ -251,6 +268,11 @@ NLM_API void nlm_session_destroy(nlm_session *session);
 
 /* Called between chunks of a long prefill; NULL: none. A cancelled session keeps the chunks it has. */
 NLM_API void nlm_session_set_progress(nlm_session *session, nlm_progress_fn fn, void *user);
+
+/* Ends what is under way with the session, from any thread or a signal handler: a prefill, or its part of nlm_step,
+ * after the chunk that is being computed with CANCELLED, a generation after its token with NLM_ENDED_BY_CANCEL. Where
+ * nothing is under way it does nothing: the next call begins uncancelled. */
+NLM_API void nlm_session_cancel(nlm_session *session);
 
 /* Appends tokens: the first time this is the prefill, of which what the prompt cache holds is not computed
  * again; later calls compute the new tokens alone.
@@ -314,6 +336,11 @@ NLM_API nlm_status nlm_session_sample(nlm_session *session, nlm_sampler *sampler
 /* The tokens the session holds, valid until it changes; their number. */
 NLM_API const int32_t *nlm_session_tokens(const nlm_session *session, size_t *out_count);
 
+/* Keeps the first `count` tokens alone. The logits after the last of them are computed again when they are asked for:
+ * from that token alone where keys and values are all that is kept, from the first where states are overwritten
+ * (Mamba). Errors   INVALID_ARGUMENT (it holds fewer), DEVICE_ERROR. */
+NLM_API nlm_status nlm_session_truncate(nlm_session *session, size_t count, nlm_error *error);
+
 /* Forgets all tokens (the prompt cache may keep them). */
 NLM_API nlm_status nlm_session_reset(nlm_session *session, nlm_error *error);
 
@@ -350,7 +377,8 @@ enum {
     NLM_ENDED_BY_TOKENS = 2,   /* max_tokens */
     NLM_ENDED_BY_STOP = 3,     /* a stop string */
     NLM_ENDED_BY_CALLBACK = 4, /* the callback */
-    NLM_ENDED_BY_CONTEXT = 5   /* the session is full */
+    NLM_ENDED_BY_CONTEXT = 5,  /* the session is full */
+    NLM_ENDED_BY_CANCEL = 6    /* nlm_session_cancel */
 };
 
 typedef struct nlm_generate_result {
