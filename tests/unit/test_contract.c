@@ -77,7 +77,6 @@ static void what_is_null_is_named(void) {
     REFUSED(nlm_encode_chat(NULL, &no_role, 1, 0, NULL, 0, &n, &err));
     REFUSED(nlm_encode_chat(f.model, NULL, 1, 0, NULL, 0, &n, &err));
     REFUSED(nlm_encode_chat(f.model, &no_role, 1, 0, NULL, 0, &n, &err));
-    REFUSED(nlm_encode_chat(f.model, &no_role, 0, 1, NULL, 0, &n, &err));
     REFUSED(nlm_sampler_create(NULL, NULL, &sampler, &err));
     REFUSED(nlm_sampler_create(f.model, NULL, NULL, &err));
     REFUSED(nlm_session_create(NULL, &session, &err));
