@@ -87,6 +87,11 @@ static nlm_status start(nlm_engine *engine, const nlm_engine_options *options, n
     return NLM_OK;
 }
 
+static nlm_status check_device_id(int32_t device_id, const char *call, nlm_error *err) {
+    if (device_id >= 0) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, call, "device_id is %d; expected 0 or more", device_id);
+}
+
 static void end_engine(nlm_ending *ending) {
     nlm_engine *engine = (nlm_engine *)((char *)ending - offsetof(nlm_engine, ending));
     close_devices(&engine->env);
@@ -106,6 +111,7 @@ nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out
         return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_engine_create", "flags 0x%x are not known",
                         own.flags & ~(uint32_t)KNOWN_FLAGS);
     }
+    NLM_TRY(check_device_id(own.device_id, "nlm_engine_create", error));
     nlm_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_engine_create", "no memory for an engine");
     engine->ending.end = end_engine;
@@ -132,6 +138,7 @@ nlm_status nlm_engine_switch(nlm_engine *engine, const char *backend, int32_t de
                         "%u models are loaded on %s; unload them first", engine->gate.n_users,
                         nlm_engine_device(engine)->backend);
     }
+    NLM_TRY(check_device_id(device_id, "nlm_engine_switch", error));
     const nlm_engine_options options = {
         .backend = backend, .device_id = device_id, .backend_options = backend_options};
     nlm_env next = engine->env;

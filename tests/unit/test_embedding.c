@@ -172,9 +172,40 @@ static void metadata_is_told_as_text(void) {
     fixture_close(&f);
 }
 
+static void backends_are_listed_before_there_is_an_engine(void) {
+    nlm_backends *backends = NULL;
+    EXPECT_OK(nlm_backends_create(NLM_PLUGIN_DIRECTORY "/plugins.toml", &backends, error));
+    nlm_backend_info info = {.struct_size = sizeof info};
+    size_t n = 0, n_ready = 0;
+    for (; nlm_backends_describe(backends, n, &info, NULL) == NLM_OK; n++) {
+        CU_ASSERT((info.state == NLM_BACKEND_READY) == (info.reason[0] == '\0'));
+        if (info.state != NLM_BACKEND_READY) continue;
+        n_ready++;
+        nlm_backend_device device = {.struct_size = sizeof device};
+        EXPECT_OK(nlm_backends_device(backends, n, 0, &device, error));
+        CU_ASSERT(device.name[0] != '\0');
+        CU_ASSERT_EQUAL(nlm_backends_device(backends, n, (int32_t)info.n_devices, &device, NULL),
+                        NLM_INVALID_ARGUMENT);
+        CU_ASSERT_EQUAL(nlm_backends_device(backends, n, -1, &device, NULL), NLM_INVALID_ARGUMENT);
+    }
+    CU_ASSERT(n > 0 && n_ready > 0); /* cpu_scalar */
+    nlm_backends_destroy(backends);
+    CU_ASSERT_EQUAL(nlm_backends_create("/nowhere/plugins.toml", &backends, NULL), NLM_NOT_FOUND);
+    CU_ASSERT_PTR_NULL(backends);
+    /* An engine's device is named as firmly. */
+    const nlm_engine_options options = {.struct_size = sizeof options,
+                                        .backend = "cpu_scalar",
+                                        .device_id = -1,
+                                        .registry = NLM_PLUGIN_DIRECTORY "/plugins.toml"};
+    nlm_engine *engine = NULL;
+    CU_ASSERT_EQUAL(nlm_engine_create(&options, &engine, NULL), NLM_INVALID_ARGUMENT);
+    CU_ASSERT_PTR_NULL(engine);
+}
+
 static const check_case cases[] = {
-    CHECK_CASE(a_cut_session_is_one_that_never_had_more),   CHECK_CASE(a_cut_leaves_what_others_share),
-    CHECK_CASE(a_generation_is_cancelled_after_its_token),  CHECK_CASE(a_prefill_is_cancelled_after_its_chunk),
-    CHECK_CASE(a_sampler_picks_from_logits_of_the_callers), CHECK_CASE(metadata_is_told_as_text),
+    CHECK_CASE(a_cut_session_is_one_that_never_had_more),      CHECK_CASE(a_cut_leaves_what_others_share),
+    CHECK_CASE(a_generation_is_cancelled_after_its_token),     CHECK_CASE(a_prefill_is_cancelled_after_its_chunk),
+    CHECK_CASE(a_sampler_picks_from_logits_of_the_callers),    CHECK_CASE(metadata_is_told_as_text),
+    CHECK_CASE(backends_are_listed_before_there_is_an_engine),
 };
 CHECK_MAIN("embedding", cases)

@@ -61,6 +61,46 @@ NLM_API void nlm_set_log(nlm_log_fn fn, void *user, int32_t level);
 /* How far a long operation is: 0..1. Returning nonzero ends it with NLM_CANCELLED. */
 typedef int32_t (*nlm_progress_fn)(void *user, double fraction);
 
+/* ---- backends: what there is to choose from -------------------------------------------------- */
+
+typedef struct nlm_backends nlm_backends;
+
+enum {
+    NLM_BACKEND_READY = 0,   /* can be given to nlm_engine_create */
+    NLM_BACKEND_SKIPPED = 1, /* not for this machine: the reason says what is missing */
+    NLM_BACKEND_REFUSED = 2  /* broken or not trusted */
+};
+
+typedef struct nlm_backend_info {
+    uint32_t struct_size;
+    int32_t state;       /* NLM_BACKEND_* */
+    const char *name;    /* these strings live as long as the list */
+    const char *library; /* the shared object */
+    const char *reason;  /* why it is not ready; "" if it is */
+    uint32_t n_devices;  /* 0 if it is not ready */
+    int32_t score;       /* how well it suits this machine, as it says */
+    int64_t priority;    /* of the registry; the greatest priority, then score, comes first */
+} nlm_backend_info;
+
+typedef struct nlm_backend_device {
+    uint32_t struct_size;
+    int32_t device_id;
+    uint64_t memory_bytes; /* 0: not known */
+    uint64_t memory_free_bytes;
+    char name[256];
+} nlm_backend_device;
+
+/* Reads a registry (NULL: as nlm_engine_options.registry) and examines its backends, best first. Needs no engine.
+ * Errors   NOT_FOUND, BAD_FORMAT (the registry: file:line:column), OUT_OF_MEMORY; not a backend that is no good. */
+NLM_API nlm_status nlm_backends_create(const char *registry, nlm_backends **out_backends, nlm_error *error);
+NLM_API void nlm_backends_destroy(nlm_backends *backends);
+/* Errors   NOT_FOUND (there are no more). */
+NLM_API nlm_status nlm_backends_describe(const nlm_backends *backends, size_t index, nlm_backend_info *out_info,
+                                         nlm_error *error);
+/* Opens device 0 to n_devices - 1 of backend `index` for a moment. Errors   as nlm_engine_create. */
+NLM_API nlm_status nlm_backends_device(const nlm_backends *backends, size_t index, int32_t device_id,
+                                       nlm_backend_device *out_device, nlm_error *error);
+
 /* ---- engine: a device and threads --------------------------------------------------------- */
 
 typedef struct nlm_engine nlm_engine;
@@ -77,7 +117,7 @@ typedef struct nlm_engine_options {
     uint32_t struct_size;
     uint32_t flags;                     /* NLM_ENGINE_* */
     const char *backend;                /* "cpu_scalar", as in plugins.toml; NULL: the best that works here */
-    int32_t device_id;                  /* which device of the backend */
+    int32_t device_id;                  /* which device of the backend, from 0 */
     uint32_t threads;                   /* 0: one per physical core the process may use */
     const char *registry;               /* a plugins.toml; NULL: NLM_PLUGIN_REGISTRY, or the library's own */
     const char *const *backend_options; /* key, value, key, value, ..., NULL: override the registry's */
@@ -219,10 +259,10 @@ typedef struct nlm_message {
 
 /* Token ids of messages in the model's chat template, followed by the opening of the assistant's turn.
  * messages: those to be added alone. n_before: how many messages of the conversation the session holds already, the
- * answers it generated included; with 0 the ids begin with BOS where the model wants it, else with the end of the last answer.
- * Control tokens spelled in `content` stay text.
- * Errors   as nlm_encode; NOT_FOUND (the model has no template) and UNSUPPORTED (one that is not known): name
- *          one in nlm_model_options.chat_template; INVALID_ARGUMENT (a role the template does not have). */
+ * answers it generated included; with 0 the ids begin with BOS where the model wants it, else with the end of the
+ * last answer. Control tokens spelled in `content` stay text. Errors   as nlm_encode; NOT_FOUND (the model has no
+ * template) and UNSUPPORTED (one that is not known): name one in nlm_model_options.chat_template; INVALID_ARGUMENT (a
+ * role the template does not have). */
 NLM_API nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
                                    int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
 
