@@ -48,9 +48,11 @@ static nlm_loading begin_loading(nlm_engine *engine, const nlm_model_options *op
 
 /* Tokens alone can be run without a tokenizer. */
 static nlm_status open_tokenizer(nlm_runtime *runtime, nlm_error *err) {
+    size_t n_needed;
     runtime->text_error = (nlm_error)NLM_ERROR_INIT;
+    const char *const *controls = runtime->chat ? nlm_chat_template_tokens(runtime->chat, &n_needed) : NULL;
     const nlm_status status =
-        nlm_tokenizer_create(nlm_model_gguf(runtime->model), &runtime->tokenizer, &runtime->text_error);
+        nlm_tokenizer_create_for(nlm_model_gguf(runtime->model), controls, &runtime->tokenizer, &runtime->text_error);
     if (status == NLM_OK || status == NLM_NOT_FOUND) return NLM_OK;
     nlm_error_give(err, &runtime->text_error);
     return status;
@@ -62,14 +64,17 @@ nlm_status nlm_runtime_check_text(const nlm_runtime *runtime, nlm_error *err) {
     return runtime->text_error.code;
 }
 
-static nlm_status open_text(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
-    const nlm_gguf *gguf = nlm_model_gguf(runtime->model);
-    NLM_TRY(open_tokenizer(runtime, err));
+/* The template that `options` names, or the model's, which it may do without. */
+static nlm_status open_chat(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
     if (!options->chat_template) {
         runtime->chat_error = (nlm_error)NLM_ERROR_INIT;
-        if (nlm_chat_template_detect(gguf, &runtime->chat, &runtime->chat_error) != NLM_OK) runtime->chat = NULL;
+        if (nlm_chat_template_detect(nlm_model_gguf(runtime->model), &runtime->chat, &runtime->is_chat_exact,
+                                     &runtime->chat_error) != NLM_OK) {
+            runtime->chat = NULL;
+        }
         return NLM_OK;
     }
+    runtime->is_chat_exact = true; /* as asked for */
     runtime->chat = nlm_chat_template_from_name(options->chat_template);
     if (runtime->chat) return NLM_OK;
     nlm_str names = {0};
@@ -81,6 +86,11 @@ static nlm_status open_text(nlm_runtime *runtime, const nlm_model_options *optio
                  options->chat_template, names.data ? names.data : "");
     nlm_str_release(&names);
     return status;
+}
+
+static nlm_status open_text(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
+    NLM_TRY(open_chat(runtime, options, err));
+    return open_tokenizer(runtime, err);
 }
 
 static nlm_status create_states(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {

@@ -4,6 +4,7 @@
 #define NLM_SESSION_RUNTIME_H
 
 #include <nlm/nlm.h>
+#include <stdatomic.h>
 #include "model/model.h"
 #include "session/engine.h"
 #include "session/programs.h"
@@ -34,6 +35,8 @@ typedef struct nlm_runtime {
     nlm_error text_error;
     const nlm_chat_template *chat; /* or NULL: chat_error says why */
     nlm_error chat_error;
+    bool is_chat_exact;         /* the template was named, or renders as the model's text does */
+    atomic_bool is_chat_warned; /* what may be wrong with it was said */
     nlm_states *states;
     nlm_programs *programs;
     nlm_prompt_cache *prompts; /* or NULL */

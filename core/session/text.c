@@ -1,6 +1,8 @@
 /* nlm.h's text and token calls: the tokenizer and the chat template of a loaded model. */
+#include <nlm/plugin.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "session/runtime.h"
 #include "session/text_out.h"
@@ -67,6 +69,28 @@ _Static_assert(sizeof(nlm_message) == sizeof(nlm_chat_message) &&
                    offsetof(nlm_message, content) == offsetof(nlm_chat_message, content),
                "an nlm_message can be read as an nlm_chat_message");
 
+/* Once a model, when it first converses: a template that may not be its own, or not one of its vocabulary. */
+static void warn_of_template(nlm_runtime *runtime) {
+    if (atomic_exchange(&runtime->is_chat_warned, true)) return;
+    const char *path = nlm_gguf_path(nlm_model_gguf(runtime->model)), *name = nlm_chat_template_name(runtime->chat);
+    if (!runtime->is_chat_exact) {
+        nlm_log(NLM_LOG_WARN,
+                "%s: the model's chat template is none that is known to the letter; it looks like %s, which is used, "
+                "and may differ from it in system messages, blanks and more",
+                path, name);
+    }
+    size_t n_needed;
+    const char *const *tokens = nlm_chat_template_tokens(runtime->chat, &n_needed);
+    for (size_t i = 0; i < n_needed; i++) {
+        if (nlm_tokenizer_find(runtime->tokenizer, tokens[i], strlen(tokens[i])) >= 0) continue;
+        nlm_log(
+            NLM_LOG_WARN,
+            "%s: the vocabulary has no token '%s', which the chat template %s is made of: it is spelled in parts, "
+            "which the model was hardly trained on",
+            path, tokens[i], name);
+    }
+}
+
 static nlm_status encode_chat(const nlm_runtime *runtime, const nlm_message *messages, size_t count, size_t n_before,
                               nlm_str *text, nlm_text_spans *spans, nlm_ids *ids, nlm_error *err) {
     NLM_TRY(nlm_chat_template_format(runtime->chat, (const nlm_chat_message *)messages, count, n_before, true, text,
@@ -90,12 +114,13 @@ nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, 
     NLM_NEEDS(model, error);
     NLM_NEEDS(out_count, error);
     NLM_TRY(check_messages(messages, count, error));
-    const nlm_runtime *runtime = nlm_model_runtime(model);
+    nlm_runtime *runtime = nlm_model_runtime(model);
     NLM_TRY(nlm_runtime_check_text(runtime, error));
     if (!runtime->chat) {
         nlm_error_give(error, &runtime->chat_error);
         return runtime->chat_error.code;
     }
+    warn_of_template(runtime);
     nlm_str text = {0};
     nlm_text_spans spans = {0};
     nlm_ids ids = {0};

@@ -2,11 +2,18 @@
 #include "text/chat_template.h"
 
 #include "base/status.h"
+#include "text/chat_texts.h"
+#include "text/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define MARKS_MAX 3
+#define MARKS_MAX  3
+#define TOKENS_MAX 4
+
+/* Whose contents lose the white space around them. */
+enum { TRIMS_NONE, TRIMS_ALL, TRIMS_LLAMA_2 /* all but the system's, and what it joins loses it at the end */ };
 
 /* A conversation is a system message, then users' and assistants' in turn, each between an opening and
  * a closing text. */
@@ -21,40 +28,86 @@ struct nlm_chat_template {
     const char *system_open, *system_close;
     const char *user_open, *user_close;
     const char *assistant_open, *assistant_close;
-    const char *prompt;     /* opens the assistant's turn for the model to go on */
+    const char *between; /* between an answer and the next user's turn; or NULL */
+    const char *prompt;  /* opens the assistant's turn for the model to go on */
+    /* What of the above are tokens: the first n_needed of every vocabulary it is for, the rest of some. */
+    const char *tokens[TOKENS_MAX + 1];
+    size_t n_needed;
     bool system_joins_user; /* the system message stands in the user's turn, in place of user_open */
-    bool trims;             /* contents lose the white space around them */
+    bool has_today;         /* system_open is followed by the date of today and an empty line */
+    int32_t trims;          /* TRIMS_* */
 };
 
 #define CHATML_TURNS                                                                                              \
     .system_open = "<|im_start|>system\n", .system_close = "<|im_end|>\n", .user_open = "<|im_start|>user\n",     \
     .user_close = "<|im_end|>\n", .assistant_open = "<|im_start|>assistant\n", .assistant_close = "<|im_end|>\n", \
-    .prompt = "<|im_start|>assistant\n"
+    .tokens = {"<|im_start|>", "<|im_end|>"}, .n_needed = 2
+#define CHATML_PROMPT .prompt = "<|im_start|>assistant\n"
 
 #define ZEPHYR_TURNS(eos)                                                                                       \
     .system_open = "<|system|>\n", .system_close = eos "\n", .user_open = "<|user|>\n", .user_close = eos "\n", \
-    .assistant_open = "<|assistant|>\n", .assistant_close = eos "\n", .prompt = "<|assistant|>\n"
+    .assistant_open = "<|assistant|>\n", .assistant_close = eos "\n", .prompt = "<|assistant|>\n",              \
+    .tokens = {eos, "<|system|>", "<|user|>", "<|assistant|>"}, .n_needed = 1
 
 #define SMOLLM2_SYSTEM    "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+#define QWEN2_SYSTEM      "You are a helpful assistant."
+#define QWEN25_SYSTEM     "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 #define LLAMA3_TURN(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+#define LLAMA31_DATES     "Cutting Knowledge Date: December 2023\nToday Date: "
+
+#define LLAMA3_TURNS                                                                                                 \
+    .system_close = "<|eot_id|>", .user_open = LLAMA3_TURN("user"), .user_close = "<|eot_id|>",                      \
+    .assistant_open = LLAMA3_TURN("assistant"), .assistant_close = "<|eot_id|>", .prompt = LLAMA3_TURN("assistant"), \
+    .tokens = {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, .n_needed = 3, .trims = TRIMS_ALL
+
+/* `open` begins a user's turn, `end` closes it, `answer` opens an assistant's, `close` closes that. */
+#define MISTRAL_TURNS(open, end, answer, close)                                                                  \
+    .system_open = open, .system_close = "\n\n", .user_open = open, .user_close = end, .assistant_open = answer, \
+    .assistant_close = close, .prompt = "", .tokens = {"</s>", "[INST]", "[/INST]"}, .n_needed = 1,              \
+    .system_joins_user = true
 
 /* The first that fits is taken: the special ones stand before the general. */
 static const nlm_chat_template templates[] = {
-    {.name = "smollm2", .marks = {"<|im_start|>", SMOLLM2_SYSTEM}, .default_system = SMOLLM2_SYSTEM, CHATML_TURNS},
+    {.name = "smollm2",
+     .marks = {"<|im_start|>", SMOLLM2_SYSTEM},
+     .default_system = SMOLLM2_SYSTEM,
+     CHATML_TURNS,
+     CHATML_PROMPT},
+    {.name = "qwq",
+     .marks = {"<|im_start|>assistant\\n<think>\\n'"},
+     CHATML_TURNS,
+     .prompt = "<|im_start|>assistant\n<think>\n"},
+    {.name = "qwen2.5",
+     .marks = {"<|im_start|>", QWEN25_SYSTEM},
+     .default_system = QWEN25_SYSTEM,
+     CHATML_TURNS,
+     CHATML_PROMPT},
+    {.name = "qwen2",
+     .marks = {"<|im_start|>", QWEN2_SYSTEM},
+     .others = {"<|im_sep|>", "<end_of_utterance>"},
+     .default_system = QWEN2_SYSTEM,
+     CHATML_TURNS,
+     CHATML_PROMPT},
     {.name = "chatml",
      .marks = {"<|im_start|>"},
      .others = {"<|im_sep|>", "<end_of_utterance>"}, /* Phi-4, SmolVLM */
-     CHATML_TURNS},
+     CHATML_TURNS,
+     CHATML_PROMPT},
+    {.name = "llama-3.2",
+     .marks = {"<|start_header_id|>", "Cutting Knowledge Date: December 2023", "strftime_now"},
+     .default_system = "",
+     .system_open = LLAMA3_TURN("system") LLAMA31_DATES,
+     .has_today = true,
+     LLAMA3_TURNS},
+    {.name = "llama-3.1",
+     .marks = {"<|start_header_id|>", "Cutting Knowledge Date: December 2023"},
+     .default_system = "",
+     .system_open = LLAMA3_TURN("system") LLAMA31_DATES "26 Jul 2024\n\n",
+     LLAMA3_TURNS},
     {.name = "llama-3",
      .marks = {"<|start_header_id|>", "<|end_header_id|>"},
      .system_open = LLAMA3_TURN("system"),
-     .system_close = "<|eot_id|>",
-     .user_open = LLAMA3_TURN("user"),
-     .user_close = "<|eot_id|>",
-     .assistant_open = LLAMA3_TURN("assistant"),
-     .assistant_close = "<|eot_id|>",
-     .prompt = LLAMA3_TURN("assistant"),
-     .trims = true},
+     LLAMA3_TURNS},
     {.name = "llama-2",
      .marks = {"[INST]", "<<SYS>>"},
      .system_open = "[INST] <<SYS>>\n",
@@ -62,32 +115,33 @@ static const nlm_chat_template templates[] = {
      .user_open = "[INST] ",
      .user_close = " [/INST]",
      .assistant_open = " ",
-     .assistant_close = " </s><s>",
+     .assistant_close = " </s>",
+     .between = "<s>",
      .prompt = "",
+     .tokens = {"<s>", "</s>", "[INST]", "[/INST]"},
+     .n_needed = 2,
      .system_joins_user = true,
-     .trims = true},
+     .trims = TRIMS_LLAMA_2},
+    {.name = "mistral-nemo",
+     .marks = {"\"[INST]\" +", "[AVAILABLE_TOOLS]"},
+     .others = {"[SYSTEM_PROMPT]"}, /* later versions of Mistral's */
+     MISTRAL_TURNS("[INST]", "[/INST]", "", "</s>")},
     {.name = "mistral-v3",
      .marks = {"[INST]", "[AVAILABLE_TOOLS]"},
-     .others = {"[SYSTEM_PROMPT]"}, /* its later versions */
-     .system_open = "[INST] ",
-     .system_close = "\n\n",
-     .user_open = "[INST] ",
-     .user_close = "[/INST]",
-     .assistant_open = " ",
-     .assistant_close = "</s>",
-     .prompt = "",
-     .system_joins_user = true},
+     .others = {"[SYSTEM_PROMPT]"},
+     MISTRAL_TURNS("[INST] ", "[/INST]", " ", "</s>")},
+    {.name = "mistral-v1",
+     .marks = {"' [INST] '"},
+     .others = {"[SYSTEM_PROMPT]"},
+     MISTRAL_TURNS(" [INST] ", " [/INST]", " ", "</s>")},
+    {.name = "mistral-v0.1",
+     .marks = {"[INST]", "eos_token + ' '"},
+     .others = {"[SYSTEM_PROMPT]"},
+     MISTRAL_TURNS("[INST] ", " [/INST]", "", "</s> ")},
     {.name = "mistral",
      .marks = {"[INST]"},
      .others = {"[SYSTEM_PROMPT]"},
-     .system_open = "[INST] ",
-     .system_close = "\n\n",
-     .user_open = "[INST] ",
-     .user_close = " [/INST]",
-     .assistant_open = " ",
-     .assistant_close = "</s>",
-     .prompt = "",
-     .system_joins_user = true},
+     MISTRAL_TURNS("[INST] ", " [/INST]", "", "</s>")},
     {.name = "zephyr",
      .marks = {"<|user|>", "<|assistant|>", "+ eos_token }}"},
      .others = {"<|end|>"}, /* Phi-3 */
@@ -102,9 +156,13 @@ static const nlm_chat_template templates[] = {
 #define TEMPLATE_COUNT (sizeof templates / sizeof *templates)
 
 /* For people: those asked for most come first. */
-#define FIRST_NAME "chatml"
-#define MORE_NAMES(X) \
-    X("llama-2") X("llama-3") X("zephyr") X("mistral") X("mistral-v3") X("smollm2") X("stablelm-zephyr")
+#define FIRST_NAME    "chatml"
+/* clang-format off */
+#define MORE_NAMES(X)                                                                                  \
+    X("llama-2") X("llama-3") X("llama-3.1") X("llama-3.2") X("zephyr") X("mistral") X("mistral-v0.1") \
+    X("mistral-v1") X("mistral-v3") X("mistral-nemo") X("qwen2") X("qwen2.5") X("qwq") X("smollm2")    \
+    X("stablelm-zephyr")
+/* clang-format on */
 #define LISTED(name)  name,
 #define WRITTEN(name) ", " name
 
@@ -120,6 +178,11 @@ const nlm_chat_template *nlm_chat_template_from_name(const char *name) {
 
 const char *nlm_chat_template_name(const nlm_chat_template *chat) {
     return chat->name;
+}
+
+const char *const *nlm_chat_template_tokens(const nlm_chat_template *chat, size_t *out_n_needed) {
+    *out_n_needed = chat->n_needed;
+    return chat->tokens;
 }
 
 const char *const *nlm_chat_template_names(void) {
@@ -141,15 +204,26 @@ static nlm_gguf_string eos_text(const nlm_gguf *gguf) {
     return tokens->strings[id];
 }
 
+static bool equals(nlm_gguf_string text, const char *expected) {
+    return text.length == strlen(expected) && memcmp(text.data, expected, (size_t)text.length) == 0;
+}
+
 static bool fits(const nlm_chat_template *chat, nlm_gguf_string text, nlm_gguf_string eos) {
     for (size_t i = 0; i < MARKS_MAX; i++) {
         if (chat->marks[i] && !holds(text, chat->marks[i])) return false;
         if (chat->others[i] && holds(text, chat->others[i])) return false;
     }
-    return !chat->eos || (eos.length == strlen(chat->eos) && memcmp(eos.data, chat->eos, (size_t)eos.length) == 0);
+    return !chat->eos || equals(eos, chat->eos);
 }
 
-nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_template **out, nlm_error *err) {
+/* The template that renders just what `text` does with this EOS, or NULL. */
+static const nlm_chat_template *find_exact(nlm_gguf_string text, nlm_gguf_string eos) {
+    const nlm_chat_text *found = nlm_chat_text_find(text.data, (size_t)text.length, eos.data, (size_t)eos.length);
+    return found ? nlm_chat_template_from_name(found->name) : NULL;
+}
+
+nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_template **out, bool *out_is_exact,
+                                    nlm_error *err) {
     nlm_gguf_string text;
     const nlm_status status = nlm_gguf_get_string(gguf, "tokenizer.chat_template", &text, err);
     if (status == NLM_NOT_FOUND) {
@@ -159,8 +233,10 @@ nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_templat
     }
     NLM_TRY(status);
     const nlm_gguf_string eos = eos_text(gguf);
+    const nlm_chat_template *exact = find_exact(text, eos);
+    *out_is_exact = exact != NULL;
     for (size_t i = 0; i < TEMPLATE_COUNT; i++) {
-        if (!fits(&templates[i], text, eos)) continue;
+        if (exact ? &templates[i] != exact : !fits(&templates[i], text, eos)) continue;
         *out = &templates[i];
         return NLM_OK;
     }
@@ -187,22 +263,41 @@ static nlm_status add_span(nlm_text_spans *spans, size_t from, size_t to, nlm_er
     return NLM_OK;
 }
 
-/* The white space that Python's str.strip and Jinja's trim take off ASCII text. */
-static bool is_blank(char c) {
-    return c == ' ' || (c >= '\t' && c <= '\r');
+/* The white space that Python's str.strip and Jinja's trim take off. */
+static bool is_blank(uint32_t code) {
+    return (code >= '\t' && code <= '\r') || (code >= 0x1C && code <= ' ') || code == 0x85 || code == 0xA0 ||
+           code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 ||
+           code == 0x202F || code == 0x205F || code == 0x3000;
 }
 
-static nlm_status add_content(const nlm_chat_template *chat, const char *content, nlm_str *out, nlm_text_spans *spans,
-                              nlm_error *err) {
-    size_t length = strlen(content);
-    while (chat->trims && length > 0 && is_blank(content[length - 1])) length--;
-    while (chat->trims && length > 0 && is_blank(*content)) {
-        content++;
-        length--;
+/* content[*from .. *to) less the blanks at its end and, if `at_start`, those at its start. */
+static void trim(const char *content, bool at_start, size_t *from, size_t *to) {
+    const size_t length = *to;
+    size_t bytes, first = length, end = 0;
+    for (size_t at = 0; at < length; at += bytes) {
+        if (is_blank(nlm_utf8_next(content + at, length - at, &bytes))) continue;
+        if (first == length) first = at;
+        end = at + bytes;
     }
+    *from = at_start && first < end ? first : 0;
+    *to = end;
+}
+
+static nlm_status add_content(const char *content, bool trims_start, bool trims_end, nlm_str *out,
+                              nlm_text_spans *spans, nlm_error *err) {
+    size_t begin = 0, end = strlen(content);
+    if (trims_end) trim(content, trims_start, &begin, &end);
     const size_t from = out->length;
-    nlm_str_append(out, content, length);
+    nlm_str_append(out, content + begin, end - begin);
     return add_span(spans, from, out->length, err);
+}
+
+static void add_today(nlm_str *out) {
+    char date[64] = "";
+    const time_t now = time(NULL);
+    struct tm day;
+    if (localtime_r(&now, &day)) strftime(date, sizeof date, "%d %b %Y", &day);
+    nlm_str_printf(out, "%s\n\n", date);
 }
 
 typedef enum chat_role { ROLE_NONE, ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT } chat_role;
@@ -225,13 +320,16 @@ static nlm_status add_message(const nlm_chat_template *chat, const nlm_chat_mess
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "chat template",
                         "in the %s template a user's message must follow the system message", chat->name);
     }
+    const bool trims_end = chat->trims == TRIMS_ALL || (chat->trims == TRIMS_LLAMA_2 && role != ROLE_SYSTEM);
     if (before == ROLE_ASSISTANT) nlm_str_puts(out, chat->assistant_close);
     if (role == ROLE_ASSISTANT) {
         nlm_str_puts(out, chat->assistant_open);
-        return add_content(chat, message->content, out, spans, err); /* what follows closes it */
+        return add_content(message->content, trims_end, trims_end, out, spans, err); /* what follows closes it */
     }
+    if (before == ROLE_ASSISTANT && chat->between) nlm_str_puts(out, chat->between);
     if (!is_joined) nlm_str_puts(out, role == ROLE_SYSTEM ? chat->system_open : chat->user_open);
-    NLM_TRY(add_content(chat, message->content, out, spans, err));
+    if (role == ROLE_SYSTEM && chat->has_today) add_today(out);
+    NLM_TRY(add_content(message->content, trims_end && !is_joined, trims_end, out, spans, err));
     nlm_str_puts(out, role == ROLE_SYSTEM ? chat->system_close : chat->user_close);
     return NLM_OK;
 }

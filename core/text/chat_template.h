@@ -13,16 +13,23 @@ typedef struct nlm_chat_message {
     const char *content;
 } nlm_chat_message;
 
-/* By name: chatml, llama-2, llama-3, zephyr, mistral, or a variant (smollm2: chatml with that model's own
- * system message where there is none). NULL if unknown. */
+/* By name: chatml, llama-2, llama-3, zephyr, mistral, or a variant of theirs (smollm2: chatml with that
+ * model's own system message where there is none). NULL if unknown. */
 const nlm_chat_template *nlm_chat_template_from_name(const char *name);
 const char *nlm_chat_template_name(const nlm_chat_template *chat);
 /* The table of names, for help texts; NULL-terminated. */
 const char *const *nlm_chat_template_names(void);
 
-/* Which template tokenizer.chat_template of the model is. NOT_FOUND: it has none. UNSUPPORTED: another
- * one; the message holds the template's text (as far as it fits) and how to name one. */
-nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_template **out, nlm_error *err);
+/* The tokens that its text is made of, NULL-terminated: the first n_needed are in every vocabulary that the
+ * template is for, the others may be spelled in parts. For nlm_tokenizer_create_for. */
+const char *const *nlm_chat_template_tokens(const nlm_chat_template *chat, size_t *out_n_needed);
+
+/* Which template tokenizer.chat_template of the model is. *out_is_exact: it is a text known to render as the
+ * template does, byte for byte, where a user's message comes last; if not, it has what marks one of them, and
+ * may differ. NOT_FOUND: the model has none. UNSUPPORTED: another one; the message holds the template's text
+ * (as far as it fits) and how to name one. */
+nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_template **out, bool *out_is_exact,
+                                    nlm_error *err);
 
 /* Appends the text of messages[0..count) as it follows `n_before` earlier messages; out_spans receives
  * the parts of *out that are the messages' contents. Encode it with nlm_tokenizer_encode_spans and

@@ -52,7 +52,7 @@ static nlm_status find_rule(const nlm_gguf *gguf, const nlm_pre_rule **out, nlm_
     const nlm_status status = nlm_gguf_get_string(gguf, "tokenizer.ggml.pre", &name, err);
     if (status != NLM_OK && status != NLM_NOT_FOUND) return status;
     if (status == NLM_NOT_FOUND) {
-        nlm_log(NLM_LOG_INFO, "%s names no pre-tokenizer (tokenizer.ggml.pre): words are split as GPT-2 does",
+        nlm_log(NLM_LOG_WARN, "%s names no pre-tokenizer (tokenizer.ggml.pre): words are split as GPT-2 does",
                 nlm_gguf_path(gguf));
     }
     *out = nlm_pre_rule_find(name.data, (size_t)name.length);
@@ -63,7 +63,8 @@ static nlm_status find_rule(const nlm_gguf *gguf, const nlm_pre_rule **out, nlm_
                     (int)(name.length < 64 ? name.length : 64), name.data, nlm_pre_rule_names(names, sizeof names));
 }
 
-static nlm_status read_all(nlm_tokenizer *tokenizer, const nlm_gguf *gguf, nlm_error *err) {
+static nlm_status read_all(nlm_tokenizer *tokenizer, const nlm_gguf *gguf, const char *const *controls,
+                           nlm_error *err) {
     nlm_gguf_string model;
     const nlm_status status = nlm_gguf_get_string(gguf, "tokenizer.ggml.model", &model, err);
     if (status == NLM_NOT_FOUND) {
@@ -84,16 +85,22 @@ static nlm_status read_all(nlm_tokenizer *tokenizer, const nlm_gguf *gguf, nlm_e
     const nlm_pre_rule *rule = NULL;
     if (!is_spm) NLM_TRY(find_rule(gguf, &rule, err));
     const bool adds_bos = is_spm || rule->adds_bos;
-    NLM_TRY(nlm_vocab_read(&tokenizer->vocab, gguf, is_spm, adds_bos, err));
+    const nlm_vocab_options options = {.is_spm = is_spm, .adds_bos = adds_bos, .controls = controls};
+    NLM_TRY(nlm_vocab_read(&tokenizer->vocab, gguf, &options, err));
     NLM_TRY(nlm_specials_create(&tokenizer->vocab, &tokenizer->specials, err));
     return is_spm ? nlm_spm_create(&tokenizer->vocab, gguf, &tokenizer->spm, err)
                   : nlm_bpe_create(&tokenizer->vocab, rule, gguf, &tokenizer->bpe, err);
 }
 
 nlm_status nlm_tokenizer_create(const nlm_gguf *gguf, nlm_tokenizer **out, nlm_error *err) {
+    return nlm_tokenizer_create_for(gguf, NULL, out, err);
+}
+
+nlm_status nlm_tokenizer_create_for(const nlm_gguf *gguf, const char *const *controls, nlm_tokenizer **out,
+                                    nlm_error *err) {
     nlm_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     if (!tokenizer) return nlm_fail(err, NLM_OUT_OF_MEMORY, nlm_gguf_path(gguf), "no memory for a tokenizer");
-    const nlm_status status = read_all(tokenizer, gguf, err);
+    const nlm_status status = read_all(tokenizer, gguf, controls, err);
     if (status != NLM_OK) {
         nlm_tokenizer_destroy(tokenizer);
         return status;

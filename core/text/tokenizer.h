@@ -10,6 +10,10 @@ typedef struct nlm_tokenizer nlm_tokenizer;
 /* Copies what it needs: the GGUF may be closed afterwards. Errors NOT_FOUND (no tokenizer metadata),
  * UNSUPPORTED (a model or pre-tokenizer that is not known: named, with those that are), BAD_FORMAT. */
 nlm_status nlm_tokenizer_create(const nlm_gguf *gguf, nlm_tokenizer **out, nlm_error *err);
+/* As nlm_tokenizer_create; `controls`, NULL-terminated or NULL, are control tokens where the vocabulary has
+ * them, whatever the file says of their type: what a user writes never becomes one. */
+nlm_status nlm_tokenizer_create_for(const nlm_gguf *gguf, const char *const *controls, nlm_tokenizer **out,
+                                    nlm_error *err);
 void nlm_tokenizer_destroy(nlm_tokenizer *tokenizer);
 
 /* A growing array of ids; zeroed is empty. */

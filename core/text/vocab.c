@@ -1,9 +1,11 @@
 /* Pieces, types and scores of a vocabulary, read from a GGUF file. */
 #include "text/vocab.h"
 
+#include "base/log.h"
 #include "base/status.h"
 #include "text/utf8.h"
 
+#include <nlm/plugin.h>
 #include <string.h>
 
 #define KEY "tokenizer.ggml."
@@ -12,20 +14,21 @@
  * all the same: what a user writes must not spell them. */
 static const struct {
     const char *text;
-    bool is_end; /* a control token that ends a generation */
+    bool is_end;   /* a control token that ends a generation */
+    bool is_plain; /* may be text as well: the file's word is taken for it */
 } template_tokens[] = {
-    {"<|im_start|>", false},
-    {"<|im_end|>", true},
-    {"<|start_header_id|>", false},
-    {"<|end_header_id|>", false},
-    {"<|eot_id|>", true},
-    {"<|eom_id|>", true},
-    {"<|end|>", true},
-    {"<|endoftext|>", true},
-    {"<|end_of_text|>", true},
-    {"</s>", true},
-    {"<start_of_turn>", false},
-    {"<end_of_turn>", true},
+    {"<|im_start|>", false, false},
+    {"<|im_end|>", true, false},
+    {"<|start_header_id|>", false, false},
+    {"<|end_header_id|>", false, false},
+    {"<|eot_id|>", true, false},
+    {"<|eom_id|>", true, false},
+    {"<|end|>", true, false},
+    {"<|endoftext|>", true, false},
+    {"<|end_of_text|>", true, false},
+    {"</s>", true, true}, /* HTML */
+    {"<start_of_turn>", false, false},
+    {"<end_of_turn>", true, false},
 };
 
 nlm_status nlm_vocab_array(const nlm_gguf *gguf, const char *key, bool is_strings, const nlm_gguf_entry **out,
@@ -154,28 +157,47 @@ static nlm_status read_types(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *
     return NLM_OK;
 }
 
-/* A token id under `key`; *out stays as it is where the file has none. 2^32-1 is how files say none. */
+static bool is_negative(const nlm_gguf *gguf, const char *key) {
+    const nlm_gguf_entry *entry = nlm_gguf_find(gguf, key);
+    if (!entry) return false;
+    const bool is_signed = entry->type == NLM_GGUF_I8 || entry->type == NLM_GGUF_I16 || entry->type == NLM_GGUF_I32 ||
+                           entry->type == NLM_GGUF_I64;
+    return is_signed && nlm_gguf_array_i64(entry, 0) < 0;
+}
+
+/* A token id under `key`; *out stays as it is where the file has none. 2^32-1 and numbers below 0 are how files
+ * say none; so does, with a warning, a number that is no token's. */
 static nlm_status read_id(const nlm_vocab *vocab, const nlm_gguf *gguf, const char *key, int32_t *out,
                           nlm_error *err) {
     uint64_t id;
-    const nlm_status status = nlm_gguf_get_u64(gguf, key, &id, err);
-    if (status == NLM_NOT_FOUND) return NLM_OK;
-    NLM_TRY(status);
-    if (id == UINT32_MAX) {
+    if (is_negative(gguf, key)) {
         *out = -1;
         return NLM_OK;
     }
-    if (id >= vocab->count) {
-        return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf), "%s is %llu; expected less than the %zu tokens",
-                        key, (unsigned long long)id, vocab->count);
+    const nlm_status status = nlm_gguf_get_u64(gguf, key, &id, err);
+    if (status == NLM_NOT_FOUND) return NLM_OK;
+    NLM_TRY(status);
+    *out = id < vocab->count ? (int32_t)id : -1;
+    if (*out < 0 && id != UINT32_MAX) {
+        nlm_log(NLM_LOG_WARN, "%s: %s is none of the %zu tokens: the model is taken to have no such token",
+                nlm_gguf_path(gguf), key, vocab->count);
     }
-    *out = (int32_t)id;
     return NLM_OK;
 }
 
 static nlm_status read_flag(const nlm_gguf *gguf, const char *key, bool *out, nlm_error *err) {
     const nlm_status status = nlm_gguf_get_bool(gguf, key, out, err);
     return status == NLM_NOT_FOUND ? NLM_OK : status;
+}
+
+/* What cannot be added is not. */
+static void drop_flag(bool *adds, int32_t id, const char *which, const nlm_gguf *gguf) {
+    if (!*adds || id >= 0) return;
+    *adds = false;
+    nlm_log(NLM_LOG_WARN,
+            "%s: the text wants a token in front or at the end that the file does not name (" KEY
+            "add_%s_token without " KEY "%s_token_id): none is put there",
+            nlm_gguf_path(gguf), which, which);
 }
 
 static nlm_status read_flags(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *err) {
@@ -186,12 +208,8 @@ static nlm_status read_flags(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *
         NLM_TRY(read_flag(gguf, KEY "add_space_prefix", &vocab->adds_space_prefix, err));
         NLM_TRY(read_flag(gguf, KEY "remove_extra_whitespaces", &vocab->removes_extra_whitespaces, err));
     }
-    if ((vocab->adds_bos && vocab->bos < 0) || (vocab->adds_eos && vocab->eos < 0)) {
-        const char *which = vocab->adds_bos && vocab->bos < 0 ? "bos" : "eos";
-        return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf),
-                        KEY "add_%s_token holds, but the file names no such token (" KEY "%s_token_id)", which,
-                        which);
-    }
+    drop_flag(&vocab->adds_bos, vocab->bos, "bos", gguf);
+    drop_flag(&vocab->adds_eos, vocab->eos, "eos", gguf);
     return NLM_OK;
 }
 
@@ -203,18 +221,34 @@ int32_t nlm_vocab_find(const nlm_vocab *vocab, const char *text, size_t length) 
     return -1;
 }
 
-static void mark_template_tokens(nlm_vocab *vocab) {
+/* Some converters write control tokens as normal or unused ones, which text never spells, or else everyone's. */
+static void make_control(nlm_vocab *vocab, int32_t id, const nlm_gguf *gguf) {
+    const uint8_t type = vocab->types[id];
+    if (type == NLM_TOKEN_CONTROL || type == NLM_TOKEN_UNKNOWN) return;
+    vocab->types[id] = NLM_TOKEN_CONTROL;
+    if (type == NLM_TOKEN_USER_DEFINED) return;
+    nlm_log(NLM_LOG_WARN,
+            "%s: the type of the token '%.*s' is %d (" KEY "token_type); it is taken for a control token",
+            nlm_gguf_path(gguf), (int)vocab->texts[id].length, vocab->texts[id].data, type);
+}
+
+/* `controls` as in nlm_vocab_options. */
+static void mark_template_tokens(nlm_vocab *vocab, const char *const *controls, const nlm_gguf *gguf) {
+    for (; controls && *controls; controls++) {
+        const int32_t id = nlm_vocab_find(vocab, *controls, strlen(*controls));
+        if (id >= 0) make_control(vocab, id, gguf);
+    }
     for (size_t i = 0; i < sizeof template_tokens / sizeof *template_tokens; i++) {
         const char *text = template_tokens[i].text;
         const int32_t id = nlm_vocab_find(vocab, text, strlen(text));
         if (id < 0) continue;
-        if (vocab->types[id] == NLM_TOKEN_USER_DEFINED) vocab->types[id] = NLM_TOKEN_CONTROL;
+        if (!template_tokens[i].is_plain || vocab->types[id] == NLM_TOKEN_USER_DEFINED) make_control(vocab, id, gguf);
         if (vocab->types[id] == NLM_TOKEN_CONTROL && template_tokens[i].is_end) vocab->is_end[id] = 1;
     }
 }
 
 /* SentencePiece's own defaults hold where a "llama" file names no ids. */
-static nlm_status read_special(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *err) {
+static nlm_status read_special(nlm_vocab *vocab, const nlm_gguf *gguf, const char *const *controls, nlm_error *err) {
     const bool has_defaults = vocab->is_spm && vocab->count > 2;
     vocab->unknown = has_defaults ? 0 : -1;
     vocab->bos = has_defaults ? 1 : -1;
@@ -234,7 +268,7 @@ static nlm_status read_special(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error
     for (size_t i = 0; i < 2; i++) {
         if (ends[i] >= 0) vocab->is_end[ends[i]] = 1;
     }
-    mark_template_tokens(vocab);
+    mark_template_tokens(vocab, controls, gguf);
     return NLM_OK;
 }
 
@@ -286,12 +320,12 @@ static nlm_status spell_all(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *e
     return NLM_OK;
 }
 
-nlm_status nlm_vocab_read(nlm_vocab *vocab, const nlm_gguf *gguf, bool is_spm, bool adds_bos, nlm_error *err) {
-    vocab->is_spm = is_spm;
-    vocab->adds_bos = adds_bos;
+nlm_status nlm_vocab_read(nlm_vocab *vocab, const nlm_gguf *gguf, const nlm_vocab_options *options, nlm_error *err) {
+    vocab->is_spm = options->is_spm;
+    vocab->adds_bos = options->adds_bos;
     NLM_TRY(read_texts(vocab, gguf, err));
     NLM_TRY(read_types(vocab, gguf, err));
-    NLM_TRY(read_special(vocab, gguf, err));
+    NLM_TRY(read_special(vocab, gguf, options->controls, err));
     return spell_all(vocab, gguf, err);
 }
 

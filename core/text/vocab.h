@@ -36,10 +36,17 @@ typedef struct nlm_vocab {
     bool removes_extra_whitespaces; /* SentencePiece: runs of spaces become one, none at the ends */
 } nlm_vocab;
 
-/* Reads tokens, types and special ids into a zeroed vocabulary. `adds_bos` is what holds where the file
- * has no tokenizer.ggml.add_bos_token. Errors NOT_FOUND (no tokens), BAD_FORMAT (key, index, what was
+typedef struct nlm_vocab_options {
+    bool is_spm;                 /* else byte-level BPE */
+    bool adds_bos;               /* where the file has no tokenizer.ggml.add_bos_token */
+    const char *const *controls; /* texts, NULL-terminated, of tokens that are control tokens whatever their type
+                                    in the file; or NULL */
+} nlm_vocab_options;
+
+/* Reads tokens, types and special ids into a zeroed vocabulary. Special ids that are none of its tokens are
+ * absent ones, with a warning in the log. Errors NOT_FOUND (no tokens), BAD_FORMAT (key, index, what was
  * expected), OUT_OF_MEMORY. Release the vocabulary after an error too. */
-nlm_status nlm_vocab_read(nlm_vocab *vocab, const nlm_gguf *gguf, bool is_spm, bool adds_bos, nlm_error *err);
+nlm_status nlm_vocab_read(nlm_vocab *vocab, const nlm_gguf *gguf, const nlm_vocab_options *options, nlm_error *err);
 void nlm_vocab_release(nlm_vocab *vocab);
 /* The first entry whose text is exactly this, or -1. Looks at all of them: for a few names at load. */
 int32_t nlm_vocab_find(const nlm_vocab *vocab, const char *text, size_t length);

@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -323,6 +324,9 @@ class Failures(unittest.TestCase):
         text = text_of("--help").decode()
         for flag in ("--model", "--prompt-file", "--chat", "--system", "--set", "--json", "--profile", "--device-id"):
             self.assertIn(flag, text)
+        told = run("-m", LLAMA, "-p", "a", "--chat", "--chat-template", "?", code=2).stderr.decode()
+        for name in told.strip().split("these are: ")[1].split(", "):
+            self.assertRegex(text, rf"[\s]{re.escape(name)}[,\s]")
         self.assertIn("Examples", text)
         self.assertTrue(text_of("--version").startswith(b"nlm-run "))
 
@@ -361,11 +365,33 @@ class Failures(unittest.TestCase):
             self.assertEqual(json.loads(out)["ended_by"], "interrupt")
 
 
+def with_key(source, key, text):
+    """The GGUF with one more string in its metadata, which spaces fill up so that the data stays aligned."""
+    data = source.read_bytes()
+    text += b" " * (-(8 + len(key) + 4 + 8 + len(text)) % 32)
+    entry = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(text)) + text
+    return data[:16] + struct.pack("<Q", struct.unpack("<Q", data[16:24])[0] + 1) + entry + data[24:]
+
+
 class Chat(unittest.TestCase):
     ARGUMENTS = ("-m", LLAMA, "--chat", "--chat-template", "chatml", "-n", 4, "--ignore-end")
 
     def turns(self, *arguments, **options):
         return json.loads(text_of(*self.ARGUMENTS, "--json", *arguments, **options))["turns"]
+
+    def test_a_template_that_may_not_fit_is_told_once(self):
+        jinja = b"{{ '<|im_start|>' + role }} and what else there may be"
+        with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
+            file.write(with_key(STORIES, b"tokenizer.chat_template", jinja))
+            file.flush()
+            ask = ("-m", file.name, "--chat", "-n", 1, "--quiet")
+            told = run(*ask, input=b"one\ntwo\n").stderr.decode()
+            self.assertEqual(told.count("it looks like chatml"), 1, told)
+            self.assertEqual(told.count("no token '<|im_end|>'"), 1, told)
+            named = run(*ask, "--chat-template", "llama-3", input=b"one\n").stderr.decode()
+            self.assertNotIn("looks like", named)
+            self.assertIn("no token '<|start_header_id|>'", named)
+            self.assertEqual(run("-m", file.name, "-p", "a", "-n", 1, "--quiet").stderr, b"")
 
     def test_lines_in_answers_out(self):
         turns = self.turns(input=b"one\n\ntwo\nthree")

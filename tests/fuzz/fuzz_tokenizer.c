@@ -122,7 +122,8 @@ static void open_file(const uint8_t *data, size_t size) {
     const nlm_chat_template *chat = NULL;
     nlm_error err = NLM_ERROR_INIT;
     if (nlm_gguf_parse("fuzz", data, size, &gguf, &err) != NLM_OK) return;
-    (void)nlm_chat_template_detect(gguf, &chat, &err);
+    bool is_exact;
+    (void)nlm_chat_template_detect(gguf, &chat, &is_exact, &err);
     if (nlm_tokenizer_create(gguf, &tokenizer, &err) == NLM_OK) encode(tokenizer, ANY, head, text, sizeof text - 1);
     nlm_tokenizer_destroy(tokenizer);
     nlm_gguf_close(gguf);

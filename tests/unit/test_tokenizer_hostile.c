@@ -1,6 +1,9 @@
 /* Vocabularies that are not what they should be: each gives one clear sentence. */
+#include "base/log.h"
 #include "unit/check.h"
 #include "unit/vocab_bytes.h"
+
+#include <nlm/plugin.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define KEY(name)    "tokenizer.ggml." name
@@ -9,10 +12,6 @@ static const vocab_token tokens[] = {{"<unk>", 2, 0}, {"<s>", 3, 0}, {"</s>", 3,
 
 static void add_model(vocab_bytes *v, const char *model) {
     vocab_string(v, KEY("model"), model);
-}
-static void add_spm(vocab_bytes *v) {
-    add_model(v, "llama");
-    vocab_tokens(v, true, false, tokens, COUNT(tokens));
 }
 static void add_bpe(vocab_bytes *v) {
     add_model(v, "gpt2");
@@ -71,15 +70,6 @@ static void a_byte_token_is_no_byte(vocab_bytes *v) {
     add_texts(v, "llama");
     vocab_i32s(v, KEY("token_type"), (const int32_t[]){2, 3, 3, 6}, 4);
 }
-static void bos_is_out_of_range(vocab_bytes *v) {
-    add_spm(v);
-    vocab_number(v, KEY("bos_token_id"), 4);
-}
-static void eos_is_asked_for_but_not_named(vocab_bytes *v) {
-    add_bpe(v);
-    vocab_strings(v, KEY("merges"), NULL, 0);
-    vocab_flag(v, KEY("add_eos_token"), true);
-}
 static void no_merges(vocab_bytes *v) {
     add_bpe(v);
 }
@@ -126,10 +116,6 @@ static const struct {
      "tokenizer.ggml.token_type has 5 entries; expected one integer for each of 4 tokens"},
     {"a_byte_token_is_no_byte", a_byte_token_is_no_byte, NLM_BAD_FORMAT,
      "tokenizer.ggml.tokens[3] is 'a' but of type byte; expected <0x00> to <0xFF>"},
-    {"bos_is_out_of_range", bos_is_out_of_range, NLM_BAD_FORMAT,
-     "tokenizer.ggml.bos_token_id is 4; expected less than the 4 tokens"},
-    {"eos_is_asked_for_but_not_named", eos_is_asked_for_but_not_named, NLM_BAD_FORMAT,
-     "tokenizer.ggml.add_eos_token holds, but the file names no such token (tokenizer.ggml.eos_token_id)"},
     {"no_merges", no_merges, NLM_NOT_FOUND, "the file has no merges (tokenizer.ggml.merges)"},
     {"a_merge_without_blank", a_merge_without_blank, NLM_BAD_FORMAT,
      "tokenizer.ggml.merges[1] is 'ab'; expected two texts with one blank between them"},
@@ -175,6 +161,71 @@ static void oddities_of_real_files_are_borne(void) {
     CU_ASSERT_EQUAL(ids.data[1], 6);
     nlm_ids_release(&ids);
     nlm_tokenizer_destroy(tokenizer);
+}
+
+static void keep_log(void *user, int32_t level, const char *message) {
+    if (level <= NLM_LOG_WARN) nlm_str_printf(user, "%s\n", message);
+}
+
+static void bos_is_no_token(vocab_bytes *v) {
+    vocab_number(v, KEY("bos_token_id"), 300);
+}
+static void bos_is_far_off(vocab_bytes *v) {
+    vocab_number(v, KEY("bos_token_id"), 0x80000005u);
+}
+static void bos_is_negative(vocab_bytes *v) {
+    vocab_key(v, KEY("bos_token_id"), NLM_GGUF_I32);
+    vocab_u32(v, UINT32_MAX);
+}
+static void bos_is_asked_for_but_not_named(vocab_bytes *v) {
+    vocab_flag(v, KEY("add_bos_token"), true);
+}
+static void eos_is_asked_for_but_not_named(vocab_bytes *v) {
+    vocab_flag(v, KEY("add_eos_token"), true);
+}
+static void names_no_pre_tokenizer(vocab_bytes *v) {
+    (void)v;
+}
+
+/* Text needs none of these: the model is used without, and told so. */
+static void what_text_does_not_need_is_missed_with_a_warning(void) {
+    static const struct {
+        void (*build)(vocab_bytes *v);
+        const char *warning; /* NULL: none */
+    } cases[] = {
+        {bos_is_no_token, "tokenizer.ggml.bos_token_id is none of the 256 tokens"},
+        {bos_is_far_off, "tokenizer.ggml.bos_token_id is none of the 256 tokens"},
+        {bos_is_negative, NULL},
+        {bos_is_asked_for_but_not_named, "tokenizer.ggml.add_bos_token without tokenizer.ggml.bos_token_id"},
+        {eos_is_asked_for_but_not_named, "tokenizer.ggml.add_eos_token without tokenizer.ggml.eos_token_id"},
+        {names_no_pre_tokenizer, "names no pre-tokenizer (tokenizer.ggml.pre)"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        vocab_bytes v = {0};
+        nlm_str log = {0};
+        nlm_tokenizer *tokenizer = NULL;
+        nlm_ids ids = {0};
+        add_model(&v, "gpt2");
+        if (cases[i].build != names_no_pre_tokenizer) vocab_string(&v, KEY("pre"), "gpt-2");
+        vocab_tokens(&v, false, true, NULL, 0);
+        vocab_strings(&v, KEY("merges"), NULL, 0);
+        cases[i].build(&v);
+        nlm_str_puts(&log, "");
+        nlm_log_set_sink(keep_log, &log);
+        CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
+        nlm_log_set_sink(NULL, NULL);
+        CU_ASSERT_EQUAL(nlm_tokenizer_bos(tokenizer), -1);
+        CU_ASSERT_EQUAL(nlm_tokenizer_encode(tokenizer, "ab", 2, NLM_ENCODE_BOS, &ids, NULL), NLM_OK);
+        CU_ASSERT_EQUAL(ids.count, 2);
+        if (cases[i].warning) {
+            CU_ASSERT_PTR_NOT_NULL(strstr(log.data, cases[i].warning));
+        } else {
+            CU_ASSERT_STRING_EQUAL(log.data, "");
+        }
+        nlm_ids_release(&ids);
+        nlm_str_release(&log);
+        nlm_tokenizer_destroy(tokenizer);
+    }
 }
 
 /* Files of old give no types: <0x41> is then a byte, and "<s>" text that no user should hope to spell. */
@@ -227,6 +278,7 @@ static void a_piece_of_a_megabyte_loads(void) {
 static const check_case cases[] = {
     CHECK_CASE(each_defect_is_told_in_a_sentence),
     CHECK_CASE(oddities_of_real_files_are_borne),
+    CHECK_CASE(what_text_does_not_need_is_missed_with_a_warning),
     CHECK_CASE(missing_types_are_guessed),
     CHECK_CASE(a_piece_of_a_megabyte_loads),
 };

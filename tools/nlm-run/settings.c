@@ -94,7 +94,10 @@ static const nlm_option options[] = {
     {"chat", 'c', NLM_OPTION_FLAG, NULL, "converse: a line in, an answer out; Ctrl-D ends", TO(is_chat), 0, 0},
     {"system", 0, NLM_OPTION_TEXT, "TEXT", "the system message of a chat", TO(system), 0, 0},
     {"chat-template", 0, NLM_OPTION_TEXT, "NAME",
-     "chatml, llama-2, llama-3, zephyr or mistral\n(the one the model names)", TO(chat_template), 0, 0},
+     "chatml, llama-2, llama-3, llama-3.1, llama-3.2, zephyr,\n"
+     "mistral, mistral-v0.1, mistral-v1, mistral-v3, mistral-nemo,\n"
+     "qwen2, qwen2.5, qwq, smollm2 or stablelm-zephyr\n(the one the model names)",
+     TO(chat_template), 0, 0},
     {"overflow", 0, NLM_OPTION_TEXT, "HOW",
      "of a full context: 'stop' the chat, or 'drop' its\noldest turns and go on (stop)", TO(overflow), 0, 0},
     {"context", 0, NLM_OPTION_INT, "N", "tokens the session may hold (the model's, up to 4096)", TO(context), 0,

@@ -174,7 +174,9 @@ typedef struct nlm_model_options {
     uint32_t parallel;           /* sessions at once; 0: 1 */
     const char *kv_type;         /* of the KV cache: "f16", "f32", "q8_0"; NULL: f16 */
     uint64_t prompt_cache_bytes; /* bound of the prompt cache; 0: a quarter of the KV cache, or 64 MiB of states */
-    const char *chat_template;   /* "chatml", "llama-2", "llama-3", "zephyr", "mistral"; NULL: the model's */
+    const char *chat_template;   /* "chatml", "llama-2", "llama-3", "llama-3.1", "llama-3.2", "zephyr", "mistral",
+                                    "mistral-v0.1", "mistral-v1", "mistral-v3", "mistral-nemo", "qwen2", "qwen2.5",
+                                    "qwq", "smollm2", "stablelm-zephyr"; NULL: the model's */
     nlm_progress_fn progress;    /* of the load, told after every weight; or NULL */
     void *progress_user;
     const char *pack_cache; /* a folder, made if it is missing: weights that the backend packs are written there, and
@@ -260,9 +262,10 @@ typedef struct nlm_message {
 /* Token ids of messages in the model's chat template, followed by the opening of the assistant's turn.
  * messages: those to be added alone. n_before: how many messages of the conversation the session holds already, the
  * answers it generated included; with 0 the ids begin with BOS where the model wants it, else with the end of the
- * last answer. Control tokens spelled in `content` stay text. Errors   as nlm_encode; NOT_FOUND (the model has no
- * template) and UNSUPPORTED (one that is not known): name one in nlm_model_options.chat_template; INVALID_ARGUMENT (a
- * role the template does not have). */
+ * last answer. Control tokens spelled in `content` stay text, and so do all tokens that the template is made of. A
+ * model's template that is not one known to the letter, and a vocabulary without its tokens, are warnings in the log.
+ * Errors   as nlm_encode; NOT_FOUND (the model has no template) and UNSUPPORTED (one that is not known): name
+ *          one in nlm_model_options.chat_template; INVALID_ARGUMENT (a role the template does not have). */
 NLM_API nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
                                    int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
 
