@@ -95,6 +95,9 @@ void spec_fill_batch(spec_instance *in) {
     int32_t *ids = ints(in, "ids"), *pos = ints(in, "pos");
     for (int64_t i = 0; ids && i < in->live_rows; i++) ids[i] = (int32_t)spec_random_below(in, c->dims['V' - 'A']);
     for (int64_t i = 0; pos && i < in->live_rows; i++) pos[i] = (int32_t)(c->pos + i);
+    for (int64_t i = 0; pos && c->is_scattered && i < in->live_rows; i++) {
+        pos[i] = (int32_t)spec_random_below(in, c->pos + 1);
+    }
     if (in->has_sequences) {
         int32_t *starts = ints(in, "seq_start"), *slot = ints(in, "slot"), row = 0;
         if (slot) choose(in, slot, c->n_seqs, c->dims['L' - 'A']);

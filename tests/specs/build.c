@@ -33,6 +33,15 @@ static uint64_t hash(const char *text, uint64_t seed) {
     return h;
 }
 
+/* Quantised rows stay whole blocks. */
+static void draw_sizes(spec_instance *in) {
+    for (int i = 0; i < 26; i++) {
+        int64_t *size = &in->c.dims[i];
+        const int64_t step = *size % 256 == 0 ? 256 : *size % 32 == 0 ? 32 : 1;
+        if (*size > 0) *size = step * (1 + spec_random_below(in, *size / step));
+    }
+}
+
 static nlm_status allocate(spec_instance *in, nlm_error *err) {
     for (int i = 0; i < in->n_tensors; i++) {
         spec_tensor *t = &in->tensors[i];
@@ -63,6 +72,7 @@ nlm_status spec_build(const spec_case *c, uint64_t seed, spec_instance *out, nlm
     memset(out, 0, sizeof *out);
     out->c = *c;
     out->random = hash(c->name, seed);
+    if (out->c.is_drawn) draw_sizes(out);
     nlm_status status = spec_shape_tensors(out, err);
     if (status == NLM_OK) status = allocate(out, err);
     if (status != NLM_OK) {

@@ -133,6 +133,8 @@ static bool apply_word(spec_case *c, const char *word) {
     const int field = field_of(c, word);
     if (field >= 0) return c->fields[field].is_present = true;
     if (strcmp(word, "fixed") == 0) return c->is_fixed = true;
+    if (strcmp(word, "scattered") == 0) return c->is_scattered = true;
+    if (strcmp(word, "drawn") == 0) return c->is_drawn = true;
     if (strcmp(word, "grown") == 0) return c->is_grown = true;
     const nlm_op_scalar *flag = scalar_of(c, word);
     if (!flag || flag->kind != NLM_SCALAR_FLAG) return false;

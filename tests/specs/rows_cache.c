@@ -21,6 +21,8 @@ const char *const spec_rope_rows[] = {
     "T=4,H=3,D=32,x+7,y+3,pad=2",
     "T=3,H=2,D=128,pos=131000,half_split",
     "T=3,H=2,D=128,pos=131000,freq_base=500000",
+    "T=9,H=3,D=32,pos=500,scattered",
+    "T=9,H=3,D=48,pos=500,scattered,half_split",
     CONTRACT("T=2,H=2,D=8"),
     NULL,
 };

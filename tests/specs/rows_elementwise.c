@@ -12,6 +12,8 @@ const char *const spec_silu_mul_rows[] = {
     "R=4,N=64,data=wide",
     "R=4,N=64,data=tiny",
     "R=0,N=16,pad=2",
+    "R=2,N=11008",
+    "R=9,N=999,drawn",
     CONTRACT("R=2,N=8"),
     NULL,
 };
@@ -27,6 +29,8 @@ const char *const spec_add_rows[] = {
     "R=4,N=31,a+2,y+1,pad=2,b@1",
     "R=5,N=40,data=mixed",
     "R=0,N=16,pad=2",
+    "R=2,N=11008",
+    "R=9,N=999,drawn",
     CONTRACT("R=2,N=8"),
     NULL,
 };
@@ -42,6 +46,8 @@ const char *const spec_mul_rows[] = {
     "R=4,N=31,a+2,y+1,pad=2,b@1",
     "R=5,N=40,data=mixed",
     "R=0,N=16,pad=2",
+    "R=2,N=11008",
+    "R=9,N=999,drawn",
     CONTRACT("R=2,N=8"),
     NULL,
 };
@@ -53,6 +59,8 @@ const char *const spec_scale_rows[] = {
     "R=3,N=64,y=x,factor=0.1,offset=-2",
     "R=4,N=31,x+2,y+1,pad=2,factor=3",
     "R=2,N=31,factor=0,offset=1",
+    "R=2,N=11008",
+    "R=9,N=999,drawn",
     CONTRACT("R=2,N=8"),
     NULL,
 };
@@ -68,6 +76,8 @@ const char *const spec_softmax_rows[] = {
     "R=6,N=40,data=masked",
     "R=530,N=9",
     "R=3,N=4099",
+    "R=2,N=32000",
+    "R=9,N=999,drawn",
     CONTRACT("R=2,N=8"),
     NULL,
 };
@@ -96,6 +106,7 @@ const char *const spec_copy_rows[] = {
     "shape=2x3x4x5,y:f16,strides=odd",
     "shape=5x8,pad=3",
     "shape=3x7,y:bf16,data=mixed",
+    "shape=2x11008",
     "shape=2x8,refuse=flags",
     "shape=2x8,refuse=size",
     "shape=2x8,refuse=missing",
@@ -118,6 +129,8 @@ const char *const spec_argmax_rows[] = {
     "R=9,N=33,finite,data=nan",
     "R=9,N=33,finite,data=masked",
     "R=4,N=31,x+2,pad=2",
+    "R=2,N=32000",
+    "R=9,N=999,drawn",
     "R=2,N=8,refuse=flags",
     "R=2,N=8,refuse=size",
     "R=2,N=8,refuse=missing",

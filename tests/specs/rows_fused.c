@@ -11,6 +11,9 @@ const char *const spec_gate_up_silu_mul_rows[] = {
     "M=70,K=256,N=5,w:all",
     "M=530,K=32,N=6,w:blocks",
     "M=0,K=32,N=8,pad=2",
+    "M=2,K=11008,N=3,w:q4_0",
+    "M=1,K=32,N=11008,w:q8_0",
+    "M=9,K=768,N=77,w:blocks,drawn",
     CONTRACT("M=2,K=32,N=4"),
     NULL,
 };
@@ -100,6 +103,8 @@ const char *const spec_norm_matmul_rows[] = {
     "M=70,K=256,N=5,w:all",
     "M=530,K=32,N=6,w:blocks",
     "M=0,K=32,N=8,pad=2",
+    "M=2,K=11008,N=3,w:q4_0",
+    "M=1,K=32,N=32000,w:q8_0",
     CONTRACT("M=2,K=32,N=4"),
     NULL,
 };

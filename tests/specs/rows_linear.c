@@ -13,6 +13,9 @@ const char *const spec_embed_rows[] = {
     "R=3,V=4,N=64,bad=id",
     "R=3,V=4,N=64,bad=negative_id",
     "R=4,V=6,N=256,w:q6_k,bad=id",
+    "R=2,V=3,N=11008,w:all",
+    "R=3,V=32000,N=32,w:q4_0",
+    "R=9,V=99,N=768,w:all,drawn",
     CONTRACT("R=2,V=3,N=32"),
     NULL,
 };
@@ -48,6 +51,11 @@ const char *const spec_matmul_rows[] = {
     "M=530,K=256,N=2,w:all",
     "M=386,K=1536,N=35",
     "M=0,K=32,N=8,w:blocks,pad=4",
+    "M=2,K=11008,N=3,w:all",
+    "M=1,K=32,N=11008,w:blocks",
+    "M=2,K=7,N=32000,w:plain",
+    "M=33,K=768,N=41,w:all,drawn",
+    "M=41,K=511,N=99,w:plain,drawn",
     CONTRACT("M=2,K=32,N=4"),
     NULL,
 };
@@ -75,6 +83,8 @@ const char *const spec_rms_norm_rows[] = {
     "R=3,N=200,w,data=mixed",
     "R=530,N=40,w,residual",
     "R=0,N=64,w,pad=3",
+    "R=2,N=11008,w,residual,sum",
+    "R=9,N=999,w,drawn",
     CONTRACT("R=2,N=8"),
     NULL,
 };

@@ -12,7 +12,9 @@
  *   b@1            of a tensor with several possible ranks, this one
  *   strides=odd    a layout no row-major tensor has (copy)
  *   seqs=3+0+5     tokens of each sequence of the batch; past=0+4+9 tokens each had before
- *   pos=100        the position of the first row (rope)
+ *   pos=100        the position of the first row (rope); scattered: of rows in no order, up to this one
+ *   drawn          every size that is given is drawn by the seed, up to what is given: a multiple of 256 or of 32 if
+ *                  that is one
  *   pad=2          padding rows after the live ones; spare=1 padding sequences; fixed: the padding is
  *                  told by seq_start alone
  *   eps=1e-5       a scalar of the argument struct; half_split: a flag
@@ -113,7 +115,7 @@ typedef struct spec_case {
     int n_seqs;
     int64_t seqs[SPEC_SEQS], past[SPEC_SEQS];
     int64_t pos, pad, spare;
-    bool is_fixed, has_odd_strides, is_grown;
+    bool is_fixed, has_odd_strides, is_grown, is_scattered, is_drawn;
     spec_data data;
     spec_bad bad;
     spec_refuse refuse;

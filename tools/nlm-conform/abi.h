@@ -59,6 +59,14 @@ typedef struct abi_watcher {
 } abi_watcher;
 bool abi_walk(const conform_options *options, const abi_watcher *watcher, conform_result *result);
 
+/* What goes to standard output and error between the two is kept and can be looked at. */
+typedef struct abi_output {
+    int file, saved[2];
+} abi_output;
+bool abi_output_begin(abi_output *output, conform_result *result);
+bool abi_output_is_empty(const abi_output *output);
+void abi_output_end(abi_output *output);
+
 /* abi_device.c, abi_process.c: rules of docs/abi-rules.md. */
 void abi_rule_probe(const conform_options *options, conform_result *result);
 void abi_rule_devices(const conform_options *options, conform_result *result);
@@ -88,5 +96,9 @@ void abi_rule_late_errors(const conform_options *options, conform_result *result
 void abi_rule_recorded_ops(const conform_options *options, conform_result *result);
 void abi_rule_prepare(const conform_options *options, conform_result *result);
 void abi_rule_pack_device(const conform_options *options, conform_result *result);
+
+/* abi_slots.c */
+void abi_rule_slots(const conform_options *options, conform_result *result);
+void abi_rule_packing(const conform_options *options, conform_result *result);
 
 #endif

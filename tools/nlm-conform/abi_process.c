@@ -52,28 +52,41 @@ void abi_rule_process_state(const conform_options *options, conform_result *resu
     if (abi_walk(options, &watcher, result)) result->verdict = CONFORM_PASSED;
 }
 
-/* The descriptor that standard output and error now go to. */
-static bool nothing_printed(void *user, const abi_host *host, const char *step, conform_result *result) {
-    const int *file = user;
-    struct stat info;
-    (void)host;
+bool abi_output_begin(abi_output *output, conform_result *result) {
     fflush(NULL);
-    if (fstat(*file, &info) != 0) return conform_fail(result, "cannot see what is printed");
-    if (info.st_size == 0) return true;
+    *output = (abi_output){memfd_create("plugin output", MFD_CLOEXEC), {dup(STDOUT_FILENO), dup(STDERR_FILENO)}};
+    if (output->file >= 0 && dup2(output->file, STDOUT_FILENO) >= 0 && dup2(output->file, STDERR_FILENO) >= 0)
+        return true;
+    abi_output_end(output);
+    return conform_fail(result, "cannot see what is printed");
+}
+
+bool abi_output_is_empty(const abi_output *output) {
+    struct stat info;
+    fflush(NULL);
+    return fstat(output->file, &info) == 0 && info.st_size == 0;
+}
+
+void abi_output_end(abi_output *output) {
+    fflush(NULL);
+    for (int i = 0; i < 2; i++) {
+        dup2(output->saved[i], i ? STDERR_FILENO : STDOUT_FILENO);
+        close(output->saved[i]);
+    }
+    close(output->file);
+}
+
+static bool nothing_printed(void *user, const abi_host *host, const char *step, conform_result *result) {
+    const abi_output *output = user;
+    (void)host;
+    if (abi_output_is_empty(output)) return true;
     return conform_fail(result, "%s prints to standard output or standard error; a plugin may only log", step);
 }
 
 void abi_rule_output(const conform_options *options, conform_result *result) {
-    int file = memfd_create("plugin output", MFD_CLOEXEC);
-    const abi_watcher watcher = {.after = nothing_printed, .user = &file};
-    fflush(NULL);
-    const int saved[2] = {dup(STDOUT_FILENO), dup(STDERR_FILENO)};
-    if (file < 0 || dup2(file, STDOUT_FILENO) < 0 || dup2(file, STDERR_FILENO) < 0) {
-        conform_fail(result, "cannot see what is printed");
-    } else if (abi_walk(options, &watcher, result)) {
-        result->verdict = CONFORM_PASSED;
-    }
-    fflush(NULL);
-    dup2(saved[0], STDOUT_FILENO);
-    dup2(saved[1], STDERR_FILENO);
+    abi_output output;
+    const abi_watcher watcher = {.after = nothing_printed, .user = &output};
+    if (!abi_output_begin(&output, result)) return;
+    if (abi_walk(options, &watcher, result)) result->verdict = CONFORM_PASSED;
+    abi_output_end(&output);
 }

@@ -132,6 +132,8 @@ static const conform_rule rules[] = {
     {"abi/31_recorded_ops", abi_rule_recorded_ops},
     {"abi/32_prepare", abi_rule_prepare},
     {"abi/33_pack_device", abi_rule_pack_device},
+    {"abi/34_slots", abi_rule_slots},
+    {"abi/35_packing", abi_rule_packing},
 };
 
 const conform_rule *conform_rules(size_t *out_count) {

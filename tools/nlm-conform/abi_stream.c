@@ -35,16 +35,21 @@ static bool open_buffers(lab *l) {
     return true;
 }
 
-bool lab_open_device(const conform_options *options, nlm_plugins **out_plugins, nlm_device **out,
-                     conform_result *result) {
+bool lab_open_any(const conform_options *options, nlm_plugins **out_plugins, nlm_device **out,
+                  conform_result *result) {
     abi_plugin plugin;
-    abi_host host; /* what probe was given lives as long as the plugin does: to the end of the process */
+    static abi_host host; /* what probe was given lives as long as the plugin does: to the end of the process */
     nlm_error err = NLM_ERROR_INIT;
     *out_plugins = NULL;
     *out = NULL;
     if (!abi_load(options, &plugin, result) || !abi_host_create(&host, result)) return false;
     if (!abi_probe(&plugin, &host, result)) return false;
-    if (conform_open(options, out_plugins, out, &err) != NLM_OK) return conform_fail(result, "%s", err.msg);
+    return conform_open(options, out_plugins, out, &err) == NLM_OK || conform_fail(result, "%s", err.msg);
+}
+
+bool lab_open_device(const conform_options *options, nlm_plugins **out_plugins, nlm_device **out,
+                     conform_result *result) {
+    if (!lab_open_any(options, out_plugins, out, result)) return false;
     if (!nlm_device_is_sliced(*out)) return true;
     result->verdict = CONFORM_NOT_OFFERED;
     snprintf(result->message, sizeof result->message, "a stream");

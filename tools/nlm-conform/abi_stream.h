@@ -19,8 +19,11 @@ typedef struct lab {
     conform_result *result;
 } lab;
 
-/* Opens a device of the plugin as the host does. False, with the reason in the result: it cannot be opened; or it is
- * a sliced device, NOT_OFFERED. Both pointers are set, to be given to conform_close. */
+/* Opens a device of the plugin as the host does. False, with the reason in the result: it cannot be opened. Both
+ * pointers are set, to be given to conform_close. */
+bool lab_open_any(const conform_options *options, nlm_plugins **out_plugins, nlm_device **out,
+                  conform_result *result);
+/* The same; false too if it is a sliced device, NOT_OFFERED. */
 bool lab_open_device(const conform_options *options, nlm_plugins **out_plugins, nlm_device **out,
                      conform_result *result);
 

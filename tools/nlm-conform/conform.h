@@ -3,6 +3,7 @@
 #define NLM_CONFORM_H
 
 #include "base/threads.h"
+#include "plugin/fp_mode.h"
 #include "plugin/plugins.h"
 #include "specs/spec.h"
 
@@ -73,7 +74,7 @@ void conform_close(nlm_plugins *plugins, nlm_device *device);
 
 /* ---- drive.c: one op on nth workers ---- */
 
-#define CONFORM_THREADS 8
+#define CONFORM_THREADS 64
 
 typedef struct conform_pools {
     nlm_pool *pools[CONFORM_THREADS + 1]; /* by number of threads, made when first wanted */
@@ -96,12 +97,27 @@ nlm_status conform_pool(conform_pools *pools, uint32_t threads, nlm_pool **out, 
 /* The status of the op: that of the first worker to fail, with its sentence. */
 nlm_status conform_drive(conform_pools *pools, const conform_call *call, uint32_t nth, nlm_error *err);
 
+/* Ends their threads. */
+void conform_pools_destroy(conform_pools *pools);
+
+/* ---- slot.c: the manners of a slot ---- */
+
+typedef struct conform_slot {
+    nlm_fp_mode fp_mode;
+    uint64_t n_allocations; /* of the calling thread so far */
+} conform_slot;
+
+/* Around a call of a slot, in its thread. The end says what the slot did that none may, and undoes it; or NULL. */
+void conform_slot_begin(conform_slot *slot);
+const char *conform_slot_end(const conform_slot *slot);
+
 /* ---- place.c: a case's tensors in guarded memory, run once ---- */
 
 /* What to run of a case, and how. */
 typedef struct conform_plan {
     uint32_t nth;             /* of a sliced device */
     const uint32_t *layouts;  /* [NLM_CAPS_WEIGHTS] of the weights, as query asked */
+    bool is_stale;            /* of a sliced device: its memory is as a run of other numbers left it */
     bool at_start;            /* buffers begin right after a guard page; else they end right before one */
     int64_t row_from, row_to; /* rows of the batch; all if both are 0 */
     int64_t sequence;         /* a sequence of the batch; -1: all */

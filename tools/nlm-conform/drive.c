@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "conform.h"
 #include "exec/dispatch.h"
+#include "guard.h"
 
 typedef struct drive {
     const conform_call *call;
@@ -41,7 +42,12 @@ static void work(void *user, uint32_t ith, uint32_t nth) {
         .host = &self,
         .error = &d->errors[ith],
     };
+    conform_slot slot;
+    guard_watch_thread();
+    conform_slot_begin(&slot);
     d->statuses[ith] = nlm_dispatch(call->device, call->op, &x, call->args);
+    const char *misdeed = conform_slot_end(&slot);
+    if (misdeed) d->statuses[ith] = nlm_fail(&d->errors[ith], NLM_INTERNAL, "", "the slot %s", misdeed);
     if (d->statuses[ith] == NLM_OK) return;
     int none = 0;
     if (d->statuses[ith] != NLM_CANCELLED) atomic_compare_exchange_strong(&d->first_failure, &none, (int)ith + 1);
@@ -55,6 +61,13 @@ nlm_status conform_pool(conform_pools *pools, uint32_t threads, nlm_pool **out, 
     }
     *out = pools->pools[threads];
     return NLM_OK;
+}
+
+void conform_pools_destroy(conform_pools *pools) {
+    for (uint32_t i = 1; i <= CONFORM_THREADS; i++) {
+        if (pools->pools[i]) nlm_pool_destroy(pools->pools[i]);
+    }
+    *pools = (conform_pools){{NULL}};
 }
 
 nlm_status conform_drive(conform_pools *pools, const conform_call *call, uint32_t nth, nlm_error *err) {

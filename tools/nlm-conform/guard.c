@@ -2,13 +2,14 @@
 #include "guard.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #define PATTERN    0xA5
-#define MAX_BLOCKS 64
+#define MAX_BLOCKS 128
 
 /* Live blocks, for the fault handler, which gets no argument. */
 static const guard_block *live_blocks[MAX_BLOCKS];
@@ -48,6 +49,12 @@ void guard_protect(guard_block *block) {
     if (block->map_bytes > 2 * page) mprotect(block->map + page, block->map_bytes - 2 * page, PROT_READ);
 }
 
+void guard_unprotect(guard_block *block) {
+    block->is_protected = false;
+    const size_t page = page_bytes();
+    if (block->map_bytes > 2 * page) mprotect(block->map + page, block->map_bytes - 2 * page, PROT_READ | PROT_WRITE);
+}
+
 static bool is_pattern(const uint8_t *from, const uint8_t *to) {
     while (from < to && *from == PATTERN) from++;
     return from >= to;
@@ -85,9 +92,31 @@ static void describe_fault(const uint8_t *address, char *out, size_t bytes) {
     snprintf(out, bytes, "touches memory at %p, which is in none of its buffers", (const void *)address);
 }
 
+/* Another thread may come to it meanwhile. */
+static struct {
+    uint8_t *_Atomic page;
+    void (*arrive)(void);
+} trap;
+
+void guard_trap(const guard_block *block, void (*arrive)(void)) {
+    const size_t page = page_bytes();
+    trap.arrive = arrive;
+    trap.page = block->map + page + block->bytes / 4 / page * page;
+    mprotect(trap.page, page, PROT_NONE);
+}
+
+static bool is_trapped(const uint8_t *address) {
+    uint8_t *page = trap.page;
+    if (!page || address < page || address >= page + page_bytes()) return false;
+    trap.arrive();
+    mprotect(page, page_bytes(), PROT_READ);
+    return true;
+}
+
 static void on_fault(int number, siginfo_t *info, void *context) {
     (void)number;
     (void)context;
+    if (info->si_code == SEGV_ACCERR && is_trapped(info->si_addr)) return;
     if (info->si_code == SI_KERNEL) { /* x86 tells no address then */
         snprintf(*fault_message, fault_message_bytes,
                  "faults without an address: a vector access that is not aligned?");
@@ -105,4 +134,12 @@ void guard_on_fault(char *const *message, size_t bytes, void (*leave)(void)) {
     sigemptyset(&action.sa_mask);
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGBUS, &action, NULL);
+}
+
+void guard_watch_thread(void) {
+    sigset_t faults;
+    sigemptyset(&faults);
+    sigaddset(&faults, SIGSEGV);
+    sigaddset(&faults, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
 }

@@ -20,6 +20,8 @@ typedef struct guard_block {
 bool guard_alloc(guard_block *block, const char *name, uint64_t bytes, uint64_t alignment, bool at_start);
 /* Makes the pages read-only. */
 void guard_protect(guard_block *block);
+/* Makes them writable again. */
+void guard_unprotect(guard_block *block);
 /* Whether the pattern around the data is as it was. */
 bool guard_is_intact(const guard_block *block);
 void guard_free(guard_block *block);
@@ -27,5 +29,12 @@ void guard_free(guard_block *block);
 /* From now on a fault writes into message[0..bytes) which block was missed by how much, then calls
  * leave(), which does not return. `message` may change between faults: it is read through the pointer. */
 void guard_on_fault(char *const *message, size_t bytes, void (*leave)(void));
+
+/* Takes a page from the block, that in the middle of its first half: who comes to it calls arrive(), and goes on with
+ * what was there. */
+void guard_trap(const guard_block *block, void (*arrive)(void));
+
+/* In a thread that blocks signals, as workers of a pool do: faults of it are told too. */
+void guard_watch_thread(void);
 
 #endif

@@ -12,12 +12,14 @@
 
 #define SOURCE (NLM_OP_MAX_FIELDS + CONFORM_THREADS + 1) /* of what is packed, while it is */
 #define BLOCKS (SOURCE + 1)
+#define PACKERS 3
 
 /* A case laid out in guarded memory for one run. */
 typedef struct stage {
     spec_instance *in;
     const conform_plan *plan;
     const nlm_device *device;
+    conform_pools *pools;
     nlm_any_args args;
     nlm_tensor descs[NLM_OP_MAX_FIELDS];
     int64_t first[NLM_OP_MAX_FIELDS]; /* offset in the image of where descs begin, bytes */
@@ -85,7 +87,37 @@ static uint32_t layout_of(const stage *s, const nlm_op_field *field) {
     return weight < 0 ? NLM_LAYOUT_ROW_MAJOR : s->plan->layouts[weight];
 }
 
-/* A weight as the device wants it, packed in two parts as two threads would. */
+/* A weight that several threads pack at once. */
+typedef struct packers {
+    const nlm_device_v1 *api;
+    const nlm_tensor *w;
+    uint32_t layout, role;
+    int64_t step; /* what a part's first row is a multiple of */
+    void *packed;
+    nlm_status statuses[PACKERS];
+} packers;
+
+static void pack_part(void *user, uint32_t ith, uint32_t nth) {
+    packers *p = user;
+    const int64_t rows = p->w->shape[0], steps = (rows + p->step - 1) / p->step;
+    const int64_t from = steps * ith / nth * p->step, end = steps * (ith + 1) / nth * p->step;
+    const int64_t to = end < rows ? end : rows;
+    guard_watch_thread();
+    p->statuses[ith] = NLM_OK;
+    if (from < to) p->statuses[ith] = p->api->pack(p->api->self, p->w, p->layout, p->role, from, to, p->packed, NULL);
+}
+
+static bool pack_all(const stage *s, packers *p) {
+    nlm_pool *pool;
+    if (conform_pool(s->pools, PACKERS, &pool, NULL) != NLM_OK) return false;
+    nlm_pool_run(pool, pack_part, p);
+    for (int i = 0; i < PACKERS; i++) {
+        if (p->statuses[i] != NLM_OK) return false;
+    }
+    return true;
+}
+
+/* A weight as the device wants it. */
 static bool place_packed(stage *s, int index, uint32_t layout) {
     const nlm_device_v1 *api = &s->device->api;
     const spec_tensor *t = &s->in->tensors[index];
@@ -101,15 +133,26 @@ static bool place_packed(stage *s, int index, uint32_t layout) {
     if (source->bytes) memcpy(source->data, t->desc.data, source->bytes);
     guard_protect(source);
     desc.data = source->data;
-    const int64_t rows = t->desc.shape[0], step = info.row_multiple > 0 ? info.row_multiple : 1;
-    const int64_t middle = rows / 2 / step * step;
-    if (api->pack(api->self, &desc, layout, role, middle, rows, block->data, NULL) != NLM_OK) return false;
-    if (api->pack(api->self, &desc, layout, role, 0, middle, block->data, NULL) != NLM_OK) return false;
+    packers p = {.api = api,
+                 .w = &desc,
+                 .layout = layout,
+                 .role = role,
+                 .step = info.row_multiple > 0 ? info.row_multiple : 1,
+                 .packed = block->data};
+    if (!pack_all(s, &p)) return false;
     guard_free(source);
     s->descs[index].data = block->data;
     s->descs[index].layout = layout;
     guard_protect(block);
     return true;
+}
+
+static void load(stage *s, int index, const conform_images *images) {
+    const spec_tensor *t = &s->in->tensors[index];
+    const guard_block *block = &s->blocks[index];
+    const uint8_t *from = images->data[index] ? images->data[index] : t->image;
+    if (block->bytes) memcpy(block->data, from + s->first[index], block->bytes);
+    if (t->rows == SPEC_ROWS_STARTS && !is_whole(s->plan)) memcpy(block->data, s->starts, sizeof s->starts);
 }
 
 static bool place_tensor(stage *s, int index, const conform_images *images) {
@@ -124,9 +167,7 @@ static bool place_tensor(stage *s, int index, const conform_images *images) {
         return true;
     }
     if (!guard_alloc(block, t->field->name, span(&s->descs[index]), alignment, s->plan->at_start)) return false;
-    const uint8_t *from = images->data[index] ? images->data[index] : t->image;
-    if (block->bytes) memcpy(block->data, from + s->first[index], block->bytes);
-    if (t->rows == SPEC_ROWS_STARTS && !is_whole(s->plan)) memcpy(block->data, s->starts, sizeof s->starts);
+    load(s, index, images);
     s->descs[index].data = block->data;
     if (!is_written(s->in, index)) guard_protect(block);
     return true;
@@ -237,11 +278,32 @@ static bool collect(stage *s, conform_images *images, conform_result *result) {
     return true;
 }
 
-static bool run_stage(conform_pools *pools, stage *s, conform_call *call, conform_outcome *outcome,
+/* Runs with zeros for activations, whatever comes of it, and puts back all but what the op has for itself. */
+static void leave_other_numbers(stage *s, const conform_call *call, const conform_images *images) {
+    nlm_error ignored = NLM_ERROR_INIT;
+    for (int i = 0; i < s->in->n_tensors; i++) {
+        guard_block *block = &s->blocks[i];
+        const nlm_op_field *field = s->in->tensors[i].field;
+        if (!block->bytes || field->types != NLM_TYPES_ACTIVATION || s->in->tensors[i].is_written) continue;
+        guard_unprotect(block);
+        memset(block->data, 0, block->bytes);
+    }
+    conform_drive(s->pools, call, s->plan->nth, &ignored);
+    for (int i = 0; i < s->in->n_tensors; i++) {
+        guard_block *block = &s->blocks[i];
+        if (!block->bytes || s->descs[i].layout != NLM_LAYOUT_ROW_MAJOR) continue;
+        guard_unprotect(block);
+        load(s, i, images);
+        if (!is_written(s->in, i)) guard_protect(block);
+    }
+}
+
+static bool run_stage(stage *s, conform_call *call, const conform_images *images, conform_outcome *outcome,
                       conform_result *result) {
     nlm_error err = NLM_ERROR_INIT;
     if (nlm_device_is_sliced(s->device)) {
-        outcome->status = conform_drive(pools, call, s->plan->nth, &err);
+        if (s->plan->is_stale && call->workspace_bytes + call->scratch_bytes > 0) leave_other_numbers(s, call, images);
+        outcome->status = conform_drive(s->pools, call, s->plan->nth, &err);
     } else {
         const conform_stream_job job = {.call = call,
                                         .descs = s->descs,
@@ -263,12 +325,12 @@ bool conform_place_and_run(conform_pools *pools, const nlm_device *device, spec_
     *outcome = (conform_outcome){NLM_OK, false};
     conform_plan own = *plan;
     if (!nlm_device_is_sliced(device)) own.nth = 1; /* a stream device's slots are called once */
-    stage s = {.in = in, .plan = &own, .device = device};
+    stage s = {.in = in, .plan = &own, .device = device, .pools = pools};
     conform_call call;
     bool is_sound = place_all(&s, images) || conform_fail(result, "a tensor could not be placed or packed");
     is_sound = is_sound && prepare_call(&s, &call, outcome, result);
     if (is_sound && !outcome->is_refused) {
-        is_sound = run_stage(pools, &s, &call, outcome, result) && collect(&s, images, result);
+        is_sound = run_stage(&s, &call, images, outcome, result) && collect(&s, images, result);
     }
     for (int i = 0; i < BLOCKS; i++) guard_free(&s.blocks[i]);
     return is_sound;

@@ -91,9 +91,7 @@ static int run_on_device(const conform_options *options, board *b, size_t count)
         atomic_store(&b->next, i + 1);
         if (b->is_sick) _exit(CHILD_SICK); /* closing it may fail too: the next case gets a process of its own */
     }
-    for (uint32_t i = 1; i <= CONFORM_THREADS; i++) {
-        if (pools.pools[i]) nlm_pool_destroy(pools.pools[i]);
-    }
+    conform_pools_destroy(&pools);
     conform_close(plugins, device);
     return CHILD_DONE;
 }
