@@ -9,7 +9,7 @@
 #include "session/options.h"
 #include "session/sampler.h"
 
-#define KNOWN_FLAGS NLM_GENERATE_IGNORE_END
+#define KNOWN_FLAGS (NLM_GENERATE_IGNORE_END | NLM_GENERATE_SPECIAL)
 
 typedef struct generation {
     nlm_session *session;
@@ -105,32 +105,63 @@ static nlm_status next_token(generation *g, int32_t *out_id, nlm_error *err) {
     return NLM_OK;
 }
 
-/* Gives out the first n pending bytes. */
+/* Gives out what is shown of the first n pending bytes, until the callback ends the generation. */
 static void emit(generation *g, size_t n) {
     nlm_text_stream *stream = &g->session->stream;
-    if (n == 0) return;
-    g->result.n_bytes += n;
     nlm_gate *gate = &g->session->runtime->engine->gate;
-    nlm_gate_call_out(gate, true);
-    if (g->on_text && g->on_text(g->user, stream->pending.data, n) != 0) g->result.ended_by = NLM_ENDED_BY_CALLBACK;
-    nlm_gate_call_out(gate, false);
-    nlm_text_stream_drop(stream, n);
+    while (n > 0 && g->result.ended_by != NLM_ENDED_BY_CALLBACK) {
+        bool is_shown;
+        const size_t run = nlm_text_stream_run(stream, n, &is_shown);
+        if (is_shown) {
+            g->result.n_bytes += run;
+            nlm_gate_call_out(gate, true);
+            if (g->on_text && g->on_text(g->user, stream->pending.data, run) != 0)
+                g->result.ended_by = NLM_ENDED_BY_CALLBACK;
+            nlm_gate_call_out(gate, false);
+        }
+        nlm_text_stream_drop(stream, run);
+        n -= run;
+    }
+}
+
+/* Gives out what can be no part of a stop string any more. A stop string behind it ends the generation, unless
+ * the callback did: then the next call finds it. */
+static void emit_ready(generation *g) {
+    int32_t stop;
+    emit(g, nlm_text_stream_ready(&g->session->stream, &stop));
+    if (stop < 0 || g->result.ended_by) return;
+    g->result.stop_index = stop;
+    g->result.ended_by = NLM_ENDED_BY_STOP;
+}
+
+static bool is_stop_id(generation *g, int32_t id) {
+    for (size_t i = 0; i < g->options.n_stop_ids; i++) {
+        if (g->options.stop_ids[i] != id) continue;
+        g->result.stop_index = (int32_t)i;
+        return true;
+    }
+    return false;
 }
 
 static nlm_status take_token(generation *g, int32_t id, nlm_error *err) {
     nlm_session *session = g->session;
     const nlm_tokenizer *tokenizer = session->runtime->tokenizer;
+    const uint32_t flags = g->options.flags;
     g->result.n_tokens++;
-    if (!(g->options.flags & NLM_GENERATE_IGNORE_END) && nlm_tokenizer_is_end(tokenizer, id)) {
+    if (is_stop_id(g, id)) {
+        g->result.ended_by = NLM_ENDED_BY_STOP_ID;
+        return NLM_OK;
+    }
+    if (!(flags & NLM_GENERATE_IGNORE_END) && nlm_tokenizer_is_end(tokenizer, id)) {
         g->result.ended_by = NLM_ENDED_BY_MODEL;
         return NLM_OK;
     }
-    NLM_TRY(nlm_session_append(session, &id, 1, err));
-    NLM_TRY(nlm_tokenizer_decode(tokenizer, id, false, &session->stream.pending, err));
-    if (session->stream.pending.has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, "session", "no memory for text");
-    const size_t ready = nlm_text_stream_ready(&session->stream, &g->result.stop_index);
-    if (g->result.stop_index >= 0) g->result.ended_by = NLM_ENDED_BY_STOP;
-    emit(g, ready);
+    nlm_piece piece;
+    NLM_TRY(nlm_tokenizer_piece(tokenizer, id, &piece, err));
+    const bool is_hidden = piece.is_hidden && !(flags & NLM_GENERATE_SPECIAL);
+    session->tokens[session->n_tokens++] = id; /* is_at_limit saw to the room */
+    NLM_TRY(nlm_text_stream_add(&session->stream, piece.text, piece.length, is_hidden, err));
+    emit_ready(g);
     return NLM_OK;
 }
 
@@ -147,6 +178,7 @@ static bool is_at_limit(generation *g) {
 }
 
 static nlm_status run(generation *g, nlm_error *err) {
+    emit_ready(g); /* what the call before held back: these stop strings may be others */
     while (!g->result.ended_by && !is_at_limit(g)) {
         int32_t id = 0;
         NLM_TRY(next_token(g, &id, err));
@@ -155,21 +187,34 @@ static nlm_status run(generation *g, nlm_error *err) {
     return NLM_OK;
 }
 
-/* What was held back in case a stop string came. */
-static void emit_rest(generation *g) {
+/* Whether the text may go on with the next call. */
+static bool is_interrupted(const generation *g) {
     const int32_t ended_by = g->result.ended_by;
-    if (ended_by == NLM_ENDED_BY_STOP || ended_by == NLM_ENDED_BY_CALLBACK) return;
-    emit(g, nlm_text_stream_rest(&g->session->stream));
+    return ended_by == NLM_ENDED_BY_TOKENS || ended_by == NLM_ENDED_BY_CALLBACK || ended_by == NLM_ENDED_BY_CANCEL;
+}
+
+/* Of a text that is over, what was held back in case a stop string came is part, and what stands behind a stop string
+ * is not. */
+static void finish_text(generation *g) {
+    nlm_text_stream *stream = &g->session->stream;
+    const int32_t ended_by = g->result.ended_by;
+    if (is_interrupted(g)) return;
+    if (ended_by != NLM_ENDED_BY_STOP) emit(g, nlm_text_stream_rest(stream));
+    nlm_text_stream_clear(stream);
     g->result.ended_by = ended_by;
 }
 
-static nlm_status check_options(const nlm_generate_options *options, nlm_error *err) {
+static nlm_status check_options(const nlm_session *session, const nlm_generate_options *options, nlm_error *err) {
     const uint32_t unknown = options->flags & ~(uint32_t)KNOWN_FLAGS;
     if (unknown)
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "flags 0x%x are not known", unknown);
-    if (!options->n_stops || options->stops) return NLM_OK;
-    return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "n_stops is %zu, and stops is NULL",
-                    options->n_stops);
+    if (options->n_stops && !options->stops)
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "n_stops is %zu, and stops is NULL",
+                        options->n_stops);
+    if (options->n_stop_ids && !options->stop_ids)
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "n_stop_ids is %zu, and stop_ids is NULL",
+                        options->n_stop_ids);
+    return nlm_session_check_ids(session, options->stop_ids, options->n_stop_ids, err);
 }
 
 nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler, const nlm_generate_options *options,
@@ -178,16 +223,24 @@ nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler, cons
         .session = session, .sampler = sampler, .on_text = on_text, .user = user, .result.stop_index = -1};
     NLM_ENTER_SESSION(session, error);
     NLM_TRY(nlm_take_options(&g.options, sizeof g.options, options, "nlm_generate_options", error));
-    NLM_TRY(check_options(&g.options, error));
+    NLM_TRY(check_options(session, &g.options, error));
     NLM_TRY(nlm_runtime_check_text(session->runtime, error));
     NLM_TRY(nlm_session_check_sampler(session, sampler, error));
     NLM_TRY(nlm_session_check_holds(session, error));
     NLM_TRY(nlm_text_stream_begin(&session->stream, g.options.stops, g.options.n_stops, error));
     atomic_store(&session->is_cancelled, false);
     const nlm_status status = run(&g, error);
-    emit_rest(&g);
+    finish_text(&g);
     if (status != NLM_OK) return status;
+    g.result.n_held = nlm_text_stream_held(&session->stream);
     return nlm_give_struct(out_result, &g.result, sizeof g.result, "nlm_generate_result", error);
+}
+
+nlm_status nlm_session_flush_text(nlm_session *session, nlm_text_fn on_text, void *user, nlm_error *error) {
+    NLM_ENTER_SESSION(session, error);
+    generation g = {.session = session, .on_text = on_text, .user = user};
+    emit(&g, nlm_text_stream_rest(&session->stream));
+    return NLM_OK;
 }
 
 /* ---- metrics ------------------------------------------------------------------------------ */

@@ -35,9 +35,13 @@ static nlm_status write_all(nlm_session *session, nlm_session_writer *writer, co
     nlm_runtime *runtime = session->runtime;
     const nlm_session_shape shape = shape_of(runtime);
     const size_t n_tokens = (size_t)session->n_tokens, n_logits = n_tokens ? (size_t)shape.n_vocab : 0;
-    NLM_TRY(nlm_session_writer_begin(writer, path, &shape, n_tokens, n_logits, err));
+    const nlm_text_stream *stream = &session->stream;
+    const nlm_session_counts counts = {n_tokens, n_logits, stream->pending.length};
+    NLM_TRY(nlm_session_writer_begin(writer, path, &shape, &counts, err));
     NLM_TRY(nlm_session_writer_put(writer, session->tokens, n_tokens * sizeof *session->tokens, err));
     NLM_TRY(nlm_session_writer_put(writer, session->logits, n_logits * sizeof *session->logits, err));
+    NLM_TRY(nlm_session_writer_put(writer, stream->pending.data, counts.n_text, err));
+    NLM_TRY(nlm_session_writer_put(writer, stream->marks.data, counts.n_text, err));
     piece_writer pieces = {.writer = writer, .piece = piece};
     NLM_TRY(nlm_states_each_piece(runtime->states, session->slot, session->n_tokens, write_piece, &pieces, err));
     return nlm_session_writer_commit(writer, err);
@@ -72,6 +76,7 @@ static nlm_status take_view(nlm_session *session, const nlm_session_view *view, 
     NLM_TRY(nlm_session_make_room(session, n_tokens, err));
     const unsigned char *at = view->state;
     NLM_TRY(nlm_states_each_piece(runtime->states, session->slot, n_tokens, read_piece, &at, err));
+    NLM_TRY(nlm_text_stream_set(&session->stream, view->text, view->marks, view->n_text, err));
     memcpy(session->tokens, view->tokens, view->n_tokens * sizeof *session->tokens);
     if (view->logits) memcpy(session->logits, view->logits, (size_t)runtime->hparams->n_vocab * sizeof(float));
     session->row = view->logits ? session->logits : NULL;

@@ -53,6 +53,7 @@ nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_e
 static void forget(nlm_session *session) {
     nlm_states_release(session->runtime->states, session->slot);
     nlm_session_drop_logits(session);
+    nlm_text_stream_clear(&session->stream);
     session->n_tokens = session->n_computed = session->n_offered = 0;
 }
 
@@ -81,6 +82,7 @@ nlm_status nlm_session_reset(nlm_session *session, nlm_error *error) {
 static nlm_status copy_content(nlm_session *to, nlm_session *from, nlm_error *err) {
     nlm_runtime *runtime = from->runtime;
     NLM_TRY(nlm_states_fork(runtime->states, from->slot, to->slot, from->n_computed, err));
+    NLM_TRY(nlm_text_stream_copy(&to->stream, &from->stream, err));
     memcpy(to->tokens, from->tokens, (size_t)from->n_tokens * sizeof *to->tokens);
     if (from->row) {
         NLM_TRY(nlm_session_fetch_logits(from, err));
@@ -164,6 +166,7 @@ nlm_status nlm_session_append(nlm_session *session, const int32_t *ids, size_t c
     }
     memcpy(session->tokens + session->n_tokens, ids, count * sizeof *ids);
     session->n_tokens += (int32_t)count;
+    nlm_text_stream_clear(&session->stream);
     return NLM_OK;
 }
 

@@ -49,7 +49,7 @@ struct nlm_session {
     float *logits;              /* [n_vocab], memory of its own */
     nlm_session *next_borrower; /* of nlm_engine.borrowers, while `row` is in the results of a run */
     nlm_part part;
-    nlm_text_stream stream;
+    nlm_text_stream stream; /* text of its last tokens that nlm_session_generate holds back */
     nlm_progress_fn progress;
     void *progress_user;
     atomic_bool is_cancelled; /* nlm_session_cancel, since the call under way began */
@@ -70,7 +70,8 @@ nlm_status nlm_session_check_sampler(const nlm_session *session, const nlm_sampl
 nlm_status nlm_session_choose(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err);
 /* INVALID_ARGUMENT for an id that is not in the vocabulary. */
 nlm_status nlm_session_check_ids(const nlm_session *session, const int32_t *ids, size_t count, nlm_error *err);
-/* Appends ids that were checked, without computing them. LIMIT if the context would overflow. */
+/* Appends ids that were checked, without computing them; a text that was held back is over. LIMIT if the context
+ * would overflow. */
 nlm_status nlm_session_append(nlm_session *session, const int32_t *ids, size_t count, nlm_error *err);
 
 /* Before a run that appends n tokens: room for them in the states. Evicts prompts if there is none. */

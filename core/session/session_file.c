@@ -7,16 +7,17 @@
 #include "base/checked.h"
 #include "base/little_endian.h"
 #include "base/status.h"
+#include "session/text_stream.h"
 
-#define VERSION      1u
-#define HEADER_BYTES 48u
+#define VERSION      2u
+#define HEADER_BYTES 56u
 #define END_BYTES    8u
 
 static const unsigned char magic[8] = {'n', 'l', 'm', 's', 'e', 's', 's', '\n'};
 
 typedef struct header {
     uint32_t version, state_kind;
-    uint64_t fingerprint, n_tokens, n_logits, state_bytes;
+    uint64_t fingerprint, n_tokens, n_logits, state_bytes, n_text;
 } header;
 
 static header get_header(const unsigned char *at) {
@@ -25,7 +26,8 @@ static header get_header(const unsigned char *at) {
                     .fingerprint = nlm_get_le(at + 16, 8),
                     .n_tokens = nlm_get_le(at + 24, 8),
                     .n_logits = nlm_get_le(at + 32, 8),
-                    .state_bytes = nlm_get_le(at + 40, 8)};
+                    .state_bytes = nlm_get_le(at + 40, 8),
+                    .n_text = nlm_get_le(at + 48, 8)};
 }
 
 static void put_header(unsigned char *at, const header *h) {
@@ -36,14 +38,17 @@ static void put_header(unsigned char *at, const header *h) {
     nlm_put_le(at + 24, h->n_tokens, 8);
     nlm_put_le(at + 32, h->n_logits, 8);
     nlm_put_le(at + 40, h->state_bytes, 8);
+    nlm_put_le(at + 48, h->n_text, 8);
 }
 
 /* 0 when it wraps. */
 static uint64_t file_bytes(const header *h) {
-    uint64_t tokens, logits, sum;
+    uint64_t tokens, logits, text, sum;
     if (!nlm_mul_u64(h->n_tokens, 4, &tokens) || !nlm_mul_u64(h->n_logits, 4, &logits)) return 0;
+    if (!nlm_mul_u64(h->n_text, 2, &text)) return 0;
     if (!nlm_add_u64(HEADER_BYTES + END_BYTES, tokens, &sum)) return 0;
-    if (!nlm_add_u64(sum, logits, &sum) || !nlm_add_u64(sum, h->state_bytes, &sum)) return 0;
+    if (!nlm_add_u64(sum, logits, &sum) || !nlm_add_u64(sum, text, &sum)) return 0;
+    if (!nlm_add_u64(sum, h->state_bytes, &sum)) return 0;
     return sum;
 }
 
@@ -52,9 +57,9 @@ static nlm_status check_whole(const char *name, const unsigned char *data, size_
     const uint64_t expected = file_bytes(h);
     if (expected != size) {
         return nlm_fail(err, NLM_BAD_FORMAT, name,
-                        "the header (%" PRIu64 " tokens, %" PRIu64 " logits, %" PRIu64
-                        " bytes of state) asks for a file of %" PRIu64 " bytes, and it has %zu: truncated or changed",
-                        h->n_tokens, h->n_logits, h->state_bytes, expected, size);
+                        "the header (%" PRIu64 " tokens, %" PRIu64 " logits, %" PRIu64 " bytes of state, %" PRIu64
+                        " of text) asks for a file of %" PRIu64 " bytes, and it has %zu: truncated or changed",
+                        h->n_tokens, h->n_logits, h->state_bytes, h->n_text, expected, size);
     }
     const uint64_t stored = nlm_get_le(data + size - END_BYTES, 8);
     if (nlm_checksum_of(data, size - END_BYTES) == stored) return NLM_OK;
@@ -102,6 +107,15 @@ static nlm_status check_tokens(const char *name, const nlm_session_view *view, i
     return NLM_OK;
 }
 
+static nlm_status check_marks(const char *name, const nlm_session_view *view, nlm_error *err) {
+    for (uint64_t i = 0; i < view->n_text; i++) {
+        if ((unsigned char)view->marks[i] < NLM_TEXT_MARKS) continue;
+        return nlm_fail(err, NLM_BAD_FORMAT, name, "byte %" PRIu64 " of the text has mark %d; expected 0 to %d", i,
+                        (unsigned char)view->marks[i], NLM_TEXT_MARKS - 1);
+    }
+    return NLM_OK;
+}
+
 nlm_status nlm_session_file_parse(const char *name, const void *data, size_t size, const nlm_session_shape *shape,
                                   nlm_session_view *out, nlm_error *err) {
     const unsigned char *at = data;
@@ -119,23 +133,27 @@ nlm_status nlm_session_file_parse(const char *name, const void *data, size_t siz
     }
     NLM_TRY(check_whole(name, at, size, &h, err));
     NLM_TRY(check_fit(name, &h, shape, err));
-    *out = (nlm_session_view){.n_tokens = h.n_tokens, .state_bytes = h.state_bytes};
+    *out = (nlm_session_view){.n_tokens = h.n_tokens, .n_text = h.n_text, .state_bytes = h.state_bytes};
     out->tokens = at + HEADER_BYTES;
     out->logits = h.n_logits ? out->tokens + 4 * h.n_tokens : NULL;
-    out->state = out->tokens + 4 * (h.n_tokens + h.n_logits);
-    return check_tokens(name, out, shape->n_vocab, err);
+    out->text = (const char *)out->tokens + 4 * (h.n_tokens + h.n_logits);
+    out->marks = out->text + h.n_text;
+    out->state = (const unsigned char *)out->marks + h.n_text;
+    NLM_TRY(check_tokens(name, out, shape->n_vocab, err));
+    return check_marks(name, out, err);
 }
 
 nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const char *path, const nlm_session_shape *shape,
-                                    uint64_t n_tokens, uint64_t n_logits, nlm_error *err) {
+                                    const nlm_session_counts *counts, nlm_error *err) {
     nlm_checksum_init(&writer->checksum);
     NLM_TRY(nlm_file_writer_create(path, &writer->file, err));
     const header h = {.version = VERSION,
                       .state_kind = shape->state_kind,
                       .fingerprint = shape->fingerprint,
-                      .n_tokens = n_tokens,
-                      .n_logits = n_logits,
-                      .state_bytes = n_tokens * shape->bytes_per_token + shape->fixed_bytes};
+                      .n_tokens = counts->n_tokens,
+                      .n_logits = counts->n_logits,
+                      .state_bytes = counts->n_tokens * shape->bytes_per_token + shape->fixed_bytes,
+                      .n_text = counts->n_text};
     unsigned char bytes[HEADER_BYTES];
     put_header(bytes, &h);
     return nlm_session_writer_put(writer, bytes, sizeof bytes, err);

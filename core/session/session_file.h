@@ -1,16 +1,18 @@
 /* Sessions in files.
  *
- * Version 1, little-endian:
+ * Version 2, little-endian (version 1 had no text and no n_text):
  *   0   8 bytes   "nlmsess\n"
- *   8   u32       version, 1
+ *   8   u32       version, 2
  *   12  u32       what the states are made of: the KV type's number, 0xffffffff without KV
  *   16  u64       the model: nlm_session_shape.fingerprint
  *   24  u64       n_tokens
  *   32  u64       n_logits: the size of the vocabulary; 0 without tokens
  *   40  u64       state_bytes
- *   48  i32[]     the tokens
+ *   48  u64       n_text
+ *   56  i32[]     the tokens
  *       f32[]     the logits after the last of them
- *       bytes     the states (session_state.c says in which order)
+ *       u8[]      n_text bytes of text that is held back (text_stream.h), and as many of their marks
+ *       bytes     the states (states.c says in which order)
  *   end u64       the checksum (base/checksum.h) of all bytes before */
 #ifndef NLM_SESSION_SESSION_FILE_H
 #define NLM_SESSION_SESSION_FILE_H
@@ -33,9 +35,10 @@ typedef struct nlm_session_shape {
 
 /* A checked file: pointers into the given memory, unaligned. */
 typedef struct nlm_session_view {
-    uint64_t n_tokens;
+    uint64_t n_tokens, n_text;
     const unsigned char *tokens; /* i32[n_tokens], each within the vocabulary */
     const unsigned char *logits; /* f32[n_vocab]; NULL without tokens */
+    const char *text, *marks;    /* [n_text] */
     const unsigned char *state;
     uint64_t state_bytes;
 } nlm_session_view;
@@ -52,8 +55,12 @@ typedef struct nlm_session_writer {
     nlm_checksum checksum; /* of what was put so far */
 } nlm_session_writer;
 
+typedef struct nlm_session_counts {
+    uint64_t n_tokens, n_logits, n_text;
+} nlm_session_counts;
+
 nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const char *path, const nlm_session_shape *shape,
-                                    uint64_t n_tokens, uint64_t n_logits, nlm_error *err);
+                                    const nlm_session_counts *counts, nlm_error *err);
 nlm_status nlm_session_writer_put(nlm_session_writer *writer, const void *data, size_t bytes, nlm_error *err);
 /* Appends the checksum and gives the file its name. */
 nlm_status nlm_session_writer_commit(nlm_session_writer *writer, nlm_error *err);

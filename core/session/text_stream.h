@@ -8,26 +8,49 @@
 
 #define NLM_STOPS_MAX 32
 
-/* Zeroed is empty and without stops. `pending` keeps its memory from one text to the next. */
+/* What a byte of the text is. A hidden token's text is never shown; a stop string takes it whole, or passes over it.
+ */
+enum { NLM_TEXT_SHOWN, NLM_TEXT_HIDDEN, NLM_TEXT_HIDDEN_TAIL /* not its token's first */, NLM_TEXT_MARKS };
+
+/* Zeroed is empty and without stops. The text is kept from one generation to the next, and its memory from
+ * one text to the next. */
 typedef struct nlm_text_stream {
-    nlm_str pending; /* append to it, then call nlm_text_stream_ready */
+    nlm_str pending; /* bytes that have not gone out */
+    nlm_str marks;   /* NLM_TEXT_SHOWN and its like for each of them */
     const char *stops[NLM_STOPS_MAX];
     size_t stop_lengths[NLM_STOPS_MAX];
     size_t n_stops;
 } nlm_text_stream;
 
-/* Begins a text; stops are borrowed. INVALID_ARGUMENT: an empty stop string, or too many. */
+/* Begins a generation, of which the pending text is the first; stops are borrowed until the next begin.
+ * INVALID_ARGUMENT: an empty stop string, or too many. */
 nlm_status nlm_text_stream_begin(nlm_text_stream *stream, const char *const *stops, size_t n_stops, nlm_error *err);
 
-/* How many bytes at the front of `pending` may go out. *out_stop is the stop string that stands right
+/* Appends the text of a token. OUT_OF_MEMORY leaves the text as it was. */
+nlm_status nlm_text_stream_add(nlm_text_stream *stream, const char *text, size_t length, bool is_hidden,
+                               nlm_error *err);
+
+/* How many bytes at the front of the text may go out. *out_stop is the stop string that stands right
  * behind them, or -1. Never allocates. */
 size_t nlm_text_stream_ready(const nlm_text_stream *stream, int32_t *out_stop);
 
 /* As above when no more bytes will come: a character that is cut stays behind. */
 size_t nlm_text_stream_rest(const nlm_text_stream *stream);
 
-/* Removes bytes that went out from the front of `pending`. */
+/* How many of the first `length` bytes, which is not 0, are shown, or hidden, like the first. */
+size_t nlm_text_stream_run(const nlm_text_stream *stream, size_t length, bool *out_is_shown);
+
+/* How many pending bytes are to be shown. */
+size_t nlm_text_stream_held(const nlm_text_stream *stream);
+
+/* Removes bytes that went out from the front of the text. */
 void nlm_text_stream_drop(nlm_text_stream *stream, size_t length);
+void nlm_text_stream_clear(nlm_text_stream *stream);
+
+/* Replaces the text by bytes and marks that another stream had. OUT_OF_MEMORY leaves it empty. */
+nlm_status nlm_text_stream_set(nlm_text_stream *stream, const char *text, const char *marks, size_t length,
+                               nlm_error *err);
+nlm_status nlm_text_stream_copy(nlm_text_stream *to, const nlm_text_stream *from, nlm_error *err);
 void nlm_text_stream_release(nlm_text_stream *stream);
 
 #endif

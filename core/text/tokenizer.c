@@ -196,12 +196,19 @@ static nlm_status check_memory(const nlm_str *out, nlm_error *err) {
     return nlm_fail(err, NLM_OUT_OF_MEMORY, "tokenizer", "no memory for the decoded text");
 }
 
+nlm_status nlm_tokenizer_piece(const nlm_tokenizer *tokenizer, int32_t id, nlm_piece *out, nlm_error *err) {
+    NLM_TRY(check_id(tokenizer, id, err));
+    const nlm_bytes bytes = tokenizer->vocab.spelled[id];
+    *out = (nlm_piece){bytes.data, bytes.length, is_hidden(&tokenizer->vocab, id)};
+    return NLM_OK;
+}
+
 nlm_status nlm_tokenizer_decode(const nlm_tokenizer *tokenizer, int32_t id, bool with_special, nlm_str *out,
                                 nlm_error *err) {
-    NLM_TRY(check_id(tokenizer, id, err));
-    if (!with_special && is_hidden(&tokenizer->vocab, id)) return NLM_OK;
-    const nlm_bytes bytes = tokenizer->vocab.spelled[id];
-    nlm_str_append(out, bytes.data, bytes.length);
+    nlm_piece piece;
+    NLM_TRY(nlm_tokenizer_piece(tokenizer, id, &piece, err));
+    if (!with_special && piece.is_hidden) return NLM_OK;
+    nlm_str_append(out, piece.text, piece.length);
     return check_memory(out, err);
 }
 

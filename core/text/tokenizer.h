@@ -59,6 +59,15 @@ nlm_status nlm_tokenizer_encode_spans(const nlm_tokenizer *tokenizer, const char
  * `with_special`). Exact for every byte sequence. An id out of range is INVALID_ARGUMENT. */
 nlm_status nlm_tokenizer_decode(const nlm_tokenizer *tokenizer, int32_t id, bool with_special, nlm_str *out,
                                 nlm_error *err);
+/* One token as it stands in running text. */
+typedef struct nlm_piece {
+    const char *text; /* the tokenizer's, not terminated */
+    size_t length;
+    bool is_hidden; /* a control token or its like, which is not shown */
+} nlm_piece;
+/* An id out of range is INVALID_ARGUMENT. */
+nlm_status nlm_tokenizer_piece(const nlm_tokenizer *tokenizer, int32_t id, nlm_piece *out, nlm_error *err);
+
 /* Whole texts: as the above for each, less the spaces that the encoder put in front of the text and after
  * control tokens (SentencePiece). */
 nlm_status nlm_tokenizer_decode_all(const nlm_tokenizer *tokenizer, const int32_t *ids, size_t count,

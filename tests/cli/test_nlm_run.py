@@ -86,6 +86,11 @@ class Text(unittest.TestCase):
         self.assertEqual(cut.stdout, whole[: whole.index(stop.encode())])
         self.assertIn(b"ended by stop", cut.stderr)
 
+    def test_text_held_back_for_a_stop_string_comes_at_the_end(self):
+        whole = text_of("-m", STORIES, "-p", "Once upon a time", "-n", 10)
+        nearly = whole[-4:].decode() + "@never@"
+        self.assertEqual(text_of("-m", STORIES, "-p", "Once upon a time", "-n", 10, "--stop", nearly), whole)
+
     def test_seed(self):
         def sample(seed, *more):
             return text_of("-m", MAMBA, "-p", "the", "-n", 40, "--temperature", 1, "--seed", seed, *more)

@@ -38,6 +38,8 @@ static void parse(const uint8_t *data, size_t size, const nlm_session_shape *sha
     }
     read_bytes(view.tokens, 4 * view.n_tokens);
     if (view.logits) read_bytes(view.logits, 4 * (uint64_t)shape->n_vocab);
+    read_bytes((const unsigned char *)view.text, view.n_text);
+    read_bytes((const unsigned char *)view.marks, view.n_text);
     read_bytes(view.state, view.state_bytes);
 }
 
@@ -47,7 +49,7 @@ static void put_u64(uint8_t *at, uint64_t value) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) parse(data, size, &shapes[i]);
-    if (size < 56) return 0;
+    if (size < 64) return 0;
     uint8_t *copy = malloc(size);
     if (!copy) return 0;
     memcpy(copy, data, size);

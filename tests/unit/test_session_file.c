@@ -6,6 +6,7 @@
 #include "base/checksum.h"
 #include "check.h"
 #include "session/session_file.h"
+#include "session/text_stream.h"
 #include "temporary.h"
 
 #define N_VOCAB  7
@@ -19,13 +20,17 @@ static const nlm_session_shape shape = {.fingerprint = 0x1122334455667788u,
                                         .fixed_bytes = 3};
 static const int32_t tokens[N_TOKENS] = {0, 6, 3, 3, 1};
 static const float logits[N_VOCAB] = {0, 1, 2, 3, 4, 5, -6};
+static const char text[3] = {'\xf0', '<', '>'}, marks[3] = {NLM_TEXT_SHOWN, NLM_TEXT_HIDDEN, NLM_TEXT_HIDDEN_TAIL};
 static const char state[N_TOKENS * 6 + 3 + 1] = "abcdefghijklmnopqrstuvwxyz0123456";
 
 static nlm_status write_file(const char *path) {
     nlm_session_writer writer = {0};
-    nlm_status status = nlm_session_writer_begin(&writer, path, &shape, N_TOKENS, N_VOCAB, NULL);
+    const nlm_session_counts counts = {N_TOKENS, N_VOCAB, sizeof text};
+    nlm_status status = nlm_session_writer_begin(&writer, path, &shape, &counts, NULL);
     if (status == NLM_OK) status = nlm_session_writer_put(&writer, tokens, sizeof tokens, NULL);
     if (status == NLM_OK) status = nlm_session_writer_put(&writer, logits, sizeof logits, NULL);
+    if (status == NLM_OK) status = nlm_session_writer_put(&writer, text, sizeof text, NULL);
+    if (status == NLM_OK) status = nlm_session_writer_put(&writer, marks, sizeof marks, NULL);
     if (status == NLM_OK) status = nlm_session_writer_put(&writer, state, N_TOKENS * 6 + 3, NULL);
     if (status == NLM_OK) status = nlm_session_writer_commit(&writer, NULL);
     nlm_session_writer_release(&writer);
@@ -61,12 +66,15 @@ static void reseal(unsigned char *data, size_t size) {
 static void file_gives_back_what_was_written(void) {
     size_t size;
     unsigned char *data = written(&size);
-    CU_ASSERT_EQUAL(size, 48 + sizeof tokens + sizeof logits + N_TOKENS * 6 + 3 + 8);
+    CU_ASSERT_EQUAL(size, 56 + sizeof tokens + sizeof logits + sizeof text + sizeof marks + N_TOKENS * 6 + 3 + 8);
     nlm_session_view view;
     CU_ASSERT_EQUAL_FATAL(nlm_session_file_parse("s", data, size, &shape, &view, NULL), NLM_OK);
     CU_ASSERT_EQUAL(view.n_tokens, N_TOKENS);
     CU_ASSERT_EQUAL(memcmp(view.tokens, tokens, sizeof tokens), 0);
     CU_ASSERT_EQUAL(memcmp(view.logits, logits, sizeof logits), 0);
+    CU_ASSERT_EQUAL(view.n_text, sizeof text);
+    CU_ASSERT_EQUAL(memcmp(view.text, text, sizeof text), 0);
+    CU_ASSERT_EQUAL(memcmp(view.marks, marks, sizeof marks), 0);
     CU_ASSERT_EQUAL(view.state_bytes, N_TOKENS * 6 + 3);
     CU_ASSERT_EQUAL(memcmp(view.state, state, view.state_bytes), 0);
     free(data);
@@ -111,14 +119,18 @@ static void file_rejects_what_does_not_fit(void) {
         nlm_status status;
         const char *told;
     } wrong[] = {
-        {8, 0x100000002u, NLM_UNSUPPORTED, "version 2"},
-        {8, 0x200000001u, NLM_UNSUPPORTED, "another type of KV cache"},
+        {8, 0x100000001u, NLM_UNSUPPORTED, "version 1"},
+        {8, 0x200000002u, NLM_UNSUPPORTED, "another type of KV cache"},
         {16, 0, NLM_UNSUPPORTED, "another model"},
         {24, 1ull << 62, NLM_BAD_FORMAT, "truncated or changed"},
         {24, ~0ull, NLM_BAD_FORMAT, "truncated or changed"},
         {40, ~0ull, NLM_BAD_FORMAT, "truncated or changed"},
-        {48, 7, NLM_BAD_FORMAT, "token 0 is 7"},
-        {48, 0x80000000u, NLM_BAD_FORMAT, "outside the vocabulary"},
+        {48, ~0ull, NLM_BAD_FORMAT, "truncated or changed"},
+        {48, 1ull << 63, NLM_BAD_FORMAT, "truncated or changed"},
+        {56, 7, NLM_BAD_FORMAT, "token 0 is 7"},
+        {56, 0x80000000u, NLM_BAD_FORMAT, "outside the vocabulary"},
+        {56 + sizeof tokens + sizeof logits + sizeof text, NLM_TEXT_MARKS, NLM_BAD_FORMAT,
+         "byte 0 of the text has mark 3"},
     };
     size_t size;
     unsigned char *data = written(&size), saved[8];

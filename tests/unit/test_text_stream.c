@@ -11,7 +11,7 @@ static int32_t feed(const char *const *stops, size_t n_stops, const char *const 
     out[0] = '\0';
     CU_ASSERT_EQUAL_FATAL(nlm_text_stream_begin(&stream, stops, n_stops, NULL), NLM_OK);
     for (size_t i = 0; i < n_pieces && stop < 0; i++) {
-        nlm_str_puts(&stream.pending, pieces[i]);
+        CU_ASSERT_EQUAL(nlm_text_stream_add(&stream, pieces[i], strlen(pieces[i]), false, NULL), NLM_OK);
         const size_t ready = nlm_text_stream_ready(&stream, &stop);
         if (ready) strncat(out, stream.pending.data, ready);
         strcat(out, "|");
@@ -72,6 +72,53 @@ static void stream_gives_whole_characters(void) {
     check_cases(list, sizeof list / sizeof *list);
 }
 
+/* What is shown of the tokens so far, which a stop string ends. Tokens that begin with '@' are hidden. */
+static void show(nlm_text_stream *stream, const char *const *tokens, char *out, int32_t *stop) {
+    out[0] = '\0';
+    for (*stop = -1; *tokens && *stop < 0; tokens++) {
+        const bool is_hidden = (*tokens)[0] == '@';
+        CU_ASSERT_EQUAL(nlm_text_stream_add(stream, *tokens, strlen(*tokens), is_hidden, NULL), NLM_OK);
+        size_t run;
+        for (size_t ready = nlm_text_stream_ready(stream, stop); ready > 0; ready -= run) {
+            bool is_shown;
+            run = nlm_text_stream_run(stream, ready, &is_shown);
+            if (is_shown) strncat(out, stream->pending.data, run);
+            nlm_text_stream_drop(stream, run);
+        }
+    }
+}
+
+static void stream_matches_hidden_tokens_whole(void) {
+    static const struct {
+        const char *stops[3], *tokens[6], *shown;
+        int32_t stop;
+        size_t n_held;
+    } list[] = {
+        {{"@end@"}, {"a", "@user@", "b", "@end@", "c"}, "ab", 0, 0},
+        {{"end", "@", "@en"}, {"a", "@end@", "b"}, "ab", -1, 0}, /* never a part of one */
+        {{"end"}, {"@end@", "end"}, "", 0, 3},
+        {{"\n@user@x"}, {"a\n", "@user@", "x"}, "a", 0, 2},
+        {{"\n@user@x"}, {"a\n", "@user@", "y"}, "a\ny", -1, 0},
+        {{"\n@user@x"}, {"a\n", "@user@"}, "a", -1, 1},
+        {{"@@"}, {"@", "@", "@"}, "", 0, 0},
+        {{"abc"}, {"xa", "@user@", "b", "@user@", "c"}, "x", 0, 3}, /* what is shown has it */
+        {{"ab@c"}, {"a", "@user@", "b", "@user@"}, "", -1, 2},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        size_t n_stops = 0;
+        while (n_stops < 3 && list[i].stops[n_stops]) n_stops++;
+        nlm_text_stream stream = {0};
+        char out[64];
+        int32_t stop;
+        CU_ASSERT_EQUAL(nlm_text_stream_begin(&stream, list[i].stops, n_stops, NULL), NLM_OK);
+        show(&stream, list[i].tokens, out, &stop);
+        CU_ASSERT_STRING_EQUAL(out, list[i].shown);
+        CU_ASSERT_EQUAL(stop, list[i].stop);
+        CU_ASSERT_EQUAL(nlm_text_stream_held(&stream), list[i].n_held);
+        nlm_text_stream_release(&stream);
+    }
+}
+
 static void stream_refuses_wrong_stops(void) {
     nlm_text_stream stream = {0};
     nlm_error err = NLM_ERROR_INIT;
@@ -87,6 +134,7 @@ static void stream_refuses_wrong_stops(void) {
 static const check_case cases[] = {
     CHECK_CASE(stream_finds_stops_across_pieces),
     CHECK_CASE(stream_gives_whole_characters),
+    CHECK_CASE(stream_matches_hidden_tokens_whole),
     CHECK_CASE(stream_refuses_wrong_stops),
 };
 CHECK_MAIN("text_stream", cases)

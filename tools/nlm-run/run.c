@@ -139,6 +139,7 @@ nlm_status run_generate(run *r, uint64_t *n_tokens, nlm_error *err) {
     nlm_generate_result result = {.struct_size = sizeof result};
     r->ended_by = "error";
     NLM_TRY(nlm_session_generate(r->session, r->sampler, &options, output_text, &r->out, &result, err));
+    NLM_TRY(nlm_session_flush_text(r->session, output_text, &r->out, err));
     *n_tokens += result.n_tokens;
     r->n_generated += result.n_tokens;
     r->ended_by = interrupt_came() ? "interrupt" : statistics_ended_by(result.ended_by);

@@ -405,14 +405,21 @@ NLM_API nlm_status nlm_session_restore(nlm_session *session, const char *path, n
  * part of a stop string. Returning nonzero ends the generation. */
 typedef int32_t (*nlm_text_fn)(void *user, const char *text, size_t length);
 
-enum { NLM_GENERATE_IGNORE_END = 1 /* go on after the model's end-of-text tokens */ };
+enum {
+    NLM_GENERATE_IGNORE_END = 1, /* go on after the model's end-of-text tokens */
+    NLM_GENERATE_SPECIAL = 2     /* control tokens give their text (those that mark a tool call, for example), else
+                                    nothing */
+};
 
 typedef struct nlm_generate_options {
     uint32_t struct_size;
     uint32_t flags;           /* NLM_GENERATE_* */
     uint64_t max_tokens;      /* 0: until something else ends it */
-    const char *const *stops; /* strings that end the generation, not part of the text */
+    const char *const *stops; /* strings that end the generation, not part of the text; they may spell
+                                 control tokens, whole ones, whether those are shown or not */
     size_t n_stops;
+    const int32_t *stop_ids; /* tokens that end the generation as the model's end-of-text tokens do */
+    size_t n_stop_ids;
 } nlm_generate_options;
 
 enum {
@@ -421,7 +428,8 @@ enum {
     NLM_ENDED_BY_STOP = 3,     /* a stop string */
     NLM_ENDED_BY_CALLBACK = 4, /* the callback */
     NLM_ENDED_BY_CONTEXT = 5,  /* the session is full */
-    NLM_ENDED_BY_CANCEL = 6    /* nlm_session_cancel */
+    NLM_ENDED_BY_CANCEL = 6,   /* nlm_session_cancel */
+    NLM_ENDED_BY_STOP_ID = 7   /* one of stop_ids */
 };
 
 typedef struct nlm_generate_result {
@@ -429,18 +437,29 @@ typedef struct nlm_generate_result {
     int32_t ended_by;   /* NLM_ENDED_BY_* */
     uint64_t n_tokens;  /* generated, the end token included */
     uint64_t n_bytes;   /* of text passed to the callback */
-    int32_t stop_index; /* which stop string, or -1 */
+    int32_t stop_index; /* which stop string or stop id, or -1 */
     uint32_t reserved;
+    uint64_t n_held; /* bytes of text that the session holds back for the next call */
 } nlm_generate_result;
 
 /* Generates from where the session is, appending each token to it but an end token (the last one is
- * computed with the next call). sampler NULL: greedy. on_text may be NULL. Allocates nothing per token. Repeated
- * calls with the same number of tokens in all give the same text. Errors   INVALID_ARGUMENT (an empty session, an
- * empty stop string), NUMERIC (a logit is not finite), and those of nlm_session_extend but LIMIT. Text generated
- * before an error has been passed on. */
+ * computed with the next call). sampler NULL: greedy. on_text may be NULL. Allocates nothing per token.
+ * Text     Repeated calls with the same number of tokens in all give the same text: after max_tokens, the
+ *          callback or nlm_session_cancel has ended a call, an unfinished character and what may become a stop string stay in the session, go
+ *          with it into forks and files, and are the first text of the next call (whose stop strings count, also for
+ *          one that is there already). nlm_session_flush_text gives out what is left when there is no next call. Any
+ *          other end ends the text: what was held back is given out, except what a stop string is followed by and a
+ *          character that is cut. Extending, stepping, resetting or restoring the session forgets what is held.
+ * Errors   INVALID_ARGUMENT (an empty session, an empty stop string, a stop id outside the vocabulary, unknown
+ *          flags), NOT_FOUND (the file has no tokenizer), NUMERIC (a logit is not finite), and those of
+ *          nlm_session_extend but LIMIT. Text generated before an error has been passed on. */
 NLM_API nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler,
                                         const nlm_generate_options *options, nlm_text_fn on_text, void *user,
                                         nlm_generate_result *out_result, nlm_error *error);
+
+/* Gives out the text that the latest nlm_session_generate held back for a stop string: for the end of an answer that
+ * max_tokens, the callback or nlm_session_cancel ended. A cut character stays. When on_text returns nonzero, so does what is left. */
+NLM_API nlm_status nlm_session_flush_text(nlm_session *session, nlm_text_fn on_text, void *user, nlm_error *error);
 
 /* ---- metrics ------------------------------------------------------------------------------ */
 
