@@ -46,7 +46,7 @@ static nlm_loading begin_loading(nlm_engine *engine, const nlm_model_options *op
 
 /* ---- parts -------------------------------------------------------------------------------- */
 
-/* Tokens alone can be run without a tokenizer. */
+/* Tokens alone can be run without a tokenizer, or with one that is not known. */
 static nlm_status open_tokenizer(nlm_runtime *runtime, nlm_error *err) {
     size_t n_needed;
     runtime->text_error = (nlm_error)NLM_ERROR_INIT;
@@ -54,6 +54,11 @@ static nlm_status open_tokenizer(nlm_runtime *runtime, nlm_error *err) {
     const nlm_status status =
         nlm_tokenizer_create_for(nlm_model_gguf(runtime->model), controls, &runtime->tokenizer, &runtime->text_error);
     if (status == NLM_OK || status == NLM_NOT_FOUND) return NLM_OK;
+    if (status == NLM_UNSUPPORTED) {
+        nlm_log(NLM_LOG_WARN, "%s: %s; token ids can be run, text cannot", runtime->text_error.where,
+                runtime->text_error.msg);
+        return NLM_OK;
+    }
     nlm_error_give(err, &runtime->text_error);
     return status;
 }

@@ -24,6 +24,28 @@
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^" WS "\\p{L}\\p{N}]+[\\r\\n]*|[" WS \
     "]*[\\r\\n]+|" SPACES
 
+/* OpenAI's o200k: a word is what has capitals in front alone, with `ending` after it. */
+#define CAPITALS "\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}"
+#define SMALLS   "\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}"
+#define LEAD     "[^\\r\\n\\p{L}\\p{N}]?"
+#define O200K(digits, ending)                                                                                       \
+    LEAD "[" CAPITALS "]*[" SMALLS "]+" ending "|" LEAD "[" CAPITALS "]+[" SMALLS "]*" ending "|" digits "| ?[^" WS \
+         "\\p{L}\\p{N}]+[\\r\\n/]*|[" WS "]*[\\r\\n]+|" SPACES
+
+#define CONTRACTION "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+/* cl100k whose words hold marks, and whose punctuation takes no newlines along. */
+#define QWEN35 \
+    CONTRACTION "|" LEAD "[\\p{L}\\p{M}]+|\\p{N}| ?[^" WS "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|[" WS "]*[\\r\\n]+|" SPACES
+#define SEED_CODER CONTRACTION "|" LEAD "\\p{L}+|\\p{N}| ?[^" WS "\\p{L}\\p{N}\\r\\n]+|[" WS "]*[\\r\\n]+|" SPACES
+
+/* What is neither a space nor one of ( ) | . , ! ? and their like of other scripts. */
+#define BLOOM " ?[^(" WS "|.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{964}\\x{6D4}\\x{60C})]+"
+
+#define KANA "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+"
+#define DEEPSEEK_V3                                                                                         \
+    "[!-/:-@\\[-`{-~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\\r\\n]*|[" WS \
+    "]*[\\r\\n]+|" SPACES
+
 #define NEWLINE "[\\r\\n]"
 #define DIGIT   "\\p{N}"
 #define CJK     "[\\x{4E00}-\\x{9FA5}\\x{800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+"
@@ -52,19 +74,28 @@
 #define TRAILING_SPACES      "(?<![" WS "])[" WS "]++\\z"
 
 /* Sources: the tokenizer.json of each family's first model (gpt2, Llama-3, SmolLM, gpt-neox-20b, OLMo,
- * mpt-7b, starcoder, Refact, falcon-7b, deepseek-llm-7b, deepseek-coder-6.7b, c4ai-command-r, Qwen2). */
+ * mpt-7b, starcoder, Refact, falcon-7b, deepseek-llm-7b, deepseek-coder-6.7b, c4ai-command-r, Qwen2,
+ * Mistral-Nemo, GPT-4o, Seed-Coder, Viking, bloom, Qwen3.5, DeepSeek-V3); names that share a rule: llama.cpp. */
 static const nlm_pre_rule rules[] = {
-    {.names = "gpt-2 default phi-2", .patterns = {GPT2}},
+    {.names = "gpt-2 default phi-2 mellum a.x-4.0 trillion gigachat jais exaone4 granite-docling",
+     .patterns = {GPT2}},
     {.names = "gpt-neox olmo mpt", .patterns = {GPT2}, .has_nfc = true},
-    {.names = "llama-bpe llama3 llama-v3",
+    {.names = "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano",
      .patterns = {CL100K("\\p{N}{1,3}")},
      .ignores_merges = true,
      .adds_bos = true},
-    {.names = "smaug-bpe", .patterns = {CL100K("\\p{N}{1,3}")}}, /* what SmolLM3's files say */
-    {.names = "smollm starcoder refact", .patterns = {DIGIT, GPT2}},
+    {.names = "smaug-bpe dbrx glm4 chatglm-bpe", .patterns = {CL100K("\\p{N}{1,3}")}}, /* SmolLM3's is the first */
+    {.names = "smollm starcoder refact minerva-7b codeshell exaone", .patterns = {DIGIT, GPT2}},
     {.names = "command-r", .patterns = {DIGIT, GPT2}, .has_nfc = true},
     {.names = "qwen2", .patterns = {CL100K("\\p{N}")}, .has_nfc = true},
-    {.names = "deepseek-r1-qwen", .patterns = {CL100K("\\p{N}")}},
+    {.names = "deepseek-r1-qwen megrez stablelm2 hunyuan solar-open grok-2 kormo", .patterns = {CL100K("\\p{N}")}},
+    {.names = "qwen35", .patterns = {QWEN35}},
+    {.names = "seed-coder", .patterns = {SEED_CODER}},
+    {.names = "tekken", .patterns = {O200K("\\p{N}", "")}, .ignores_merges = true, .adds_bos = true},
+    {.names = "gpt-4o llama4 kanana2 minimax-m2", .patterns = {O200K("\\p{N}{1,3}", CONTRACTION "?")}},
+    {.names = "bloom poro-chat gpt3-finnish", .patterns = {BLOOM}},
+    {.names = "viking", .patterns = {BLOOM, DIGIT}},
+    {.names = "deepseek-v3 hunyuan-dense joyai-llm", .patterns = {"\\p{N}{1,3}", KANA, DEEPSEEK_V3}},
     {.names = "falcon", .patterns = {"[\\p{P}$+<=>^~|`]+", GPT2, "[0-9][0-9][0-9]"}},
     {.names = "deepseek-llm",
      .patterns = {NEWLINE, "[" WS "]?[" CASED_LETTERS "]+", "[" WS "]?[" DEEPSEEK_PUNCTUATION "]+", TRAILING_SPACES,

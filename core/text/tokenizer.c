@@ -57,7 +57,7 @@ static nlm_status find_rule(const nlm_gguf *gguf, const nlm_pre_rule **out, nlm_
     }
     *out = nlm_pre_rule_find(name.data, (size_t)name.length);
     if (*out) return NLM_OK;
-    char names[512];
+    char names[768];
     return nlm_fail(err, NLM_UNSUPPORTED, nlm_gguf_path(gguf),
                     "the pre-tokenizer '%.*s' (tokenizer.ggml.pre) is not known; known are: %s",
                     (int)(name.length < 64 ? name.length : 64), name.data, nlm_pre_rule_names(names, sizeof names));

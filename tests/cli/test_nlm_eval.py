@@ -68,6 +68,16 @@ class Eval(unittest.TestCase):
             start += stride
         return total / count, count
 
+    def test_ids_need_no_tokenizer(self):
+        name = struct.pack("<Q", 20) + b"tokenizer.ggml.model" + struct.pack("<IQ", 8, 5)
+        data = LLAMA.read_bytes()
+        self.assertEqual(data.count(name + b"llama"), 1)
+        unknown = self.folder / "unknown.gguf"
+        unknown.write_bytes(data.replace(name + b"llama", name + b"tlhin"))
+        self.assertEqual(self.logits(unknown, [1, 2, 3]), self.logits(LLAMA, [1, 2, 3]))
+        told = run("nlm-eval", "-m", unknown, "--text", self.text, code=1).stderr.decode()
+        self.assertIn("the tokenizer 'tlhin' (tokenizer.ggml.model) is not known", told)
+
     def test_perplexity_by_windows(self):
         for model, bos, window, stride in [(LLAMA, 1, 32, 16), (LLAMA, 1, 40, 39), (LLAMA, None, 32, 8), (LLAMA, 1, 256, 128),
                                            (MAMBA, None, 50, 25), (MAMBA, None, 64, 64)]:

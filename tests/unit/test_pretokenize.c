@@ -43,7 +43,7 @@ static const struct {
      * with what follows. */
     {"gpt-2 default olmo mpt gpt-neox", "Hello world", "Hello| world"},
     {"gpt-2 default olmo mpt gpt-neox", "don't DON'T we'll've", "don|'t| DON|'|T| we|'ll|'ve"},
-    {"gpt-2 default olmo mpt gpt-neox", "a   b  \n c", "a|  | b|  \n| c"},
+    {"gpt-2 default olmo mpt gpt-neox mellum a.x-4.0 trillion", "a   b  \n c", "a|  | b|  \n| c"},
     {"gpt-2 default olmo mpt gpt-neox", "x  ", "x|  "},
     {"gpt-2 default olmo mpt gpt-neox", "12345 a1b2", "12345| a|1|b|2"},
     {"gpt-2 default olmo mpt gpt-neox", "foo_bar(); ...", "foo|_|bar|();| ..."},
@@ -56,14 +56,16 @@ static const struct {
      "c",
      "a|\xC2\xA0|b|\xE1\xA0\x8E|c"},
     /* smollm, starcoder, refact, command-r: the same with each digit alone. */
-    {"smollm starcoder refact command-r", "in 1984 a1b2", "in| |1|9|8|4| a|1|b|2"},
+    {"smollm starcoder refact command-r minerva-7b codeshell exaone", "in 1984 a1b2", "in| |1|9|8|4| a|1|b|2"},
     {"smollm starcoder refact command-r", "a  12", "a|  |1|2"},
     {"smollm starcoder refact command-r", "don't  stop", "don|'t| | stop"},
     /* Llama 3: any character but a newline, letter or number may lead a word; numbers in threes; newlines
      * end punctuation and spaces. */
-    {"llama-bpe llama3 llama-v3 smaug-bpe", "Hello world", "Hello| world"},
+    {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano smaug-bpe dbrx glm4",
+     "Hello world", "Hello| world"},
     {"llama-bpe llama3 llama-v3 smaug-bpe", "DON'T don't", "DON|'T| don|'t"},
-    {"llama-bpe llama3 llama-v3 smaug-bpe", "1234567 89", "123|456|7| |89"},
+    {"llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano smaug-bpe dbrx glm4",
+     "1234567 89", "123|456|7| |89"},
     {"llama-bpe llama3 llama-v3 smaug-bpe", "(foo)_bar", "(foo|)_|bar"},
     {"llama-bpe llama3 llama-v3 smaug-bpe", "x; \n\n  y", "x|;| \n\n| | y"},
     {"llama-bpe llama3 llama-v3 smaug-bpe", "x;\n\ny", "x|;\n\n|y"},
@@ -72,7 +74,7 @@ static const struct {
     {"llama-bpe llama3 llama-v3 smaug-bpe", "\tint x", "\tint| x"},
     {"llama-bpe llama3 llama-v3 smaug-bpe", "x'\xC5\xBF", "x|'\xC5\xBF"}, /* the long s folds to s */
     /* Qwen2: Llama 3's with numbers one by one. */
-    {"qwen2 deepseek-r1-qwen", "1234567 89", "1|2|3|4|5|6|7| |8|9"},
+    {"qwen2 deepseek-r1-qwen megrez stablelm2 hunyuan kormo", "1234567 89", "1|2|3|4|5|6|7| |8|9"},
     {"qwen2 deepseek-r1-qwen", "(foo)_bar'S", "(foo|)_|bar|'S"},
     /* Falcon: punctuation apart first, then GPT-2, then numbers of three ASCII digits. */
     {"falcon", "Hello, world!", "Hello|,| world|!"},
@@ -93,6 +95,43 @@ static const struct {
     {"deepseek-coder", "a\n  b", "a|\n| | b"},
     {"deepseek-coder", "don't", "don|'|t"},
     {"deepseek-coder", "\xE4\xBD\xA0\xE5\xA5\xBD", "\xE4\xBD\xA0\xE5\xA5\xBD"},
+    /* The rules below as the package tokenizers splits with the published patterns. */
+    {"tekken", "Hello World don't", "Hello| World| don|'t"},
+    {"tekken", "HTTPServer IOError ABC", "HTTPServer| IOError| ABC"},
+    {"tekken", "1234567 89", "1|2|3|4|5|6|7| |8|9"},
+    {"tekken", "a/b //\n x  \n y", "a|/b| //\n| x|  \n| y"},
+    {"tekken", "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87 \xC7\x85ungla",
+     "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87| \xC7\x85ungla"},
+    {"gpt-4o llama4", "Hello World don't DON'T", "Hello| World| don't| DON'T"},
+    {"gpt-4o llama4", "HTTPServer ABC's", "HTTPServer| ABC's"},
+    {"gpt-4o llama4", "1234567 89", "123|456|7| |89"},
+    {"gpt-4o llama4", "x;\n/\n  y", "x|;\n/\n| | y"},
+    {"gpt-4o llama4", "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87",
+     "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87"},
+    {"seed-coder", "foo(); \n\n  bar's 123", "foo|();| \n\n| | bar|'s| |1|2|3"},
+    {"seed-coder", "x;\n\ny", "x|;|\n\n|y"},
+    {"seed-coder", "  !!", " | !!"},
+    {"qwen35", "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87 12's",
+     "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87| |1|2|'s"},
+    {"qwen35", "(foo)_bar\n\n x", "(foo|)_|bar|\n\n| x"},
+    {"bloom poro-chat gpt3-finnish",
+     "Hello, world! (no)  a|b\xE2\x80\xA6"
+     "c",
+     "Hello|,| world|! (|no|) | a|||b|\xE2\x80\xA6|c"},
+    {"bloom poro-chat gpt3-finnish", "one two\n three\xE3\x80\x82\xE5\x9B\x9B",
+     "one| two|\n| three|\xE3\x80\x82|\xE5\x9B\x9B"},
+    {"bloom poro-chat gpt3-finnish", "a 12b", "a| 12b"},
+    {"viking", "Hello, world 1984", "Hello|,| world| |1|9|8|4"},
+    {"viking", "a  12", "a| | |1|2"},
+    {"deepseek-v3 hunyuan-dense joyai-llm", "Hello, world! 12345", "Hello|,| world|!| |123|45"},
+    {"deepseek-v3 hunyuan-dense joyai-llm", "foo.bar (x)\n\n y", "foo|.bar| (|x|)\n\n| y"},
+    {"deepseek-v3 hunyuan-dense joyai-llm",
+     "\xE6\x97\xA5\xE6\x9C\xAC\xE8\xAA\x9E\xE3\x81\x8B\xE3\x81\xAA"
+     "12 $5",
+     "\xE6\x97\xA5\xE6\x9C\xAC\xE8\xAA\x9E\xE3\x81\x8B\xE3\x81\xAA|12| $|5"},
+    {"deepseek-v3 hunyuan-dense joyai-llm",
+     "don't \xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87",
+     "don|'t| \xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87"},
 };
 
 static void rules_split_as_their_patterns_say(void) {

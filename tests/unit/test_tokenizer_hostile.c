@@ -37,7 +37,7 @@ static void model_is_none(vocab_bytes *v) {
 }
 static void pre_is_unknown(vocab_bytes *v) {
     add_model(v, "gpt2");
-    vocab_string(v, KEY("pre"), "tekken");
+    vocab_string(v, KEY("pre"), "klingon");
 }
 static void no_tokens(vocab_bytes *v) {
     add_model(v, "llama");
@@ -86,10 +86,13 @@ static void a_merge_with_an_empty_half(vocab_bytes *v) {
     vocab_strings(v, KEY("merges"), (const char *const[]){" ab"}, 1);
 }
 
-#define KNOWN_PRE                                                                                                  \
-    "gpt-2 default phi-2 gpt-neox olmo mpt llama-bpe llama3 llama-v3 smaug-bpe smollm starcoder refact command-r " \
-    "qwen2 "                                                                                                       \
-    "deepseek-r1-qwen falcon deepseek-llm deepseek-coder"
+#define KNOWN_PRE                                                                                      \
+    "gpt-2 default phi-2 mellum a.x-4.0 trillion gigachat jais exaone4 granite-docling gpt-neox olmo " \
+    "mpt llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano smaug-bpe "    \
+    "dbrx glm4 chatglm-bpe smollm starcoder refact minerva-7b codeshell exaone command-r qwen2 "       \
+    "deepseek-r1-qwen megrez stablelm2 hunyuan solar-open grok-2 kormo qwen35 seed-coder tekken "      \
+    "gpt-4o llama4 kanana2 minimax-m2 bloom poro-chat gpt3-finnish viking deepseek-v3 hunyuan-dense "  \
+    "joyai-llm falcon deepseek-llm deepseek-coder"
 
 static const struct {
     const char *name;
@@ -103,7 +106,7 @@ static const struct {
      "the tokenizer 't5' (tokenizer.ggml.model) is not known; known are: llama gpt2"},
     {"model_is_none", model_is_none, NLM_NOT_FOUND, "the file has no tokenizer (tokenizer.ggml.model is 'none')"},
     {"pre_is_unknown", pre_is_unknown, NLM_UNSUPPORTED,
-     "the pre-tokenizer 'tekken' (tokenizer.ggml.pre) is not known; known are: " KNOWN_PRE},
+     "the pre-tokenizer 'klingon' (tokenizer.ggml.pre) is not known; known are: " KNOWN_PRE},
     {"no_tokens", no_tokens, NLM_NOT_FOUND, "the file has no tokens (tokenizer.ggml.tokens)"},
     {"tokens_are_numbers", tokens_are_numbers, NLM_BAD_FORMAT, "tokenizer.ggml.tokens is not an array of strings"},
     {"no_scores", no_scores, NLM_BAD_FORMAT,

@@ -216,7 +216,7 @@ NLM_API nlm_status nlm_model_estimate(const nlm_engine *engine, const char *path
 /* Maps a GGUF file, places its weights on the engine's device and sets up the cache. A need above the
  * available memory is a warning in the log.
  * Errors   NOT_FOUND, PERMISSION, IO, BAD_FORMAT (file:offset, what, what was expected), UNSUPPORTED (an
- *          architecture, a tokenizer or an op that is not known: which are), INVALID_ARGUMENT (options),
+ *          architecture or an op that is not known: which are), INVALID_ARGUMENT (options),
  *          OUT_OF_MEMORY, CANCELLED. */
 NLM_API nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_options *options,
                                   nlm_model **out_model, nlm_error *error);
@@ -245,7 +245,7 @@ enum {
 /* Token ids of text[0..length), any bytes. At most capacity ids are written; *out_count is how many there
  * are in all. out_ids NULL: they are only counted.
  * Errors   LIMIT (capacity is smaller than *out_count; the first ones are written), INVALID_ARGUMENT,
- *          NOT_FOUND (the file has no tokenizer), OUT_OF_MEMORY. */
+ *          NOT_FOUND (the file has no tokenizer), UNSUPPORTED (one that is not known), OUT_OF_MEMORY. */
 NLM_API nlm_status nlm_encode(const nlm_model *model, const char *text, size_t length, uint32_t flags,
                               int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
 
