@@ -34,6 +34,13 @@ uint32_t nlm_program_steps(const nlm_program *program) {
     return program->n_steps;
 }
 
+bool nlm_program_uses_first(const nlm_program *program) {
+    for (uint32_t i = 0; i < program->n_steps; i++) {
+        if (!program->steps[i].is_fallback) return true;
+    }
+    return false;
+}
+
 /* ---- fallbacks ------------------------------------------------------------------------------- */
 
 /* Steps that run elsewhere alike: the same op, device and reason. */

@@ -162,10 +162,20 @@ class NlmConform(unittest.TestCase):
         self.assertRegex(out, r"\ncaptured .* not offered: nlm\.capture\n")
         self.assertIn("0 passed, 0 failed, 0 not supported", out)
 
-    def test_a_model_that_lacks_an_op_is_not_supported_and_says_which(self):
-        code, out, _ = conform(*library("right"), "--filter", "models")
-        self.assertEqual(code, 1)
-        self.assertRegex(out, r"\nmodels +0 +0 +[1-9].* not: .*embed")
+    def test_the_reference_steps_in_for_what_a_model_lacks_of_a_backend(self):
+        code, out, err = conform(*library("right"), "--filter", "models")
+        self.assertEqual((code, err), (0, ""), out)
+        self.assertRegex(out, r"\nmodels +[1-9]\d* +0 +[1-9].* not: .*embed")  # most have no op of it
+        for way, words in (("depends_on_threads", "other bits with 3 threads"), ("depends_on_the_batch", "other bits in steps")):
+            code, out, _ = conform(*library(way), "--filter", "models")
+            self.assertEqual(code, 1)
+            self.assertRegex(out, rf"(?m)^FAILED models/.*: .*{words}")
+
+    def test_a_model_of_which_a_backend_has_no_op_is_not_supported_and_says_which(self):
+        for way, more in (("supports_nothing", ()), ("right", ("--complete",))):
+            code, out, _ = conform(*library(way), "--filter", "models", *more)
+            self.assertEqual(code, 1)
+            self.assertRegex(out, r"\nmodels +0 +\d+ +\d+.* not: .*embed|FAILED models/.*embed, runs on no device")
 
     def test_models_run_on_the_reference_backend(self):
         code, out, _ = conform("--backend", "cpu_scalar", "--complete", "--filter", "models/mamba-f32")

@@ -1,5 +1,6 @@
 /* Small models through the backend: against logits of the float64 oracle, and against themselves in other
- * batches, steps and thread counts, and replayed. Same bits are asked for where the device claims them, as of ops. */
+ * batches, steps and thread counts, and replayed; with cpu_scalar for ops that it does not take. Same bits are asked
+ * for where the device claims them, as of ops. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/status.h"
 #include "rig.h"
 #include "tensor/dtype.h"
@@ -108,6 +110,7 @@ static nlm_status read_logits(const char *name, float *out, size_t count, nlm_er
 typedef struct subject {
     conform_pools *pools;
     const nlm_device *device; /* that is asked for its claims */
+    nlm_device *stand_in;     /* for what it does not take; NULL: a model is all its own, or not supported */
     nlm_device eager;         /* the same without nlm.capture: what it does is enqueued each time */
     const model_row *row;
     nlm_dtype cache;
@@ -125,7 +128,7 @@ static nlm_status open_rig(const subject *s, const nlm_device *device, uint32_t 
     *out = (rig){0};
     NLM_TRY(fixture_path(s->row->name, ".gguf", path, err));
     NLM_TRY(conform_pool(s->pools, threads, &pool, err));
-    return rig_open(path, s->cache, device, pool, out, err);
+    return rig_open(path, s->cache, device, s->stand_in, pool, out, err);
 }
 
 static nlm_status prepare(subject *s, nlm_error *err) {
@@ -284,9 +287,19 @@ static nlm_status check_batch(subject *s, nlm_error *err) {
 
 /* ---- all about one model ---- */
 
+/* A model none of whose ops the device takes says nothing of it. */
+static nlm_status is_touched(subject *s, nlm_error *err) {
+    rig_program program;
+    NLM_TRY(rig_plan(&s->rig, N_TOKENS, 1, &program, err));
+    const bool is_used = nlm_program_uses_first(program.program);
+    rig_program_destroy(&program);
+    return is_used ? NLM_OK : nlm_fail(err, NLM_UNSUPPORTED, "", "the device takes no op of this model");
+}
+
 static nlm_status check(subject *s, nlm_error *err) {
     static nlm_status (*const checks[])(subject *, nlm_error *) = {check_steps, check_threads, check_batch};
     NLM_TRY(prepare(s, err));
+    if (s->stand_in) NLM_TRY(is_touched(s, err));
     NLM_TRY(prefill(s, &s->rig, s->whole, err));
     if (!check_oracle(s)) return NLM_OK;
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
@@ -329,9 +342,37 @@ static bool parse(const char *name, subject *s) {
     return s->row != NULL;
 }
 
+typedef nlm_status (*check_fn)(subject *s, nlm_error *err);
+
+static nlm_status run_with(subject *s, nlm_device *stand_in, check_fn check_all, nlm_error *err) {
+    s->stand_in = stand_in;
+    const nlm_status status = check_all(s, err);
+    release(s);
+    s->rig = (rig){0};
+    s->expected = s->whole = s->other = NULL;
+    return status;
+}
+
+static void discard(void *user, int32_t level, const char *message) {
+    (void)user, (void)level, (void)message;
+}
+
+/* As users run it: the reference backend does what this one does not take, of which each program warns. */
+static nlm_status run_with_reference(subject *s, check_fn check_all, nlm_error *err) {
+    nlm_plugins *plugins;
+    nlm_device *stand_in = NULL;
+    NLM_TRY(nlm_plugins_create(NULL, &plugins, err));
+    nlm_log_set_sink(discard, NULL);
+    const bool has_reference = nlm_plugins_open(plugins, "cpu_scalar", -1, NULL, &stand_in, err) == NLM_OK;
+    const nlm_status status = has_reference ? run_with(s, stand_in, check_all, err) : NLM_UNSUPPORTED;
+    nlm_log_set_sink(NULL, NULL);
+    conform_close(plugins, stand_in);
+    return status;
+}
+
 static void run(conform_pools *pools, const nlm_device *device, const conform_options *options, const char *name,
-                nlm_status (*check_all)(subject *s, nlm_error *err), conform_result *result) {
-    nlm_error err = NLM_ERROR_INIT;
+                bool may_stand_in, check_fn check_all, conform_result *result) {
+    nlm_error err = NLM_ERROR_INIT, ignored = NLM_ERROR_INIT;
     subject s = {.pools = pools, .device = device, .eager = *device, .result = result};
     if (!parse(name, &s)) {
         conform_fail(result, "there is no such model");
@@ -339,8 +380,11 @@ static void run(conform_pools *pools, const nlm_device *device, const conform_op
     }
     s.eager.capture = (nlm_capture_v1){0};
     s.most_nmse = (options->is_strict ? NMSE_F32 : s.row->nmse) + cache_nmse(s.cache, options->is_strict);
-    const nlm_status status = check_all(&s, &err);
-    release(&s);
+    nlm_status status = run_with(&s, NULL, check_all, &err);
+    if (status == NLM_UNSUPPORTED && may_stand_in) {
+        status = run_with_reference(&s, check_all, &ignored);
+        if (status != NLM_OK && status != NLM_UNSUPPORTED) err = ignored;
+    }
     if (status == NLM_OK) return;
     result->verdict = status == NLM_UNSUPPORTED ? CONFORM_UNSUPPORTED : CONFORM_FAILED;
     snprintf(result->message, sizeof result->message, "%s%s%s", err.where, err.where[0] ? ": " : "", err.msg);
@@ -348,10 +392,10 @@ static void run(conform_pools *pools, const nlm_device *device, const conform_op
 
 void conform_run_model(conform_pools *pools, const nlm_device *device, const conform_options *options,
                        const char *name, conform_result *result) {
-    run(pools, device, options, name + strlen("models/"), check, result);
+    run(pools, device, options, name + strlen("models/"), !options->is_complete, check, result);
 }
 
 void conform_replay_model(conform_pools *pools, const nlm_device *device, const conform_options *options,
                           const char *name, conform_result *result) {
-    run(pools, device, options, name, check_replay, result);
+    run(pools, device, options, name, false, check_replay, result);
 }

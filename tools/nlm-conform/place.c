@@ -10,8 +10,8 @@
 #include "stream.h"
 #include "tensor/dtype.h"
 
-#define SOURCE (NLM_OP_MAX_FIELDS + CONFORM_THREADS + 1) /* of what is packed, while it is */
-#define BLOCKS (SOURCE + 1)
+#define SOURCE  (NLM_OP_MAX_FIELDS + CONFORM_THREADS + 1) /* of what is packed, while it is */
+#define BLOCKS  (SOURCE + 1)
 #define PACKERS 3
 
 /* A case laid out in guarded memory for one run. */
@@ -302,7 +302,8 @@ static bool run_stage(stage *s, conform_call *call, const conform_images *images
                       conform_result *result) {
     nlm_error err = NLM_ERROR_INIT;
     if (nlm_device_is_sliced(s->device)) {
-        if (s->plan->is_stale && call->workspace_bytes + call->scratch_bytes > 0) leave_other_numbers(s, call, images);
+        if (s->plan->is_stale && call->workspace_bytes + call->scratch_bytes > 0)
+            leave_other_numbers(s, call, images);
         outcome->status = conform_drive(s->pools, call, s->plan->nth, &err);
     } else {
         const conform_stream_job job = {.call = call,

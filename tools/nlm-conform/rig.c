@@ -5,14 +5,14 @@
 
 #include "base/status.h"
 
-nlm_status rig_open(const char *gguf, nlm_dtype kv_dtype, const nlm_device *device, nlm_pool *pool, rig *out,
-                    nlm_error *err) {
+nlm_status rig_open(const char *gguf, nlm_dtype kv_dtype, const nlm_device *device, nlm_device *stand_in,
+                    nlm_pool *pool, rig *out, nlm_error *err) {
     const nlm_cache_options options = {.n_slots = RIG_SLOTS,
                                        .n_pages = RIG_PAGES,
                                        .page_tokens = RIG_PAGE_TOKENS,
                                        .n_blocks = RIG_BLOCKS,
                                        .kv_dtype = kv_dtype};
-    *out = (rig){.env = {.devices = {(nlm_device *)device}, .n_devices = 1, .pool = pool}};
+    *out = (rig){.env = {.devices = {(nlm_device *)device, stand_in}, .n_devices = stand_in ? 2 : 1, .pool = pool}};
     NLM_TRY(nlm_model_open(gguf, &out->model, err));
     out->n_vocab = nlm_model_hparams(out->model)->n_vocab;
     NLM_TRY(nlm_model_cache_create(out->model, &options, &out->cache, err));

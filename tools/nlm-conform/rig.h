@@ -30,9 +30,10 @@ typedef struct rig_part {
     int32_t count;
 } rig_part;
 
-/* `out` may be given to rig_close even after a failure. Errors: those of opening a model. */
-nlm_status rig_open(const char *gguf, nlm_dtype kv_dtype, const nlm_device *device, nlm_pool *pool, rig *out,
-                    nlm_error *err);
+/* `stand_in` runs what the device does not take; NULL: nothing does. `out` may be given to rig_close even after a
+ * failure. Errors: those of opening a model. */
+nlm_status rig_open(const char *gguf, nlm_dtype kv_dtype, const nlm_device *device, nlm_device *stand_in,
+                    nlm_pool *pool, rig *out, nlm_error *err);
 void rig_close(rig *r);
 /* Forgets what all slots hold. */
 nlm_status rig_reset(rig *r, nlm_error *err);
