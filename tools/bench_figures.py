@@ -73,7 +73,7 @@ def write(figure, arguments, results):
 
 
 def number(value):
-    return "-" if value is None else f"{value:.6g}"
+    return "-" if value is None else f"{value:.12g}"
 
 
 def script(figure):
@@ -84,10 +84,13 @@ def script(figure):
         "set style data histograms",
         "set style histogram clustered gap 1",
         "set style fill solid 0.8 border -1",
+        "set bmargin 4",  # labels have two lines
         "set boxwidth 0.9",
         "set yrange [0:*]",
         "set grid ytics",
-        "set key top right noenhanced",
+        'shown(x) = sprintf(x < 1000 ? "%.4g" : "%.0f", x)',
+        "set key outside center top horizontal noenhanced",
+        "set offsets 0, 0, graph 0.08, 0",  # room for the values above the bars
         "set xtics noenhanced",
         'set datafile missing "-"',
         "$data << EOD",
@@ -95,16 +98,19 @@ def script(figure):
     for row in figure["rows"]:
         text.append(" ".join([json.dumps(row["label"]), *map(number, row["values"])]))
     text.append("EOD")
+    n = len(figure["series"])
     bars = [f'$data using {i + 2}:xtic(1) title {json.dumps(name)}' for i, name in enumerate(figure["series"])]
-    return text, "plot " + ", ".join(bars)
+    # Where the bars of a group stand: n of them and a gap as wide as one.
+    values = [f"$data using ($0 + {(i - (n - 1) / 2) / (n + 1):.4f}):{i + 2}:(shown(column({i + 2}))) "
+              'with labels offset 0, 0.6 font ",9" notitle' for i in range(n)]
+    return text, "plot " + ", ".join(bars + values)
 
 
 def plot(figure, folder):
-    """PNG and SVG; without gnuplot a line on stderr says that there are none."""
+    """PNG and SVG; without gnuplot the script fails, having written all else."""
     gnuplot = shutil.which("gnuplot")
     if not gnuplot:
-        print("gnuplot is not installed: no figures", file=sys.stderr)
-        return
+        stop("gnuplot is not installed: no figures")
     setup, draw = script(figure)
     for terminal, suffix in (("png size 960,600", "png"), ("svg size 960,600", "svg")):
         path = Path(folder) / f"{figure['figure']}.{suffix}"

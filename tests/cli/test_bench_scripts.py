@@ -63,7 +63,11 @@ class Scripts(unittest.TestCase):
         (self.folder / "small.json").write_bytes(result.stdout)
         run("plot-bench", "-o", self.folder, self.folder / "small.json")
         self.check_figures("throughput", "latency", "memory")
-        self.assertIn("small, 2 threads", (self.folder / "throughput.svg").read_text())
+        drawn = (self.folder / "throughput.svg").read_text()
+        for part in ("small f32", "2 threads"):
+            self.assertIn(part, drawn)
+        decoded = json.loads(result.stdout)[0]["decode"]["tok_s"]["median"]
+        self.assertIn(f"{decoded:.4g}" if decoded < 1000 else f"{decoded:.0f}", drawn)
 
     def test_a_figure_is_drawn_again_from_its_file(self):
         if not GNUPLOT:
@@ -75,7 +79,7 @@ class Scripts(unittest.TestCase):
         self.check_figures("memory")
 
     def test_without_gnuplot_the_table_is_written_and_the_figures_are_told_to_be_missing(self):
-        done = run("bench-memory", *TINY, "--presets", "small", "--tokens", 4, "-o", self.folder, path=str(self.folder))
+        done = run("bench-memory", *TINY, "--presets", "small", "--tokens", 4, "-o", self.folder, path=str(self.folder), code=1)
         self.assertIn("gnuplot is not installed: no figures", done.stderr)
         self.assertEqual([p.name for p in self.folder.iterdir()], ["memory.json"])
 

@@ -90,9 +90,41 @@ class Eval(unittest.TestCase):
                 self.assertAlmostEqual(done["mean_negative_log_likelihood"], mean, places=6)
                 self.assertAlmostEqual(done["perplexity"] / math.exp(mean), 1, places=5)
 
+    def chunked(self, model, window, bos):
+        """Losses as llama-perplexity counts them."""
+        flags = ["--bos"] if bos is not None else []
+        ids = [int(word) for word in run("nlm-tokenize", "-m", model, *flags, input=TEXT).stdout.split()]
+        losses = []
+        for start in range(0, len(ids) - window + 1, window):
+            part = ids[start : start + window]
+            if bos is not None:
+                part[0] = bos
+            rows = self.logits(model, part)
+            for i in range(window // 2, window - 1):
+                top = max(rows[i])
+                losses.append(math.log(math.fsum(math.exp(x - top) for x in rows[i])) + top - rows[i][part[i + 1]])
+        return losses
+
+    def test_chunked_perplexity_and_its_error(self):
+        for model, bos, window in [(LLAMA, 1, 32), (LLAMA, 1, 51), (LLAMA, None, 40), (MAMBA, None, 50)]:
+            with self.subTest(model=model.name, bos=bos, window=window):
+                more = ["--no-bos"] if bos is None else []
+                done = json.loads(run("nlm-eval", "-m", model, "--text", self.text, "--window", window, "--chunked",
+                                      "--kv-type", "f32", "--json", *more).stdout)
+                losses = self.chunked(model, window, bos)
+                mean = math.fsum(losses) / len(losses)
+                error = math.sqrt(math.fsum((x - mean) ** 2 for x in losses) / len(losses) / (len(losses) - 1))
+                self.assertEqual(done["tokens"], len(losses))
+                self.assertAlmostEqual(done["perplexity"] / math.exp(mean), 1, places=5)
+                self.assertAlmostEqual(done["perplexity_error"] / (math.exp(mean) * error), 1, places=4)
+        self.assertRegex(run("nlm-eval", "-m", LLAMA, "--text", self.text, "--window", 32, "--chunked").stdout,
+                         rb"^perplexity \d+\.\d+ \+- \d+\.\d+ \(\d+ tokens, \d+ windows of 32, the second half of each\)\n$")
+        self.assertIn(b"fill no window", run("nlm-eval", "-m", LLAMA, "--text", "-", "--chunked", input=b"a", code=1).stderr)
+        run("nlm-eval", "-m", LLAMA, "--text", self.text, "--chunked", "--stride", 4, code=2)
+
     def test_perplexity_is_printed_on_one_line(self):
         done = run("nlm-eval", "-m", LLAMA, "--text", self.text)
-        self.assertRegex(done.stdout, rb"^perplexity \d+\.\d+ \(\d+ tokens, 1 windows of 256, stride 128\)\n$")
+        self.assertRegex(done.stdout, rb"^perplexity \d+\.\d+ \+- \d+\.\d+ \(\d+ tokens, 1 windows of 256, stride 128\)\n$")
         self.assertEqual(run("nlm-eval", "-m", LLAMA, "--text", "-", input=TEXT).stdout, done.stdout)
         for threads in (1, 2):
             self.assertEqual(run("nlm-eval", "-m", LLAMA, "--text", self.text, "--threads", threads).stdout, done.stdout)

@@ -60,6 +60,13 @@ class Text(unittest.TestCase):
         quiet = run("-m", LLAMA, "-p", "the", "-n", 20, "--quiet", "--backend", "cpu_scalar")
         self.assertEqual((quiet.stdout, quiet.stderr), (done.stdout, b""))
 
+    def test_statistics_begin_a_line_where_both_go_to_one_place(self):
+        same = ("-m", LLAMA, "-p", "the", "-n", 20)
+        text = text_of(*same)
+        both = subprocess.run([PROGRAM, *map(str, same)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, check=True).stdout
+        self.assertTrue(both.startswith(text + b"\nmodel "), both)
+
     def test_prompt_comes_from_a_flag_a_file_or_stdin(self):
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"the rain\n")

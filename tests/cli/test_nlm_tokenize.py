@@ -42,6 +42,15 @@ def bos_and_special():
     assert run("-m", SPM, "-d", "--special", text=b" 1\t2\n\n").stdout == b"<s></s>"
 
 
+def pieces():
+    text = run("-m", SPM, "--bos", "--special", "--pieces", text=b"one</s>\x1b").stdout.decode()
+    lines = [line.split(maxsplit=1) for line in text.splitlines()]
+    ids = run("-m", SPM, "--bos", "--special", text=b"one</s>\x1b").stdout.decode().split()
+    assert [line[0] for line in lines] == ids, text
+    assert "".join(line[1][1:-1].strip() for line in lines) == "<s>one</s>\\x1b", text
+    assert "--pieces" in told(run("-m", SPM, "--pieces", "--decode", code=2))
+
+
 def help_and_version():
     text = run("--help").stdout.decode()
     assert "nlm-tokenize --model" in text and "--decode" in text and "--bos" in text, text
@@ -86,7 +95,7 @@ def long_texts():
 
 
 def main():
-    for part in (ids_and_text, bos_and_special, help_and_version, failures, long_texts):
+    for part in (ids_and_text, bos_and_special, pieces, help_and_version, failures, long_texts):
         part()
         print(part.__name__, "ok", flush=True)
 

@@ -2,6 +2,8 @@
 #include "common/terminal.h"
 
 #include <errno.h>
+#include <stdarg.h>
+#include <unistd.h>
 
 #include "base/printable.h"
 #include "base/utf8.h"
@@ -22,4 +24,18 @@ bool nlm_write_shown(FILE *file, const char *text, size_t length) {
         if (fwrite(is_raw ? text + at : escaped, 1, size, file) != size) return false;
     }
     return true;
+}
+
+void nlm_show_step(const char *format, ...) {
+    if (!isatty(STDERR_FILENO)) return;
+    char text[80];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fprintf(stderr, "\r%s\033[K", text);
+}
+
+void nlm_end_steps(void) {
+    if (isatty(STDERR_FILENO)) fprintf(stderr, "\r\033[K");
 }

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/rss.h"
 #include "base/status.h"
+#include "common/terminal.h"
 #include "nlm-bench/energy.h"
 #include "nlm-bench/probe.h"
 #include "nlm-bench/random_weights.h"
@@ -167,6 +168,8 @@ static nlm_status warm_up(bench *b, nlm_error *err) {
     /* a preset's first one finds the rows to restore */
     const int64_t least = b->set->preset ? 1 : 0;
     for (int64_t i = 0; i < b->set->warmup || i < least; i++) {
+        nlm_show_step("warming up, %lld of %lld", (long long)i + 1,
+                      (long long)(b->set->warmup > least ? b->set->warmup : least));
         NLM_TRY(repetition(b, err));
         if (b->set->preset && i == 0) NLM_TRY(random_weights_restore(nlm_model_gguf(b->model), err));
     }
@@ -179,15 +182,21 @@ static void run_probes(const bench *b, const probe *p) {
     samples_add(&b->out->series[RUN_F32_GFLOP_S], probe_f32_gflop_s(p));
 }
 
+static void show_repetition(const bench *b, int64_t index) {
+    nlm_show_step("measuring, %lld of %lld", (long long)index + 1, (long long)b->set->repeat);
+}
+
 /* The first repetition comes before the probes' buffer, which would count as memory of the run. */
 static nlm_status repeat(bench *b, nlm_error *err) {
     probe p = {0};
     b->is_counted = true;
+    show_repetition(b, 0);
     nlm_status status = repetition(b, err);
     b->out->rss_peak_bytes = nlm_rss_peak_bytes();
     if (status == NLM_OK) status = probe_open(&p, b->engine->pool, (uint64_t)b->set->probe_mb << 20, err);
     if (status == NLM_OK) run_probes(b, &p);
     for (int64_t i = 1; status == NLM_OK && i < b->set->repeat; i++) {
+        show_repetition(b, i);
         status = repetition(b, err);
         run_probes(b, &p);
     }
@@ -241,6 +250,7 @@ static void release(bench *b) {
 
 nlm_status run_measure(const settings *set, uint32_t threads, run_result *out, nlm_error *err) {
     bench b = {.set = set, .out = out, .n_ids = tokens_per_sequence(set)};
+    nlm_show_step("loading");
     nlm_status status = settings_open_engine(set, threads, &b.engine, err);
     if (status == NLM_OK) status = load(&b, err);
     if (status == NLM_OK) status = open_sessions(&b, err);
@@ -248,6 +258,7 @@ nlm_status run_measure(const settings *set, uint32_t threads, run_result *out, n
     if (status == NLM_OK) status = warm_up(&b, err);
     if (status == NLM_OK) status = describe(&b, err);
     if (status == NLM_OK) status = repeat(&b, err);
+    nlm_end_steps();
     release(&b);
     return status;
 }

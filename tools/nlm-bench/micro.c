@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "common/terminal.h"
 #include "nlm-bench/micro_case.h"
 #include "nlm-bench/probe.h"
 #include "nlm-bench/report.h"
@@ -82,6 +83,7 @@ static nlm_status time_runs(const micro_case *c, int64_t n, double *out_us, nlm_
 
 static nlm_status measure_case(sweep *s, const micro_case *c, const label *l, nlm_error *err) {
     samples us = {.values = s->values, .capacity = (size_t)s->set->repeat};
+    nlm_show_step("measuring %s", l->sweep);
     double once = 0;
     NLM_TRY(time_runs(c, 1, &once, err)); /* warm */
     NLM_TRY(time_runs(c, 1, &once, err));
@@ -93,6 +95,7 @@ static nlm_status measure_case(sweep *s, const micro_case *c, const label *l, nl
         samples_add(&us, value);
     }
     run_probes(s);
+    nlm_end_steps();
     report_case(s, l, &us, c->bytes, c->flop);
     return NLM_OK;
 }

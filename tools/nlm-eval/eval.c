@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/status.h"
 #include "format/npy.h"
@@ -57,6 +58,21 @@ static double negative_log_likelihood(const float *logits, size_t n, int32_t id)
     return log(sum) + greatest - (double)logits[id];
 }
 
+static void add_score(perplexity *out, double loss) {
+    out->sum += loss;
+    out->sum_squares += loss * loss;
+    out->n_scored++;
+}
+
+double perplexity_value(const perplexity *p) {
+    return exp(p->sum / (double)p->n_scored);
+}
+
+double perplexity_error(const perplexity *p) {
+    const double n = (double)p->n_scored, mean = p->sum / n, variance = p->sum_squares / n - mean * mean;
+    return p->n_scored > 1 && variance > 0 ? perplexity_value(p) * sqrt(variance / (n - 1)) : 0;
+}
+
 /* Feeds ids[from..end) after what the session holds and scores what they predict: ids[i + 1] after ids[i],
  * from ids[first] on. */
 static nlm_status score(evaluator *e, const int32_t *ids, size_t from, size_t end, size_t first, perplexity *out,
@@ -67,8 +83,7 @@ static nlm_status score(evaluator *e, const int32_t *ids, size_t from, size_t en
         for (size_t i = 0; i < n; i++) {
             const size_t next = from + i + 1;
             if (next < first || next >= end) continue;
-            out->sum += negative_log_likelihood(e->logits + i * e->n_vocab, e->n_vocab, ids[next]);
-            out->n_scored++;
+            add_score(out, negative_log_likelihood(e->logits + i * e->n_vocab, e->n_vocab, ids[next]));
         }
     }
     return NLM_OK;
@@ -81,10 +96,7 @@ static nlm_status score_window(evaluator *e, const int32_t *ids, size_t from, si
     out->n_windows++;
     if (bos >= 0) {
         NLM_TRY(nlm_session_extend_logits(e->session, &bos, 1, e->logits, err));
-        if (first <= from) {
-            out->sum += negative_log_likelihood(e->logits, e->n_vocab, ids[from]);
-            out->n_scored++;
-        }
+        if (first <= from) add_score(out, negative_log_likelihood(e->logits, e->n_vocab, ids[from]));
     }
     return score(e, ids, from, end, first, out, err);
 }
@@ -100,4 +112,22 @@ nlm_status evaluate_perplexity(evaluator *e, const int32_t *ids, size_t count, c
         scored = end;
     }
     return NLM_OK;
+}
+
+nlm_status evaluate_chunks(evaluator *e, const int32_t *ids, size_t count, const perplexity_options *options,
+                           perplexity *out, nlm_error *err) {
+    const size_t window = options->window;
+    *out = (perplexity){0};
+    int32_t *chunk = calloc(window, sizeof *chunk);
+    if (!chunk) return nlm_fail(err, NLM_OUT_OF_MEMORY, "chunk", "no memory for %zu tokens", window);
+    nlm_status status = NLM_OK;
+    for (size_t from = 0; status == NLM_OK && count - from >= window; from += window) {
+        memcpy(chunk, ids + from, window * sizeof *chunk);
+        if (options->bos >= 0) chunk[0] = options->bos;
+        out->n_windows++;
+        status = nlm_session_reset(e->session, err);
+        if (status == NLM_OK) status = score(e, chunk, 0, window, window / 2 + 1, out, err);
+    }
+    free(chunk);
+    return status;
 }

@@ -26,7 +26,7 @@ typedef struct perplexity_options {
 } perplexity_options;
 
 typedef struct perplexity {
-    double sum; /* of -ln p, float64 */
+    double sum, sum_squares; /* of -ln p, float64 */
     size_t n_scored, n_windows;
 } perplexity;
 
@@ -35,5 +35,13 @@ typedef struct perplexity {
  * window - stride and window - 1 tokens before it. */
 nlm_status evaluate_perplexity(evaluator *e, const int32_t *ids, size_t count, const perplexity_options *options,
                                perplexity *out, nlm_error *err);
+/* As llama-perplexity does it: windows do not overlap, the first token of each is BOS if there is one, in place of
+ * what stood there, and the second half is scored. What fills no window is left out; the stride is not used. */
+nlm_status evaluate_chunks(evaluator *e, const int32_t *ids, size_t count, const perplexity_options *options,
+                           perplexity *out, nlm_error *err);
+
+/* exp of the mean, and the standard error of that. */
+double perplexity_value(const perplexity *p);
+double perplexity_error(const perplexity *p);
 
 #endif

@@ -11,12 +11,13 @@
 #include "nlm-eval/eval.h"
 
 #define DEFAULT_WINDOW 1024
+#define CHUNKED_WINDOW 512 /* llama-perplexity's */
 #define LOG_WARNING    1
 
 typedef struct arguments {
     const char *model, *tokens, *logits, *text, *backend, *kv_type, *registry;
     int64_t device_id, threads, window, stride;
-    bool is_json, has_no_bos;
+    bool is_json, has_no_bos, is_chunked;
 } arguments;
 
 static arguments args;
@@ -32,6 +33,9 @@ static const nlm_option options[] = {
      2, 1 << 24},
     {"stride", 0, NLM_OPTION_INT, "N", "tokens from one window to the next (half a window)", &args.stride, 1,
      1 << 24},
+    {"chunked", 0, NLM_OPTION_FLAG, NULL,
+     "score the second half of windows that do not overlap, as\nllama-perplexity does (windows of 512)",
+     &args.is_chunked, 0, 0},
     {"no-bos", 0, NLM_OPTION_FLAG, NULL, "no BOS before each window, even if the model wants it", &args.has_no_bos, 0,
      0},
     {"backend", 'b', NLM_OPTION_TEXT, "NAME", "the backend to run on (the best one here; see nlm-plugins)",
@@ -54,7 +58,10 @@ static const nlm_command command = {
         "split into tokens as a whole. Windows begin every --stride tokens, each with BOS where the model\n"
         "wants it; a token is scored once, in the first window that holds it, so that after the first\n"
         "window it has at least window - stride tokens before it. Without BOS the first token of the text\n"
-        "is not scored.\n",
+        "is not scored. The number after +- is the standard error.\n"
+        "\n"
+        "--chunked gives the number that llama-perplexity prints, for comparisons: each window begins with\n"
+        "BOS in place of its first token, and what fills no window at the end is left out.\n",
     .examples =
         "  nlm-eval --model model.gguf --text book.txt\n"
         "  nlm-eval -m model.gguf --text book.txt --window 512 --stride 512 --kv-type f32 --json\n"
@@ -80,16 +87,21 @@ static void add_engine(nlm_json *json, const nlm_engine *engine) {
 
 static nlm_status print_perplexity(const nlm_engine *engine, const perplexity *p, const perplexity_options *o,
                                    nlm_error *err) {
-    const double mean = p->sum / (double)p->n_scored;
     if (!args.is_json) {
-        printf("perplexity %.4f (%zu tokens, %zu windows of %zu, stride %zu)\n", exp(mean), p->n_scored, p->n_windows,
-               o->window, o->stride);
+        printf("perplexity %.4f +- %.4f (%zu tokens, %zu windows of %zu, ", perplexity_value(p), perplexity_error(p),
+               p->n_scored, p->n_windows, o->window);
+        if (args.is_chunked)
+            printf("the second half of each)\n");
+        else
+            printf("stride %zu)\n", o->stride);
         return NLM_OK;
     }
     nlm_json json = {0};
     nlm_json_begin_object(&json, NULL);
-    nlm_json_f64(&json, "perplexity", exp(mean));
-    nlm_json_f64(&json, "mean_negative_log_likelihood", mean);
+    nlm_json_f64(&json, "perplexity", perplexity_value(p));
+    nlm_json_f64(&json, "perplexity_error", perplexity_error(p));
+    nlm_json_f64(&json, "mean_negative_log_likelihood", p->sum / (double)p->n_scored);
+    nlm_json_bool(&json, "is_chunked", args.is_chunked);
     nlm_json_u64(&json, "tokens", p->n_scored);
     nlm_json_u64(&json, "windows", p->n_windows);
     nlm_json_u64(&json, "window", o->window);
@@ -143,13 +155,13 @@ static nlm_status eval_tokens(nlm_engine *engine, nlm_error *err) {
     return status;
 }
 
-static nlm_status encode(const nlm_model *model, const nlm_str *text, nlm_ids *ids, nlm_error *err) {
+static nlm_status encode(const nlm_model *model, const nlm_str *text, uint32_t flags, nlm_ids *ids, nlm_error *err) {
     const char *data = text->data ? text->data : "";
-    NLM_TRY(nlm_encode(model, data, text->length, 0, NULL, 0, &ids->count, err));
+    NLM_TRY(nlm_encode(model, data, text->length, flags, NULL, 0, &ids->count, err));
     if (ids->count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, args.text, "the text is empty");
     ids->data = calloc(ids->count, sizeof *ids->data);
     if (!ids->data) return nlm_fail(err, NLM_OUT_OF_MEMORY, args.text, "no memory for %zu tokens", ids->count);
-    return nlm_encode(model, data, text->length, 0, ids->data, ids->count, &ids->count, err);
+    return nlm_encode(model, data, text->length, flags, ids->data, ids->count, &ids->count, err);
 }
 
 /* BOS, if the model wants it before a text. */
@@ -165,9 +177,11 @@ static nlm_status choose_windows(const nlm_model *model, perplexity_options *out
     nlm_model_info info = {.struct_size = sizeof info};
     NLM_TRY(nlm_model_describe(model, &info, err));
     out->window = (size_t)args.window;
-    if (out->window == 0) out->window = info.context_length < DEFAULT_WINDOW ? info.context_length : DEFAULT_WINDOW;
-    out->stride = args.stride ? (size_t)args.stride : out->window / 2;
+    const size_t usual = args.is_chunked ? CHUNKED_WINDOW : DEFAULT_WINDOW;
+    if (out->window == 0) out->window = info.context_length < usual ? info.context_length : usual;
+    out->stride = args.is_chunked ? out->window : args.stride ? (size_t)args.stride : out->window / 2;
     NLM_TRY(find_bos(model, info.bos, &out->bos, err));
+    if (args.is_chunked) return NLM_OK;
     const size_t greatest = out->window - (out->bos >= 0 ? 1 : 0);
     if (out->stride <= greatest) return NLM_OK;
     return nlm_fail(err, NLM_INVALID_ARGUMENT, "--stride", "%zu leaves out tokens of windows that hold %zu",
@@ -180,11 +194,16 @@ static nlm_status eval_model_text(nlm_engine *engine, nlm_model *model, const nl
     nlm_ids ids = {0};
     evaluator e = {0};
     NLM_TRY(choose_windows(model, &o, err));
-    nlm_status status = encode(model, text, &ids, err);
+    nlm_status status = encode(model, text, args.is_chunked && o.bos >= 0 ? NLM_TEXT_BOS : 0, &ids, err);
     if (status == NLM_OK) status = evaluator_open(&e, model, err);
-    if (status == NLM_OK) status = evaluate_perplexity(&e, ids.data, ids.count, &o, &p, err);
+    if (status == NLM_OK)
+        status = (args.is_chunked ? evaluate_chunks : evaluate_perplexity)(&e, ids.data, ids.count, &o, &p, err);
     if (status == NLM_OK && p.n_scored == 0) {
-        status = nlm_fail(err, NLM_INVALID_ARGUMENT, args.text, "one token, and nothing before it to predict it");
+        status =
+            args.is_chunked
+                ? nlm_fail(err, NLM_INVALID_ARGUMENT, args.text,
+                           "its %zu tokens fill no window of %zu with a second half", ids.count, o.window)
+                : nlm_fail(err, NLM_INVALID_ARGUMENT, args.text, "one token, and nothing before it to predict it");
     }
     if (status == NLM_OK) status = print_perplexity(engine, &p, &o, err);
     evaluator_close(&e);
@@ -221,6 +240,9 @@ static int check_arguments(void) {
     if (!args.model) return nlm_tell_usage(&command, "--model is missing");
     if (!args.tokens == !args.text) return nlm_tell_usage(&command, "give --tokens or --text");
     if (!args.tokens != !args.logits) return nlm_tell_usage(&command, "--tokens and --logits go together");
+    if (args.is_chunked && (!args.text || args.stride)) {
+        return nlm_tell_usage(&command, "--chunked is for --text, and its windows do not overlap: no --stride");
+    }
     return NLM_OPTIONS_GO_ON;
 }
 

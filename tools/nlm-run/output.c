@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -74,6 +75,13 @@ int32_t output_text(void *user, const char *text, size_t length) {
 void output_newline(output *out) {
     if (!out->is_silent && !out->ends_line) write_now(out, "\n", 1);
     out->ends_line = true;
+}
+
+void output_separate(const output *out) {
+    struct stat text, told;
+    if (out->is_silent || out->ends_line || fstat(STDOUT_FILENO, &text) != 0 || fstat(STDERR_FILENO, &told) != 0)
+        return;
+    if (text.st_dev == told.st_dev && text.st_ino == told.st_ino) fputs("\n", stderr);
 }
 
 int progress_show(void *user, double fraction) {

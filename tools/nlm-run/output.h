@@ -19,6 +19,8 @@ typedef struct output {
 int32_t output_text(void *user, const char *text, size_t length);
 /* Ends a line that the text has not ended. */
 void output_newline(output *out);
+/* The same on stderr, before what is told there, if it goes where stdout does; stdout has the text alone. */
+void output_separate(const output *out);
 
 /* From now on Ctrl-C (SIGINT, SIGTERM) sets a flag, the second time it kills, as does a SIGTERM that nothing has
  * looked at within seconds; a reader of stdout that is gone is an error of the write, not a signal. */

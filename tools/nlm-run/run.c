@@ -175,6 +175,7 @@ static nlm_status report_profile(run *r, nlm_error *err) {
     if (r->set->is_json) {
         nlm_json_raw(&r->json, "profile", text);
     } else {
+        output_separate(&r->out);
         fprintf(stderr, "%s", text);
     }
     free(text);
@@ -196,6 +197,8 @@ nlm_status run_report(run *r, const nlm_error *failure, nlm_error *err) {
     if (r->set->is_json) statistics_json(&s, &r->json);
     NLM_TRY(report_profile(r, err));
     if (r->set->is_json) return nlm_json_print(&r->json, stdout, err);
-    if (!r->set->is_quiet) statistics_print(&s);
+    if (r->set->is_quiet) return NLM_OK;
+    output_separate(&r->out);
+    statistics_print(&s);
     return NLM_OK;
 }

@@ -1,4 +1,5 @@
 /* nlm-tokenize: text to token ids and back. */
+#include "base/printable.h"
 #include "base/status.h"
 #include "common/input.h"
 #include "common/options.h"
@@ -13,18 +14,40 @@
 
 typedef struct arguments {
     const char *model;
-    bool adds_bos, decodes, has_special;
+    bool adds_bos, decodes, has_special, has_pieces;
 } arguments;
+
+/* A token a line, with its text; control tokens have theirs too. */
+static nlm_status print_pieces(const nlm_tokenizer *tokenizer, const nlm_ids *ids, nlm_error *err) {
+    nlm_str piece = {0}, shown = {0};
+    nlm_status status = NLM_OK;
+    for (size_t i = 0; status == NLM_OK && i < ids->count; i++) {
+        piece.length = shown.length = 0;
+        status = nlm_tokenizer_decode(tokenizer, ids->data[i], true, &piece, err);
+        nlm_str_printable(&shown, piece.data ? piece.data : "", piece.length);
+        if (status == NLM_OK) printf("%7d  '%s'\n", ids->data[i], shown.length ? shown.data : "");
+    }
+    if (piece.has_failed || shown.has_failed)
+        status = nlm_fail(err, NLM_OUT_OF_MEMORY, "pieces", "no memory for one");
+    nlm_str_release(&piece);
+    nlm_str_release(&shown);
+    return status;
+}
+
+static void print_ids(const nlm_ids *ids) {
+    for (size_t i = 0; i < ids->count; i++) printf("%s%d", i ? " " : "", ids->data[i]);
+    putchar('\n');
+}
 
 static nlm_status encode(const nlm_tokenizer *tokenizer, const arguments *a, const nlm_str *text, nlm_error *err) {
     const uint32_t flags = (a->adds_bos ? NLM_ENCODE_BOS : 0u) | (a->has_special ? NLM_ENCODE_SPECIAL : 0u);
     nlm_ids ids = {0};
-    const nlm_status status =
+    nlm_status status =
         nlm_tokenizer_encode(tokenizer, text->length ? text->data : "", text->length, flags, &ids, err);
-    if (status == NLM_OK) {
-        for (size_t i = 0; i < ids.count; i++) printf("%s%d", i ? " " : "", ids.data[i]);
-        putchar('\n');
-    }
+    if (status == NLM_OK && a->has_pieces)
+        status = print_pieces(tokenizer, &ids, err);
+    else if (status == NLM_OK)
+        print_ids(&ids);
     nlm_ids_release(&ids);
     return status;
 }
@@ -71,6 +94,7 @@ int main(int argc, char **argv) {
         {"special", 0, NLM_OPTION_FLAG, NULL,
          "text that spells a control token becomes that token;\nwith --decode: write control tokens too",
          &a.has_special, 0, 0},
+        {"pieces", 0, NLM_OPTION_FLAG, NULL, "a token a line, with the text it stands for", &a.has_pieces, 0, 0},
         {"decode", 'd', NLM_OPTION_FLAG, NULL,
          "read ids, write the bytes they stand for (on a terminal\nwith control characters escaped)", &a.decodes, 0,
          0},
@@ -92,6 +116,7 @@ int main(int argc, char **argv) {
     if (parsed != NLM_OPTIONS_GO_ON) return parsed;
     if (!a.model) return nlm_tell_usage(&command, "--model is missing");
     if (a.decodes && a.adds_bos) return nlm_tell_usage(&command, "--bos does not go with --decode");
+    if (a.decodes && a.has_pieces) return nlm_tell_usage(&command, "--pieces does not go with --decode");
 
     nlm_error err = NLM_ERROR_INIT;
     if (run(&a, &err) != NLM_OK) {
