@@ -144,8 +144,8 @@ static nlm_status compile(const char *pattern, pcre2_code **out, nlm_error *err)
     if (!*out) {
         PCRE2_UCHAR text[128];
         pcre2_get_error_message(code, text, sizeof text);
-        return nlm_fail(err, NLM_INTERNAL, "pre-tokenizer", "PCRE2 refuses a pattern at byte %zu: %s", (size_t)offset,
-                        (const char *)text);
+        return nlm_fail(err, code == PCRE2_ERROR_HEAP_FAILED ? NLM_OUT_OF_MEMORY : NLM_INTERNAL, "pre-tokenizer",
+                        "PCRE2 refuses a pattern at byte %zu: %s", (size_t)offset, (const char *)text);
     }
     /* Where there is no JIT, PCRE2 interprets: the same matches, slower. */
     (void)pcre2_jit_compile(*out, PCRE2_JIT_COMPLETE);
