@@ -8,14 +8,16 @@ void nlm_cpu_decode(int32_t dtype, const void *row, float *out, int64_t n) {
 }
 
 static void encode_q8_0(const float *values, uint8_t *block) {
-    float greatest = 0;
-    for (int j = 0; j < 32; j++) greatest = fmaxf(greatest, fabsf(values[j]));
-    const float d = greatest / 127;
+    float greatest = 0, spoilt = 0; /* NaN where a value is NaN or infinite, and then so is the scale */
+    for (int j = 0; j < 32; j++) {
+        greatest = fmaxf(greatest, fabsf(values[j]));
+        spoilt += 0 * values[j];
+    }
+    const float d = greatest / 127 + spoilt;
     const float inverse = d > 0 ? 1 / d : 0;
     const uint16_t half = nlm_f16_from_f32(d);
     memcpy(block, &half, sizeof half);
     for (int j = 0; j < 32; j++) {
-        /* NaN becomes 0 here; its block's scale need not be NaN. */
         const float q = rintf(values[j] * inverse);
         block[2 + j] = (uint8_t)(int8_t)(q >= 127 ? 127 : q > -127 ? (int)q : q <= -127 ? -127 : 0);
     }

@@ -5,22 +5,25 @@
 #include "spec.h"
 #include "tensor/dtype.h"
 
-/* An activation as the case's data= wants it; row r. */
-static double activation(spec_instance *in, int64_t row) {
+/* An activation as the case's data= wants it. */
+static double activation(spec_instance *in, int64_t row, int64_t column) {
     static const double edges[] = {
         0,          -0.0,       1,        0x1p-24,  -0x1p-25,       0x1.8p-24,     0x1p-14,
         65504,      65519.99,   65520,    -65536,   1.00048828125,  1.00146484375, 1.0009765625,
         1.00390625, 1.01171875, 0x1p-126, 0x1p-149, 0x1.fffffep127, INFINITY,      -INFINITY,
         NAN};
     const double normal = spec_normal(in);
-    const bool is_special = spec_uniform(in) < 1.0 / 3 || row == 1;
+    const bool is_special = spec_uniform(in) < 1.0 / 3 || row == 1, is_the_one = row % 2 == 0 && column == 5;
     switch (in->c.data) {
         case SPEC_DATA_tiny: return normal * 1e-6;
+        case SPEC_DATA_faint: return normal * 1e-37;
         case SPEC_DATA_huge: return normal * 1e4;
         case SPEC_DATA_mixed: return normal * pow(10, 6 * spec_uniform(in) - 3);
         case SPEC_DATA_wide: return 200 * spec_uniform(in) - 100;
         case SPEC_DATA_masked: return is_special ? -INFINITY : 4 * normal;
         case SPEC_DATA_nan: return is_special ? NAN : normal;
+        case SPEC_DATA_one_nan: return is_the_one ? NAN : normal;
+        case SPEC_DATA_one_inf: return is_the_one ? -INFINITY : normal;
         case SPEC_DATA_ties: return (double)spec_random_below(in, 4);
         case SPEC_DATA_edges: return edges[spec_random_below(in, (int64_t)(sizeof edges / sizeof *edges))];
         default: return normal;
@@ -41,7 +44,8 @@ static double scan_content(spec_instance *in, const spec_tensor *t, int64_t row,
     if (strcmp(name, "w_dt") == 0) return 0.3 * spec_normal(in) * deviation(t);
     if (strcmp(name, "w_x") == 0) return spec_normal(in) * deviation(t);
     if (strcmp(name, "dt") == 0)
-        return in->c.data == SPEC_DATA_wide ? activation(in, row) : 1.5 * spec_normal(in) - 3;
+        return in->c.data == SPEC_DATA_wide ? activation(in, row, column) : 1.5 * spec_normal(in) - 3;
+    if (strcmp(name, "x") == 0 && in->c.data == SPEC_DATA_one_nan) return activation(in, row, column);
     return spec_normal(in);
 }
 
@@ -55,7 +59,7 @@ static double content(spec_instance *in, const spec_tensor *t, int64_t row, int6
         return 1 + 0.2 * spec_normal(in);
     }
     if (strcmp(name, "freq_factors") == 0) return 1 + 7 * spec_uniform(in);
-    return t->is_state || t->rows != SPEC_ROWS_TOKENS ? spec_normal(in) : activation(in, row);
+    return t->is_state || t->rows != SPEC_ROWS_TOKENS ? spec_normal(in) : activation(in, row, column);
 }
 
 static void fill_plain(spec_instance *in, spec_tensor *t) {

@@ -39,6 +39,7 @@ const char *const spec_kv_append_rows[] = {
     "seqs=0,past=3,G=1,D=32,B=4,cache:all,pad=1",
     "seqs=5,past=0,G=1,D=64,B=4,cache:all,data=mixed",
     "seqs=5,past=0,G=1,D=64,B=4,cache:plain,data=tiny",
+    "seqs=5,past=0,G=1,D=32,B=4,cache:plain,data=one_nan",
     "seqs=3+2,past=0+2,G=2,D=32,B=4,cache:all,bad=page",
     "seqs=3+2,past=0+2,G=2,D=32,B=4,cache:all,bad=no_page",
     "seqs=3+2,past=0+2,G=2,D=32,B=4,bad=pos",

@@ -188,6 +188,35 @@ static void logits_that_are_not_finite_are_an_error_with_a_sentence(void) {
     temporary_remove(&t);
 }
 
+/* A NaN among the activations that meet weights of any type, on every backend that this machine can run. */
+static void a_nan_before_quantised_weights_reaches_the_logits(void) {
+    static const char *const backends[] = {"cpu_scalar", "cpu_avx2", "cpu_avx512"};
+    static const char *const names[] = {"llama-q4_0",   "llama-q4_1", "llama-q5_0", "llama-q5_1",
+                                        "llama-q8_0",   "llama-q4_k", "llama-q5_k", "llama-q6_k",
+                                        "llama-iq4_nl", "mamba-k",    "mamba-mixed"};
+    temporary t;
+    CU_ASSERT_FATAL(temporary_make(&t));
+    for (size_t i = 0; i < sizeof backends / sizeof *backends * (sizeof names / sizeof *names); i++) {
+        const char *name = names[i % (sizeof names / sizeof *names)];
+        const nlm_engine_options options = {.struct_size = sizeof options,
+                                            .flags = NLM_ENGINE_UNBOUND,
+                                            .backend = backends[i / (sizeof names / sizeof *names)],
+                                            .threads = 1,
+                                            .registry = NLM_PLUGIN_DIRECTORY "/plugins.toml"};
+        fixture f = {0};
+        if (nlm_engine_create(&options, &f.engine, NULL) != NLM_OK) continue;
+        damaged_model_write(name, "blk.0.attn_norm.weight", 0, temporary_path(&t, "damaged.gguf"));
+        EXPECT_OK(nlm_model_load(f.engine, temporary_path(&t, "damaged.gguf"), NULL, &f.model, error));
+        nlm_session *session = fixture_session(&f);
+        const nlm_status status = nlm_session_extend(session, (const int32_t[]){5, 6, 7}, 3, NULL);
+        if (status != NLM_NUMERIC) printf("\n%s on %s: status %d", name, options.backend, status);
+        CU_ASSERT_EQUAL(status, NLM_NUMERIC);
+        nlm_session_destroy(session);
+        fixture_close(&f);
+    }
+    temporary_remove(&t);
+}
+
 static void engines_and_models_live_side_by_side(void) {
     fixture a = fixture_open("llama-gqa-f32", NULL, 2), b = fixture_open("mamba-f32", NULL, 1);
     nlm_model *second = NULL;
@@ -239,6 +268,7 @@ static const check_case cases[] = {
     CHECK_CASE(session_keeps_to_its_limits),
     CHECK_CASE(load_and_prefill_can_be_cancelled),
     CHECK_CASE(logits_that_are_not_finite_are_an_error_with_a_sentence),
+    CHECK_CASE(a_nan_before_quantised_weights_reaches_the_logits),
     CHECK_CASE(engines_and_models_live_side_by_side),
     CHECK_CASE(text_goes_to_ids_and_back_in_buffers_of_any_size),
 };

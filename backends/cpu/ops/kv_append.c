@@ -10,19 +10,20 @@ static void store_f16(const float *row, uint16_t *out, int64_t size) {
     nlm_cpu_encode(NLM_F16, row + c, out + c, size - c);
 }
 
-/* The bytes of nlm_cpu_encode: a scale of max|x|/127, NaN becomes 0. */
+/* The bytes of nlm_cpu_encode where all is finite: a scale of max|x|/127. A block with a NaN has a scale of NaN, one
+ * with an infinity an infinite one. */
 static void store_q8_0(const float *row, uint8_t *out, int64_t size) {
     const vf limit = vf_set1(127.0f);
     for (int64_t b = 0; b < size / Q8; b++, row += Q8, out += 2 + Q8) {
         vf largest = vf_zero();
-        for (int c = 0; c < Q8; c += V_LANES) largest = vf_max(vf_abs(vf_load(row + c)), largest);
-        const float scale = vf_hmax(largest) / 127;
+        for (int c = 0; c < Q8; c += V_LANES) largest = vf_max_magnitude(largest, vf_abs(vf_load(row + c)));
+        const float scale = vf_hmax_magnitude(largest) / 127;
         const vf inverse = vf_set1(scale > 0 ? 1 / scale : 0);
         const uint16_t half = nlm_f16_from_f32(scale);
         memcpy(out, &half, sizeof half);
         for (int c = 0; c < Q8; c += V_LANES) {
             const vf q = vf_mul(vf_load(row + c), inverse);
-            vf_store_i8(out + 2 + c, vf_max(vf_min(vf_and_ge(q, q, q), limit), vf_neg(limit)));
+            vf_store_i8(out + 2 + c, vf_max(vf_min(q, limit), vf_neg(limit)));
         }
     }
 }

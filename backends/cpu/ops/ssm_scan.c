@@ -36,9 +36,10 @@ V_INLINE vf lanes_of(const nlm_tensor *t, int64_t row, scan_tile tile) {
     return vf_load_n((const float *)nlm_kit_at(t, row) + tile.channel, tile.n);
 }
 
-/* 2^x for x <= 0; at least 2^-125, which is nothing beside the rest of a state. */
+/* 2^x for x <= 0; at least 2^-125, which is nothing beside the rest of a state. NaN stays: max is the second where
+ * one is NaN. */
 V_INLINE vf decay_exp2(vf x) {
-    const vf limited = vf_max(x, vf_set1(-125.0f)), n = vf_round(limited);
+    const vf limited = vf_max(vf_set1(-125.0f), x), n = vf_round(limited);
     return vf_exp2_parts(vf_sub(limited, n), n);
 }
 

@@ -1,14 +1,36 @@
 /* Activations as integers of 12 or 15 bits with one scale for each group of columns. */
 #include "cpu/vector/activations.h"
 
+#include <float.h>
+#include <math.h>
+
 #define ROUND_UP(bytes) (((bytes) + 63) & ~(uint64_t)63)
+
+/* Below, limit / largest may be more than f32 holds. */
+#define TINY  0x1p-100f
+#define RAISE 0x1p64f
+
+/* No integers stand for NaN or infinity: zeros with a d of NaN, which reaches every sum that takes them. */
+static float spoil_group(int64_t blocks, int8_t *q, float *sum, int32_t *sum16) {
+    memset(q, 0, (size_t)(blocks * PLANES * BLOCK));
+    memset(sum, 0, (size_t)blocks * sizeof *sum);
+    memset(sum16, 0, (size_t)blocks * 2 * sizeof *sum16);
+    return NAN;
+}
 
 /* Integers and their sums of up to GROUP_BLOCKS blocks; returns d. */
 V_INLINE float quantize_group(const float *x, int64_t blocks, int plane_bits, int8_t *q, float *sum, int32_t *sum16) {
+    float raised[GROUP_BLOCKS * BLOCK];
     vf most = vf_zero();
-    for (int64_t i = 0; i < blocks * BLOCK; i += V_LANES) most = vf_max(most, vf_abs(vf_load(x + i)));
-    const float largest = vf_hmax(most), limit = (float)(127 << plane_bits);
-    const float scale = largest > 0 ? limit / largest : 0.0f;
+    for (int64_t i = 0; i < blocks * BLOCK; i += V_LANES) most = vf_max_magnitude(most, vf_abs(vf_load(x + i)));
+    const float largest = vf_hmax_magnitude(most), limit = (float)(127 << plane_bits);
+    if (!(largest <= FLT_MAX)) return spoil_group(blocks, q, sum, sum16);
+    float scale = largest > 0 ? limit / largest : 0.0f;
+    if (largest > 0 && largest < TINY) {
+        for (int64_t i = 0; i < blocks * BLOCK; i++) raised[i] = x[i] * RAISE;
+        scale = limit / (largest * RAISE);
+        x = raised;
+    }
     for (int64_t b = 0; b < blocks; b++, x += BLOCK, q += PLANES * BLOCK, sum16 += 2) {
         sum16[0] = v_split16(x, scale, plane_bits, q, q + BLOCK);
         sum16[1] = v_split16(x + 16, scale, plane_bits, q + 16, q + BLOCK + 16);

@@ -37,7 +37,7 @@ V_INLINE vf vf_exp2_parts(vf r, vf n) {
 /* 2^x; 0 below -125 */
 V_INLINE vf vf_exp2(vf x) {
     const vf n = vf_round(x);
-    return vf_and_ge(vf_exp2_parts(vf_sub(x, n), n), x, vf_set1(-125.0f));
+    return vf_unless_lt(vf_exp2_parts(vf_sub(x, n), n), x, vf_set1(-125.0f));
 }
 
 /* exp(x); 0 below -87. log2(e) has two parts, so that large |x| keep their digits. */
@@ -45,7 +45,7 @@ V_INLINE vf vf_exp(vf x) {
     const vf n = vf_round(vf_mul(x, vf_set1(1.44269504088896341f)));
     vf r = vf_fma(x, vf_set1(1.44269504088896341f), vf_neg(n));
     r = vf_fma(x, vf_set1(1.92596299e-8f), r);
-    return vf_and_ge(vf_exp2_parts(r, n), x, vf_set1(-87.0f));
+    return vf_unless_lt(vf_exp2_parts(r, n), x, vf_set1(-87.0f));
 }
 
 /* log(1 + exp(x)) = max(x, 0) + log1p(u), u = exp(-|x|); log1p(u) = 2 atanh(s), s = u / (2 + u) <= 1/3,
@@ -61,7 +61,7 @@ V_INLINE vf vf_softplus(vf x) {
     p = vf_fma(p, s2, vf_set1(1.0f / 5));
     p = vf_fma(p, s2, vf_set1(1.0f / 3));
     p = vf_fma(p, s2, vf_set1(1.0f));
-    return vf_fma(vf_add(s, s), p, vf_max(x, vf_zero()));
+    return vf_fma(vf_add(s, s), p, vf_max(vf_zero(), x)); /* max is the second where one is NaN */
 }
 
 /* x / (1 + exp(-x)) */

@@ -90,9 +90,9 @@ VF_FN vf_scale2(vf a, vf n) {
     const vi shifted = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), shifted));
 }
-/* a where x >= limit, else 0 */
-VF_FN vf_and_ge(vf a, vf x, vf limit) {
-    return _mm256_and_ps(a, _mm256_cmp_ps(x, limit, _CMP_GE_OQ));
+/* 0 where x < limit, else a: also where x is NaN */
+VF_FN vf_unless_lt(vf a, vf x, vf limit) {
+    return _mm256_and_ps(a, _mm256_cmp_ps(x, limit, _CMP_NLT_UQ));
 }
 /* ((0+4)+(2+6)) + ((1+5)+(3+7)) */
 static inline __attribute__((always_inline)) float vf_sum(vf a) {
@@ -104,6 +104,16 @@ static inline __attribute__((always_inline)) float vf_hmax(vf a) {
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
     const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+/* The greater of magnitudes, NaN above all: their bits are ordered as integers. */
+VF_FN vf_max_magnitude(vf a, vf b) {
+    return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+}
+static inline __attribute__((always_inline)) float vf_hmax_magnitude(vf a) {
+    const vi bits = _mm256_castps_si256(a);
+    const __m128i four = _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+    const __m128i two = _mm_max_epi32(four, _mm_unpackhi_epi64(four, four));
+    return _mm_cvtss_f32(_mm_castsi128_ps(_mm_max_epi32(two, _mm_shuffle_epi32(two, 1))));
 }
 
 VI_FN vi_load(const void *p) {

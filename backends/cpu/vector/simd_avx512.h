@@ -82,9 +82,9 @@ VF_FN vf_round(vf a) {
 VF_FN vf_scale2(vf a, vf n) {
     return _mm512_scalef_ps(a, n);
 } /* a * 2^n, n whole */
-/* a where x >= limit, else 0 */
-VF_FN vf_and_ge(vf a, vf x, vf limit) {
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_GE_OQ), a);
+/* 0 where x < limit, else a: also where x is NaN */
+VF_FN vf_unless_lt(vf a, vf x, vf limit) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), a);
 }
 /* a where x > limit, else b */
 VF_FN vf_select_gt(vf x, vf limit, vf a, vf b) {
@@ -95,6 +95,16 @@ static inline __attribute__((always_inline)) float vf_sum(vf a) {
 }
 static inline __attribute__((always_inline)) float vf_hmax(vf a) {
     return _mm512_reduce_max_ps(a);
+}
+/* The greater of magnitudes, NaN above all: their bits are ordered as integers. */
+VF_FN vf_max_magnitude(vf a, vf b) {
+    return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)));
+}
+static inline __attribute__((always_inline)) float vf_hmax_magnitude(vf a) {
+    const int32_t bits = _mm512_reduce_max_epi32(_mm512_castps_si512(a));
+    float greatest;
+    memcpy(&greatest, &bits, sizeof greatest);
+    return greatest;
 }
 
 VI_FN vi_load(const void *p) {
