@@ -5,20 +5,45 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#define BUFFER_BYTES   (256u * 1024)
-#define NAME_ATTEMPTS  100u
-#define SUFFIX_BYTES   48u
-#define MAX_WRITE_CALL (1u << 30)
+#define BUFFER_BYTES  (256u * 1024)
+#define NAME_ATTEMPTS 100u
+#define SUFFIX_BYTES  48u
+#define MAX_CALL      (1u << 30) /* bytes of one read or write */
 
-static nlm_status map_descriptor(int fd, const char *path, nlm_file_map *out, nlm_error *err) {
+/* Reads the `out->size` bytes there were when the file was examined into memory of our own. */
+static nlm_status read_descriptor(int fd, const char *path, nlm_file_map *out, nlm_error *err) {
+    nlm_file_map memory;
+    NLM_TRY(nlm_file_map_zeros(out->size, &memory, err));
+    out->data = memory.data;
+    for (size_t have = 0; have < out->size;) {
+        const size_t left = out->size - have;
+        const ssize_t got =
+            pread(fd, (char *)(uintptr_t)out->data + have, left < MAX_CALL ? left : MAX_CALL, (off_t)have);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot read '%s'", path);
+        if (got == 0) {
+            return nlm_fail(err, NLM_IO, path, "'%s' was cut from %zu bytes to %zu while it was read", path,
+                            out->size, have);
+        }
+        have += (size_t)got;
+    }
+    return NLM_OK;
+}
+
+static nlm_status map_descriptor(int fd, const char *path, bool is_copied, nlm_file_map *out, nlm_error *err) {
     struct stat info;
     if (fstat(fd, &info) != 0) return nlm_fail_errno(err, NLM_IO, path, "cannot examine '%s'", path);
     if (!S_ISREG(info.st_mode)) return nlm_fail(err, NLM_IO, path, "'%s' is not a regular file", path);
@@ -29,7 +54,9 @@ static nlm_status map_descriptor(int fd, const char *path, nlm_file_map *out, nl
         .modified_s = info.st_mtim.tv_sec,
         .modified_ns = info.st_mtim.tv_nsec};
     if (out->size == 0) return NLM_OK;
+    if (is_copied) return read_descriptor(fd, path, out, err);
     void *data = mmap(NULL, out->size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (data == MAP_FAILED && errno == ENODEV) return read_descriptor(fd, path, out, err);
     if (data == MAP_FAILED) {
         return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot map '%s' (%zu bytes)", path,
                               out->size);
@@ -38,13 +65,23 @@ static nlm_status map_descriptor(int fd, const char *path, nlm_file_map *out, nl
     return NLM_OK;
 }
 
-nlm_status nlm_file_map_open(const char *path, nlm_file_map *out, nlm_error *err) {
+static nlm_status open_map(const char *path, bool is_copied, nlm_file_map *out, nlm_error *err) {
     /* O_NONBLOCK: opening a pipe without a writer must not wait; it means nothing for regular files. */
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot open '%s'", path);
-    const nlm_status status = map_descriptor(fd, path, out, err);
+    *out = (nlm_file_map){0};
+    const nlm_status status = map_descriptor(fd, path, is_copied, out, err);
     close(fd);
+    if (status != NLM_OK) nlm_file_map_close(out);
     return status;
+}
+
+nlm_status nlm_file_map_open(const char *path, nlm_file_map *out, nlm_error *err) {
+    return open_map(path, false, out, err);
+}
+
+nlm_status nlm_file_read(const char *path, nlm_file_map *out, nlm_error *err) {
+    return open_map(path, true, out, err);
 }
 
 nlm_status nlm_file_map_zeros(size_t bytes, nlm_file_map *out, nlm_error *err) {
@@ -85,50 +122,82 @@ nlm_status nlm_file_make_folder(const char *path, nlm_error *err) {
     return status;
 }
 
+#define KEEP_UMASK ((mode_t)-1)
+
 struct nlm_file_writer {
-    char *path;      /* the target, symbolic links resolved */
+    char *path;      /* the target, symbolic links resolved unless it is private */
     char *temporary; /* its name until commit */
     unsigned char *buffer;
     size_t used; /* bytes in buffer */
     uint64_t position;
     int fd;
+    mode_t mode;        /* the file's; KEEP_UMASK: what the umask leaves of 666 */
+    bool is_private;    /* for its owner alone, and never behind a link */
     bool has_temporary; /* on the disk */
 };
 
-/* The file that `path` stands for, allocated: where it exists, behind any symbolic links. */
-static nlm_status resolve_target(const char *path, char **out, nlm_error *err) {
-    struct stat info;
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
-        return nlm_fail(err, NLM_IO, path, "cannot write '%s': it exists and is not a regular file", path);
-    }
-    char *resolved = realpath(path, NULL);
-    *out = resolved ? resolved : strdup(path);
-    return *out ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, path, "out of memory");
+/* A link that somebody else has put into a folder that others may write to: through it we would overwrite a file that
+ * only we may write. Kernels do not follow one either (protected_symlinks). */
+static bool is_planted(const char *path, const struct stat *link) {
+    struct stat folder;
+    char *copy = strdup(path);
+    if (!copy) return true;
+    const bool is_known = stat(dirname(copy), &folder) == 0;
+    free(copy);
+    if (!is_known) return true;
+    const bool is_shared = (folder.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+    return is_shared && link->st_uid != geteuid() && link->st_uid != folder.st_uid;
 }
 
-static nlm_status open_temporary(nlm_file_writer *writer, mode_t mode, nlm_error *err) {
+/* The file that `path` stands for, allocated: where it exists, behind any symbolic links unless it is private.
+ * Sets the mode of the file it replaces. */
+static nlm_status resolve_target(const char *path, nlm_file_writer *writer, nlm_error *err) {
+    struct stat link, info;
+    const bool is_link = lstat(path, &link) == 0 && S_ISLNK(link.st_mode);
+    const bool exists = stat(path, &info) == 0;
+    if (exists && !S_ISREG(info.st_mode)) {
+        return nlm_fail(err, NLM_IO, path, "cannot write '%s': it exists and is not a regular file", path);
+    }
+    if (is_link && !writer->is_private && is_planted(path, &link)) {
+        return nlm_fail(err, NLM_PERMISSION, path,
+                        "cannot write '%s': it is a link of user %u in a folder that others may write to", path,
+                        (unsigned)link.st_uid);
+    }
+    if (exists && !writer->is_private) writer->mode = info.st_mode & 0777;
+    char *resolved = writer->is_private ? NULL : realpath(path, NULL);
+    writer->path = resolved ? resolved : strdup(path);
+    return writer->path ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, path, "out of memory");
+}
+
+static nlm_status open_temporary(nlm_file_writer *writer, nlm_error *err) {
     const size_t size = strlen(writer->path) + SUFFIX_BYTES;
     writer->temporary = malloc(size);
     writer->buffer = malloc(BUFFER_BYTES);
     if (!writer->temporary || !writer->buffer) {
         return nlm_fail(err, NLM_OUT_OF_MEMORY, writer->path, "out of memory");
     }
+    const mode_t mode = writer->is_private ? 0600 : writer->mode != KEEP_UMASK ? writer->mode & 0700 : 0666;
     for (unsigned attempt = 0; attempt < NAME_ATTEMPTS; attempt++) {
         snprintf(writer->temporary, size, "%s.tmp-%ld-%u", writer->path, (long)getpid(), attempt);
-        writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+        writer->fd = open(writer->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
         writer->has_temporary = writer->fd >= 0;
-        if (writer->has_temporary) return NLM_OK;
+        if (writer->has_temporary) break;
         if (errno != EEXIST) break;
     }
+    const bool is_open = writer->has_temporary;
+    if (is_open) (void)flock(writer->fd, LOCK_EX | LOCK_NB); /* tells that somebody writes to it still */
+    if (is_open && (writer->mode == KEEP_UMASK || fchmod(writer->fd, writer->mode) == 0)) return NLM_OK;
     return nlm_fail_errno(err, nlm_status_from_errno(errno), writer->path, "cannot create '%s'", writer->temporary);
 }
 
-static nlm_status create_writer(const char *path, mode_t mode, nlm_file_writer **out, nlm_error *err) {
+static nlm_status create_writer(const char *path, bool is_private, nlm_file_writer **out, nlm_error *err) {
     nlm_file_writer *writer = calloc(1, sizeof *writer);
     if (!writer) return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "out of memory");
     writer->fd = -1;
-    nlm_status status = resolve_target(path, &writer->path, err);
-    if (status == NLM_OK) status = open_temporary(writer, mode, err);
+    writer->is_private = is_private;
+    writer->mode = KEEP_UMASK;
+    nlm_status status = resolve_target(path, writer, err);
+    if (status == NLM_OK) status = open_temporary(writer, err);
     if (status != NLM_OK) {
         nlm_file_writer_destroy(writer);
         return status;
@@ -138,16 +207,33 @@ static nlm_status create_writer(const char *path, mode_t mode, nlm_file_writer *
 }
 
 nlm_status nlm_file_writer_create(const char *path, nlm_file_writer **out, nlm_error *err) {
-    return create_writer(path, 0666, out, err);
+    return create_writer(path, false, out, err);
 }
 
 nlm_status nlm_file_writer_create_private(const char *path, nlm_file_writer **out, nlm_error *err) {
-    return create_writer(path, 0600, out, err);
+    return create_writer(path, true, out, err);
+}
+
+/* As write, but a file beyond the limit of sizes is the error EFBIG and never the signal, which would end the host
+ * and leave the temporary. */
+static ssize_t write_some(int fd, const void *data, size_t bytes) {
+    sigset_t too_large, before;
+    sigemptyset(&too_large);
+    sigaddset(&too_large, SIGXFSZ);
+    if (pthread_sigmask(SIG_BLOCK, &too_large, &before) != 0) return -1;
+    const ssize_t written = write(fd, data, bytes);
+    const int why = errno;
+    if (written < 0 && why == EFBIG && !sigismember(&before, SIGXFSZ)) {
+        (void)sigtimedwait(&too_large, NULL, &(struct timespec){0});
+    }
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = why;
+    return written;
 }
 
 static nlm_status write_through(nlm_file_writer *writer, const unsigned char *data, size_t bytes, nlm_error *err) {
     while (bytes > 0) {
-        const ssize_t written = write(writer->fd, data, bytes < MAX_WRITE_CALL ? bytes : MAX_WRITE_CALL);
+        const ssize_t written = write_some(writer->fd, data, bytes < MAX_CALL ? bytes : MAX_CALL);
         if (written < 0 && errno == EINTR) continue;
         if (written < 0) {
             return nlm_fail_errno(err, nlm_status_from_errno(errno), writer->path, "cannot write '%s'", writer->path);

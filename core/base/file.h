@@ -7,7 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A whole file, read-only. `data` is page-aligned; NULL for an empty file. */
+/* A whole file, read-only: mapped, or read into memory where it cannot be mapped. `data` is page-aligned; NULL for an
+ * empty file. */
 typedef struct nlm_file_map {
     const void *data;
     size_t size;
@@ -18,6 +19,9 @@ typedef struct nlm_file_map {
 
 /* Errors NOT_FOUND, PERMISSION, IO (also: not a regular file), OUT_OF_MEMORY. Never blocks on a pipe. */
 nlm_status nlm_file_map_open(const char *path, nlm_file_map *out, nlm_error *err);
+/* As nlm_file_map_open, but a copy in memory of our own, which no writer of the file changes. Errors also: IO (the
+ * file was cut while it was read). */
+nlm_status nlm_file_read(const char *path, nlm_file_map *out, nlm_error *err);
 /* `bytes` (not 0) of private, zeroed, writable memory in pages of the usual size, as a file's are; committed
  * as it is written. Errors OUT_OF_MEMORY. */
 nlm_status nlm_file_map_zeros(size_t bytes, nlm_file_map *out, nlm_error *err);
@@ -28,14 +32,16 @@ void nlm_file_map_close(nlm_file_map *map); /* leaves a valid empty map */
 nlm_status nlm_file_make_folder(const char *path, nlm_error *err);
 
 /* Writes to a temporary beside `path`; commit makes it durable and gives it its name. Until then `path`
- * is as it was, and destroy leaves nothing behind. A symbolic link is followed; anything at `path` that
- * is not a regular file (a device, a pipe) is refused.
- * Errors   create, write and commit: NOT_FOUND, PERMISSION, IO (a full disk, with errno's sentence),
- *          OUT_OF_MEMORY. After an error of write or commit only destroy is of use.
- * Threads  one writer, one thread. */
+ * is as it was, and destroy leaves nothing behind. A file that is replaced passes on its mode. A symbolic link is
+ * followed unless somebody else has put it into a folder that others may write to (PERMISSION); anything at `path`
+ * that is not a regular file (a device, a pipe) is refused. A limit on the size of files is an error, not a signal.
+ * The temporary, "PATH.tmp-PROCESS-NUMBER", is locked (flock) as long as its writer lives. Errors   create, write and
+ * commit: NOT_FOUND, PERMISSION, IO (a full disk, with errno's sentence), OUT_OF_MEMORY. After an error of write or
+ * commit only destroy is of use. Threads  one writer, one thread. */
 typedef struct nlm_file_writer nlm_file_writer;
 nlm_status nlm_file_writer_create(const char *path, nlm_file_writer **out, nlm_error *err);
-/* A file that only its owner can read and write, whatever the umask. */
+/* A file that only its owner can read and write, whatever the umask. A symbolic link at `path` is replaced, not
+ * followed. */
 nlm_status nlm_file_writer_create_private(const char *path, nlm_file_writer **out, nlm_error *err);
 nlm_status nlm_file_writer_write(nlm_file_writer *writer, const void *data, size_t bytes, nlm_error *err);
 /* `bytes` zeros. */

@@ -1,6 +1,7 @@
 /* Drawing the next token: penalties, temperature, top-k, top-p, min-p, and one uniform number. */
 #include "session/sampler.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -94,7 +95,8 @@ static void penalise(nlm_sampler *s, const int32_t *history, size_t n_history) {
         if (id < 0 || id >= s->n_vocab || s->is_seen[id]) continue;
         s->is_seen[id] = 1;
         float *logit = &s->candidates[id].logit;
-        *logit = *logit > 0 ? *logit / penalty : *logit * penalty;
+        const float penalised = *logit > 0 ? *logit / penalty : *logit * penalty;
+        *logit = fmaxf(-FLT_MAX, fminf(penalised, FLT_MAX)); /* infinities have no difference to weigh */
     }
     for (size_t i = 0; i < window; i++) {
         if (recent[i] >= 0 && recent[i] < s->n_vocab) s->is_seen[recent[i]] = 0;

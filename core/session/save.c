@@ -98,7 +98,7 @@ nlm_status nlm_session_restore(nlm_session *session, const char *path, nlm_error
     NLM_NEEDS(path, error);
     NLM_ENTER_SESSION(session, error);
     nlm_file_map map;
-    NLM_TRY(nlm_file_map_open(path, &map, error));
+    NLM_TRY(nlm_file_read(path, &map, error)); /* others may write to the file: what is checked is what is used */
     const nlm_status status = restore_from(session, path, &map, error);
     nlm_file_map_close(&map);
     return status;

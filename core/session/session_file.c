@@ -2,6 +2,7 @@
 #include "session/session_file.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/checked.h"
@@ -116,6 +117,17 @@ static nlm_status check_marks(const char *name, const nlm_session_view *view, nl
     return NLM_OK;
 }
 
+/* What is sampled from must be numbers, as what is computed is. */
+static nlm_status check_logits(const char *name, const nlm_session_view *view, int32_t n_vocab, nlm_error *err) {
+    for (int32_t i = 0; view->logits && i < n_vocab; i++) {
+        float logit;
+        memcpy(&logit, view->logits + 4 * (size_t)i, sizeof logit);
+        if (isfinite(logit)) continue;
+        return nlm_fail(err, NLM_BAD_FORMAT, name, "the logit of token %" PRId32 " is %f", i, (double)logit);
+    }
+    return NLM_OK;
+}
+
 nlm_status nlm_session_file_parse(const char *name, const void *data, size_t size, const nlm_session_shape *shape,
                                   nlm_session_view *out, nlm_error *err) {
     const unsigned char *at = data;
@@ -140,7 +152,8 @@ nlm_status nlm_session_file_parse(const char *name, const void *data, size_t siz
     out->marks = out->text + h.n_text;
     out->state = (const unsigned char *)out->marks + h.n_text;
     NLM_TRY(check_tokens(name, out, shape->n_vocab, err));
-    return check_marks(name, out, err);
+    NLM_TRY(check_marks(name, out, err));
+    return check_logits(name, out, shape->n_vocab, err);
 }
 
 nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const char *path, const nlm_session_shape *shape,

@@ -37,15 +37,15 @@ typedef struct nlm_session_shape {
 typedef struct nlm_session_view {
     uint64_t n_tokens, n_text;
     const unsigned char *tokens; /* i32[n_tokens], each within the vocabulary */
-    const unsigned char *logits; /* f32[n_vocab]; NULL without tokens */
+    const unsigned char *logits; /* f32[n_vocab], finite; NULL without tokens */
     const char *text, *marks;    /* [n_text] */
     const unsigned char *state;
     uint64_t state_bytes;
 } nlm_session_view;
 
 /* Checks data[0..size) and points into it; `name` stands for the path in errors. Errors BAD_FORMAT (no
- * session file, truncated, changed: where), UNSUPPORTED (another version, model or KV type), LIMIT (more
- * tokens than the context holds). */
+ * session file, truncated, changed: where; an id outside the vocabulary, a logit that is no number), UNSUPPORTED
+ * (another version, model or KV type), LIMIT (more tokens than the context holds). */
 nlm_status nlm_session_file_parse(const char *name, const void *data, size_t size, const nlm_session_shape *shape,
                                   nlm_session_view *out, nlm_error *err);
 

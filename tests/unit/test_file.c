@@ -76,7 +76,6 @@ static void file_that_does_not_fit_says_so_and_leaves_nothing(void) {
     const char *path = temporary_path(&t, "out");
     struct rlimit old;
     CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &old), 0);
-    signal(SIGXFSZ, SIG_IGN);
     const struct rlimit small = {300000, old.rlim_max};
     CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &small), 0);
     nlm_file_writer *w = NULL;
@@ -174,6 +173,84 @@ static void file_writer_follows_a_symbolic_link(void) {
     CU_ASSERT_EQUAL(lstat(link_path, &info), 0);
     CU_ASSERT_TRUE(S_ISLNK(info.st_mode));
     check_content(target, "x", 1);
+    temporary_remove(&t);
+}
+
+/* Writes "x" over `path`. */
+static nlm_status overwrite(const char *path, bool is_private, nlm_error *err) {
+    nlm_file_writer *w = NULL;
+    nlm_status status =
+        is_private ? nlm_file_writer_create_private(path, &w, err) : nlm_file_writer_create(path, &w, err);
+    if (status == NLM_OK) status = nlm_file_writer_write(w, "x", 1, err);
+    if (status == NLM_OK) status = nlm_file_writer_commit(w, err);
+    nlm_file_writer_destroy(w);
+    return status;
+}
+
+static void file_that_is_replaced_passes_on_its_mode(void) {
+    static const mode_t modes[] = {0600, 0640, 0400, 0666};
+    temporary t;
+    CU_ASSERT_TRUE_FATAL(temporary_make(&t));
+    const char *path = temporary_path(&t, "out");
+    struct stat info;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        write_text(path, "old");
+        CU_ASSERT_EQUAL(chmod(path, modes[i]), 0);
+        CU_ASSERT_EQUAL(overwrite(path, false, NULL), NLM_OK);
+        CU_ASSERT_EQUAL(stat(path, &info), 0);
+        CU_ASSERT_EQUAL(info.st_mode & 07777, modes[i]);
+        check_content(path, "x", 1);
+        CU_ASSERT_EQUAL(unlink(path), 0);
+    }
+    write_text(path, "old");
+    CU_ASSERT_EQUAL(chmod(path, 0666), 0);
+    CU_ASSERT_EQUAL(overwrite(path, true, NULL), NLM_OK);
+    CU_ASSERT_EQUAL(stat(path, &info), 0);
+    CU_ASSERT_EQUAL(info.st_mode & 07777, 0600);
+    temporary_remove(&t);
+}
+
+static void file_writer_does_not_follow_a_planted_link(void) {
+    temporary t;
+    CU_ASSERT_TRUE_FATAL(temporary_make(&t));
+    char victim[512];
+    snprintf(victim, sizeof victim, "%s", temporary_path(&t, "victim"));
+    write_text(victim, "precious");
+    const char *link_path = temporary_path(&t, "link");
+    nlm_error err = NLM_ERROR_INIT;
+    if (geteuid() == 0) { /* who alone can make a link of somebody else's */
+        CU_ASSERT_EQUAL_FATAL(symlink("victim", link_path), 0);
+        CU_ASSERT_EQUAL(lchown(link_path, 65534, (gid_t)-1), 0);
+        CU_ASSERT_EQUAL(chmod(t.folder, 01777), 0);
+        CU_ASSERT_EQUAL(overwrite(link_path, false, &err), NLM_PERMISSION);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "a link of user 65534"));
+        check_content(victim, "precious", 8);
+        CU_ASSERT_EQUAL(unlink(link_path), 0);
+    }
+    CU_ASSERT_EQUAL_FATAL(symlink("victim", link_path), 0);
+    CU_ASSERT_EQUAL(overwrite(link_path, true, NULL), NLM_OK); /* replaces it */
+    check_content(victim, "precious", 8);
+    check_content(link_path, "x", 1);
+    temporary_remove(&t);
+}
+
+static void file_that_is_read_does_not_change_with_it(void) {
+    temporary t;
+    CU_ASSERT_TRUE_FATAL(temporary_make(&t));
+    const char *path = temporary_path(&t, "in");
+    write_text(path, "before");
+    nlm_file_map map;
+    CU_ASSERT_EQUAL_FATAL(nlm_file_read(path, &map, NULL), NLM_OK);
+    CU_ASSERT_TRUE(map.is_file);
+    CU_ASSERT_EQUAL_FATAL(map.size, 6);
+    write_text(path, "after, which is longer");
+    CU_ASSERT_EQUAL(memcmp(map.data, "before", 6), 0);
+    CU_ASSERT_EQUAL(truncate(path, 0), 0);
+    CU_ASSERT_EQUAL(memcmp(map.data, "before", 6), 0);
+    nlm_file_map_close(&map);
+    CU_ASSERT_EQUAL(nlm_file_read(path, &map, NULL), NLM_OK);
+    CU_ASSERT_EQUAL(map.size, 0);
+    CU_ASSERT_EQUAL(nlm_file_read(temporary_path(&t, "absent"), &map, NULL), NLM_NOT_FOUND);
     temporary_remove(&t);
 }
 
@@ -278,6 +355,9 @@ static const check_case cases[] = {
     CHECK_CASE(a_map_says_when_the_file_was_changed_and_who_may_write_to_it),
     CHECK_CASE(file_writer_refuses_what_is_no_file),
     CHECK_CASE(file_writer_follows_a_symbolic_link),
+    CHECK_CASE(file_writer_does_not_follow_a_planted_link),
+    CHECK_CASE(file_that_is_replaced_passes_on_its_mode),
+    CHECK_CASE(file_that_is_read_does_not_change_with_it),
     CHECK_CASE(file_map_says_what_it_cannot_map),
     CHECK_CASE(file_map_of_an_empty_file_is_empty),
     CHECK_CASE(checksum_matches_xxh64),

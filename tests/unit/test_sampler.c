@@ -219,6 +219,36 @@ static void sampler_survives_extreme_values(void) {
     nlm_sampler_destroy(sampler);
 }
 
+/* Every option at the ends of its range, alone and with the others: a token of the vocabulary comes out, and it is
+ * the likeliest where nothing else is kept. */
+static void sampler_draws_at_the_ends_of_every_range(void) {
+    static const float temperatures[] = {0, 1e-45f, 1, 1e6f}, masses[] = {0, 1e-45f, 0.9f, 1};
+    static const float penalties[] = {0, 1e-45f, 1e-38f, 1, 1e6f};
+    static const int32_t counts[] = {0, 1, INT32_MAX};
+    static const uint32_t windows[] = {0, 1, UINT32_MAX};
+    static const float logits[][4] = {
+        {-3e38f, 3e38f, 0, 1e-38f}, {1, 2, 3, 4}, {-1, -2, -3, -4}, {0, 0, -0.0f, 0}, {1e-45f, -1e-45f, 0, 3e38f}};
+    static const int32_t history[] = {0, 1, 2, 3, 0, -1, 4};
+    enum { N_T = 4, N_M = 4, N_R = 5, N_C = 3, N_W = 3, ALL = N_T * N_M * N_M * N_R * N_C * N_W };
+    for (int i = 0; i < ALL; i++) {
+        nlm_sampler_options o = with(temperatures[i % N_T]);
+        o.top_p = masses[i / N_T % N_M];
+        o.min_p = masses[i / N_T / N_M % N_M];
+        o.repeat_penalty = penalties[i / N_T / N_M / N_M % N_R];
+        o.top_k = counts[i / N_T / N_M / N_M / N_R % N_C];
+        o.repeat_last_n = windows[i / N_T / N_M / N_M / N_R / N_C];
+        nlm_sampler *sampler = make(&o, 4);
+        for (size_t l = 0; l < sizeof logits / sizeof *logits; l++) {
+            for (size_t n = 0; n <= sizeof history / sizeof *history; n++) {
+                const int32_t id = nlm_sampler_choose(sampler, logits[l], history, n);
+                if (id < 0 || id >= 4) printf("\noptions %d, logits %zu, history of %zu: %d", i, l, n, id);
+                CU_ASSERT_FATAL(id >= 0 && id < 4);
+            }
+        }
+        nlm_sampler_destroy(sampler);
+    }
+}
+
 static void sampler_refuses_options_out_of_range(void) {
     nlm_sampler_options wrong[6];
     for (int i = 0; i < 6; i++) wrong[i] = with(1);
@@ -245,6 +275,7 @@ static const check_case cases[] = {
     CHECK_CASE(sampler_penalises_a_token_once_however_often_it_occurs),
     CHECK_CASE(sampler_top_k_keeps_the_lower_ids_of_equals),
     CHECK_CASE(sampler_survives_extreme_values),
+    CHECK_CASE(sampler_draws_at_the_ends_of_every_range),
     CHECK_CASE(sampler_refuses_options_out_of_range),
 };
 CHECK_MAIN("sampler", cases)

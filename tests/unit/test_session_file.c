@@ -131,6 +131,8 @@ static void file_rejects_what_does_not_fit(void) {
         {56, 0x80000000u, NLM_BAD_FORMAT, "outside the vocabulary"},
         {56 + sizeof tokens + sizeof logits + sizeof text, NLM_TEXT_MARKS, NLM_BAD_FORMAT,
          "byte 0 of the text has mark 3"},
+        {56 + sizeof tokens, 0x7fc00000u, NLM_BAD_FORMAT, "the logit of token 0 is nan"},
+        {56 + sizeof tokens + 20, 0xff80000000000000u, NLM_BAD_FORMAT, "the logit of token 6 is -inf"},
     };
     size_t size;
     unsigned char *data = written(&size), saved[8];

@@ -281,7 +281,8 @@ typedef struct nlm_sampler_options {
     float temperature;    /* 0: greedy, the first of the greatest logits */
     float top_p;          /* keep the fewest most likely tokens whose probabilities reach it */
     float min_p;          /* keep tokens at least this fraction as likely as the likeliest */
-    float repeat_penalty; /* > 0: logits of tokens seen are divided by it (multiplied if negative), once a token */
+    float repeat_penalty; /* > 0: logits of tokens seen are divided by it (multiplied if negative), once a token, and
+                             stay finite */
     int32_t top_k;        /* keep the k most likely tokens; of equals those of lower id */
     uint32_t reserved;
 } nlm_sampler_options;
@@ -393,7 +394,8 @@ NLM_API nlm_status nlm_session_fork(nlm_session *session, nlm_session **out_sess
 
 /* Writes the session to a file (a temporary beside it, renamed when complete); restore replaces what the
  * session holds. Continuing a restored session gives what continuing the saved one would have.
- * Errors   IO, PERMISSION, NOT_FOUND; restore: BAD_FORMAT (truncated or changed: where),
+ * A file that is replaced keeps its mode.
+ * Errors   IO, PERMISSION, NOT_FOUND; restore: BAD_FORMAT (truncated or changed: where; a logit is not finite),
  *          UNSUPPORTED (another version, KV type or model), LIMIT (longer than the context). When restore
  *          fails before it has read the whole file the session is as it was, else empty. */
 NLM_API nlm_status nlm_session_save(nlm_session *session, const char *path, nlm_error *error);
