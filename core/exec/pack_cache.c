@@ -2,20 +2,23 @@
 #include "exec/pack_cache.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
 
-#define ABANDONED_SECONDS 3600
+#define ABANDONED_SECONDS 60 /* between a temporary's making and its lock there is much less */
 
 struct nlm_pack_cache {
     char *path, *key;
@@ -34,9 +37,79 @@ static void warn(nlm_pack_cache *cache, const char *what, const nlm_error *why) 
     cache->has_warned = true;
 }
 
+/* ---- the folder ------------------------------------------------------------------------------ */
+
+/* The folder of the cache's file, allocated; NULL: no memory. */
+static char *folder_of(const nlm_pack_cache *cache) {
+    char *folder = strdup(cache->path);
+    char *slash = folder ? strrchr(folder, '/') : NULL;
+    if (slash) slash[slash == folder] = '\0';
+    if (!folder || slash) return folder;
+    free(folder);
+    return strdup(".");
+}
+
+/* Whoever may change the folder may put a file or a link of theirs where ours is. NOT_FOUND: there is none. */
+static nlm_status check_folder(const char *folder, nlm_error *err) {
+    struct stat info;
+    if (stat(folder, &info) != 0) {
+        return nlm_fail_errno(err, nlm_status_from_errno(errno), folder, "cannot examine '%s'", folder);
+    }
+    if (info.st_uid != geteuid() && info.st_uid != 0) {
+        return nlm_fail(err, NLM_PERMISSION, folder,
+                        "its folder '%s' belongs to user %u; expected one of the user's own (%u) or root's: name "
+                        "another, or none",
+                        folder, (unsigned)info.st_uid, (unsigned)geteuid());
+    }
+    if ((info.st_mode & (S_IWGRP | S_IWOTH)) == 0) return NLM_OK;
+    return nlm_fail(err, NLM_PERMISSION, folder,
+                    "others may write to its folder '%s' (mode %03o): chmod go-w '%s', or name another", folder,
+                    (unsigned)(info.st_mode & 07777), folder);
+}
+
+/* Does nobody write to it? A writer holds a lock until it ends, however it ends. */
+static bool is_abandoned(int folder, const char *name) {
+    struct stat info;
+    if (fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode)) return false;
+    if (info.st_mtim.tv_sec >= time(NULL) - ABANDONED_SECONDS) return false;
+    const int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    const bool is_free = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (fd >= 0) close(fd);
+    return is_free;
+}
+
+/* Temporaries that processes which were killed have left: they are as large as the model. */
+static void remove_abandoned(const nlm_pack_cache *cache, const char *folder) {
+    const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!entries) {
+        if (fd >= 0) close(fd);
+        return;
+    }
+    const char *slash = strrchr(cache->path, '/'), *name = slash ? slash + 1 : cache->path;
+    const size_t length = strlen(name);
+    for (const struct dirent *entry; (entry = readdir(entries));) {
+        if (strncmp(entry->d_name, name, length) != 0 || strncmp(entry->d_name + length, ".tmp-", 5) != 0) continue;
+        if (is_abandoned(fd, entry->d_name)) (void)unlinkat(fd, entry->d_name, 0);
+    }
+    closedir(entries);
+}
+
+/* Makes the folder if it is wanted and missing, checks it, and clears it of what is left of others' work. */
+static nlm_status prepare_folder(const nlm_pack_cache *cache, bool is_made, nlm_error *err) {
+    char *folder = folder_of(cache);
+    if (!folder) return nlm_fail(err, NLM_OUT_OF_MEMORY, cache->path, "out of memory");
+    nlm_status status = is_made ? nlm_file_make_folder(folder, err) : NLM_OK;
+    if (status == NLM_OK) status = check_folder(folder, err);
+    if (status == NLM_OK) remove_abandoned(cache, folder);
+    free(folder);
+    return status;
+}
+
 /* ---- opening -------------------------------------------------------------------------------- */
 
 static nlm_status map_file(nlm_pack_cache *cache, nlm_error *err) {
+    NLM_TRY(prepare_folder(cache, false, err));
     NLM_TRY(nlm_file_map_open(cache->path, &cache->map, err));
     if (!cache->map.is_ours) {
         return nlm_fail(err, NLM_PERMISSION, cache->path,
@@ -108,6 +181,16 @@ static void use(nlm_pack_cache *cache, const nlm_packed *what) {
     cache->used[cache->n_used++] = *what;
 }
 
+/* Reads all of it, which the first run would do anyway. */
+static bool is_whole(nlm_pack_cache *cache, const nlm_packed *entry) {
+    nlm_error why = NLM_ERROR_INIT;
+    if (nlm_checksum_of(entry->data, (size_t)entry->bytes) == entry->checksum) return true;
+    nlm_fail(&why, NLM_BAD_FORMAT, cache->path, "the checksum of '%.*s' does not match: the file was changed",
+             (int)entry->name_bytes, entry->name);
+    warn(cache, "not used", &why);
+    return false;
+}
+
 const void *nlm_pack_cache_find(nlm_pack_cache *cache, const nlm_device *device, const nlm_packed *what) {
     if (!keeps(cache, device, what) || !cache->map.data) return NULL;
     nlm_packed entry;
@@ -115,6 +198,7 @@ const void *nlm_pack_cache_find(nlm_pack_cache *cache, const nlm_device *device,
     for (uint32_t i = 0; i < cache->view.n_entries; i++) {
         nlm_pack_view_next(&cache->view, &at, &entry);
         if (!is_same(&entry, what)) continue;
+        if (!is_whole(cache, &entry)) return NULL;
         use(cache, &entry);
         return entry.data;
     }
@@ -129,38 +213,8 @@ void nlm_pack_cache_add(nlm_pack_cache *cache, const nlm_device *device, const n
 
 /* ---- saving --------------------------------------------------------------------------------- */
 
-/* What a process that was killed while it wrote has left of the file: temporaries that nobody has written to for
- * a while. They are as large as the model. */
-static void remove_abandoned(const char *folder, const char *name) {
-    const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!entries) {
-        if (fd >= 0) close(fd);
-        return;
-    }
-    const size_t length = strlen(name);
-    const time_t latest = time(NULL) - ABANDONED_SECONDS;
-    for (const struct dirent *entry; (entry = readdir(entries));) {
-        struct stat info;
-        if (strncmp(entry->d_name, name, length) != 0 || strncmp(entry->d_name + length, ".tmp-", 5) != 0) continue;
-        if (fstatat(fd, entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode)) continue;
-        if (info.st_mtim.tv_sec < latest) (void)unlinkat(fd, entry->d_name, 0);
-    }
-    closedir(entries);
-}
-
 static nlm_status write_file(const nlm_pack_cache *cache, nlm_error *err) {
-    char *folder = strdup(cache->path);
-    if (!folder) return nlm_fail(err, NLM_OUT_OF_MEMORY, cache->path, "out of memory");
-    char *slash = strrchr(folder, '/');
-    nlm_status status = NLM_OK;
-    if (slash && slash != folder) {
-        *slash = '\0';
-        status = nlm_file_make_folder(folder, err);
-        if (status == NLM_OK) remove_abandoned(folder, slash + 1);
-    }
-    free(folder);
-    NLM_TRY(status);
+    NLM_TRY(prepare_folder(cache, true, err));
     return nlm_pack_file_write(cache->path, cache->key, cache->used, cache->n_used, err);
 }
 

@@ -10,13 +10,13 @@
 
 typedef struct nlm_pack_cache nlm_pack_cache;
 
-/* Maps the file at `path`, if it was made for `key` and nobody else could have written it. `device` is borrowed.
- * Errors OUT_OF_MEMORY. */
+/* Maps the file at `path`, if it was made for `key` and nobody else could have written to it or its folder. `device`
+ * is borrowed. Errors OUT_OF_MEMORY. */
 nlm_status nlm_pack_cache_open(const char *path, const char *key, const nlm_device *device, nlm_pack_cache **out,
                                nlm_error *err);
 
-/* The packed bytes that the file has for all else that `what` says, aligned to NLM_PACK_ALIGNMENT, valid until
- * close; or NULL. cache NULL has none. */
+/* The packed bytes that the file has for all else that `what` says, their checksum verified, aligned to
+ * NLM_PACK_ALIGNMENT, valid until close; or NULL. cache NULL has none. */
 const void *nlm_pack_cache_find(nlm_pack_cache *cache, const nlm_device *device, const nlm_packed *what);
 /* Notes a weight that was packed for the next save; its name and data are borrowed until then. */
 void nlm_pack_cache_add(nlm_pack_cache *cache, const nlm_device *device, const nlm_packed *what);

@@ -11,10 +11,10 @@
 #include "base/little_endian.h"
 #include "base/status.h"
 
-#define VERSION        1u
+#define VERSION        2u
 #define HEADER_BYTES   40u
 #define CHECKSUM_AT    32u
-#define ENTRY_BYTES    52u /* and the name */
+#define ENTRY_BYTES    60u /* and the name */
 #define MAX_NAME_BYTES 4096u
 
 static const unsigned char magic[8] = {'n', 'l', 'm', 'p', 'a', 'c', 'k', '\n'};
@@ -133,6 +133,7 @@ void nlm_pack_view_next(const nlm_pack_view *view, size_t *at, nlm_packed *out) 
                         .rows = (int64_t)nlm_get_le(entry + 16, 8),
                         .columns = (int64_t)nlm_get_le(entry + 24, 8),
                         .bytes = nlm_get_le(entry + 8, 8),
+                        .checksum = nlm_get_le(entry + 52, 8),
                         .data = view->file + nlm_get_le(entry, 8)};
     *at += ENTRY_BYTES + out->name_bytes;
 }
@@ -153,6 +154,7 @@ static void put_entry(unsigned char *at, const nlm_packed *entry, uint64_t offse
     nlm_put_le(at + 40, entry->layout_version, 4);
     nlm_put_le(at + 44, entry->roles, 4);
     nlm_put_le(at + 48, entry->name_bytes, 4);
+    nlm_put_le(at + 52, nlm_checksum_of(entry->data, (size_t)entry->bytes), 8);
     memcpy(at + ENTRY_BYTES, entry->name, entry->name_bytes);
 }
 

@@ -1,8 +1,8 @@
 /* Packed weights in a file, so that later processes map them instead of packing.
  *
- * Version 1; numbers are little-endian, what a backend packed is as it wrote it:
+ * Version 2; numbers are little-endian, what a backend packed is as it wrote it:
  *   0   8 bytes   "nlmpack\n"
- *   8   u32       version, 1
+ *   8   u32       version, 2
  *   12  u32       n_entries
  *   16  u64       bytes of the file
  *   24  u32       key_bytes
@@ -10,7 +10,8 @@
  *   32  u64       XXH64 of all bytes before, and of the table
  *   40  text      the key: what was packed and by what
  *       entries   u64 offset, u64 bytes, i64 rows, i64 columns,
- *                 u32 dtype, layout, layout_version, roles, name_bytes, then the name
+ *                 u32 dtype, layout, layout_version, roles, name_bytes,
+ *                 u64 XXH64 of what was packed, then the name
  *       packed weights, each at its offset, a multiple of NLM_PACK_ALIGNMENT */
 #ifndef NLM_EXEC_PACK_FILE_H
 #define NLM_EXEC_PACK_FILE_H
@@ -30,6 +31,7 @@ typedef struct nlm_packed {
     int64_t rows, columns;
     uint64_t bytes;
     const void *data;
+    uint64_t checksum; /* of data, as a file has it: not checked, and not asked for when one is written */
 } nlm_packed;
 
 /* A checked file: points into the given memory. */

@@ -141,7 +141,7 @@ static bool hear(vetting *v, const nlm_vet_job *job, nlm_vet_answer *answer, nlm
     close(v->answer[1]); /* else the pipe would not end with the child */
     v->answer[1] = -1;
     const bool has_answered = read_answer(v->answer[0], job->timeout_ms, answer);
-    if (!has_answered) kill(v->child, SIGKILL);
+    kill(-v->child, SIGKILL); /* its process group, as it may not have lived to end what the plugin started */
     while (waitpid(v->child, NULL, 0) < 0 && errno == EINTR) continue;
     if (!has_answered) return refuse_silence(v, verdict);
     nlm_make_printable(answer->reason, sizeof answer->reason);

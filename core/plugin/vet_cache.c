@@ -1,4 +1,4 @@
-/* What earlier vettings found, by file and time. */
+/* What earlier vettings found, by file and time of its last change. */
 #include "plugin/vet_cache.h"
 
 #include "base/checksum.h"
@@ -29,8 +29,8 @@ bool nlm_vet_identify(const char *path, nlm_vet_identity *out) {
     *out = (nlm_vet_identity){.device = info.st_dev,
                               .inode = info.st_ino,
                               .size = (uint64_t)info.st_size,
-                              .changed_s = info.st_mtim.tv_sec,
-                              .changed_ns = info.st_mtim.tv_nsec};
+                              .changed_s = info.st_ctim.tv_sec, /* st_mtim can be put back */
+                              .changed_ns = info.st_ctim.tv_nsec};
     return true;
 }
 

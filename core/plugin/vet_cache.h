@@ -1,9 +1,9 @@
 /* What vetting a library in a process of its own found, kept between runs.
  *
  * One file, ${XDG_CACHE_HOME:-~/.cache}/nlm/plugin-verdicts, a line a library. A library is known again
- * by its device, inode, time of change and size. The file is read only if root or we alone can write it,
- * as for a library; one that is damaged counts as empty. A set-uid program has no cache. What cannot be
- * read or kept costs another vetting, never an error. */
+ * by its device, inode, size and time of change (ctime, which nobody can set). The file is read only if root or we
+ * alone can write it, as for a library; one that is damaged counts as empty. A set-uid program has no cache. What
+ * cannot be read or kept costs another vetting, never an error. */
 #ifndef NLM_PLUGIN_VET_CACHE_H
 #define NLM_PLUGIN_VET_CACHE_H
 

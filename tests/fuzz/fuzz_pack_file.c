@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         pack_put(copy + 28, table, 4);
     }
     memcpy(copy, "nlmpack\n", 8);
-    pack_put(copy + 8, 1, 4);
+    pack_put(copy + 8, 2, 4);
     pack_put(copy + 16, size, 8);
     pack_put(copy + 24, key_bytes, 4);
     memcpy(copy + PACK_KEY_AT, PACK_KEY, key_bytes);

@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -163,6 +164,14 @@ static void change_table(const char *path) {
     CU_ASSERT_EQUAL(fputc('#', file), '#');
     CU_ASSERT_EQUAL(fclose(file), 0);
 }
+static void zero_data(const char *path) {
+    static const unsigned char zeros[5000];
+    FILE *file = fopen(path, "r+");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    CU_ASSERT_EQUAL(fseek(file, 8192, SEEK_SET), 0);
+    CU_ASSERT_EQUAL(fwrite(zeros, 1, sizeof zeros, file), sizeof zeros);
+    CU_ASSERT_EQUAL(fclose(file), 0);
+}
 static void open_to_others(const char *path) {
     CU_ASSERT_EQUAL(chmod(path, 0622), 0);
 }
@@ -176,6 +185,7 @@ static const struct {
     {cut, "truncated"},
     {change_table, "the checksum at offset 32 does not match"},
     {open_to_others, "somebody else may write to it"},
+    {zero_data, "the checksum of 'first' does not match"},
 };
 
 static void a_damaged_file_costs_one_warning_and_is_replaced(void) {
@@ -184,7 +194,7 @@ static void a_damaged_file_costs_one_warning_and_is_replaced(void) {
         cached_make(&c);
         CU_ASSERT_EQUAL(load_once(c.path), 2);
         damages[i].damage(c.path);
-        CU_ASSERT_EQUAL(load_once(c.path), 2);
+        CU_ASSERT_EQUAL(load_once(c.path), damages[i].damage == zero_data ? 1 : 2);
         CU_ASSERT_EQUAL(logged.warnings, 1);
         expect_contains(logged.last, damages[i].message);
         expect_contains(logged.last, c.path);
@@ -228,13 +238,67 @@ static void a_folder_that_may_not_be_written_costs_one_warning(void) {
     temporary_remove(&c.t);
 }
 
+/* A load that finds nothing to write clears up as well. */
+static void what_is_abandoned_goes_when_a_file_is_mapped(void) {
+    cached c;
+    cached_make(&c);
+    CU_ASSERT_EQUAL(load_once(c.path), 2);
+    const char *path = temporary_path(&c.t, "w.nlmpack.tmp-1-0");
+    write_bytes(path, "part", 4);
+    const struct timespec then = {.tv_sec = time(NULL) - 7200};
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, (const struct timespec[]){then, then}, 0), 0);
+    CU_ASSERT_EQUAL(load_once(c.path), 0);
+    CU_ASSERT_EQUAL(temporary_count(&c.t), 1);
+    temporary_remove(&c.t);
+}
+
+static void a_folder_that_others_may_change_is_not_used(void) {
+    cached c;
+    cached_make(&c);
+    CU_ASSERT_EQUAL(load_once(c.path), 2);
+    static const mode_t modes[] = {0770, 0707, 01777};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        CU_ASSERT_EQUAL(chmod(c.t.folder, modes[i]), 0);
+        CU_ASSERT_EQUAL(load_once(c.path), 2);
+        CU_ASSERT_EQUAL(logged.warnings, 1);
+        expect_contains(logged.last, "others may write to its folder");
+        expect_contains(logged.last, "chmod go-w");
+    }
+    CU_ASSERT_EQUAL(chmod(c.t.folder, 0700), 0);
+    if (geteuid() == 0) {
+        CU_ASSERT_EQUAL(chown(c.t.folder, 65534, (gid_t)-1), 0);
+        CU_ASSERT_EQUAL(load_once(c.path), 2);
+        expect_contains(logged.last, "belongs to user 65534");
+        CU_ASSERT_EQUAL(chown(c.t.folder, 0, (gid_t)-1), 0);
+    }
+    CU_ASSERT_EQUAL(load_once(c.path), 0);
+    CU_ASSERT_EQUAL(temporary_count(&c.t), 1);
+    temporary_remove(&c.t);
+}
+
+static void a_link_in_the_place_of_the_file_is_replaced(void) {
+    cached c;
+    cached_make(&c);
+    char victim[512];
+    snprintf(victim, sizeof victim, "%s", temporary_path(&c.t, "victim"));
+    write_bytes(victim, "precious", 8);
+    CU_ASSERT_EQUAL_FATAL(symlink(victim, c.path), 0);
+    CU_ASSERT_EQUAL(load_once(c.path), 2);
+    struct stat info;
+    CU_ASSERT_EQUAL(stat(victim, &info), 0);
+    CU_ASSERT_EQUAL(info.st_size, 8);
+    CU_ASSERT_EQUAL(lstat(c.path, &info), 0);
+    CU_ASSERT_TRUE(S_ISREG(info.st_mode));
+    CU_ASSERT_EQUAL(load_once(c.path), 0);
+    temporary_remove(&c.t);
+}
+
 /* A size limit stands for a full disk, as in test_file.c. */
 static void a_full_disk_costs_one_warning_and_leaves_nothing(void) {
     cached c;
     cached_make(&c);
     struct rlimit old;
     CU_ASSERT_EQUAL_FATAL(getrlimit(RLIMIT_FSIZE, &old), 0);
-    signal(SIGXFSZ, SIG_IGN);
     const struct rlimit small = {20000, old.rlim_max};
     CU_ASSERT_EQUAL_FATAL(setrlimit(RLIMIT_FSIZE, &small), 0);
     const uint32_t packed = load_once(c.path);
@@ -252,7 +316,8 @@ static void what_killed_processes_left_is_removed(void) {
         time_t age_s;
         bool stays;
     } rows[] = {{"w.nlmpack.tmp-1-0", 7200, false},
-                {"w.nlmpack.tmp-2-0", 60, true}, /* it may be written to at this moment */
+                {"w.nlmpack.tmp-2-0", 5, true},    /* it may not have its lock yet */
+                {"w.nlmpack.tmp-3-0", 7200, true}, /* it has one */
                 {"x.nlmpack.tmp-1-0", 7200, true},
                 {"w.nlmpack2", 7200, true}};
     cached c;
@@ -263,7 +328,10 @@ static void what_killed_processes_left_is_removed(void) {
         const struct timespec then = {.tv_sec = time(NULL) - rows[i].age_s};
         CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, (const struct timespec[]){then, then}, 0), 0);
     }
+    const int locked = open(temporary_path(&c.t, "w.nlmpack.tmp-3-0"), O_RDONLY | O_CLOEXEC);
+    CU_ASSERT_EQUAL(flock(locked, LOCK_EX), 0);
     CU_ASSERT_EQUAL(load_once(c.path), 2);
+    close(locked);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         CU_ASSERT_EQUAL(access(temporary_path(&c.t, rows[i].name), F_OK) == 0, rows[i].stays);
     }
@@ -403,6 +471,9 @@ static const check_case cases[] = {
     CHECK_CASE(a_folder_that_may_not_be_written_costs_one_warning),
     CHECK_CASE(a_full_disk_costs_one_warning_and_leaves_nothing),
     CHECK_CASE(what_killed_processes_left_is_removed),
+    CHECK_CASE(what_is_abandoned_goes_when_a_file_is_mapped),
+    CHECK_CASE(a_folder_that_others_may_change_is_not_used),
+    CHECK_CASE(a_link_in_the_place_of_the_file_is_replaced),
     CHECK_CASE(weights_that_would_be_packed_otherwise_are_packed_again),
     CHECK_CASE(a_file_that_lacks_a_weight_is_completed),
     CHECK_CASE(a_layout_without_a_version_is_not_kept),

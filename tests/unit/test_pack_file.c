@@ -50,8 +50,8 @@ static void what_is_written_is_that_file(void) {
     static unsigned char file[PACK_SIZE];
     pack_build(file);
     const nlm_packed entries[] = {
-        {"a", 1, 6, 7, 8, 3, 10, 10, 100, file + PACK_A_DATA},
-        {"bc", 2, 6, 7, 8, 3, 10, 500, 5000, file + PACK_B_DATA},
+        {"a", 1, 6, 7, 8, 3, 10, 10, 100, file + PACK_A_DATA, 0},
+        {"bc", 2, 6, 7, 8, 3, 10, 500, 5000, file + PACK_B_DATA, 0},
     };
     temporary t;
     nlm_error err = NLM_ERROR_INIT;
@@ -79,7 +79,8 @@ static const struct {
     nlm_status status;
     const char *message;
 } changes[] = {
-    {"a later version", 8, 4, 2, NLM_UNSUPPORTED, "version 2"},
+    {"an earlier version", 8, 4, 1, NLM_UNSUPPORTED, "version 1"},
+    {"a later version", 8, 4, 3, NLM_UNSUPPORTED, "version 3"},
     {"more entries than the table has", 12, 4, 3, NLM_BAD_FORMAT, "ends inside entry 2"},
     {"entries without end", 12, 4, UINT32_MAX, NLM_BAD_FORMAT, "ends inside entry 2"},
     {"fewer entries", 12, 4, 1, NLM_BAD_FORMAT, "goes on behind its 1 entries"},

@@ -82,6 +82,13 @@ static void a_library_that_has_changed_is_vetted_again(void) {
     CU_ASSERT_EQUAL(utimensat(AT_FDCWD, f.library, times, 0), 0);
     CU_ASSERT_TRUE(vetting_runs_it(&f)); /* another inode */
     CU_ASSERT_FALSE(vetting_runs_it(&f));
+    file = fopen(f.library, "r+b");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    fseek(file, -1, SEEK_END);
+    fputc(1, file);
+    fclose(file);
+    CU_ASSERT_EQUAL(utimensat(AT_FDCWD, f.library, times, 0), 0);
+    CU_ASSERT_TRUE(vetting_runs_it(&f)); /* other bytes, of the same size and st_mtim */
     fixture_destroy(&f);
 }
 
