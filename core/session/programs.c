@@ -177,11 +177,12 @@ static nlm_status fail_row(const nlm_programs *programs, const float *row, const
                            nlm_error *err) {
     int32_t token = 0;
     while (isfinite(row[token])) token++;
-    return nlm_fail(
-        err, NLM_NUMERIC, nlm_gguf_path(nlm_model_gguf(programs->options.model)),
-        "the logit of token %d after position %d is %f, computed by backend %s: the weights are damaged or "
-        "the backend is at fault",
-        token, item->pos + at, (double)row[token], programs->options.env->devices[0]->backend);
+    const char *cause = "the weights are damaged or the backend is at fault";
+    if (nlm_states_hold_infinity(programs->options.states, item->slot, item->pos + item->n))
+        cause = "a key or a value is beyond f16, the type of the KV cache: set the KV type to f32 (--kv-type f32)";
+    return nlm_fail(err, NLM_NUMERIC, nlm_gguf_path(nlm_model_gguf(programs->options.model)),
+                    "the logit of token %d after position %d is %f, computed by backend %s: %s", token,
+                    item->pos + at, (double)row[token], programs->options.env->devices[0]->backend, cause);
 }
 
 nlm_status nlm_programs_fetch(nlm_programs *programs, nlm_error *err) {

@@ -180,6 +180,27 @@ uint64_t nlm_states_greatest_piece(const nlm_states *states) {
     return greatest;
 }
 
+typedef struct infinity_search {
+    uint16_t *piece;
+    bool is_found;
+} infinity_search;
+
+static nlm_status search_piece(void *user, nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err) {
+    infinity_search *search = user;
+    if (state->tensor.dtype != NLM_F16 || search->is_found) return NLM_OK;
+    NLM_TRY(nlm_state_read(state, offset, search->piece, bytes, err));
+    for (uint64_t i = 0; i < bytes / sizeof *search->piece; i++)
+        search->is_found |= (search->piece[i] & 0x7fff) == 0x7c00;
+    return NLM_OK;
+}
+
+bool nlm_states_hold_infinity(const nlm_states *states, int32_t slot, int32_t n_tokens) {
+    infinity_search search = {.piece = malloc(nlm_states_greatest_piece(states))};
+    if (search.piece) (void)nlm_states_each_piece(states, slot, n_tokens, search_piece, &search, NULL);
+    free(search.piece);
+    return search.is_found;
+}
+
 typedef struct slot_copy {
     int32_t slot;
     unsigned char *at;

@@ -47,6 +47,10 @@ nlm_status nlm_states_each_piece(const nlm_states *states, int32_t slot, int32_t
 /* No piece is larger. */
 uint64_t nlm_states_greatest_piece(const nlm_states *states);
 
+/* Is one of the slot's numbers of type f16 infinite, as what is beyond f16 becomes in the cache? Reads all of them.
+ */
+bool nlm_states_hold_infinity(const nlm_states *states, int32_t slot, int32_t n_tokens);
+
 /* Copies slot_bytes, the groups that are not paged, out of a slot and into one. */
 nlm_status nlm_states_read_slot(const nlm_states *states, int32_t slot, void *out, nlm_error *err);
 nlm_status nlm_states_write_slot(nlm_states *states, int32_t slot, const void *from, nlm_error *err);

@@ -7,8 +7,9 @@
 #include "format/gguf.h"
 #include "session_fixture.h"
 
-/* Writes to `path` the model `name` whose tensor has a NaN as its element `at`. */
-static inline void damaged_model_write(const char *name, const char *tensor_name, size_t at, const char *path) {
+/* Writes to `path` the model `name` whose tensor has `value` as its element `at`. */
+static inline void damaged_model_write_value(const char *name, const char *tensor_name, size_t at, float value,
+                                             const char *path) {
     char from[512];
     snprintf(from, sizeof from, NLM_TEST_DATA "/models/%s.gguf", name);
     nlm_gguf *gguf = NULL;
@@ -21,12 +22,16 @@ static inline void damaged_model_write(const char *name, const char *tensor_name
     FILE *in = fopen(from, "rb"), *out = fopen(path, "wb");
     CU_ASSERT_FATAL(data && in && out);
     CU_ASSERT_EQUAL(fread(data, 1, size, in), size);
-    const float nan_value = NAN;
-    memcpy(data + offset + at * sizeof nan_value, &nan_value, sizeof nan_value);
+    memcpy(data + offset + at * sizeof value, &value, sizeof value);
     CU_ASSERT_EQUAL(fwrite(data, 1, size, out), size);
     fclose(in);
     fclose(out);
     free(data);
+}
+
+/* A NaN. */
+static inline void damaged_model_write(const char *name, const char *tensor_name, size_t at, const char *path) {
+    damaged_model_write_value(name, tensor_name, at, NAN, path);
 }
 
 #endif

@@ -188,6 +188,27 @@ static void logits_that_are_not_finite_are_an_error_with_a_sentence(void) {
     temporary_remove(&t);
 }
 
+static void a_key_beyond_f16_is_told_from_damage(void) {
+    temporary t;
+    CU_ASSERT_FATAL(temporary_make(&t));
+    const char *path = temporary_path(&t, "damaged.gguf");
+    damaged_model_write_value("qwen2-f32", "blk.0.attn_k.bias", 0, 1e6f, path);
+    static const char *const types[] = {"f16", "f32"};
+    for (size_t i = 0; i < 2; i++) {
+        const nlm_model_options options = {.struct_size = sizeof options, .kv_type = types[i]};
+        fixture f = fixture_open(path, &options, 1);
+        nlm_session *session = fixture_session(&f);
+        nlm_error err = NLM_ERROR_INIT;
+        const nlm_status status = nlm_session_extend(session, (const int32_t[]){5, 6, 7}, 3, &err);
+        CU_ASSERT_EQUAL(status, i == 0 ? NLM_NUMERIC : NLM_OK);
+        if (i == 0) CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "beyond f16, the type of the KV cache"));
+        if (i == 0) CU_ASSERT_PTR_NULL(strstr(err.msg, "damaged"));
+        nlm_session_destroy(session);
+        fixture_close(&f);
+    }
+    temporary_remove(&t);
+}
+
 /* A NaN among the activations that meet weights of any type, on every backend that this machine can run. */
 static void a_nan_before_quantised_weights_reaches_the_logits(void) {
     static const char *const backends[] = {"cpu_scalar", "cpu_avx2", "cpu_avx512"};
@@ -268,6 +289,7 @@ static const check_case cases[] = {
     CHECK_CASE(session_keeps_to_its_limits),
     CHECK_CASE(load_and_prefill_can_be_cancelled),
     CHECK_CASE(logits_that_are_not_finite_are_an_error_with_a_sentence),
+    CHECK_CASE(a_key_beyond_f16_is_told_from_damage),
     CHECK_CASE(a_nan_before_quantised_weights_reaches_the_logits),
     CHECK_CASE(engines_and_models_live_side_by_side),
     CHECK_CASE(text_goes_to_ids_and_back_in_buffers_of_any_size),
