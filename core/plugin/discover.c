@@ -19,15 +19,19 @@
 #define NLM_INSTALL_LIBDIR "lib"
 #endif
 
-/* The folder of the program or library that holds this code, without links. */
-static bool find_own_folder(char out[PATH_MAX]) {
+bool nlm_discover_code(char out[PATH_MAX]) {
     Dl_info info;
     struct link_map *map = NULL;
-    if (!dladdr1((const void *)find_own_folder, &info, (void **)&map, RTLD_DL_LINKMAP) || !map) return false;
+    if (!dladdr1((const void *)nlm_discover_code, &info, (void **)&map, RTLD_DL_LINKMAP) || !map) return false;
     /* The main program has no name here, and dladdr would give argv[0], which its caller chose. A
      * library opened by a relative path is relative to a directory that may no longer be current. */
     const char *name = map->l_name && *map->l_name ? map->l_name : "/proc/self/exe";
-    if (*name != '/' || !realpath(name, out)) return false;
+    return *name == '/' && realpath(name, out);
+}
+
+/* The folder of that. */
+static bool find_own_folder(char out[PATH_MAX]) {
+    if (!nlm_discover_code(out)) return false;
     char *slash = strrchr(out, '/');
     slash[slash == out ? 1 : 0] = '\0';
     return true;

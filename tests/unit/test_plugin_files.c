@@ -100,6 +100,56 @@ static void trust_needs_root_or_us_as_owner(void) {
     folder_destroy(&folder);
 }
 
+/* The installation I: the code is I/lib/libnlm.so, the plugin I/lib/nlm/cpu.so. */
+static void trust_of_own_plugins_is_that_of_the_code(void) {
+    enum { TREE, LIB, CODE, FOLDER, PLUGIN, PARTS };
+    static const char *const names[PARTS] = {"I", "I/lib", "I/lib/libnlm.so", "I/lib/nlm", "I/lib/nlm/cpu.so"};
+    static const struct {
+        const char *what;
+        mode_t modes[PARTS];
+        uid_t owners[PARTS];
+        const char *reason; /* NULL: trusted */
+    } rows[] = {
+        {"as installed", {0755, 0755, 0755, 0755, 0755}, {0}, NULL},
+        {"built with umask 002", {0775, 0775, 0775, 0775, 0775}, {0}, NULL},
+        {"only the plugin is open", {0755, 0755, 0755, 0755, 0775}, {0}, "cpu.so can be written by its group"},
+        {"only their folder is open", {0755, 0755, 0755, 0775, 0755}, {0}, "nlm can be written by its group"},
+        {"open to more than the code", {0775, 0775, 0775, 0775, 0777}, {0}, "cpu.so can be written by everybody"},
+        {"all above is open", {0777, 0755, 0755, 0755, 0755}, {0}, NULL},
+        {"of somebody else", {0755, 0755, 0755, 0755, 0755}, {1234, 1234, 1234, 1234, 1234}, NULL},
+        {"code of root, plugin of another", {0755, 0755, 0755, 0755, 0755}, {0, 0, 0, 0, 1234}, "chown -h"},
+        {"plugin of a third", {0755, 0755, 0755, 0755, 0755}, {1234, 1234, 1234, 1234, 5678}, "belongs to user 5678"},
+    };
+    plugin_folder folder;
+    folder_create(&folder);
+    for (int i = 0; i < PARTS; i++) {
+        if (i == CODE || i == PLUGIN)
+            folder_write(&folder, names[i], "x", 1);
+        else
+            CU_ASSERT_EQUAL_FATAL(mkdir(folder_file(&folder, names[i]), 0755), 0);
+    }
+    for (size_t r = 0; r < sizeof rows / sizeof *rows; r++) {
+        bool is_made = true;
+        for (int i = 0; i < PARTS; i++) {
+            const char *path = folder_file(&folder, names[i]);
+            if (geteuid() == 0) is_made &= chown(path, rows[r].owners[i], 0) == 0;
+            is_made &= geteuid() == 0 || rows[r].owners[i] == 0;
+            CU_ASSERT_EQUAL(chmod(path, rows[r].modes[i]), 0);
+        }
+        if (!is_made) continue; /* only root can give files away */
+        char code[256], resolved[PATH_MAX];
+        nlm_verdict verdict = {0};
+        snprintf(code, sizeof code, "%s", folder_file(&folder, names[CODE]));
+        const bool is_trusted = nlm_trust_check_own(folder_file(&folder, names[PLUGIN]), code, resolved, &verdict);
+        if (is_trusted != !rows[r].reason) printf("\n%s: '%s'", rows[r].what, verdict.reason);
+        CU_ASSERT_EQUAL(is_trusted, !rows[r].reason);
+        expect_contains(verdict.reason, rows[r].reason ? rows[r].reason : "");
+        if (is_trusted && rows[r].owners[PLUGIN] == 0 && rows[r].modes[PLUGIN] == 0775)
+            expect_trust(&folder, names[PLUGIN], "can be written by its group"); /* not beside the code that runs */
+    }
+    folder_destroy(&folder);
+}
+
 /* ---- ELF ---------------------------------------------------------------------------------- */
 
 static bool check_bytes(const unsigned char *bytes, size_t size, nlm_verdict *verdict) {
@@ -260,6 +310,7 @@ static const check_case cases[] = {
     CHECK_CASE(trust_follows_modes_of_the_file_and_all_above),
     CHECK_CASE(trust_is_of_the_file_behind_a_link),
     CHECK_CASE(trust_needs_root_or_us_as_owner),
+    CHECK_CASE(trust_of_own_plugins_is_that_of_the_code),
     CHECK_CASE(elf_header_must_be_of_this_machine),
     CHECK_CASE(elf_is_refused_when_cut_at_any_byte),
     CHECK_CASE(elf_check_stays_inside_a_damaged_file),
