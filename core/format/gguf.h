@@ -53,7 +53,7 @@ typedef struct nlm_gguf_tensor {
     uint64_t dims[4];  /* as in the file: dims[0] innermost */
     uint32_t n_dims;
     uint64_t offset;   /* of the data in the file, absolute */
-    uint64_t bytes;    /* 0 if not is_supported */
+    uint64_t bytes;    /* 0 if the type is not even known by name */
     nlm_tensor tensor; /* shape outermost first, data in the mapping */
 } nlm_gguf_tensor;
 
@@ -99,6 +99,12 @@ double nlm_gguf_array_f64(const nlm_gguf_entry *entry, uint64_t index);
 
 /* The spelling of a metadata type ("u32", "string"); "unknown" if there is none. */
 const char *nlm_gguf_type_name(nlm_gguf_type type);
+
+/* The name of a tensor's type ("q2_k"), of those not supported too; NULL if there is none. */
+const char *nlm_gguf_tensor_type_name(uint32_t type);
+/* The bytes of a tensor of a type that is not supported; 0 for one that is not known, and for rows that are no
+ * whole blocks. */
+uint64_t nlm_gguf_foreign_bytes(uint32_t type, const uint64_t dims[4]);
 
 /* Tells the content from another's without reading it whole: XXH64 of all that stands before the tensors' data, and
  * of 64 samples of 4 KiB of that. */

@@ -341,7 +341,11 @@ static nlm_status place_tensor(const reader *r, nlm_gguf_tensor *tensor, uint64_
         return BAD(r, at, "the offset of tensor '%s' is %" PRIu64 ", no multiple of the alignment %" PRIu64,
                    name.text, tensor->offset, r->gguf->alignment);
     }
-    if (tensor->type <= INT32_MAX && nlm_dtype_find((nlm_dtype)tensor->type)) NLM_TRY(describe_tensor(r, tensor));
+    if (tensor->type <= INT32_MAX && nlm_dtype_find((nlm_dtype)tensor->type)) {
+        NLM_TRY(describe_tensor(r, tensor));
+    } else {
+        tensor->bytes = nlm_gguf_foreign_bytes(tensor->type, tensor->dims);
+    }
     if (tensor->offset > data_bytes || tensor->bytes > data_bytes - tensor->offset) {
         return BAD(r, at,
                    "tensor '%s' (%" PRIu64 " bytes at offset %" PRIu64 ") reaches past the %" PRIu64

@@ -57,12 +57,29 @@ static nlm_status check_i32(const nlm_keys *keys, const nlm_key *key, int64_t va
                          key->min, key->max);
 }
 
+/* An array of integers that are all the same. */
+static bool is_uniform(const nlm_gguf_entry *entry) {
+    const nlm_gguf_type type = entry->element_type;
+    if (entry->count == 0 || type == NLM_GGUF_STRING || type == NLM_GGUF_F32 || type == NLM_GGUF_F64) return false;
+    for (uint64_t i = 1; i < entry->count; i++) {
+        if (nlm_gguf_array_i64(entry, i) != nlm_gguf_array_i64(entry, 0)) return false;
+    }
+    return true;
+}
+
 static nlm_status read_i32(const nlm_keys *keys, const nlm_key *key, int32_t *out, nlm_error *err) {
     char buffer[KEY_BYTES];
     uint64_t value;
-    if (find(keys, key->name)->type == NLM_GGUF_ARRAY) {
-        return nlm_keys_fail(keys, err, NLM_UNSUPPORTED, key->name,
-                             "is an array; one value for all layers is what is supported");
+    const nlm_gguf_entry *entry = find(keys, key->name);
+    if (entry->type == NLM_GGUF_ARRAY) {
+        if (!is_uniform(entry)) {
+            return nlm_keys_fail(keys, err, NLM_UNSUPPORTED, key->name,
+                                 "is an array of different values; one for all layers is what is supported");
+        }
+        const int64_t each = nlm_gguf_array_i64(entry, 0);
+        NLM_TRY(check_i32(keys, key, each, err));
+        *out = (int32_t)each;
+        return NLM_OK;
     }
     NLM_TRY(nlm_gguf_get_u64(keys->gguf, full_name(keys, key->name, buffer), &value, err));
     NLM_TRY(check_i32(keys, key, value <= INT64_MAX ? (int64_t)value : INT64_MAX, err));

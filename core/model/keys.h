@@ -42,7 +42,7 @@ typedef struct nlm_key {
 
 /* Reads a table in its order; block_count stands before what has an array by layer. BAD_FORMAT for a key
  * that is missing, of another type, out of range, or an array that has not one value for each layer;
- * UNSUPPORTED for an array where all layers must be alike. */
+ * UNSUPPORTED for an array of different values where all layers must be alike. */
 nlm_status nlm_keys_read(const nlm_keys *keys, const nlm_key *table, nlm_hparams *out, nlm_error *err);
 
 /* An absent string is {NULL, 0}. */

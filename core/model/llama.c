@@ -1,5 +1,6 @@
 /* Llama 1 to 3, Mistral, SmolLM2, TinyLlama ("llama"); Qwen2 ("qwen2").
  * Source: Touvron et al. 2023; names of keys and tensors: the GGUF specification. */
+#include <stdio.h>
 #include <string.h>
 #include "base/status.h"
 #include "model/transformer.h"
@@ -8,8 +9,23 @@ static const nlm_key keys[] = {NLM_TRANSFORMER_KEYS, {0}};
 
 static const nlm_key_refused refused[] = {NLM_TRANSFORMER_REFUSED, NLM_TRANSFORMER_NO_SCALES, {0}};
 
+/* Qwen2's queries, keys and values have biases, which a Llama may have: without them it would compute another
+ * model. */
+static nlm_status check_biases(const nlm_keys *read, int32_t n_layer, nlm_error *err) {
+    for (int32_t i = 0; i < n_layer; i++) {
+        for (const char *which = "qkv"; *which; which++) {
+            char name[64];
+            snprintf(name, sizeof name, "blk.%d.attn_%c.bias", i, *which);
+            if (nlm_gguf_find_tensor(read->gguf, name)) continue;
+            return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(read->gguf), "tensor '%s' is missing", name);
+        }
+    }
+    return NLM_OK;
+}
+
 static nlm_status derive(const nlm_keys *read, nlm_hparams *out, nlm_error *err) {
     out->is_rope_half_split = strcmp(read->architecture, "qwen2") == 0;
+    if (out->is_rope_half_split) NLM_TRY(check_biases(read, out->n_layer, err));
     return nlm_transformer_derive(read, out, err);
 }
 

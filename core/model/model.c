@@ -2,8 +2,10 @@
 #include "model/model.h"
 
 #include <inttypes.h>
+#include <nlm/plugin.h>
 #include <stdlib.h>
 #include <string.h>
+#include "base/log.h"
 #include "base/status.h"
 #include "base/str.h"
 #include "model/family.h"
@@ -79,10 +81,10 @@ static nlm_status read_n_vocab(const nlm_keys *keys, int32_t *out, nlm_error *er
     nlm_hparams declared = {0};
     const nlm_key key[] = {NLM_INT("vocab_size", n_vocab, 1, INT32_MAX, (double)n_vocab), {0}};
     NLM_TRY(nlm_keys_read(keys, key, &declared, err));
-    if ((uint64_t)declared.n_vocab != n_vocab) {
-        return nlm_keys_fail(keys, err, NLM_BAD_FORMAT, "vocab_size",
-                             "is %d and 'token_embd.weight' has %" PRIu64 " rows; expected as many", declared.n_vocab,
-                             n_vocab);
+    if ((uint64_t)declared.n_vocab != n_vocab) { /* the rows are what is computed with */
+        nlm_log(NLM_LOG_WARN,
+                "%s: '%s.vocab_size' is %d and 'token_embd.weight' has %" PRIu64 " rows, which are used", path,
+                keys->architecture, declared.n_vocab, n_vocab);
     }
     *out = (int32_t)n_vocab;
     return NLM_OK;

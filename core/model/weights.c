@@ -58,9 +58,11 @@ static const char *type_names(char *buffer, size_t size) {
 static nlm_status check_type(const nlm_weights *weights, const char *name, const nlm_gguf_tensor *found,
                              nlm_error *err) {
     if (!found->is_supported) {
-        char known[256];
+        char known[256], number[16];
+        const char *type = nlm_gguf_tensor_type_name(found->type);
+        snprintf(number, sizeof number, "%" PRIu32, found->type);
         return nlm_fail(err, NLM_UNSUPPORTED, nlm_gguf_path(weights->gguf),
-                        "'%s' has tensor type %" PRIu32 ", which is none of %s", name, found->type,
+                        "'%s' has tensor type %s, which is none of %s", name, type ? type : number,
                         type_names(known, sizeof known));
     }
     if (found->tensor.dtype == NLM_I32) {

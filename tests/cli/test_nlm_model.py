@@ -70,7 +70,8 @@ class NlmModel(unittest.TestCase):
         out, _ = run("inspect", self.path)
         for line in ("architecture +llama", "name +Tiny", "context +2,048 tokens", "vocabulary +1,500 tokens",
                      "layers +3", "embedding +64", "attention +8 heads, 2 for keys and values, of 8",
-                     r"q4_0 +1 +256 +144 B +36.0%", r"f32 +1 +64 +256 B +64.0%", r"q2_k +1 +256 +not supported",
+                     r"q4_0 +1 +256 +144 B +29.8%", r"f32 +1 +64 +256 B +52.9%",
+                     r"q2_k +1 +256 +84 B +17.4% +not supported", r"484 B, 6.72 bits a parameter",
                      # 3 layers x 2 heads x (8 + 8) x 2 bytes = 192 bytes a token
                      r"KV cache +192 KiB per 1024 tokens in f16, 384 KiB for the whole context of 2,048",
                      r"tokenizer.ggml.tokens +string\[1500\] +\[\"a\", .*\.\.\.\]"):

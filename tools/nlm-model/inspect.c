@@ -48,7 +48,10 @@ static void print_weights(nlm_str *out, const model_summary *s) {
     line_count(out, "parameters", s->parameters, "");
     label(out, "weights");
     show_bytes(out, s->weight_bytes);
-    nlm_str_printf(out, ", %.2f bits a parameter\n", 8 * (double)s->weight_bytes / (double)s->parameters);
+    if (s->sized_parameters > 0) {
+        nlm_str_printf(out, ", %.2f bits a parameter", 8 * (double)s->weight_bytes / (double)s->sized_parameters);
+    }
+    nlm_str_puts(out, "\n");
 }
 
 static void print_model(nlm_str *out, const model_summary *s) {
@@ -84,12 +87,11 @@ static void print_types(nlm_str *out, const model_summary *s) {
         show_bytes(&size, use->bytes);
         nlm_str_printf(out, "  %-10s%10" PRIu64 "%20s", name.data ? name.data : "", use->tensors,
                        parameters.data ? parameters.data : "");
-        if (use->is_supported) {
+        if (use->bytes > 0 || use->is_supported) {
             const double share = 100 * (double)use->bytes / (double)(s->weight_bytes ? s->weight_bytes : 1);
-            nlm_str_printf(out, "%12s%8.1f%%\n", size.data ? size.data : "", share);
-        } else {
-            nlm_str_puts(out, "  not supported\n");
+            nlm_str_printf(out, "%12s%8.1f%%", size.data ? size.data : "", share);
         }
+        nlm_str_puts(out, use->is_supported ? "\n" : "  not supported\n");
         nlm_str_release(&name);
         nlm_str_release(&parameters);
         nlm_str_release(&size);
@@ -151,11 +153,8 @@ static void print_tensors(nlm_str *out, const nlm_gguf *gguf) {
         nlm_str_printf(out, "  %-*s %-8s %-22s", KEY_COLUMNS, name.data ? name.data : "", type.data ? type.data : "",
                        shape.data ? shape.data : "");
         nlm_str_printf(out, " at %-14" PRIu64, tensor->offset);
-        if (tensor->is_supported)
-            show_bytes(out, tensor->bytes);
-        else
-            nlm_str_puts(out, "not supported");
-        nlm_str_puts(out, "\n");
+        if (tensor->bytes > 0 || tensor->is_supported) show_bytes(out, tensor->bytes);
+        nlm_str_puts(out, tensor->is_supported ? "\n" : "  not supported\n");
         nlm_str_release(&name);
         nlm_str_release(&type);
         nlm_str_release(&shape);

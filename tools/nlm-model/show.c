@@ -2,7 +2,6 @@
 #include "show.h"
 
 #include "base/printable.h"
-#include "tensor/dtype.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -108,23 +107,10 @@ void show_shape(nlm_str *out, const nlm_gguf_tensor *tensor) {
 }
 
 void show_tensor_type(nlm_str *out, uint32_t type) {
-    static const struct {
-        uint32_t type;
-        const char *name;
-    } others[] = {{9, "q8_1"},    {10, "q2_k"},    {11, "q3_k"},  {15, "q8_k"},   {16, "iq2_xxs"},
-                  {17, "iq2_xs"}, {18, "iq3_xxs"}, {19, "iq1_s"}, {20, "iq4_nl"}, {21, "iq3_s"},
-                  {22, "iq2_s"},  {23, "iq4_xs"},  {24, "i8"},    {25, "i16"},    {27, "i64"},
-                  {28, "f64"},    {29, "iq1_m"},   {34, "tq1_0"}, {35, "tq2_0"},  {39, "mxfp4"}};
-    const nlm_dtype_info *known = type <= INT32_MAX ? nlm_dtype_find((nlm_dtype)type) : NULL;
-    if (known) {
-        nlm_str_puts(out, known->name);
-        return;
+    const char *name = nlm_gguf_tensor_type_name(type);
+    if (name) {
+        nlm_str_puts(out, name);
+    } else {
+        nlm_str_printf(out, "type %" PRIu32, type);
     }
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        if (others[i].type == type) {
-            nlm_str_puts(out, others[i].name);
-            return;
-        }
-    }
-    nlm_str_printf(out, "type %" PRIu32, type);
 }

@@ -119,6 +119,7 @@ static void count_tensors(const nlm_gguf *gguf, model_summary *s) {
         s->weight_bytes += tensor->bytes;
         add_saturating(&use->parameters, elements);
         add_saturating(&s->parameters, elements);
+        if (tensor->bytes > 0) add_saturating(&s->sized_parameters, elements);
     }
     qsort(s->types, s->type_count, sizeof *s->types, compare_bytes);
 }

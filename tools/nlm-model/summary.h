@@ -19,6 +19,7 @@ typedef struct type_use {
 typedef struct model_summary {
     nlm_gguf_string architecture, name, tokenizer;
     uint64_t parameters, weight_bytes;
+    uint64_t sized_parameters;     /* of tensors whose bytes are known */
     type_use types[SUMMARY_TYPES]; /* most bytes first; kinds beyond the last share it */
     size_t type_count;
     uint64_t context_length, vocabulary, layers, embedding;
