@@ -168,7 +168,7 @@ class Micro(unittest.TestCase):
     def test_attention_reads_the_cache_it_is_told(self):
         r = json.loads(run(*self.SIZES, "--sweeps", "attention", "--max-mb", 1, "--kv-type", "q8_0").stdout)
         self.assertEqual(r["micro"][0]["bytes"], 2 * 12 * 128 * 64 // 32 * 34)
-        text = run(*self.SIZES, "--sweeps", "attention", "--kv-type", "x8", code=1).stderr
+        text = run(*self.SIZES, "--sweeps", "attention", "--kv-type", "x8", code=2).stderr
         self.assertIn("--kv-type: 'x8' is no type", text)
 
 
@@ -218,6 +218,8 @@ class Failures(unittest.TestCase):
                 (("--model", LLAMA, "--forward", 4, "--logits", "some"), "neither 'all' nor 'last'"),
                 (("--model", LLAMA, "--repeat", 0), "--repeat"),
                 (("--model", LLAMA, "extra"), "only --compare takes operands"),
+                (("--model", LLAMA, "--backend", "none_such"), "none_such"),
+                (("--model", LLAMA, "--kv-type", "q4_0"), "'q4_0' is no type of the KV cache"),
                 (("--micro", "--sweeps", "gemv,none"), "--micro has gemv, gemm, attention, scan and barrier"),
                 (("--model", LLAMA, "--sweeps", "gemv"), "--sweeps")):
             done = run(*arguments, code=2)
@@ -228,8 +230,6 @@ class Failures(unittest.TestCase):
         for arguments, expected in (
                 (("--model", "/nowhere/model.gguf"), "/nowhere/model.gguf"),
                 (("--model", __file__), "test_nlm_bench.py"),
-                (("--model", LLAMA, "--backend", "none_such"), "none_such"),
-                (("--model", LLAMA, "--kv-type", "q4_0"), "'q4_0' is no type of the KV cache"),
                 (("--model", LLAMA, *QUICK, "--samples-json", "/nowhere/samples.json"), "/nowhere/samples.json")):
             self.assertIn(expected, run(*arguments, code=1).stderr)
 

@@ -150,10 +150,13 @@ class Eval(unittest.TestCase):
             (("-m", "/no/model", "--text", "-"), TEXT, "/no/model"),
             (("-m", LLAMA, "--text", "-"), b"", "empty"),
             (("-m", MAMBA, "--text", "-"), b"a", "nothing before it"),
-            (("-m", LLAMA, "--text", "-", "--window", 20, "--stride", 20), TEXT, "--stride"),
         ]:
             self.assertIn(expected, run("nlm-eval", *arguments, code=1, input=input).stderr.decode())
             self.assertFalse(out.exists())
+        for arguments, expected in [(("--window", 20, "--stride", 20), "--stride"), (("--kv-type", "f17"), "f17"),
+                                    (("--backend", "none"), "none"), (("--device-id", 9), "device 9")]:
+            told = run("nlm-eval", "-m", LLAMA, "--text", "-", *arguments, code=2, input=TEXT).stderr.decode()
+            self.assertIn(expected, told)
 
     def test_help_and_version(self):
         self.assertIn(b"Examples", run("nlm-eval", "--help").stdout)

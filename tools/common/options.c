@@ -38,6 +38,11 @@ void nlm_tell(const nlm_command *command, const nlm_error *err) {
     fprintf(stderr, "%s: %s%s%s\n", command->name, has_where ? err->where : "", has_where ? ": " : "", err->msg);
 }
 
+int nlm_open_exit_code(const nlm_error *err, const char *backend) {
+    const bool is_unknown_backend = backend && err->code == NLM_NOT_FOUND && strcmp(err->where, "backend") == 0;
+    return err->code == NLM_INVALID_ARGUMENT || is_unknown_backend ? NLM_EXIT_USAGE : NLM_EXIT_FAILED;
+}
+
 bool nlm_stdout_finish(const nlm_command *command) {
     const bool had_failed = ferror(stdout) != 0;
     if (fflush(stdout) == 0 && !had_failed) return true;

@@ -69,6 +69,10 @@ void nlm_tell(const nlm_command *command, const nlm_error *err);
 /* "nlm-run: MESSAGE\nTry 'nlm-run --help'." on stderr; returns NLM_EXIT_USAGE. */
 int nlm_tell_usage(const nlm_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* What to exit with when an engine or a model does not open: NLM_EXIT_USAGE where something that an option names, the
+ * backend (or NULL) among them, does not exist. */
+int nlm_open_exit_code(const nlm_error *err, const char *backend);
+
 /* Flushes stdout. false, and told on stderr, when something written to it was lost (a full disk, a
  * reader that is gone). Call before returning success. */
 bool nlm_stdout_finish(const nlm_command *command);

@@ -159,7 +159,7 @@ int main(int argc, char **argv) {
                                                : run_models(&set, &err);
     if (status != NLM_OK) {
         nlm_tell(&nlm_bench_command, &err);
-        return NLM_EXIT_FAILED;
+        return nlm_open_exit_code(&err, set.backend);
     }
     return nlm_stdout_finish(&nlm_bench_command) ? NLM_EXIT_OK : NLM_EXIT_FAILED;
 }

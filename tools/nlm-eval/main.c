@@ -21,6 +21,7 @@ typedef struct arguments {
 } arguments;
 
 static arguments args;
+static int failure_code = NLM_EXIT_FAILED; /* what main exits with */
 
 static const nlm_option options[] = {
     {"model", 'm', NLM_OPTION_TEXT, "FILE", "the GGUF file to evaluate", &args.model, 0, 0},
@@ -133,7 +134,9 @@ static nlm_status load(nlm_engine *engine, size_t context, nlm_model **out, nlm_
                                              .flags = NLM_MODEL_NO_PROMPT_CACHE,
                                              .context_length = (uint32_t)context,
                                              .kv_type = args.kv_type};
-    return nlm_model_load(engine, args.model, &model_options, out, err);
+    const nlm_status status = nlm_model_load(engine, args.model, &model_options, out, err);
+    if (status != NLM_OK) failure_code = nlm_open_exit_code(err, NULL);
+    return status;
 }
 
 static nlm_status eval_tokens(nlm_engine *engine, nlm_error *err) {
@@ -184,6 +187,7 @@ static nlm_status choose_windows(const nlm_model *model, perplexity_options *out
     if (args.is_chunked) return NLM_OK;
     const size_t greatest = out->window - (out->bos >= 0 ? 1 : 0);
     if (out->stride <= greatest) return NLM_OK;
+    failure_code = NLM_EXIT_USAGE;
     return nlm_fail(err, NLM_INVALID_ARGUMENT, "--stride", "%zu leaves out tokens of windows that hold %zu",
                     out->stride, greatest);
 }
@@ -230,8 +234,9 @@ static nlm_status run(nlm_error *err) {
                                                .threads = (uint32_t)args.threads,
                                                .registry = args.registry};
     nlm_engine *engine = NULL;
-    NLM_TRY(nlm_engine_create(&engine_options, &engine, err));
-    const nlm_status status = args.tokens ? eval_tokens(engine, err) : eval_text(engine, err);
+    nlm_status status = nlm_engine_create(&engine_options, &engine, err);
+    if (status != NLM_OK) failure_code = nlm_open_exit_code(err, args.backend);
+    if (status == NLM_OK) status = args.tokens ? eval_tokens(engine, err) : eval_text(engine, err);
     nlm_engine_destroy(engine);
     return status;
 }
@@ -255,7 +260,7 @@ int main(int argc, char **argv) {
     nlm_error err = NLM_ERROR_INIT;
     if (run(&err) != NLM_OK) {
         nlm_tell(&command, &err);
-        return NLM_EXIT_FAILED;
+        return failure_code;
     }
     return nlm_stdout_finish(&command) ? NLM_EXIT_OK : NLM_EXIT_FAILED;
 }

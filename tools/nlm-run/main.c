@@ -39,16 +39,11 @@ static nlm_status say(run *r, const nlm_str *prompt, bool has_prompt, nlm_error 
     return run_chat(r, has_prompt ? text : NULL, !has_prompt || isatty(STDIN_FILENO), err);
 }
 
-/* Did what was asked for not exist: a value of an option, or the backend it names? */
-static bool is_wrong_use(const run *r, nlm_status status) {
-    return status == NLM_INVALID_ARGUMENT || (status == NLM_NOT_FOUND && !r->engine && r->set->backend);
-}
-
 /* Runs and reports; Ctrl-C is no failure. */
 static nlm_status run_all(const settings *set, const nlm_str *prompt, bool has_prompt, int *code, nlm_error *err) {
     run r;
     nlm_status status = run_open(&r, set, err);
-    if (is_wrong_use(&r, status)) *code = NLM_EXIT_USAGE;
+    if (status != NLM_OK) *code = nlm_open_exit_code(err, set->backend);
     if (status == NLM_OK) {
         status = say(&r, prompt, has_prompt, err);
         if (status == NLM_CANCELLED && interrupt_came()) status = NLM_OK;
