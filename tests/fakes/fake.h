@@ -173,6 +173,12 @@ void fake_read_options(fake_device *device);
 bool fake_is_listed(const char *list, const char *word);
 /* Was it told to lie so?
  *   offset       upload ignores it
+ *   from_offset  download ignores it
+ *   swapped      copy goes the other way
+ *   at_once      upload does not wait for its stream
+ *   idle         sync of a stream does not wait
+ *   leak         memory of buffers is never given back
+ *   alignment    addresses are less aligned than describe says
  *   order        work of a stream overtakes other work
  *   no_wait      event_wait does not wait
  *   query        event_query says no of an event that was never recorded

@@ -30,6 +30,7 @@ nlm_status fake_buffer_alloc(void *self, uint64_t bytes, uint64_t *out_buffer, v
                             .bytes = bytes,
                             .memory = memory,
                             .holders = 1};
+    if (fake_lies(device, "alignment")) buffer->address += FAKE_ALIGNMENT / 2;
     device->buffers = buffer;
     device->next_address += (bytes / FAKE_ADDRESS_STRIDE + 2) * FAKE_ADDRESS_STRIDE;
     *out_buffer = buffer->handle;
@@ -48,7 +49,13 @@ void fake_buffer_free(void *self, uint64_t handle) {
         }
         *link = buffer->next;
         if (fake_lies(device, "free")) memset(buffer->memory, 0xee, buffer->bytes);
-        let_go(buffer);
+        if (fake_lies(device, "leak")) {
+            static fake_buffer *kept; /* where no leak checker sees it */
+            buffer->next = kept;
+            kept = buffer;
+        } else {
+            let_go(buffer);
+        }
         return;
     }
     fake_log(device, NLM_LOG_ERROR, "buffer %" PRIu64 " is freed, but there is none", handle);

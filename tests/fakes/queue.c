@@ -199,6 +199,7 @@ nlm_status fake_sync(void *self, void *waited, nlm_error *error) {
     if (device->is_lost) return lose_all(device, status);
     if (device->recorder) return status;
     if (!waited && fake_lies(device, "sync_null")) return status;
+    if (waited && fake_lies(device, "idle")) return status;
     while (has_work(device, waited) && !device->is_lost) {
         if (!fake_progress(device)) return fake_fail(error, NLM_INTERNAL, "the streams wait for one another");
     }

@@ -19,6 +19,7 @@ nlm_status fake_upload(void *self, void *stream, uint64_t buffer, uint64_t offse
     if (status != NLM_OK) return status;
     status = fake_find_range(self, buffer, offset, bytes, &work.to, error);
     if (fake_lies(self, "offset")) work.to.offset = 0;
+    if (fake_lies(self, "at_once") && !((fake_device *)self)->recorder) stream = NULL;
     if (status == NLM_OK) status = submit(self, stream, &work, error);
     return fake_leave(self, status);
 }
@@ -29,6 +30,7 @@ nlm_status fake_download(void *self, void *stream, uint64_t buffer, uint64_t off
     nlm_status status = fake_enter_on(self, stream, "download", error);
     if (status != NLM_OK) return status;
     status = fake_find_range(self, buffer, offset, bytes, &work.from, error);
+    if (fake_lies(self, "from_offset")) work.from.offset = 0;
     if (status == NLM_OK) status = submit(self, stream, &work, error);
     return fake_leave(self, status);
 }
@@ -40,6 +42,11 @@ nlm_status fake_copy(void *self, void *stream, uint64_t to_buffer, uint64_t to_o
     if (status != NLM_OK) return status;
     status = fake_find_range(self, to_buffer, to_offset, bytes, &work.to, error);
     if (status == NLM_OK) status = fake_find_range(self, from_buffer, from_offset, bytes, &work.from, error);
+    if (fake_lies(self, "swapped")) {
+        const fake_range to = work.to;
+        work.to = work.from;
+        work.from = to;
+    }
     if (status == NLM_OK) status = submit(self, stream, &work, error);
     return fake_leave(self, status);
 }

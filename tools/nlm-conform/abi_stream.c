@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "abi.h"
 #include "base/status.h"
@@ -124,7 +125,11 @@ enum { HALF = LAB_WORDS / 2, ODD = 1031, SOME = 2053 }; /* words */
 
 /* Parts of each buffer from and to odd places, each done when the call returns; the rest stays. */
 static bool moves_at_once(lab *l) {
+    const uint64_t told = l->device->info.alignment_bytes, alignment = told ? told : 64;
     for (int i = 0; i < LAB_BUFFERS; i++) {
+        if ((uintptr_t)l->addresses[i] % alignment != 0)
+            return conform_fail(l->result, "buffer_alloc gives an address that is not %llu-aligned, as describe says",
+                                (unsigned long long)alignment);
         if (!lab_load(l, i, 0)) return false;
     }
     lab_make(l, 0, 1);
@@ -158,12 +163,14 @@ static bool keeps_order(lab *l) {
         LAB_TRY(l, copy, stream, l->buffers[2], 0, l->buffers[1], SOME * 4, SOME * 4);
         LAB_TRY(l, copy, stream, l->buffers[0], 0, l->buffers[2], HALF * 4, SOME * 4);
         LAB_TRY(l, download, stream, l->buffers[2], 4, l->words[1], (SOME - 1) * 4);
+        LAB_TRY(l, upload, stream, l->buffers[2], 0, l->words[2], SOME * 4); /* behind all that reads it */
         LAB_TRY(l, sync, stream);
         for (size_t i = 0; i + 1 < SOME; i++) {
             if (l->words[1][i] == lab_word(0, round, i + 1)) continue;
             return conform_fail(l->result, "work of a stream is not done in order: upload, copies, download");
         }
         if (!lab_expect(l, 0, 0, SOME, 2, 0, HALF, "work of a stream is not done in order: copy")) return false;
+        if (!lab_expect(l, 2, 0, SOME, 2, 0, 0, "work of a stream is not done in order: upload")) return false;
     }
     return true;
 }
@@ -353,8 +360,50 @@ static bool frees_late(lab *l) {
     return true;
 }
 
+/* Of the process, for devices that are software, and of the device. */
+static uint64_t used_bytes(const lab *l) {
+    nlm_device_info_v1 info = {.struct_size = sizeof info};
+    unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file && fscanf(file, "%*u %llu", &pages) != 1) pages = 0;
+    if (file) fclose(file);
+    if (l->api->describe(l->self, &info, NULL) != NLM_OK) info.memory_total_bytes = info.memory_free_bytes = 0;
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE) + info.memory_total_bytes - info.memory_free_bytes;
+}
+
+/* A checker of memory may hold back some 256 MiB of what is freed. */
+enum { LEAK_ROUNDS = 100, LEAK_BYTES = 4 << 20, LEAK_LIMIT = 300 << 20 };
+
+static bool fill_and_free(lab *l, const void *bytes) {
+    for (int i = 0; i < LEAK_ROUNDS; i++) {
+        uint64_t buffer;
+        void *address;
+        LAB_TRY(l, buffer_alloc, LEAK_BYTES, &buffer, &address);
+        const nlm_status status = l->api->upload(l->self, NULL, buffer, 0, bytes, LEAK_BYTES, NULL);
+        l->api->buffer_free(l->self, buffer);
+        if (status != NLM_OK) return conform_fail(l->result, "upload: %s", nlm_status_text(status));
+    }
+    return true;
+}
+
+static bool frees_all(lab *l) {
+    void *bytes = calloc(1, LEAK_BYTES);
+    if (!bytes) return conform_fail(l->result, "no memory for a rule");
+    const uint64_t before = used_bytes(l);
+    const bool is_good = fill_and_free(l, bytes);
+    const uint64_t after = used_bytes(l), more = after > before ? after - before : 0;
+    free(bytes);
+    if (!is_good || more < LEAK_LIMIT) return is_good;
+    return conform_fail(l->result, "buffer_free: %d buffers of %d MiB, freed one by one, take %llu MiB", LEAK_ROUNDS,
+                        LEAK_BYTES >> 20, (unsigned long long)more >> 20);
+}
+
+static bool frees(lab *l) {
+    return frees_late(l) && frees_all(l);
+}
+
 void abi_rule_freed(const conform_options *options, conform_result *result) {
-    lab_run(options, frees_late, result);
+    lab_run(options, frees, result);
 }
 
 static bool syncs_all(lab *l) {

@@ -233,7 +233,7 @@ typedef struct nlm_device_v1 {
     nlm_status (*pack)(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, int64_t row_from,
                        int64_t row_to, void *packed, nlm_error *error);
 
-    /* Memory. NULL, all of them, for NLM_DEVICE_HOST_MEMORY. An address is what nlm_tensor.data holds.
+    /* Memory. NULL, all of them, for NLM_DEVICE_HOST_MEMORY. An address (nlm_tensor.data) has alignment_bytes.
      * With a stream, upload, download and copy are work of it and may return before they are done: host
      * memory stays valid until sync, or while a recording that names it lives. Without one they are done when they
      * return, and do not wait for work that streams have yet to do.
