@@ -208,6 +208,11 @@ static nlm_status fail_held(const nlm_value_info *state, const nlm_plan_node *re
                     reason);
 }
 
+/* What happened, and what the backend's author can do. */
+static const char state_is_elsewhere[] =
+    "an earlier program put its state on another device, as this one refused an op of it: let query answer alike for "
+    "all numbers of rows";
+
 static nlm_status assign_group(const group *g, nlm_error *err) {
     nlm_plan *plan = g->plan;
     const nlm_value_info *held = g->held;
@@ -215,7 +220,7 @@ static nlm_status assign_group(const group *g, nlm_error *err) {
     const char *reason = NULL;
     for (uint32_t d = 0; d < plan->env->n_devices; d++) {
         if (held && held->state->device != plan->env->devices[d]) {
-            if (d == 0) reason = "its state is on another device since an earlier program";
+            if (d == 0) reason = state_is_elsewhere;
             continue;
         }
         nlm_caps_v1 caps;

@@ -32,6 +32,7 @@ long=$(printf 'x%.0s' {1..64})
 for name in Demo 1st _x my-backend 'a b' ../up '' 'x;y'; do refused "is no name" 1 "$name"; done
 refused "64 characters, at most 63" 1 "$long"
 refused "clash with nlm's own" 1 nlm_fast
+refused "is a name of nlm's own backends" 1 cpu_scalar
 
 echo "- bad folders"
 refused "taken exists already" 1 demo taken

@@ -44,6 +44,10 @@ ORACLE_OP(scale) {
     }
 }
 
+/* exp may give 0 below -87, where its result comes near the smallest normal f32: exp(-87) is 1.4 times that, and
+ * twice that is allowed. oracle_bound takes at least 2^-21 of a scale. */
+#define SMALL_EXP (0x1p-125 * 0x1p21)
+
 ORACLE_OP(softmax) {
     oracle_result *y = oracle_output(run, a->y);
     const int64_t n = a->y->shape[1];
@@ -59,7 +63,7 @@ ORACLE_OP(softmax) {
                 oracle_set(y, r * n + c, 0, 0);
             } else {
                 /* An error of the exponent, relative to its terms, is one of the value. */
-                oracle_set(y, r * n + c, value, value * (1 + fabs(scaled) + fabs(greatest)) + 1e-36);
+                oracle_set(y, r * n + c, value, value * (1 + fabs(scaled) + fabs(greatest)) + SMALL_EXP / total);
             }
         }
     }
