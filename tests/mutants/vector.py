@@ -32,6 +32,11 @@ MUTANTS = [
      "(c->pair * shape->chunk + t - from)", "(t - from)", "matmul/M=386,K=1536,N=35", WRONG_VALUE),
     ("gemm_plain_takes_columns_after_the_last_for_zeros_too_soon", "vector/matmul_plain.c",
      "(size_t)n * sizeof(float)", "(size_t)(n / 4 * 4) * sizeof(float)", "matmul/M=65,K=33,N=31,w:f32", WRONG_VALUE),
+    ("gemv_quant_scales_all_groups_as_the_first", "vector/gemv_quant.c",
+     "x[m].d[first / GROUP_BLOCKS]", "x[m].d[0]", "matmul/M=2,K=11008,N=3,w:q4_0", WRONG_VALUE + "|NMSE"),
+    # lookups
+    ("embed_takes_the_minimum_of_the_first_block", "ops/embed.c",
+     "min[c / BLOCK * PANEL_ROWS + r]", "min[r]", "embed/R=3,V=5,N=512,w:q4_k", WRONG_VALUE),
     # activations
     ("activations_leave_sums_of_padding_as_they_were", "vector/activations.c",
      "memset(sum + whole, 0, (size_t)(blocks - whole) * sizeof *sum);", "", "matmul/M=2,K=32,N=8,w:q4_1",

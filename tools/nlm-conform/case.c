@@ -266,6 +266,31 @@ static bool run_parts(trial *t) {
     return is_refused || check_again(t, NLM_DEVICE_BATCH_INVARIANT, "for rows in smaller batches");
 }
 
+/* The layout in which the device multiplies with this weight of an embedding, if it then looks rows up in that: a
+ * head may share it. */
+static bool finds_shared_layout(trial *t, uint32_t *out) {
+    const int64_t n = t->in.args.embed.w->shape[1], rows = t->in.args.embed.w->shape[0];
+    nlm_tensor *w = &spec_find(&t->in, "w")->desc;
+    const nlm_tensor x = {.dtype = NLM_F32, .rank = 2, .shape = {1, n, 1, 1}, .stride_bytes = {4 * n, 4}};
+    const nlm_tensor y = {.dtype = NLM_F32, .rank = 2, .shape = {1, rows, 1, 1}, .stride_bytes = {4 * rows, 4}};
+    const nlm_matmul_args args = {.struct_size = sizeof args, .x = &x, .w = w, .y = &y};
+    nlm_caps_v1 caps;
+    if (nlm_device_query(t->device, NLM_OP_matmul, &args, 1, &caps) != NLM_OK) return false;
+    *out = w->layout = caps.weight_layout[0];
+    const bool is_taken = nlm_device_query(t->device, t->in.c.op, &t->in.args, 1, &caps) == NLM_OK;
+    w->layout = NLM_LAYOUT_ROW_MAJOR;
+    return is_taken && *out != NLM_LAYOUT_ROW_MAJOR;
+}
+
+static bool run_shared(trial *t) {
+    uint32_t layouts[NLM_CAPS_WEIGHTS] = {0};
+    const conform_plan plan = {.nth = 2, .layouts = layouts, .sequence = -1};
+    bool is_refused;
+    if (t->in.c.op != NLM_OP_embed || !finds_shared_layout(t, &layouts[0])) return true;
+    reset(t, &t->again);
+    return run_ok(t, &plan, &t->again, &is_refused) && conform_judge(&t->in, &t->again, t->is_strict, t->result);
+}
+
 /* A run that must end in INVALID_ARGUMENT with a sentence, and touch nothing beside its buffers. */
 static bool run_bad(trial *t) {
     for (size_t i = 0; i < n_whole_plans(t); i++) {
@@ -372,7 +397,7 @@ static bool run_trial(trial *t) {
     if (t->in.c.refuse != SPEC_REFUSE_nothing) return check_refusal(t);
     if (!prepare_images(t)) return false;
     if (t->in.c.bad != SPEC_BAD_none) return run_bad(t);
-    if (!run_whole(t) || !run_parts(t)) return false;
+    if (!run_whole(t) || !run_parts(t) || !run_shared(t)) return false;
     return conform_check_decomposition(t->pools, t->device, &t->in, &t->first, t->is_strict, t->result);
 }
 
