@@ -125,6 +125,8 @@ void editor_close(struct editor *e) {
 }
 
 bool editor_read(struct editor *e, nlm_str *out) {
+    /* Before the prompt, which libedit would show first: a Ctrl-D between the two would be lost. */
+    el_set(e->line, EL_PREP_TERM, 1);
     if (e->has_paste) fputs(PASTE_ON, stderr);
     int count = 0;
     const char *text = el_gets(e->line, &count);
