@@ -89,6 +89,7 @@ void nlm_gguf_close(nlm_gguf *gguf) {
     if (!gguf) return;
     nlm_file_map_close(&gguf->map);
     nlm_arena_release(&gguf->arena);
+    nlm_arena_release(&gguf->overrides);
     free(gguf->entries);
     free(gguf->tensors);
     free(gguf->entry_index);

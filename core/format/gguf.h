@@ -100,6 +100,12 @@ double nlm_gguf_array_f64(const nlm_gguf_entry *entry, uint64_t index);
 /* The spelling of a metadata type ("u32", "string"); "unknown" if there is none. */
 const char *nlm_gguf_type_name(nlm_gguf_type type);
 
+/* Puts a value in place of the file's, or beside them: "KEY=int:N", "KEY=float:X", "KEY=bool:true", "KEY=str:TEXT".
+ * Before anything else looks at the file. Errors INVALID_ARGUMENT (what was expected), OUT_OF_MEMORY. */
+nlm_status nlm_gguf_override(nlm_gguf *gguf, const char *text, nlm_error *err);
+/* Tells overrides from others; 0 without any. */
+uint64_t nlm_gguf_overrides_sum(const nlm_gguf *gguf);
+
 /* The name of a tensor's type ("q2_k"), of those not supported too; NULL if there is none. */
 const char *nlm_gguf_tensor_type_name(uint32_t type);
 /* The bytes of a tensor of a type that is not supported; 0 for one that is not known, and for rows that are no

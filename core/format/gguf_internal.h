@@ -24,7 +24,9 @@ struct nlm_gguf {
     /* Both sorted by name; a name is the first member of what it names. */
     const nlm_gguf_string **entry_index;
     const nlm_gguf_string **tensor_index;
-    nlm_arena arena; /* arrays of strings */
+    nlm_arena arena;        /* arrays of strings */
+    nlm_arena overrides;    /* keys and values that are not the file's */
+    uint64_t overrides_sum; /* 0: there are none */
 };
 
 /* gguf_read.c: fills *gguf, whose path, data and size are set, from its bytes. On an error what was

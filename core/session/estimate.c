@@ -33,6 +33,18 @@ nlm_status nlm_take_model_options(const nlm_model_options *options, nlm_model_op
                     own->flags & ~(uint32_t)KNOWN_FLAGS);
 }
 
+nlm_status nlm_open_as_asked(const char *path, const nlm_model_options *options, nlm_model **out, nlm_error *err) {
+    nlm_gguf *gguf = NULL;
+    NLM_TRY(nlm_gguf_open(path, &gguf, err));
+    for (const char *const *text = options->overrides; text && *text; text++) {
+        const nlm_status status = nlm_gguf_override(gguf, *text, err);
+        if (status == NLM_OK) continue;
+        nlm_gguf_close(gguf);
+        return status;
+    }
+    return nlm_model_take_gguf(gguf, out, err);
+}
+
 static nlm_status choose_kv_type(const char *name, nlm_dtype *out, nlm_error *err) {
     const nlm_dtype_info *info = nlm_dtype_from_name(name ? name : "f16");
     if (info && (info->dtype == NLM_F16 || info->dtype == NLM_F32 || info->dtype == NLM_Q8_0)) {
@@ -163,7 +175,7 @@ nlm_status nlm_model_estimate(const nlm_engine *engine, const char *path, const 
     nlm_model_options own;
     NLM_TRY(nlm_take_model_options(options, &own, error));
     nlm_model *model = NULL;
-    NLM_TRY(nlm_model_open(path, &model, error));
+    NLM_TRY(nlm_open_as_asked(path, &own, &model, error));
     nlm_memory_estimate e = {0};
     const nlm_status status = estimate_open(engine, model, &own, &e, error);
     nlm_model_close(model);

@@ -8,6 +8,9 @@
 /* Checks and copies options of the caller's size. */
 nlm_status nlm_take_model_options(const nlm_model_options *options, nlm_model_options *own, nlm_error *err);
 
+/* nlm_model_open with the metadata that the options override. */
+nlm_status nlm_open_as_asked(const char *path, const nlm_model_options *options, nlm_model **out, nlm_error *err);
+
 /* The cache that the options ask for, and how many tokens a session may hold. */
 nlm_status nlm_choose_cache(const nlm_model *model, const nlm_model_options *options, nlm_cache_options *out,
                             int32_t *out_context_length, nlm_error *err);

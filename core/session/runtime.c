@@ -263,7 +263,7 @@ nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_
     const nlm_loading loading = begin_loading(engine, &own);
     NLM_TRY(report(&loading, 0, error));
     nlm_model *model = NULL;
-    NLM_TRY(nlm_model_open(path, &model, error));
+    NLM_TRY(nlm_open_as_asked(path, &own, &model, error));
     return load(engine, model, &own, start, out_model, error);
 }
 
@@ -296,6 +296,7 @@ nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, 
 }
 
 uint64_t nlm_runtime_fingerprint(nlm_runtime *runtime) {
-    if (runtime->fingerprint == 0) runtime->fingerprint = nlm_gguf_checksum(nlm_model_gguf(runtime->model));
+    const nlm_gguf *gguf = nlm_model_gguf(runtime->model);
+    if (runtime->fingerprint == 0) runtime->fingerprint = nlm_gguf_checksum(gguf) ^ nlm_gguf_overrides_sum(gguf);
     return runtime->fingerprint;
 }

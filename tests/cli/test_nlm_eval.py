@@ -68,6 +68,32 @@ class Eval(unittest.TestCase):
             start += stride
         return total / count, count
 
+    def test_metadata_is_overridden(self):
+        def logits(*overrides, model=LLAMA):
+            out = self.folder / "overridden.npy"
+            given = [word for override in overrides for word in ("--override", override)]
+            run("nlm-eval", "-m", model, "--tokens", "-", "--logits", out, "--kv-type", "f32", *given, input=b"1 2 3 4")
+            return read_npy(out)
+
+        name = b"llama.rope.freq_base"
+        plain = logits()
+        other = logits("llama.rope.freq_base=float:500")
+        self.assertNotEqual(plain, other)
+        self.assertEqual(plain, logits("llama.rope.freq_base=float:500", "llama.rope.freq_base=float:10000"))
+        data = LLAMA.read_bytes()
+        changed = self.folder / "changed.gguf"
+        if name in data:
+            at = data.index(name) + len(name) + 4
+            changed.write_bytes(data[:at] + struct.pack("<f", 500) + data[at + 4 :])
+            self.assertEqual(other, logits(model=changed))
+        for override, expected in [("a", "KEY=TYPE:VALUE"), ("a=5", "KEY=int:N"), ("a=int:x", "whole number"),
+                                   ("llama.block_count=int:-1", "llama.block_count"),
+                                   ("a=float:nan", "number"), ("=int:1", "KEY=TYPE:VALUE")]:
+            done = subprocess.run([BIN / "nlm-eval", "-m", LLAMA, "--tokens", "-", "--logits", self.folder / "no.npy",
+                                   "--override", override], input=b"1", capture_output=True, timeout=60)
+            self.assertIn(done.returncode, (1, 2))
+            self.assertIn(expected, done.stderr.decode())
+
     def test_ids_need_no_tokenizer(self):
         name = struct.pack("<Q", 20) + b"tokenizer.ggml.model" + struct.pack("<IQ", 8, 5)
         data = LLAMA.read_bytes()

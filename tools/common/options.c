@@ -154,6 +154,7 @@ static int store(const nlm_command *command, const nlm_option *o, const char *te
                 return nlm_tell_usage(command, "--%s: given more than %d times", o->name, NLM_OPTION_TEXTS_MAX);
             }
             texts->items[texts->count++] = text;
+            texts->items[texts->count] = NULL;
             break;
         }
     }

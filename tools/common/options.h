@@ -23,7 +23,7 @@ typedef enum nlm_option_type {
 #define NLM_OPTION_TEXTS_MAX 64
 
 typedef struct nlm_option_texts {
-    const char *items[NLM_OPTION_TEXTS_MAX];
+    const char *items[NLM_OPTION_TEXTS_MAX + 1]; /* NULL after the last */
     size_t count;
 } nlm_option_texts;
 

@@ -36,6 +36,7 @@ static nlm_status open_model(run *r, nlm_error *err) {
                                        .kv_type = set->kv_type,
                                        .pack_cache = set->pack_cache,
                                        .chat_template = set->chat_template,
+                                       .overrides = set->overrides,
                                        .progress = progress_show,
                                        .progress_user = &r->progress};
     const nlm_status status = nlm_model_load(r->engine, set->model, &options, &r->model, err);

@@ -54,7 +54,7 @@ static const nlm_config_key keys[] = {
 /* Where the command line is parsed to, over whatever `values` holds. */
 static struct {
     settings values;
-    nlm_option_texts sets, stops;
+    nlm_option_texts sets, stops, overrides;
     bool has_no_fallback;
 } given;
 
@@ -105,6 +105,8 @@ static const nlm_option options[] = {
     {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", TO(kv_type), 0, 0},
     {"pack-cache", 0, NLM_OPTION_TEXT, "DIR", "keep packed weights in files there, for later runs (off)",
      TO(pack_cache), 0, 0},
+    {"override", 0, NLM_OPTION_TEXTS, "KEY=TYPE:VALUE",
+     "metadata in place of the file's; TYPE is int, float,\nbool or str; may be repeated", &given.overrides, 0, 0},
     {"backend", 'b', NLM_OPTION_TEXT, "NAME", "the backend to run on (the best one here; see nlm-plugins)",
      TO(backend), 0, 0},
     {"device-id", 0, NLM_OPTION_INT, "N", "which device of the backend (0)", TO(device_id), 0, 1023},
@@ -301,6 +303,7 @@ int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
     if (result != NLM_OPTIONS_GO_ON) return result;
     *out = given.values;
     if (given.has_no_fallback) out->has_fallback = false;
+    out->overrides = given.overrides.items;
     if (given.stops.count) out->stops = (nlm_config_strings){given.stops.items, given.stops.count};
     replace_prompt(&line, out);
     choose_temperature(out);

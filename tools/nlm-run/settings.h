@@ -16,6 +16,7 @@ typedef struct settings {
     const char *model;
     int64_t context;
     const char *kv_type, *pack_cache;
+    const char *const *overrides; /* NULL-terminated */
     /* [sampler] */
     double temperature; /* below 0 until it is known what it stands beside */
     double top_p, min_p, repeat_penalty;

@@ -182,6 +182,8 @@ typedef struct nlm_model_options {
     const char *pack_cache; /* a folder, made if it is missing: weights that the backend packs are written there, and
                                mapped by later loads of the same file on the same backend. A file in it that cannot
                                be used or written is a warning in the log. NULL: none */
+    const char *const *overrides; /* metadata in place of the file's, or beside it: "KEY=TYPE:VALUE", ..., NULL; TYPE
+                                     is int, float, bool (true, false) or str. NULL: none */
 } nlm_model_options;
 
 typedef struct nlm_model_info {
