@@ -24,11 +24,11 @@ def run(program, *arguments, code=0, **options):
     return done
 
 
-def on_a_terminal(program, *arguments, given=b""):
-    """What the program writes to a stdout that is a terminal."""
+def on_a_terminal(program, *arguments, given=b"", stream="stdout"):
+    """What the program writes to a stream that is a terminal."""
     screen, terminal = pty.openpty()
-    process = subprocess.Popen([BIN / program, *map(str, arguments)], stdin=subprocess.PIPE, stdout=terminal,
-                               stderr=subprocess.DEVNULL)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | {stream: terminal}
+    process = subprocess.Popen([BIN / program, *map(str, arguments)], stdin=subprocess.PIPE, **streams)
     os.close(terminal)
     process.stdin.write(given)
     process.stdin.close()
@@ -75,6 +75,17 @@ class Messages(unittest.TestCase):
 
     def test_arguments_are_escaped(self):
         self.check(run("nlm-run", f"--{NASTY}", code=2).stderr)
+
+
+class Progress(unittest.TestCase):
+    ARGUMENTS = ("--preset", "small", "--prompt", 4, "--gen", 2, "--repeat", 2, "--probe-mb", 2, "--json")
+
+    def test_a_long_run_says_on_a_terminal_alone_what_it_is_at(self):
+        self.assertEqual(run("nlm-bench", *self.ARGUMENTS).stderr, b"")
+        shown = on_a_terminal("nlm-bench", *self.ARGUMENTS, stream="stderr")
+        for step in (b"loading", b"measuring, 1 of 2", b"measuring, 2 of 2"):
+            self.assertIn(step, shown)
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), shown)
 
 
 class Text(unittest.TestCase):

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/printable.h"
 #include "base/status.h"
 #include "conform.h"
 #include "guard.h"
@@ -35,6 +36,7 @@ bool conform_fail(conform_result *result, const char *format, ...) {
     va_start(args, format);
     vsnprintf(result->message, sizeof result->message, format, args);
     va_end(args);
+    nlm_make_printable(result->message, sizeof result->message); /* a plugin's own words may be in it */
     return false;
 }
 
