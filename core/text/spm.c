@@ -265,7 +265,8 @@ static nlm_status encode_all(encoding *e, const nlm_specials *specials) {
     return encode_plain(e, done, e->length);
 }
 
-/* Runs of spaces become one; those at the ends go. */
+/* Runs of spaces become one; those at the ends go, and U+2581 too at the far end, as in the sentencepiece library
+ * without a character map. */
 static void append_collapsed(const char *text, size_t length, nlm_str *out) {
     const size_t start = out->length;
     for (size_t at = 0; at < length;) {
@@ -274,6 +275,13 @@ static void append_collapsed(const char *text, size_t length, nlm_str *out) {
         if (end > at && out->length > start) nlm_str_append(out, " ", 1);
         nlm_str_append(out, text + at, end - at);
         at = end + 1;
+    }
+    for (size_t n = 1; n > 0 && out->length > start; out->length -= n) {
+        const size_t left = out->length - start;
+        const char *end = out->data + out->length;
+        const bool is_mark = left >= NLM_SPACE_MARK_LENGTH &&
+                             memcmp(end - NLM_SPACE_MARK_LENGTH, NLM_SPACE_MARK, NLM_SPACE_MARK_LENGTH) == 0;
+        n = is_mark ? NLM_SPACE_MARK_LENGTH : end[-1] == ' ';
     }
 }
 

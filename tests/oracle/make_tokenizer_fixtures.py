@@ -251,7 +251,7 @@ def split_at(text, tokens):
 
 def spm_normalised(vocabulary, text):
     if vocabulary.flags.get("remove_extra_whitespaces"):
-        text = " ".join(part for part in text.split(" ") if part)
+        text = " ".join(part for part in text.split(" ") if part).rstrip(" " + MARK)
     if text and vocabulary.flags.get("add_space_prefix", True):
         text = " " + text
     return text.replace(" ", MARK)
