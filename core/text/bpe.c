@@ -83,7 +83,7 @@ nlm_status nlm_bpe_create(const nlm_vocab *vocab, const nlm_pre_rule *rule, cons
     *out = (nlm_bpe){.vocab = vocab, .rule = rule, .symbol_count = vocab->count};
     if (!nlm_piece_map_reserve(&out->symbols, vocab->count)) return out_of_memory(err);
     for (size_t i = 0; i < vocab->count; i++) {
-        if (vocab->types[i] != NLM_TOKEN_NORMAL || vocab->spelled[i].length == 0) continue;
+        if (!nlm_vocab_is_mergeable(vocab, i)) continue;
         if (!nlm_piece_map_add(&out->symbols, vocab->spelled[i], (int32_t)i)) return out_of_memory(err);
     }
     NLM_TRY(add_merges(out, gguf, err));
@@ -109,28 +109,34 @@ typedef struct encoding {
     nlm_ids *out;
 } encoding;
 
+/* What merging made of a word, from symbol i on. A symbol that is no token is spelled byte by byte. */
+static nlm_status emit_symbol(const encoding *e, const char *word, size_t i, nlm_error *err) {
+    const nlm_vocab *vocab = e->bpe->vocab;
+    const nlm_merge_symbol *symbols = e->merger->symbols;
+    if (symbols[i].id >= 0 && (size_t)symbols[i].id < vocab->count) return nlm_emit_id(symbols[i].id, e->out, err);
+    for (size_t j = i; j < i + symbols[i].count; j++) {
+        NLM_TRY(nlm_emit_bytes(vocab, word + symbols[j].offset, 1, e->out, err));
+    }
+    return NLM_OK;
+}
+
 static nlm_status encode_word(void *user, const char *word, size_t length, nlm_error *err) {
     const encoding *e = user;
     const nlm_bpe *bpe = e->bpe;
-    const size_t n_tokens = bpe->vocab->count;
     if (bpe->rule->ignores_merges) {
         const int32_t id = nlm_piece_map_find(&bpe->symbols, word, length);
-        if (id >= 0 && (size_t)id < n_tokens) return nlm_emit_id(id, e->out, err);
+        if (id >= 0 && (size_t)id < bpe->vocab->count) return nlm_emit_id(id, e->out, err);
     }
     nlm_merger *merger = e->merger;
     merger->count = 0;
     for (size_t i = 0; i < length; i++) {
+        if (nlm_vocab_drops(bpe->vocab, (unsigned char)word[i])) continue; /* its neighbours may merge */
         if (!nlm_merger_push(merger, bpe->byte_symbols[(unsigned char)word[i]], (uint32_t)i)) {
             return out_of_memory(err);
         }
     }
     if (!nlm_merger_run(merger, &bpe->merges)) return out_of_memory(err);
-    for (size_t i = 0; i < merger->count; i += merger->symbols[i].count) {
-        const nlm_merge_symbol symbol = merger->symbols[i];
-        const bool is_token = symbol.id >= 0 && (size_t)symbol.id < n_tokens;
-        NLM_TRY(is_token ? nlm_emit_id(symbol.id, e->out, err)
-                         : nlm_emit_bytes(bpe->vocab, word + i, symbol.count, e->out, err));
-    }
+    for (size_t i = 0; i < merger->count; i += merger->symbols[i].count) NLM_TRY(emit_symbol(e, word, i, err));
     return NLM_OK;
 }
 

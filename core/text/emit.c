@@ -12,14 +12,16 @@ nlm_status nlm_emit_id(int32_t id, nlm_ids *out, nlm_error *err) {
 static const unsigned char replacement[] = {0xEF, 0xBF, 0xBD};
 
 static nlm_status emit_unknown(const nlm_vocab *vocab, unsigned char byte, nlm_ids *out, nlm_error *err) {
+    if (nlm_vocab_drops(vocab, byte)) return NLM_OK;
     const int32_t unknown = vocab->unknown;
     if (unknown >= 0 && vocab->types[unknown] == NLM_TOKEN_UNKNOWN) {
         const bool is_in_run = out->count > 0 && out->data[out->count - 1] == unknown;
         return is_in_run ? NLM_OK : nlm_emit_id(unknown, out, err);
     }
-    /* Byte-level BPE files like to call a control token unknown; what a user writes must not give one. */
+    /* A file may call a control token unknown; what a user writes must not give one. */
     for (size_t i = 0; i < sizeof replacement; i++) {
         const int32_t id = vocab->byte_ids[replacement[i]];
+        if (id < 0 && !vocab->is_spm) continue;
         if (id < 0) {
             return nlm_fail(err, NLM_UNSUPPORTED, "tokenizer",
                             "the vocabulary has no token for byte 0x%02X and none for the unknown", byte);

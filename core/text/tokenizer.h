@@ -31,9 +31,10 @@ enum {
 };
 
 /* Appends the ids of text[0..length), which may hold any bytes. User-defined tokens are found in it
- * always. What the vocabulary cannot spell becomes its unknown token, or U+FFFD; a SentencePiece
- * vocabulary takes U+2581 for a space. Time linear in length (n log n in the longest word).
- * Errors   LIMIT (over 1 GiB), UNSUPPORTED (the vocabulary can spell neither a byte nor U+FFFD),
+ * always. What a SentencePiece vocabulary cannot spell becomes its unknown token, or U+FFFD, and
+ * U+2581 is a space to it. A byte-level one leaves out the bytes that it has no token for, and spells those that no
+ * UTF-8 holds as U+FFFD. Time linear in length (n log n in the longest word).
+ * Errors   LIMIT (over 1 GiB), UNSUPPORTED (a SentencePiece vocabulary can spell neither a byte nor U+FFFD),
  *          OUT_OF_MEMORY; *out is then as it was.
  * Threads  safe on one tokenizer. */
 nlm_status nlm_tokenizer_encode(const nlm_tokenizer *tokenizer, const char *text, size_t length, uint32_t flags,

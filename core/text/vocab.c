@@ -63,10 +63,21 @@ bool nlm_bpe_bytes(nlm_bytes text, char *out, uint32_t *out_length) {
     for (size_t at = 0; at < text.length; at += bytes) {
         const int byte = byte_of_code(nlm_utf8_next(text.data + at, text.length - at, &bytes));
         if (byte < 0) return false;
-        out[written++] = (char)byte;
+        if (out) out[written] = (char)byte;
+        written++;
     }
     *out_length = written;
     return true;
+}
+
+bool nlm_vocab_drops(const nlm_vocab *vocab, unsigned char byte) {
+    const bool is_in_utf8 = byte < 0xC0 || (byte > 0xC1 && byte < 0xF5);
+    return !vocab->is_spm && vocab->byte_ids[byte] < 0 && is_in_utf8;
+}
+
+bool nlm_vocab_is_mergeable(const nlm_vocab *vocab, size_t id) {
+    uint32_t length;
+    return vocab->types[id] == NLM_TOKEN_NORMAL && nlm_bpe_bytes(vocab->texts[id], NULL, &length) && length > 0;
 }
 
 static nlm_status out_of_memory(nlm_error *err, const nlm_gguf *gguf) {
@@ -312,7 +323,7 @@ static nlm_status spell_all(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *e
         }
         vocab->spelled[i] = (nlm_bytes){block, spell(vocab, i, block)};
         block += vocab->spelled[i].length;
-        const bool spells_byte = vocab->is_spm ? type == NLM_TOKEN_BYTE : type == NLM_TOKEN_NORMAL;
+        const bool spells_byte = vocab->is_spm ? type == NLM_TOKEN_BYTE : nlm_vocab_is_mergeable(vocab, i);
         if (!spells_byte || vocab->spelled[i].length != 1) continue;
         int32_t *byte_id = &vocab->byte_ids[(unsigned char)vocab->spelled[i].data[0]];
         if (*byte_id < 0) *byte_id = (int32_t)i;

@@ -51,6 +51,15 @@ void nlm_vocab_release(nlm_vocab *vocab);
 /* The first entry whose text is exactly this, or -1. Looks at all of them: for a few names at load. */
 int32_t nlm_vocab_find(const nlm_vocab *vocab, const char *text, size_t length);
 
+/* Whether encoding text with a byte-level BPE vocabulary may give the token: it is text, and written as bytes. Some
+ * files have raw text in normal tokens, beside one that is written as bytes or alone: other tokenizers only decode
+ * them. */
+bool nlm_vocab_is_mergeable(const nlm_vocab *vocab, size_t id);
+
+/* Whether encoding with a byte-level BPE vocabulary leaves a byte out: it has no token, as Hugging Face's tokenizers
+ * do. A byte that no UTF-8 holds has been U+FFFD before it comes to them, and is not left out. */
+bool nlm_vocab_drops(const nlm_vocab *vocab, unsigned char byte);
+
 /* The array of metadata under `key`, NULL when there is none; BAD_FORMAT if it is no array of strings
  * (is_strings) or of numbers. */
 nlm_status nlm_vocab_array(const nlm_gguf *gguf, const char *key, bool is_strings, const nlm_gguf_entry **out,
@@ -58,7 +67,7 @@ nlm_status nlm_vocab_array(const nlm_gguf *gguf, const char *key, bool is_string
 
 /* Byte-level BPE writes each byte as a printable character: the bytes that Latin-1 shows stand for
  * themselves, the other 68 are U+0100 onwards in order. Turns such text into its bytes; false if it
- * holds a character that is none of the 256. `out` has room for text.length bytes.
+ * holds a character that is none of the 256. `out` has room for text.length bytes, or is NULL.
  * Source: Radford et al. 2019, encoder.py, bytes_to_unicode. */
 bool nlm_bpe_bytes(nlm_bytes text, char *out, uint32_t *out_length);
 

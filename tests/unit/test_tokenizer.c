@@ -1,4 +1,5 @@
 /* Encoding and decoding with small vocabularies: merges, bytes, and what becomes of special tokens. */
+#include "text/vocab.h"
 #include "unit/tokenizer_fixture.h"
 
 #include <pthread.h>
@@ -206,14 +207,74 @@ static void an_unspellable_byte_never_becomes_a_control_token(void) {
     vocab_strings(&v, "tokenizer.ggml.merges", NULL, 0);
     vocab_number(&v, "tokenizer.ggml.unknown_token_id", 0);
     CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
-    check_ids(tokenizer, "a\x04", 0, "1 2 3 4");
+    check_ids(tokenizer, "a\xFF", 0, "1 2 3 4");
     nlm_tokenizer_destroy(tokenizer);
+}
 
+/* The ids are those of Hugging Face's tokenizers 0.23 with this vocabulary. */
+static void bytes_without_a_token_are_left_out_and_raw_pieces_never_given(void) {
+    static const char *const merges[] = {"a b", "\xC3\xA2 \xC4\xA2", "\xC3\xA2\xC4\xA2 \xC4\xAF"};
+    static const vocab_token tokens[] = {{"a", 1, 0},
+                                         {"b", 1, 0},
+                                         {"ab", 1, 0},
+                                         {"\xE2\x80\x8D", 1, 0}, /* U+200D as it is, and its bytes: */
+                                         {"\xC3\xA2", 1, 0},
+                                         {"\xC4\xA2", 1, 0},
+                                         {"\xC4\xAF", 1, 0},
+                                         {"\xC3\xA2\xC4\xA2", 1, 0},
+                                         {"\xC3\xA2\xC4\xA2\xC4\xAF", 1, 0},
+                                         {"\xC4\xA0", 1, 0},
+                                         {"\n", 1, 0}};
+    static const struct {
+        const char *text, *ids;
+    } expected[] = {{"a\x04", "0"},
+                    {"acb", "2"}, /* c is such a byte */
+                    {"\x04", ""},
+                    {"\n", ""},
+                    {"a\xE2\x80\x8D"
+                     "b",
+                     "0 8 1"},
+                    {"\xE2\x80\x8D", "8"},
+                    {"a b", "0 9 1"},
+                    {"a\xFF", "0"}};
+    vocab_bytes v = {0};
+    nlm_tokenizer *tokenizer = NULL;
     vocab_string(&v, "tokenizer.ggml.model", "gpt2");
-    vocab_tokens(&v, false, false, tokens, 2);
-    vocab_strings(&v, "tokenizer.ggml.merges", NULL, 0);
+    vocab_tokens(&v, false, false, tokens, COUNT(tokens));
+    vocab_strings(&v, "tokenizer.ggml.merges", merges, COUNT(merges));
     CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
-    check_ids(tokenizer, "a\x04", 0, "the vocabulary has no token for byte 0x04 and none for the unknown");
+    for (size_t i = 0; i < COUNT(expected); i++) check_ids(tokenizer, expected[i].text, 0, expected[i].ids);
+    static const int32_t ids[] = {0, 3, 1, 8};
+    nlm_str text = {0};
+    CU_ASSERT_EQUAL(nlm_tokenizer_decode_all(tokenizer, ids, COUNT(ids), false, &text, NULL), NLM_OK);
+    CU_ASSERT_STRING_EQUAL(text.data,
+                           "a\xE2\x80\x8D"
+                           "b\xE2\x80\x8D");
+    nlm_str_release(&text);
+    nlm_tokenizer_destroy(tokenizer);
+}
+
+/* As sentencepiece 0.2 does with the normalization rule "identity". */
+static void extra_whitespace_goes_and_space_marks_at_the_end(void) {
+    static const vocab_token tokens[] = {{"<unk>", 2, 0},         {"<s>", 3, 0}, {"</s>", 3, 0},
+                                         {NLM_SPACE_MARK, 1, -1}, {"a", 1, -9},  {"b", 1, -9}};
+    static const struct {
+        const char *text, *ids;
+    } expected[] = {{" a  b ", "3 4 3 5"},
+                    {"a" NLM_SPACE_MARK, "3 4"},
+                    {"a " NLM_SPACE_MARK, "3 4"},
+                    {"a" NLM_SPACE_MARK " ", "3 4"},
+                    {NLM_SPACE_MARK, ""},
+                    {NLM_SPACE_MARK "a", "3 3 4"},
+                    {"a" NLM_SPACE_MARK NLM_SPACE_MARK "b", "3 4 3 3 5"},
+                    {"a" NLM_SPACE_MARK "  b", "3 4 3 3 5"}};
+    vocab_bytes v = {0};
+    nlm_tokenizer *tokenizer = NULL;
+    vocab_string(&v, "tokenizer.ggml.model", "llama");
+    vocab_tokens(&v, true, false, tokens, COUNT(tokens));
+    vocab_flag(&v, "tokenizer.ggml.remove_extra_whitespaces", true);
+    CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
+    for (size_t i = 0; i < COUNT(expected); i++) check_ids(tokenizer, expected[i].text, 0, expected[i].ids);
     nlm_tokenizer_destroy(tokenizer);
 }
 
@@ -318,6 +379,8 @@ static const check_case cases[] = {
     CHECK_CASE(decoding_refuses_ids_out_of_range),
     CHECK_CASE(bpe_merges_in_the_order_of_the_list),
     CHECK_CASE(an_unspellable_byte_never_becomes_a_control_token),
+    CHECK_CASE(bytes_without_a_token_are_left_out_and_raw_pieces_never_given),
+    CHECK_CASE(extra_whitespace_goes_and_space_marks_at_the_end),
     CHECK_CASE(user_defined_tokens_are_found_leftmost_and_longest),
     CHECK_CASE(ends_are_known_by_id_and_by_name),
     CHECK_CASE(pieces_are_found_by_their_text_in_the_file),
