@@ -463,8 +463,8 @@ NLM_API nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampl
                                         nlm_generate_result *out_result, nlm_error *error);
 
 /* Gives out the text that the latest nlm_session_generate held back for a stop string: for the end of an answer that
- * max_tokens, the callback or nlm_session_cancel ended. A cut character stays, and when on_text returns nonzero what is
- * left does. */
+ * max_tokens, the callback or nlm_session_cancel ended. A cut character stays, and when on_text returns nonzero what
+ * is left does. */
 NLM_API nlm_status nlm_session_flush_text(nlm_session *session, nlm_text_fn on_text, void *user, nlm_error *error);
 
 /* ---- metrics ------------------------------------------------------------------------------ */
