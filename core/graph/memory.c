@@ -257,35 +257,88 @@ static int compare_blocks(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static bool is_alive_together(const nlm_block *a, const nlm_block *b) {
-    return a->first <= b->last && b->first <= a->last;
+/* Blocks that have their offsets, found by when they are alive: a program may have many, of which few are alive with
+ * one. Edelsbrunner 1980: a block stands at its middle, the time in it that the most powers of two divide. */
+typedef struct placed_blocks {
+    nlm_block *const *list;
+    uint32_t n_times;
+    uint32_t *by_middle, *by_first;     /* [n_times] the latest block there, 1 + its number in the list; 0: none */
+    uint32_t *next_middle, *next_first; /* [count] the one before it at the same time, as above */
+    const nlm_block **alive;            /* [count] of the last search */
+} placed_blocks;
+
+static nlm_status placed_init(placed_blocks *placed, nlm_plan *plan, nlm_block *const *list, uint32_t count,
+                              nlm_error *err) {
+    *placed = (placed_blocks){.list = list, .n_times = plan->n_nodes + 1};
+    NLM_TRY(nlm_plan_array(plan, placed->n_times, sizeof *placed->by_middle, &placed->by_middle, err));
+    NLM_TRY(nlm_plan_array(plan, placed->n_times, sizeof *placed->by_first, &placed->by_first, err));
+    NLM_TRY(nlm_plan_array(plan, count, sizeof *placed->next_middle, &placed->next_middle, err));
+    NLM_TRY(nlm_plan_array(plan, count, sizeof *placed->next_first, &placed->next_first, err));
+    return nlm_plan_array(plan, count, sizeof *placed->alive, &placed->alive, err);
 }
 
-/* The smallest gap between placed blocks (in order of offset) that are alive with this one. */
-static uint64_t best_fit(nlm_block *const *placed, uint32_t n_placed, const nlm_block *block) {
+static uint32_t middle_of(const nlm_block *block) {
+    uint32_t middle = block->last;
+    while ((middle & (middle - 1)) > block->first) middle &= middle - 1;
+    return block->first == block->last ? block->first : middle;
+}
+
+static void placed_add(placed_blocks *placed, uint32_t number) {
+    const nlm_block *block = placed->list[number];
+    uint32_t *middle = &placed->by_middle[middle_of(block)], *first = &placed->by_first[block->first];
+    placed->next_middle[number] = *middle;
+    placed->next_first[number] = *first;
+    *middle = *first = number + 1;
+}
+
+/* Those that stand at the middle `time` and are alive at the first time of the block. */
+static uint32_t add_alive(const placed_blocks *placed, uint32_t time, const nlm_block *block, uint32_t count) {
+    if (time >= placed->n_times) return count;
+    for (uint32_t i = placed->by_middle[time]; i; i = placed->next_middle[i - 1]) {
+        const nlm_block *other = placed->list[i - 1];
+        if (other->first <= block->first && other->last >= block->first) placed->alive[count++] = other;
+    }
+    return count;
+}
+
+static int compare_offsets(const void *a, const void *b) {
+    const nlm_block *x = *(nlm_block *const *)a, *y = *(nlm_block *const *)b;
+    return x->offset < y->offset ? -1 : x->offset > y->offset;
+}
+
+/* Those alive with the block, in order of offset: alive at its first time, where the middle is on the way down a
+ * binary tree of all times, or beginning later. Returns how many. */
+static uint32_t find_alive(const placed_blocks *placed, const nlm_block *block) {
+    const uint32_t first = block->first;
+    uint32_t count = add_alive(placed, first, block, 0);
+    for (uint32_t half = 1; half && half < placed->n_times; half *= 2) {
+        const uint32_t middle = (first & ~(2 * half - 1)) | half;
+        if (middle != first) count = add_alive(placed, middle, block, count);
+    }
+    for (uint32_t time = first + 1; time <= block->last; time++) {
+        for (uint32_t i = placed->by_first[time]; i; i = placed->next_first[i - 1])
+            placed->alive[count++] = placed->list[i - 1];
+    }
+    qsort(placed->alive, count, sizeof *placed->alive, compare_offsets);
+    return count;
+}
+
+/* The smallest gap between placed blocks that are alive with this one. */
+static uint64_t best_fit(const placed_blocks *placed, const nlm_block *block) {
     uint64_t end = 0, best_offset = UINT64_MAX, best_gap = UINT64_MAX;
-    for (uint32_t i = 0; i < n_placed; i++) {
-        if (!is_alive_together(placed[i], block)) continue;
-        if (placed[i]->offset > end) {
-            const uint64_t gap = placed[i]->offset - end;
+    const uint32_t count = find_alive(placed, block);
+    for (uint32_t i = 0; i < count; i++) {
+        const nlm_block *other = placed->alive[i];
+        if (other->offset > end) {
+            const uint64_t gap = other->offset - end;
             if (gap >= block->bytes && gap < best_gap) {
                 best_gap = gap;
                 best_offset = end;
             }
         }
-        const uint64_t placed_end = placed[i]->offset + placed[i]->bytes;
-        if (placed_end > end) end = placed_end;
+        if (other->offset + other->bytes > end) end = other->offset + other->bytes;
     }
     return best_offset != UINT64_MAX ? best_offset : end;
-}
-
-static void insert_by_offset(nlm_block **placed, uint32_t n_placed, nlm_block *block) {
-    uint32_t at = n_placed;
-    while (at > 0 && placed[at - 1]->offset > block->offset) {
-        placed[at] = placed[at - 1];
-        at--;
-    }
-    placed[at] = block;
 }
 
 static nlm_status collect_blocks(nlm_plan *plan, nlm_space space, nlm_block **list, uint32_t *out_count,
@@ -305,16 +358,17 @@ static nlm_status collect_blocks(nlm_plan *plan, nlm_space space, nlm_block **li
 }
 
 static nlm_status pack_space(nlm_plan *plan, nlm_space space, nlm_error *err) {
-    nlm_block **list, **placed;
+    nlm_block **list;
+    placed_blocks placed;
     uint32_t count;
     uint64_t *extent = &plan->needs.spaces[space].activation_bytes;
     NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *list, &list, err));
-    NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *placed, &placed, err));
     NLM_TRY(collect_blocks(plan, space, list, &count, err));
     qsort(list, count, sizeof *list, compare_blocks);
+    NLM_TRY(placed_init(&placed, plan, list, count, err));
     for (uint32_t i = 0; i < count; i++) {
-        list[i]->offset = plan->options.do_pack ? best_fit(placed, i, list[i]) : *extent;
-        insert_by_offset(placed, i, list[i]);
+        list[i]->offset = plan->options.do_pack ? best_fit(&placed, list[i]) : *extent;
+        placed_add(&placed, i);
         const uint64_t end = list[i]->offset + list[i]->bytes;
         if (end > *extent) *extent = end;
     }

@@ -41,6 +41,26 @@ static void an_op_goes_to_the_first_device_that_has_it(void) {
     fixture_close(&t.f);
 }
 
+/* A file may have as many layers as it likes: what a node costs to plan must not grow with their number. */
+static void long_graphs_are_planned_in_the_memory_of_short_ones(void) {
+    enum { STEPS = 50000 };
+    two_devices t;
+    two_open(&t);
+    nlm_graph *g = fixture_graph();
+    nlm_value y = nlm_graph_input(g, "x", NLM_F32, SHAPE(4, 16), NLM_ROWS_TOKENS);
+    for (int i = 0; i < STEPS; i++)
+        y = nlm_graph_matmul(g, y,
+                             nlm_graph_weight(g, i ? &t.f.weights[0] : fixture_weight(&t.f, "w", SHAPE(16, 16))),
+                             NLM_NO_VALUE, NLM_NO_VALUE);
+    nlm_graph_output(g, y);
+    nlm_program *program = fixture_plan(&t.f, g, &plan_all);
+    CU_ASSERT_EQUAL(nlm_program_steps(program), STEPS);
+    CU_ASSERT_EQUAL(nlm_program_activation_bytes(program), 2 * 4 * 16 * sizeof(float));
+    nlm_program_destroy(program);
+    nlm_graph_destroy(g);
+    fixture_close(&t.f);
+}
+
 static void an_op_that_no_device_has_is_an_error_with_every_reason(void) {
     two_devices t;
     two_open(&t);
@@ -364,6 +384,7 @@ static void a_shared_workspace_needs_a_barrier(void) {
 
 static const check_case cases[] = {
     CHECK_CASE(an_op_goes_to_the_first_device_that_has_it),
+    CHECK_CASE(long_graphs_are_planned_in_the_memory_of_short_ones),
     CHECK_CASE(an_op_that_no_device_has_is_an_error_with_every_reason),
     CHECK_CASE(only_whole_weights_are_packed),
     CHECK_CASE(an_environment_that_cannot_work_is_refused),
