@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static bool vet(const char *name, uint32_t timeout_ms, nlm_verdict *verdict) {
@@ -105,6 +107,26 @@ static void a_daemon_of_a_plugin_is_ended_and_refused(void) {
     CU_ASSERT_EQUAL(errno, ESRCH);
 }
 
+/* As nlm-vet does not live to do it. */
+static void what_is_left_in_the_group_of_a_vetter_that_is_gone_is_ended(void) {
+    char trace[64];
+    int id = 0;
+    make_trace(trace);
+    expect_refused("probe_ends_its_vetter", 60000, "gave no answer");
+    unsetenv("NLM_TEST_WITNESS");
+    FILE *file = fopen(trace, "r");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    CU_ASSERT_EQUAL(fscanf(file, "%d", &id), 1);
+    fclose(file);
+    unlink(trace);
+    CU_ASSERT_TRUE_FATAL(id > 1);
+    struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, id, 0), .events = POLLIN};
+    CU_ASSERT_TRUE(ended.fd >= 0 || errno == ESRCH);
+    if (ended.fd < 0) return;
+    CU_ASSERT_EQUAL(poll(&ended, 1, 10000), 1);
+    close(ended.fd);
+}
+
 static void a_host_without_standard_descriptors_can_vet(void) {
     int saved[3];
     nlm_verdict good, bad;
@@ -137,6 +159,7 @@ static const check_case cases[] = {
     CHECK_CASE(vetting_in_a_child_loads_nothing_here),
     CHECK_CASE(a_vetted_plugin_inherits_nothing_of_its_host),
     CHECK_CASE(a_daemon_of_a_plugin_is_ended_and_refused),
+    CHECK_CASE(what_is_left_in_the_group_of_a_vetter_that_is_gone_is_ended),
     CHECK_CASE(a_host_without_standard_descriptors_can_vet),
     CHECK_CASE(a_host_that_ignores_its_children_can_vet),
 };
