@@ -226,14 +226,22 @@ static void poison_padding(const fake_work *work) {
 
 /* ---- doing it wrong ---- */
 
-/* The last bit of the first number in every live row of the result. */
+/* The last bit of a number; an infinity has none to lose. */
+static void nudge_number(void *number) {
+    uint32_t bits;
+    memcpy(&bits, number, sizeof bits);
+    if ((bits >> 23 & 255) != 255) bits ^= 1;
+    memcpy(number, &bits, sizeof bits);
+}
+
+/* The first number in every live row of the result. */
 static void nudge(const fake_work *work) {
     const nlm_op_spec *spec = nlm_op_spec_of(work->op);
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         const nlm_tensor *result = nlm_args_tensor(&work->args, &spec->fields[i]);
         if (!result || !(spec->fields[i].use & NLM_FIELD_OUT) || result->dtype != NLM_F32) continue;
         const int64_t rows = nlm_live_rows(&work->x, result);
-        for (int64_t r = 0; r < rows; r++) ((uint8_t *)result->data)[r * result->stride_bytes[0]] ^= 1;
+        for (int64_t r = 0; r < rows; r++) nudge_number((uint8_t *)result->data + r * result->stride_bytes[0]);
     }
 }
 

@@ -28,7 +28,7 @@ MUTANTS = [
      "test_fuse", "parts_of_one_value_are_not_the_same"),
     # memory
     ("memory_takes_values_that_meet_at_a_step_for_apart", "graph/memory.c",
-     "return a->first <= b->last && b->first <= a->last;", "return a->first < b->last && b->first < a->last;",
+     "other->first <= block->first && other->last >= block->first", "other->first < block->first && other->last > block->first",
      "test_plan", "packed_memory_changes_no_bit"),
     ("memory_gives_an_output_what_is_read_later", "graph/memory.c",
      "if (taken->last != n || taken->bytes", "if (taken->bytes", "test_plan", "packed_memory_changes_no_bit"),
@@ -41,7 +41,7 @@ MUTANTS = [
     ("memory_takes_gaps_that_are_too_small", "graph/memory.c",
      "if (gap >= block->bytes && gap < best_gap) {", "if (gap < best_gap) {", "test_plan", "packed_memory_changes_no_bit"),
     ("memory_sorts_placed_blocks_the_wrong_way", "graph/memory.c",
-     "placed[at - 1]->offset > block->offset", "placed[at - 1]->offset < block->offset",
+     "return x->offset < y->offset ? -1 : x->offset > y->offset;", "return x->offset > y->offset ? -1 : x->offset < y->offset;",
      "test_plan", "packed_memory_changes_no_bit"),
     # barriers
     ("barriers_miss_what_is_written_over_what_was_read", "graph/barriers.c",
