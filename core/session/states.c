@@ -195,7 +195,7 @@ static nlm_status search_piece(void *user, nlm_state *state, uint64_t offset, ui
 }
 
 bool nlm_states_hold_infinity(const nlm_states *states, int32_t slot, int32_t n_tokens) {
-    infinity_search search = {.piece = malloc(nlm_states_greatest_piece(states))};
+    infinity_search search = {.piece = malloc(nlm_states_greatest_piece(states) + 1)};
     if (search.piece) (void)nlm_states_each_piece(states, slot, n_tokens, search_piece, &search, NULL);
     free(search.piece);
     return search.is_found;
