@@ -44,6 +44,8 @@ MUTANTS = [
     ("activations_pass_over_a_nan", "vector/activations.c",
      "vf_max_magnitude(most, vf_abs(vf_load(x + i)))", "vf_max(most, vf_abs(vf_load(x + i)))",
      "matmul/M=3,K=512,N=20,data=one_nan,w:q8_0", WRONG_VALUE),
+    ("activations_that_are_faint_get_an_infinite_scale", "vector/activations.c",
+     "largest > 0 && largest < TINY", "0", "matmul/M=3,K=256,N=20,data=faint,w:q8_0", WRONG_VALUE + "|" + NAN),
     ("activations_use_one_value_too_many", "vector/activations.c",
      "(float)(127 << plane_bits)", "(float)(128 << plane_bits)", "matmul/M=3,K=256,N=33,w:q8_0", WRONG_VALUE),
     # packing
