@@ -10,6 +10,7 @@
 #include <nlm/tensor.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include "base/str.h"
 
 typedef enum nlm_gguf_type {
     NLM_GGUF_U8 = 0,
@@ -99,6 +100,14 @@ double nlm_gguf_array_f64(const nlm_gguf_entry *entry, uint64_t index);
 
 /* The spelling of a metadata type ("u32", "string"); "unknown" if there is none. */
 const char *nlm_gguf_type_name(nlm_gguf_type type);
+
+/* Item `index` of an entry of strings, a scalar's 0 included. */
+static inline nlm_gguf_string nlm_gguf_string_at(const nlm_gguf_entry *entry, uint64_t index) {
+    return entry->strings ? entry->strings[index] : (nlm_gguf_string){(const char *)entry->data, entry->bytes};
+}
+/* Appends item `index` of an entry of numbers or truth values: "12", "true", the fewest digits that give an f32 back.
+ */
+void nlm_gguf_spell(nlm_str *out, const nlm_gguf_entry *entry, uint64_t index);
 
 /* Puts a value in place of the file's, or beside them: "KEY=int:N", "KEY=float:X", "KEY=bool:true", "KEY=str:TEXT".
  * Before anything else looks at the file. Errors INVALID_ARGUMENT (what was expected), OUT_OF_MEMORY. */

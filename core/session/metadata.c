@@ -1,7 +1,4 @@
 /* What a model's file says of itself, as text. */
-#include <inttypes.h>
-#include <string.h>
-
 #include "base/status.h"
 #include "session/runtime.h"
 #include "session/text_out.h"
@@ -11,19 +8,10 @@ static void put_string(nlm_str *out, nlm_gguf_string text) {
 }
 
 static void put_item(nlm_str *out, const nlm_gguf_entry *entry, uint64_t index) {
-    uint64_t u64;
-    switch (entry->element_type) {
-        case NLM_GGUF_STRING:
-            put_string(out, entry->strings ? entry->strings[index] : (nlm_gguf_string){entry->data, entry->bytes});
-            return;
-        case NLM_GGUF_BOOL: nlm_str_puts(out, nlm_gguf_array_i64(entry, index) ? "true" : "false"); return;
-        case NLM_GGUF_F32: nlm_str_printf(out, "%.9g", nlm_gguf_array_f64(entry, index)); return;
-        case NLM_GGUF_F64: nlm_str_printf(out, "%.17g", nlm_gguf_array_f64(entry, index)); return;
-        case NLM_GGUF_U64:
-            memcpy(&u64, (const char *)entry->data + 8 * index, sizeof u64);
-            nlm_str_printf(out, "%" PRIu64, u64);
-            return;
-        default: nlm_str_printf(out, "%" PRId64, nlm_gguf_array_i64(entry, index)); return;
+    if (entry->element_type == NLM_GGUF_STRING) {
+        put_string(out, nlm_gguf_string_at(entry, index));
+    } else {
+        nlm_gguf_spell(out, entry, index);
     }
 }
 

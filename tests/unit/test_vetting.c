@@ -44,6 +44,19 @@ static void make_trace(char trace[64]) {
     setenv("NLM_TEST_WITNESS", trace, 1);
 }
 
+/* The process that a fixture wrote there. */
+static int read_trace(const char *trace) {
+    int id = 0;
+    unsetenv("NLM_TEST_WITNESS");
+    FILE *file = fopen(trace, "r");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    CU_ASSERT_EQUAL(fscanf(file, "%d", &id), 1);
+    fclose(file);
+    unlink(trace);
+    CU_ASSERT_TRUE_FATAL(id > 1);
+    return id;
+}
+
 static void a_plugin_that_hangs_is_stopped(void) {
     expect_refused("probe_hangs", 200, "took longer than 200 ms: it was stopped while in its probe");
 }
@@ -93,16 +106,9 @@ static void a_vetted_plugin_inherits_nothing_of_its_host(void) {
 
 static void a_daemon_of_a_plugin_is_ended_and_refused(void) {
     char trace[64];
-    int id = 0;
     make_trace(trace);
     expect_refused("probe_leaves_process", 60000, "leaves 1 process running; a plugin starts none of its own");
-    unsetenv("NLM_TEST_WITNESS");
-    FILE *file = fopen(trace, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-    CU_ASSERT_EQUAL(fscanf(file, "%d", &id), 1);
-    fclose(file);
-    unlink(trace);
-    CU_ASSERT_TRUE_FATAL(id > 1);
+    const int id = read_trace(trace);
     CU_ASSERT_EQUAL(kill(id, 0), -1);
     CU_ASSERT_EQUAL(errno, ESRCH);
 }
@@ -110,16 +116,9 @@ static void a_daemon_of_a_plugin_is_ended_and_refused(void) {
 /* As nlm-vet does not live to do it. */
 static void what_is_left_in_the_group_of_a_vetter_that_is_gone_is_ended(void) {
     char trace[64];
-    int id = 0;
     make_trace(trace);
     expect_refused("probe_ends_its_vetter", 60000, "gave no answer");
-    unsetenv("NLM_TEST_WITNESS");
-    FILE *file = fopen(trace, "r");
-    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
-    CU_ASSERT_EQUAL(fscanf(file, "%d", &id), 1);
-    fclose(file);
-    unlink(trace);
-    CU_ASSERT_TRUE_FATAL(id > 1);
+    const int id = read_trace(trace);
     struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, id, 0), .events = POLLIN};
     CU_ASSERT_TRUE(ended.fd >= 0 || errno == ESRCH);
     if (ended.fd < 0) return;

@@ -54,36 +54,15 @@ void show_bytes(nlm_str *out, uint64_t bytes) {
     nlm_str_printf(out, "%.*f %s", decimals, value, units[unit]);
 }
 
-void show_f32(nlm_str *out, float value) {
-    char text[32];
-    for (int digits = 6; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)value);
-        if (strtof(text, NULL) == value) break;
-    }
-    nlm_str_puts(out, text);
-}
-
 static void show_item(nlm_str *out, const nlm_gguf_entry *entry, uint64_t index, size_t max_columns) {
-    switch (entry->element_type) {
-        case NLM_GGUF_STRING: {
-            const nlm_gguf_string scalar = {entry->data, entry->bytes};
-            const nlm_gguf_string text = entry->strings ? entry->strings[index] : scalar;
-            nlm_str_puts(out, "\"");
-            show_text(out, text.data, text.length, max_columns);
-            nlm_str_puts(out, "\"");
-            return;
-        }
-        case NLM_GGUF_BOOL: nlm_str_puts(out, nlm_gguf_array_i64(entry, index) ? "true" : "false"); return;
-        case NLM_GGUF_F32: show_f32(out, (float)nlm_gguf_array_f64(entry, index)); return;
-        case NLM_GGUF_F64: nlm_str_printf(out, "%.17g", nlm_gguf_array_f64(entry, index)); return;
-        case NLM_GGUF_U64: {
-            uint64_t value;
-            memcpy(&value, (const char *)entry->data + 8 * index, sizeof value);
-            nlm_str_printf(out, "%" PRIu64, value);
-            return;
-        }
-        default: nlm_str_printf(out, "%" PRId64, nlm_gguf_array_i64(entry, index)); return;
+    if (entry->element_type != NLM_GGUF_STRING) {
+        nlm_gguf_spell(out, entry, index);
+        return;
     }
+    const nlm_gguf_string text = nlm_gguf_string_at(entry, index);
+    nlm_str_puts(out, "\"");
+    show_text(out, text.data, text.length, max_columns);
+    nlm_str_puts(out, "\"");
 }
 
 void show_entry(nlm_str *out, const nlm_gguf_entry *entry) {

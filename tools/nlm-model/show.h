@@ -14,8 +14,6 @@ void show_text(nlm_str *out, const char *text, uint64_t length, size_t max_colum
 void show_count(nlm_str *out, uint64_t value);
 /* Three digits and a unit: "512 B", "1.13 MiB". */
 void show_bytes(nlm_str *out, uint64_t bytes);
-/* As few digits as give the same f32. */
-void show_f32(nlm_str *out, float value);
 /* An entry's value on one line; strings and arrays are shortened. */
 void show_entry(nlm_str *out, const nlm_gguf_entry *entry);
 /* "[512, 64]": outermost first, as the engine sees the tensor. */
