@@ -132,6 +132,7 @@ nlm_status nlm_session_truncate(nlm_session *session, size_t count, nlm_error *e
     if (count == 0) return nlm_session_reset(session, error);
     const int32_t wanted = (int32_t)count - 1;
     nlm_session_drop_logits(session);
+    nlm_text_stream_clear(&session->stream);
     if (session->n_computed > wanted) {
         session->n_computed = nlm_states_roll_back(session->runtime->states, session->slot, wanted);
     }

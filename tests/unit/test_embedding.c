@@ -4,6 +4,11 @@
 
 #include "session_fixture.h"
 
+static int32_t append_text(void *user, const char *text, size_t length) {
+    strncat(user, text, length);
+    return 0;
+}
+
 /* ---- shorter sessions ----------------------------------------------------------------------- */
 
 /* A session cut to n tokens is one that never had more; what follows is the same, bit for bit. */
@@ -53,6 +58,34 @@ static void a_cut_leaves_what_others_share(void) {
     CU_ASSERT_EQUAL(nlm_session_logits(session, &logits, NULL), NLM_INVALID_ARGUMENT);
     nlm_session_destroy(session);
     nlm_session_destroy(copy);
+    fixture_close(&f);
+}
+
+/* Text held back for a stop string is that of tokens which are gone. */
+static void a_cut_forgets_the_text_that_was_held_back(void) {
+    fixture f = fixture_open("llama-gqa-f32", NULL, 1);
+    nlm_session *session = fixture_session(&f);
+    int32_t ids[4];
+    fixture_ids(&f, 1, ids, 4);
+    fixture_extend(session, ids, 4);
+    char whole[256] = "";
+    const nlm_generate_options plain = {
+        .struct_size = sizeof plain, .flags = NLM_GENERATE_IGNORE_END, .max_tokens = 8};
+    EXPECT_OK(nlm_session_generate(session, NULL, &plain, append_text, whole, NULL, error));
+    CU_ASSERT_FATAL(strlen(whole) > 1);
+    const char *const stops[] = {strcat(whole, "\x01")}; /* begins as the text does and never stands */
+    nlm_generate_options held = plain;
+    held.stops = stops;
+    held.n_stops = 1;
+    nlm_generate_result result = {.struct_size = sizeof result};
+    EXPECT_OK(nlm_session_truncate(session, 4, error));
+    EXPECT_OK(nlm_session_generate(session, NULL, &held, NULL, NULL, &result, error));
+    CU_ASSERT(result.n_held > 0);
+    EXPECT_OK(nlm_session_truncate(session, 4, error));
+    char left[256] = "";
+    EXPECT_OK(nlm_session_flush_text(session, append_text, left, error));
+    CU_ASSERT_STRING_EQUAL(left, "");
+    nlm_session_destroy(session);
     fixture_close(&f);
 }
 
@@ -203,9 +236,13 @@ static void backends_are_listed_before_there_is_an_engine(void) {
 }
 
 static const check_case cases[] = {
-    CHECK_CASE(a_cut_session_is_one_that_never_had_more),      CHECK_CASE(a_cut_leaves_what_others_share),
-    CHECK_CASE(a_generation_is_cancelled_after_its_token),     CHECK_CASE(a_prefill_is_cancelled_after_its_chunk),
-    CHECK_CASE(a_sampler_picks_from_logits_of_the_callers),    CHECK_CASE(metadata_is_told_as_text),
+    CHECK_CASE(a_cut_session_is_one_that_never_had_more),
+    CHECK_CASE(a_cut_leaves_what_others_share),
+    CHECK_CASE(a_cut_forgets_the_text_that_was_held_back),
+    CHECK_CASE(a_generation_is_cancelled_after_its_token),
+    CHECK_CASE(a_prefill_is_cancelled_after_its_chunk),
+    CHECK_CASE(a_sampler_picks_from_logits_of_the_callers),
+    CHECK_CASE(metadata_is_told_as_text),
     CHECK_CASE(backends_are_listed_before_there_is_an_engine),
 };
 CHECK_MAIN("embedding", cases)
