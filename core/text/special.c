@@ -4,106 +4,136 @@
 #include "base/status.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-static int compare_tokens(const void *a, const void *b) {
-    const nlm_special_token *left = a, *right = b;
-    const uint32_t common = left->text.length < right->text.length ? left->text.length : right->text.length;
-    const int order = memcmp(left->text.data, right->text.data, common);
-    if (order) return order;
-    if (left->text.length != right->text.length) return left->text.length < right->text.length ? -1 : 1;
-    return left->id < right->id ? -1 : 1;
-}
 
 /* User-defined tokens are matched as they are spelled: U+2581 of a SentencePiece file is a space. */
-static bool special_token(const nlm_vocab *vocab, size_t id, nlm_special_token *out) {
+static bool is_special(const nlm_vocab *vocab, size_t id, nlm_special_kinds kind) {
     const uint8_t type = vocab->types[id];
-    const bool is_control = type == NLM_TOKEN_CONTROL || type == NLM_TOKEN_UNKNOWN;
-    if (!is_control && type != NLM_TOKEN_USER_DEFINED) return false;
-    const uint32_t kind = is_control ? NLM_SPECIAL_CONTROL : NLM_SPECIAL_USER_DEFINED;
-    *out = (nlm_special_token){vocab->spelled[id], (int32_t)id, kind};
-    return out->text.length > 0;
+    if (vocab->spelled[id].length == 0) return false;
+    return kind == NLM_SPECIAL_CONTROL ? type == NLM_TOKEN_CONTROL || type == NLM_TOKEN_UNKNOWN
+                                       : type == NLM_TOKEN_USER_DEFINED;
+}
+
+static nlm_status create_kind(const nlm_vocab *vocab, nlm_special_kinds kind, nlm_reverse_trie *out, nlm_error *err) {
+    size_t count = 0, used = 0;
+    for (size_t i = 0; i < vocab->count; i++) count += is_special(vocab, i, kind);
+    nlm_pattern *patterns = calloc(count + 1, sizeof *patterns);
+    if (!patterns) return nlm_fail(err, NLM_OUT_OF_MEMORY, "tokenizer", "no memory for %zu special tokens", count);
+    for (size_t i = 0; i < vocab->count; i++) {
+        if (is_special(vocab, i, kind)) patterns[used++] = (nlm_pattern){vocab->spelled[i], (int32_t)i};
+    }
+    const nlm_status status = nlm_reverse_trie_create(patterns, count, out, err);
+    free(patterns);
+    return status;
 }
 
 nlm_status nlm_specials_create(const nlm_vocab *vocab, nlm_specials *out, nlm_error *err) {
-    nlm_special_token token;
-    size_t count = 0;
-    for (size_t i = 0; i < vocab->count; i++) count += special_token(vocab, i, &token);
     *out = (nlm_specials){0};
-    if (count == 0) return NLM_OK;
-    out->tokens = malloc(count * sizeof *out->tokens);
-    if (!out->tokens) return nlm_fail(err, NLM_OUT_OF_MEMORY, "tokenizer", "no memory for %zu special tokens", count);
-    for (size_t i = 0; i < vocab->count; i++) {
-        if (!special_token(vocab, i, &token)) continue;
-        out->tokens[out->count++] = token;
-        const unsigned char first = (unsigned char)token.text.data[0];
-        out->first[first + 1]++;
-        out->kinds_of_first[first] |= (uint8_t)token.kind;
-    }
-    qsort(out->tokens, out->count, sizeof *out->tokens, compare_tokens);
-    for (size_t i = 0; i < 256; i++) out->first[i + 1] += out->first[i];
-    return NLM_OK;
+    NLM_TRY(create_kind(vocab, NLM_SPECIAL_USER_DEFINED, &out->user_defined, err));
+    return create_kind(vocab, NLM_SPECIAL_CONTROL, &out->controls, err);
 }
 
 void nlm_specials_release(nlm_specials *specials) {
-    free(specials->tokens);
-    *specials = (nlm_specials){0};
+    nlm_reverse_trie_release(&specials->user_defined);
+    nlm_reverse_trie_release(&specials->controls);
 }
 
-/* Of sorted tokens[low..high), which agree up to `depth` and are longer, the first whose byte at
- * `depth` is not below `byte`. */
-static size_t lower_bound(const nlm_special_token *tokens, size_t low, size_t high, uint32_t depth, unsigned byte) {
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if ((unsigned char)tokens[middle].text.data[depth] < byte) {
-            low = middle + 1;
+/* What a place begins with is known only from what follows it, so a text is read backwards: once to mark where
+ * each block's end leaves the automata, then block by block from the left. */
+#define BLOCK_BYTES 4096
+
+/* Reading backwards, before the byte at hand. */
+typedef struct nlm_special_mark {
+    uint32_t user_defined, control; /* states */
+    size_t n_spans;                 /* user spans that may still come */
+} nlm_special_mark;
+
+/* Whether a user wrote the byte at `at`; called with falling places. */
+static bool is_in_user_span(const nlm_special_scan *scan, nlm_special_mark *mark, size_t at) {
+    if (!scan->user_spans) return false;
+    const nlm_text_span *spans = scan->user_spans->data;
+    while (mark->n_spans > 0 && spans[mark->n_spans - 1].from > at) mark->n_spans--;
+    return mark->n_spans > 0 && at < spans[mark->n_spans - 1].to;
+}
+
+static const nlm_pattern *step(const nlm_reverse_trie *trie, uint32_t *state, unsigned char byte) {
+    *state = nlm_reverse_trie_step(trie, *state, byte);
+    const uint32_t longest = trie->longest[*state];
+    return longest ? &trie->patterns[longest - 1] : NULL;
+}
+
+/* Reads the byte at `at`; returns the longest token that begins there, or NULL. A control token that touches a user
+ * span has a byte in it, which its automaton never reads. */
+static const nlm_pattern *read_back(const nlm_special_scan *scan, nlm_special_mark *mark, size_t at) {
+    const nlm_specials *specials = scan->specials;
+    const unsigned char byte = (unsigned char)scan->text[at];
+    const nlm_pattern *user_defined = NULL, *control = NULL;
+    if ((scan->kinds & NLM_SPECIAL_USER_DEFINED) && specials->user_defined.n_states) {
+        user_defined = step(&specials->user_defined, &mark->user_defined, byte);
+    }
+    if ((scan->kinds & NLM_SPECIAL_CONTROL) && specials->controls.n_states) {
+        if (is_in_user_span(scan, mark, at)) {
+            mark->control = 0;
         } else {
-            high = middle;
+            control = step(&specials->controls, &mark->control, byte);
         }
     }
-    return low;
+    if (!user_defined || !control) return user_defined ? user_defined : control;
+    if (user_defined->text.length != control->text.length) {
+        return user_defined->text.length > control->text.length ? user_defined : control;
+    }
+    return user_defined->id < control->id ? user_defined : control;
 }
 
-/* Whether text[from..to) touches what a user wrote. */
-static bool touches_user_span(nlm_special_scan *scan, size_t from, size_t to) {
-    const nlm_text_spans *spans = scan->user_spans;
-    if (!spans) return false;
-    while (scan->next_span < spans->count && spans->data[scan->next_span].to <= from) scan->next_span++;
-    for (size_t i = scan->next_span; i < spans->count && spans->data[i].from < to; i++) {
-        if (spans->data[i].to > from && spans->data[i].from < spans->data[i].to) return true;
-    }
-    return false;
+static bool has_any(const nlm_special_scan *scan) {
+    return ((scan->kinds & NLM_SPECIAL_USER_DEFINED) && scan->specials->user_defined.n_states) ||
+           ((scan->kinds & NLM_SPECIAL_CONTROL) && scan->specials->controls.n_states);
 }
 
-/* The longest token that may stand at `from`: narrows the sorted tokens byte by byte. */
-static bool match_at(nlm_special_scan *scan, size_t from, nlm_special_match *out) {
-    const nlm_special_token *tokens = scan->specials->tokens;
-    const unsigned first = (unsigned char)scan->text[from];
-    size_t low = scan->specials->first[first], high = scan->specials->first[first + 1];
-    bool found = false;
-    for (uint32_t depth = 1; low < high; depth++) {
-        for (bool is_taken = false; low < high && tokens[low].text.length == depth; low++) {
-            const size_t to = from + depth;
-            const bool may_stand = (tokens[low].kind & scan->kinds) &&
-                                   !(tokens[low].kind == NLM_SPECIAL_CONTROL && touches_user_span(scan, from, to));
-            if (!may_stand || is_taken) continue;
-            *out = (nlm_special_match){from, to, tokens[low].id};
-            is_taken = found = true;
-        }
-        if (from + depth >= scan->length) break;
-        const unsigned byte = (unsigned char)scan->text[from + depth];
-        low = lower_bound(tokens, low, high, depth, byte);
-        high = lower_bound(tokens, low, high, depth, byte + 1);
+nlm_status nlm_specials_begin(nlm_special_scan *scan, nlm_error *err) {
+    if (scan->length == 0 || !has_any(scan)) return NLM_OK;
+    const size_t n_blocks = (scan->length + BLOCK_BYTES - 1) / BLOCK_BYTES;
+    scan->marks = malloc(n_blocks * sizeof *scan->marks);
+    scan->found = malloc((scan->length < BLOCK_BYTES ? scan->length : BLOCK_BYTES) * sizeof *scan->found);
+    if (!scan->marks || !scan->found) {
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, "tokenizer", "no memory to look for special tokens in %zu bytes",
+                        scan->length);
     }
-    return found;
+    nlm_special_mark mark = {.n_spans = scan->user_spans ? scan->user_spans->count : 0};
+    for (size_t at = scan->length; at > 0; at--) {
+        if (at == scan->length || at % BLOCK_BYTES == 0) scan->marks[(at - 1) / BLOCK_BYTES] = mark;
+        read_back(scan, &mark, at - 1);
+    }
+    return NLM_OK;
+}
+
+void nlm_specials_end(nlm_special_scan *scan) {
+    free(scan->marks);
+    free(scan->found);
+    scan->marks = NULL;
+    scan->found = NULL;
+}
+
+/* Notes what begins in the next block. */
+static void read_block(nlm_special_scan *scan) {
+    const size_t begin = scan->next_block * BLOCK_BYTES;
+    const size_t end = scan->length - begin < BLOCK_BYTES ? scan->length : begin + BLOCK_BYTES;
+    nlm_special_mark mark = scan->marks[scan->next_block++];
+    scan->n_found = 0;
+    for (size_t at = end; at > begin; at--) {
+        const nlm_pattern *token = read_back(scan, &mark, at - 1);
+        if (!token) continue;
+        scan->found[scan->n_found++] = (nlm_special_match){at - 1, at - 1 + token->text.length, token->id};
+    }
 }
 
 bool nlm_specials_next(nlm_special_scan *scan, size_t from, nlm_special_match *out) {
-    const nlm_specials *specials = scan->specials;
-    if (specials->count == 0) return false;
-    for (size_t at = from; at < scan->length; at++) {
-        const unsigned char first = (unsigned char)scan->text[at];
-        if ((specials->kinds_of_first[first] & scan->kinds) && match_at(scan, at, out)) return true;
+    if (!scan->marks) return false;
+    for (;;) {
+        while (scan->n_found > 0) {
+            *out = scan->found[--scan->n_found];
+            if (out->from >= from) return true;
+        }
+        if (scan->next_block * BLOCK_BYTES >= scan->length) return false;
+        read_block(scan);
     }
-    return false;
 }

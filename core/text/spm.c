@@ -253,16 +253,23 @@ static nlm_status encode_plain(encoding *e, size_t from, size_t to) {
     return flush(e);
 }
 
-static nlm_status encode_all(encoding *e, const nlm_specials *specials) {
-    nlm_special_scan scan = {
-        .specials = specials, .text = e->text, .length = e->length, .kinds = NLM_SPECIAL_USER_DEFINED};
+static nlm_status encode_parts(encoding *e, nlm_special_scan *scan) {
     nlm_special_match match;
     size_t done = 0;
-    for (; nlm_specials_next(&scan, done, &match); done = match.to) {
+    for (; nlm_specials_next(scan, done, &match); done = match.to) {
         NLM_TRY(encode_plain(e, done, match.from));
         NLM_TRY(nlm_emit_id(match.id, e->out, e->err));
     }
     return encode_plain(e, done, e->length);
+}
+
+static nlm_status encode_all(encoding *e, const nlm_specials *specials) {
+    nlm_special_scan scan = {
+        .specials = specials, .text = e->text, .length = e->length, .kinds = NLM_SPECIAL_USER_DEFINED};
+    nlm_status status = nlm_specials_begin(&scan, e->err);
+    if (status == NLM_OK) status = encode_parts(e, &scan);
+    nlm_specials_end(&scan);
+    return status;
 }
 
 /* Runs of spaces become one; those at the ends go, and U+2581 too at the far end, as in the sentencepiece library

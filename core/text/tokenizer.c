@@ -163,7 +163,9 @@ nlm_status nlm_tokenizer_encode_spans(const nlm_tokenizer *tokenizer, const char
                              .user_spans = user_spans};
     nlm_merger merger = {0};
     const size_t before = out->count;
-    const nlm_status status = encode_all(tokenizer, &scan, flags, out, &merger, err);
+    nlm_status status = nlm_specials_begin(&scan, err);
+    if (status == NLM_OK) status = encode_all(tokenizer, &scan, flags, out, &merger, err);
+    nlm_specials_end(&scan);
     nlm_merger_release(&merger);
     if (status == NLM_OK) return NLM_OK;
     out->count = before;
