@@ -8,7 +8,7 @@ static const nlm_key keys[] = {
     NLM_INT("context_length", n_ctx_train, 1, 1 << 28, NLM_REQUIRED),
     NLM_INT("embedding_length", n_embd, 1, 1 << 20, NLM_REQUIRED),
     NLM_INT("block_count", n_layer, 1, 1 << 12, NLM_REQUIRED),
-    NLM_INT("ssm.conv_kernel", d_conv, 2, 8, NLM_REQUIRED),
+    NLM_INT("ssm.conv_kernel", d_conv, 1, 1 << 12, NLM_REQUIRED),
     NLM_INT("ssm.inner_size", d_inner, 1, 1 << 21, NLM_REQUIRED),
     NLM_INT("ssm.state_size", d_state, 1, 256, NLM_REQUIRED),
     NLM_INT("ssm.time_step_rank", dt_rank, 1, 1 << 20, NLM_REQUIRED),
@@ -23,6 +23,13 @@ static const nlm_key_refused refused[] = {
     {"pooling_type", 0, "pooled embeddings instead of logits"},
     {0},
 };
+
+/* What conv1d_causal computes. */
+static nlm_status derive(const nlm_keys *keys, nlm_hparams *out, nlm_error *err) {
+    if (out->d_conv >= 2 && out->d_conv <= 8) return NLM_OK;
+    return nlm_keys_fail(keys, err, NLM_UNSUPPORTED, "ssm.conv_kernel",
+                         "is %d: convolutions over 2 to 8 tokens are supported", out->d_conv);
+}
 
 /* ---- weights ------------------------------------------------------------------------------ */
 
@@ -62,21 +69,23 @@ static int64_t kernel(const nlm_hparams *h, int32_t layer) {
 enum { F32 = NLM_WEIGHT_F32_ONLY, OPTIONAL = NLM_WEIGHT_OPTIONAL };
 
 /* X(id, name, rows, cols, flags). ssm_a is -exp(A_log) already. */
-#define WEIGHTS(X)                                                 \
-    X(TOKEN_EMBD, "token_embd.weight", vocab, embd, 0)             \
-    X(OUTPUT_NORM, "output_norm.weight", NULL, embd, F32)          \
-    X(OUTPUT, "output.weight", vocab, embd, OPTIONAL)              \
-    X(OUTPUT_BIAS, "output.bias", NULL, vocab, F32 | OPTIONAL)     \
-    X(ATTN_NORM, "blk.%d.attn_norm.weight", NULL, embd, F32)       \
-    X(SSM_IN, "blk.%d.ssm_in.weight", x_and_z, embd, 0)            \
-    X(SSM_CONV1D, "blk.%d.ssm_conv1d.weight", inner, kernel, F32)  \
-    X(SSM_CONV1D_BIAS, "blk.%d.ssm_conv1d.bias", NULL, inner, F32) \
-    X(SSM_X, "blk.%d.ssm_x.weight", dt_b_c, inner, 0)              \
-    X(SSM_DT, "blk.%d.ssm_dt.weight", inner, rank, 0)              \
-    X(SSM_DT_BIAS, "blk.%d.ssm_dt.bias", NULL, inner, F32)         \
-    X(SSM_A, "blk.%d.ssm_a", inner, state, F32)                    \
-    X(SSM_D, "blk.%d.ssm_d", NULL, inner, F32)                     \
-    X(SSM_OUT, "blk.%d.ssm_out.weight", embd, inner, 0)
+#define WEIGHTS(X)                                                            \
+    X(TOKEN_EMBD, "token_embd.weight", vocab, embd, 0)                        \
+    X(OUTPUT_NORM, "output_norm.weight", NULL, embd, F32)                     \
+    X(OUTPUT, "output.weight", vocab, embd, OPTIONAL)                         \
+    X(OUTPUT_BIAS, "output.bias", NULL, vocab, F32 | OPTIONAL)                \
+    X(ATTN_NORM, "blk.%d.attn_norm.weight", NULL, embd, F32)                  \
+    X(SSM_IN, "blk.%d.ssm_in.weight", x_and_z, embd, 0)                       \
+    X(SSM_IN_BIAS, "blk.%d.ssm_in.bias", NULL, x_and_z, F32 | OPTIONAL)       \
+    X(SSM_CONV1D, "blk.%d.ssm_conv1d.weight", inner, kernel, F32)             \
+    X(SSM_CONV1D_BIAS, "blk.%d.ssm_conv1d.bias", NULL, inner, F32 | OPTIONAL) \
+    X(SSM_X, "blk.%d.ssm_x.weight", dt_b_c, inner, 0)                         \
+    X(SSM_DT, "blk.%d.ssm_dt.weight", inner, rank, 0)                         \
+    X(SSM_DT_BIAS, "blk.%d.ssm_dt.bias", NULL, inner, F32)                    \
+    X(SSM_A, "blk.%d.ssm_a", inner, state, F32)                               \
+    X(SSM_D, "blk.%d.ssm_d", NULL, inner, F32)                                \
+    X(SSM_OUT, "blk.%d.ssm_out.weight", embd, inner, 0)                       \
+    X(SSM_OUT_BIAS, "blk.%d.ssm_out.bias", NULL, embd, F32 | OPTIONAL)
 
 enum { WEIGHTS(NLM_WEIGHT_ID) };
 
@@ -120,7 +129,7 @@ static nlm_value mamba_block(const nlm_builder *b, nlm_value residual) {
     const nlm_hparams *h = b->h;
     const nlm_batch_values *batch = &b->io->batch;
     const nlm_value normed = nlm_build_norm(b, residual, W_ATTN_NORM);
-    const nlm_value xz = nlm_build_linear(b, normed, W_SSM_IN, NLM_NO_WEIGHT, NLM_NO_VALUE);
+    const nlm_value xz = nlm_build_linear(b, normed, W_SSM_IN, W_SSM_IN_BIAS, NLM_NO_VALUE);
     const nlm_value z = nlm_graph_columns(g, xz, h->d_inner, h->d_inner);
     const nlm_value x = nlm_graph_conv1d_causal(
         g, nlm_graph_columns(g, xz, 0, h->d_inner), nlm_build_weight(b, W_SSM_CONV1D),
@@ -132,7 +141,7 @@ static nlm_value mamba_block(const nlm_builder *b, nlm_value residual) {
     const nlm_value dt = nlm_build_linear(b, dt_low, W_SSM_DT, W_SSM_DT_BIAS, NLM_NO_VALUE);
     const nlm_value y = nlm_graph_ssm_scan(g, x, dt, nlm_build_weight(b, W_SSM_A), b_in, c_out,
                                            nlm_build_weight(b, W_SSM_D), z, nlm_build_state(b, S_SSM), NULL, batch);
-    return nlm_build_linear(b, y, W_SSM_OUT, NLM_NO_WEIGHT, residual);
+    return nlm_build_linear(b, y, W_SSM_OUT, W_SSM_OUT_BIAS, residual);
 }
 
 static nlm_value build(nlm_builder *b) {
@@ -154,5 +163,6 @@ const nlm_model_family nlm_family_mamba = {
     .refused = refused,
     .weights = weights,
     .states = states,
+    .derive = derive,
     .build = build,
 };

@@ -89,7 +89,7 @@ static bool has_tensor(const nlm_preset *preset, const nlm_weight_spec *spec) {
     if (!(spec->flags & NLM_WEIGHT_OPTIONAL)) return true;
     if (strcmp(spec->name, "output.weight") == 0) return (preset->flags & NLM_PRESET_UNTIED) != 0;
     if (strcmp(spec->name, "output.bias") == 0) return (preset->flags & NLM_PRESET_HEAD_BIAS) != 0;
-    return false;
+    return strcmp(spec->name, "blk.%d.ssm_conv1d.bias") == 0; /* as published Mambas have */
 }
 
 /* How many tensors a line of the family's table stands for. */

@@ -105,11 +105,11 @@ def llama(meta, arch, w, tokens):
 
 
 def conv_silu(x, kernel, bias):
-    """Depthwise and causal. x: [T, C]; kernel: [C, K], its last column meets the present."""
+    """Depthwise and causal. x: [T, C]; kernel: [C, K], its last column meets the present; bias: [C], or None."""
     n_tokens, size = len(x), kernel.shape[1]
     padded = np.concatenate([np.zeros((size - 1, x.shape[1])), x])
     y = sum(padded[j : j + n_tokens] * kernel[:, j] for j in range(size))
-    return silu(y + bias)
+    return silu(y if bias is None else y + bias)
 
 
 def selective_scan(x, dt, a, b, c, d):

@@ -190,7 +190,8 @@ def llama(name, kind, vocab, embd, heads, kv, ff, layers=2, head_dim=None, n_rot
     return model, n_vocab
 
 
-def mamba(name, kind, vocab, embd, inner, state, conv, rank, layers=2, tied=False, normed=False, kinds=None):
+def mamba(name, kind, vocab, embd, inner, state, conv, rank, layers=2, tied=False, normed=False, kinds=None,
+          biases=("ssm_conv1d",)):
     model, kinds = Model("mamba", name, kind), kinds or {}
     n_vocab = add_tokenizer(model, vocab)
     for key, value in (("context_length", 256), ("embedding_length", embd), ("block_count", layers),
@@ -206,14 +207,19 @@ def mamba(name, kind, vocab, embd, inner, state, conv, rank, layers=2, tied=Fals
         blk, rng = f"blk.{layer}.", model.rng
         model.norm(blk + "attn_norm.weight", embd)
         model.matrix(blk + "ssm_in.weight", 2 * inner, embd, kind=kinds.get("ssm_in"))
+        if "ssm_in" in biases:
+            model.bias(blk + "ssm_in.bias", 2 * inner)
         model.given(blk + "ssm_conv1d.weight", rng.standard_normal((inner, conv)) * conv**-0.5)
-        model.bias(blk + "ssm_conv1d.bias", inner)
+        if "ssm_conv1d" in biases:
+            model.bias(blk + "ssm_conv1d.bias", inner)
         model.matrix(blk + "ssm_x.weight", rank + 2 * state, inner, kind=kinds.get("ssm_x"))
         model.matrix(blk + "ssm_dt.weight", inner, rank, kind=kinds.get("ssm_dt"))
         model.given(blk + "ssm_dt.bias", np.log(np.expm1(np.exp(rng.uniform(np.log(0.01), 0, inner)))))
         model.given(blk + "ssm_a", -np.arange(1, state + 1) * rng.uniform(0.5, 1.5, (inner, state)))
         model.norm(blk + "ssm_d", inner)
         model.matrix(blk + "ssm_out.weight", embd, inner, kind=kinds.get("ssm_out"))
+        if "ssm_out" in biases:
+            model.bias(blk + "ssm_out.bias", embd)
     model.norm("output_norm.weight", embd)
     if not tied:
         model.matrix("output.weight", n_vocab, embd, kind=kinds.get("output"))
@@ -260,6 +266,10 @@ MAMBA = {
     # fewer channels than two tiles, an odd state, the shortest kernel
     "mamba-odd-f32": dict(kind="f32", vocab=39, embd=17, inner=29, state=5, conv=2, rank=1, tied=True),
     "mamba-normed-f32": dict(kind="f32", vocab=35, embd=24, inner=40, state=8, conv=3, rank=7, normed=True),
+    # use_conv_bias = false; use_bias = true
+    "mamba-bare-f32": dict(kind="f32", vocab=33, embd=20, inner=36, state=4, conv=4, rank=2, biases=()),
+    "mamba-biases-f32": dict(kind="f32", vocab=33, embd=20, inner=36, state=4, conv=4, rank=2, tied=True,
+                             biases=("ssm_in", "ssm_conv1d", "ssm_out")),
     "mamba-f16": dict(kind="f16", vocab=51, embd=22, inner=33, state=16, conv=4, rank=5),
     "mamba-bf16": dict(kind="bf16", vocab=29, embd=20, inner=48, state=3, conv=8, rank=2, tied=True),
     "mamba-mixed": dict(kind="q8_0", vocab=49, embd=64, inner=96, state=16, conv=4, rank=32, tied=True,

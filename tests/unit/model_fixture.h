@@ -20,8 +20,9 @@
     "llama-gqa-f32", "llama-mha-f32", "llama-mqa-f32", "llama-biases-f16", "llama-window-bf16", "llama-freqs-f32", \
         "llama-linear-f32", "llama-scale-linear-f32", "llama-layers-f32", "qwen3-f32", "qwen3-untied-f32",         \
         "smollm3-f32", "granite-f32", "qwen2-f32", "qwen2-rot-f16", "llama-mixed"
-#define FIXTURE_MAMBAS \
-    "mamba-f32", "mamba-odd-f32", "mamba-normed-f32", "mamba-f16", "mamba-bf16", "mamba-mixed", "mamba-k"
+#define FIXTURE_MAMBAS                                                                                   \
+    "mamba-f32", "mamba-odd-f32", "mamba-normed-f32", "mamba-bare-f32", "mamba-biases-f32", "mamba-f16", \
+        "mamba-bf16", "mamba-mixed", "mamba-k"
 
 /* One more of each type of blocks; NULL in the places of other types. */
 #define FIXTURE_OF_TYPE(NAME, name, number, elements, bytes) (elements) > 1 ? "llama-" #name : NULL,

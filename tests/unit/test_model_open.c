@@ -220,7 +220,7 @@ static const broken_case broken_cases[] = {
     /* Mamba */
     {MAMBA, {DROP_KEY, "mamba.ssm.state_size", 0, NULL}, NLM_BAD_FORMAT, {"'mamba.ssm.state_size' is missing"}},
     {MAMBA, {SET_U32, "mamba.ssm.state_size", 257, NULL}, NLM_BAD_FORMAT, {"state_size' is 257", "1 to 256"}},
-    {MAMBA, {SET_U32, "mamba.ssm.conv_kernel", 9, NULL}, NLM_BAD_FORMAT, {"conv_kernel' is 9", "2 to 8"}},
+    {MAMBA, {SET_U32, "mamba.ssm.conv_kernel", 9, NULL}, NLM_UNSUPPORTED, {"conv_kernel' is 9", "2 to 8"}},
     {MAMBA, {SET_U32, "mamba.ssm.conv_kernel", 3, NULL}, NLM_BAD_FORMAT, {"ssm_conv1d.weight' has shape [52, 4]"}},
     {MAMBA, {SET_U32, "mamba.ssm.inner_size", 0, NULL}, NLM_BAD_FORMAT, {"'mamba.ssm.inner_size' is 0"}},
     {MAMBA, {SET_U32, "mamba.ssm.time_step_rank", 4, NULL}, NLM_BAD_FORMAT, {"ssm_x.weight' has shape [35, 52]"}},
