@@ -56,12 +56,15 @@ static nlm_status map_descriptor(int fd, const char *path, bool is_copied, nlm_f
     if (out->size == 0) return NLM_OK;
     if (is_copied) return read_descriptor(fd, path, out, err);
     void *data = mmap(NULL, out->size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED && errno == ENODEV) return read_descriptor(fd, path, out, err);
+    if (data == MAP_FAILED && errno == ENODEV)
+        return read_descriptor(fd, path, out, err); /* its file system cannot */
     if (data == MAP_FAILED) {
         return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot map '%s' (%zu bytes)", path,
                               out->size);
     }
     out->data = data;
+    out->is_mapped = true;
+    out->fd = fd;
     return NLM_OK;
 }
 
@@ -71,7 +74,7 @@ static nlm_status open_map(const char *path, bool is_copied, nlm_file_map *out, 
     if (fd < 0) return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot open '%s'", path);
     *out = (nlm_file_map){0};
     const nlm_status status = map_descriptor(fd, path, is_copied, out, err);
-    close(fd);
+    if (!out->is_mapped) close(fd);
     if (status != NLM_OK) nlm_file_map_close(out);
     return status;
 }
@@ -93,8 +96,33 @@ nlm_status nlm_file_map_zeros(size_t bytes, nlm_file_map *out, nlm_error *err) {
     return NLM_OK;
 }
 
+#define CHANGED_ADVICE "a model in use is replaced by renaming another to its name, or read into memory (--no-mmap)"
+
+/* What is known of the file now; false: nothing, or there is nothing to know. */
+static bool examine(const nlm_file_map *map, struct stat *out) {
+    return map->is_mapped && fstat(map->fd, out) == 0;
+}
+
+nlm_status nlm_file_map_check_size(const nlm_file_map *map, const char *path, nlm_error *err) {
+    struct stat now;
+    if (!examine(map, &now) || (uint64_t)now.st_size >= map->size) return NLM_OK;
+    return nlm_fail(err, NLM_IO, path, "'%s' was cut from %zu bytes to %lld while it was in use; " CHANGED_ADVICE,
+                    path, map->size, (long long)now.st_size);
+}
+
+nlm_status nlm_file_map_check(const nlm_file_map *map, const char *path, nlm_error *err) {
+    struct stat now;
+    NLM_TRY(nlm_file_map_check_size(map, path, err));
+    if (!examine(map, &now)) return NLM_OK;
+    const bool is_same = (uint64_t)now.st_size == map->size && now.st_mtim.tv_sec == map->modified_s &&
+                         now.st_mtim.tv_nsec == map->modified_ns;
+    if (is_same) return NLM_OK;
+    return nlm_fail(err, NLM_IO, path, "'%s' was changed while it was read; " CHANGED_ADVICE, path);
+}
+
 void nlm_file_map_close(nlm_file_map *map) {
     if (map->data) munmap((void *)(uintptr_t)map->data, map->size);
+    if (map->is_mapped) close(map->fd);
     *map = (nlm_file_map){0};
 }
 

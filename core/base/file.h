@@ -12,7 +12,9 @@
 typedef struct nlm_file_map {
     const void *data;
     size_t size;
-    bool is_file;                    /* what follows is known */
+    bool is_file;   /* what follows is known */
+    bool is_mapped; /* its pages are the file's, which stays open as `fd`; else they are our own */
+    int fd;
     bool is_ours;                    /* it belongs to us or to root, and no other may write to it */
     int64_t modified_s, modified_ns; /* when it was, as it was opened */
 } nlm_file_map;
@@ -22,6 +24,12 @@ nlm_status nlm_file_map_open(const char *path, nlm_file_map *out, nlm_error *err
 /* As nlm_file_map_open, but a copy in memory of our own, which no writer of the file changes. Errors also: IO (the
  * file was cut while it was read). */
 nlm_status nlm_file_read(const char *path, nlm_file_map *out, nlm_error *err);
+/* Whether a mapped file has the size and the time of change it was opened with, as a copy always has. What else
+ * happens to its inode (a chmod, another name, none) is no change. Errors IO, with what has happened and what to do.
+ */
+nlm_status nlm_file_map_check(const nlm_file_map *map, const char *path, nlm_error *err);
+/* Of that, whether it was cut: reading pages that are gone would end the process by SIGBUS. */
+nlm_status nlm_file_map_check_size(const nlm_file_map *map, const char *path, nlm_error *err);
 /* `bytes` (not 0) of private, zeroed, writable memory in pages of the usual size, as a file's are; committed
  * as it is written. Errors OUT_OF_MEMORY. */
 nlm_status nlm_file_map_zeros(size_t bytes, nlm_file_map *out, nlm_error *err);

@@ -29,6 +29,7 @@ struct nlm_pack_cache {
     uint32_t n_used, capacity, n_added;
     bool is_closed_to_more; /* saved, or out of memory */
     bool has_warned;
+    bool is_copied; /* the file is read into memory rather than mapped */
 };
 
 static void warn(nlm_pack_cache *cache, const char *what, const nlm_error *why) {
@@ -110,7 +111,7 @@ static nlm_status prepare_folder(const nlm_pack_cache *cache, bool is_made, nlm_
 
 static nlm_status map_file(nlm_pack_cache *cache, nlm_error *err) {
     NLM_TRY(prepare_folder(cache, false, err));
-    NLM_TRY(nlm_file_map_open(cache->path, &cache->map, err));
+    NLM_TRY((cache->is_copied ? nlm_file_read : nlm_file_map_open)(cache->path, &cache->map, err));
     if (!cache->map.is_ours) {
         return nlm_fail(err, NLM_PERMISSION, cache->path,
                         "somebody else may write to it; expected a file of the user's own or root's, mode 600");
@@ -121,6 +122,7 @@ static nlm_status map_file(nlm_pack_cache *cache, nlm_error *err) {
 static void read_file(nlm_pack_cache *cache) {
     nlm_error why = NLM_ERROR_INIT;
     const nlm_status status = map_file(cache, &why);
+    if (status == NLM_OK && !cache->map.is_mapped) return;
     if (status == NLM_OK) {
         (void)madvise((void *)(uintptr_t)cache->map.data, cache->map.size, MADV_WILLNEED);
         return;
@@ -129,14 +131,15 @@ static void read_file(nlm_pack_cache *cache) {
     if (status != NLM_NOT_FOUND) warn(cache, "not used", &why);
 }
 
-nlm_status nlm_pack_cache_open(const char *path, const char *key, const nlm_device *device, nlm_pack_cache **out,
-                               nlm_error *err) {
+nlm_status nlm_pack_cache_open(const char *path, const char *key, const nlm_device *device, bool is_copied,
+                               nlm_pack_cache **out, nlm_error *err) {
     *out = NULL;
     nlm_pack_cache *cache = calloc(1, sizeof *cache);
     if (cache) {
         cache->path = strdup(path);
         cache->key = strdup(key);
         cache->device = device;
+        cache->is_copied = is_copied;
     }
     if (!cache || !cache->path || !cache->key) {
         nlm_pack_cache_close(cache);

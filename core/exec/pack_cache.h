@@ -10,10 +10,10 @@
 
 typedef struct nlm_pack_cache nlm_pack_cache;
 
-/* Maps the file at `path`, if it was made for `key` and nobody else could have written to it or its folder. `device`
- * is borrowed. Errors OUT_OF_MEMORY. */
-nlm_status nlm_pack_cache_open(const char *path, const char *key, const nlm_device *device, nlm_pack_cache **out,
-                               nlm_error *err);
+/* Maps the file at `path`, or reads it into memory (is_copied), if it was made for `key` and nobody else could have
+ * written to it or its folder. `device` is borrowed. Errors OUT_OF_MEMORY. */
+nlm_status nlm_pack_cache_open(const char *path, const char *key, const nlm_device *device, bool is_copied,
+                               nlm_pack_cache **out, nlm_error *err);
 
 /* The packed bytes that the file has for all else that `what` says, their checksum verified, aligned to
  * NLM_PACK_ALIGNMENT, valid until close; or NULL. cache NULL has none. */

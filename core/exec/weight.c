@@ -27,13 +27,13 @@ static uintptr_t align_up(uintptr_t value, uint64_t alignment) {
 static void drop_behind(const nlm_weight *weight, uintptr_t *cursor, uintptr_t end) {
     end &= ~(uintptr_t)(DROP_ALIGNMENT - 1);
     if (!weight->drop_source || end <= *cursor) return;
-    weight->drop_source(weight->drop_user, (const void *)*cursor, end - *cursor);
+    weight->drop_source(weight->source_user, (const void *)*cursor, end - *cursor);
     *cursor = end;
 }
 
 static void drop_all(const nlm_weight *weight) {
     if (!weight->drop_source) return;
-    weight->drop_source(weight->drop_user, weight->source.data, nlm_tensor_bytes(&weight->source));
+    weight->drop_source(weight->source_user, weight->source.data, nlm_tensor_bytes(&weight->source));
 }
 
 /* ---- packing -------------------------------------------------------------------------------- */
@@ -269,6 +269,10 @@ static nlm_status fill_place(const nlm_weight *weight, nlm_weight_place *place, 
     return status;
 }
 
+static nlm_status check_source(const nlm_weight *weight, nlm_error *err) {
+    return weight->check_source ? weight->check_source(weight->source_user, err) : NLM_OK;
+}
+
 nlm_status nlm_weight_place_on(nlm_weight *weight, const nlm_device *device, uint32_t layout, uint32_t role,
                                nlm_pool *pool, const nlm_tensor **out, nlm_error *err) {
     weight->roles |= role;
@@ -287,9 +291,11 @@ nlm_status nlm_weight_place_on(nlm_weight *weight, const nlm_device *device, uin
     }
     nlm_weight_place *place = &weight->places[weight->n_places];
     *place = (nlm_weight_place){.device = device, .layout = layout};
+    NLM_TRY(check_source(weight, err));
     NLM_TRY(nlm_status_prefix(fill_place(weight, place, pool, err), err, "weight %s on %s", weight->name,
                               device->backend));
     weight->n_places++;
+    NLM_TRY(check_source(weight, err));
     *out = &place->tensor;
     return NLM_OK;
 }

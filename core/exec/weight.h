@@ -25,7 +25,10 @@ typedef struct nlm_weight {
     /* Called for parts of the source, and at last for all of it, when they were packed or uploaded:
      * their pages are not needed soon, yet the source must stay readable. From any thread; may be NULL. */
     void (*drop_source)(void *user, const void *data, uint64_t bytes);
-    void *drop_user;
+    /* Called before the source is read for a place and after: whether the file behind it is as it was. May be NULL.
+     */
+    nlm_status (*check_source)(void *user, nlm_error *err);
+    void *source_user;     /* of both */
     nlm_pack_cache *cache; /* where packed copies are looked for and noted; borrowed, may be NULL */
 } nlm_weight;
 

@@ -77,6 +77,12 @@ nlm_status nlm_gguf_open(const char *path, nlm_gguf **out, nlm_error *err) {
     return nlm_gguf_take_map(path, &map, out, err);
 }
 
+nlm_status nlm_gguf_open_copy(const char *path, nlm_gguf **out, nlm_error *err) {
+    nlm_file_map map;
+    NLM_TRY(nlm_file_read(path, &map, err));
+    return nlm_gguf_take_map(path, &map, out, err);
+}
+
 nlm_status nlm_gguf_parse(const char *name, const void *data, size_t size, nlm_gguf **out, nlm_error *err) {
     nlm_gguf *gguf = calloc(1, sizeof *gguf);
     if (!gguf) return nlm_fail(err, NLM_OUT_OF_MEMORY, name, "out of memory");
@@ -96,6 +102,18 @@ void nlm_gguf_close(nlm_gguf *gguf) {
     free(gguf->tensor_index);
     free(gguf->path);
     free(gguf);
+}
+
+nlm_status nlm_gguf_check_file(const nlm_gguf *gguf, nlm_error *err) {
+    return nlm_file_map_check(&gguf->map, gguf->path, err);
+}
+
+nlm_status nlm_gguf_check_size(const nlm_gguf *gguf, nlm_error *err) {
+    return nlm_file_map_check_size(&gguf->map, gguf->path, err);
+}
+
+bool nlm_gguf_is_copy(const nlm_gguf *gguf) {
+    return gguf->map.is_file && !gguf->map.is_mapped;
 }
 
 void nlm_gguf_drop_strings(nlm_gguf *gguf) {
@@ -306,6 +324,7 @@ nlm_status nlm_gguf_save(const nlm_gguf *gguf, const char *path, nlm_error *err)
 
 void nlm_gguf_drop_pages(const nlm_gguf *gguf, const void *data, uint64_t bytes) {
     const uintptr_t base = (uintptr_t)gguf->map.data, at = (uintptr_t)data;
+    if (nlm_gguf_is_copy(gguf)) return; /* there is nothing it could come back from */
     if (!gguf->map.data || at < base || at - base > gguf->map.size || bytes > gguf->map.size - (at - base)) return;
     /* Only whole pages: those at the edges may hold neighbours. */
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

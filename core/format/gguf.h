@@ -61,15 +61,23 @@ typedef struct nlm_gguf_tensor {
 typedef struct nlm_gguf nlm_gguf;
 
 /* Maps and checks the file. What it allocates is bounded by a small multiple of the bytes parsed. The
- * file must not shrink while it is open: reading pages that are gone raises SIGBUS.
+ * file must not shrink while it is open: reading pages that are gone raises SIGBUS (nlm_gguf_check_size).
  * Errors   NOT_FOUND, PERMISSION, IO, BAD_FORMAT (file:offset, what, what was expected), UNSUPPORTED
  *          (version 1, big-endian), OUT_OF_MEMORY.
  * Threads  an open file is immutable: any number of threads may read it. */
 nlm_status nlm_gguf_open(const char *path, nlm_gguf **out, nlm_error *err);
+/* The same of a copy in memory, which nothing that happens to the file changes. */
+nlm_status nlm_gguf_open_copy(const char *path, nlm_gguf **out, nlm_error *err);
 /* The same over memory, which is borrowed and aligned as malloc aligns; `name` stands for the path in
  * errors. For tests and fuzzing. */
 nlm_status nlm_gguf_parse(const char *name, const void *data, size_t size, nlm_gguf **out, nlm_error *err);
 void nlm_gguf_close(nlm_gguf *gguf);
+
+/* As nlm_file_map_check and nlm_file_map_check_size of what is mapped. */
+nlm_status nlm_gguf_check_file(const nlm_gguf *gguf, nlm_error *err);
+nlm_status nlm_gguf_check_size(const nlm_gguf *gguf, nlm_error *err);
+/* Whether it is a copy of a file, in memory. */
+bool nlm_gguf_is_copy(const nlm_gguf *gguf);
 
 const char *nlm_gguf_path(const nlm_gguf *gguf);
 uint32_t nlm_gguf_version(const nlm_gguf *gguf);

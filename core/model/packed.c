@@ -46,9 +46,10 @@ nlm_status nlm_model_use_packed(nlm_model *model, const char *folder, const nlm_
     nlm_pack_cache *cache = NULL;
     print_key(&identity, device, &key);
     print_path(folder, nlm_gguf_path(gguf), device, &path);
-    const nlm_status status = key.has_failed || path.has_failed
-                                  ? nlm_fail(err, NLM_OUT_OF_MEMORY, folder, "no memory for a pack cache")
-                                  : nlm_pack_cache_open(path.data, key.data, device, &cache, err);
+    const nlm_status status =
+        key.has_failed || path.has_failed
+            ? nlm_fail(err, NLM_OUT_OF_MEMORY, folder, "no memory for a pack cache")
+            : nlm_pack_cache_open(path.data, key.data, device, nlm_gguf_is_copy(gguf), &cache, err);
     nlm_str_release(&key);
     nlm_str_release(&path);
     if (status == NLM_OK) nlm_weights_take_cache(nlm_model_weights(model), cache);

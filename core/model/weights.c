@@ -29,6 +29,10 @@ static nlm_status no_memory(nlm_error *err, const nlm_weights *weights) {
     return nlm_fail(err, NLM_OUT_OF_MEMORY, nlm_gguf_path(weights->gguf), "no memory for the table of weights");
 }
 
+static nlm_status check_source(void *user, nlm_error *err) {
+    return nlm_gguf_check_file(user, err);
+}
+
 static void drop_source(void *user, const void *data, uint64_t bytes) {
     nlm_gguf_drop_pages(user, data, bytes);
 }
@@ -130,7 +134,8 @@ static nlm_status bind_one(nlm_weights *weights, const nlm_hparams *hparams, con
         NLM_TRY(convert_to_f32(weights, name, &found->tensor, &weight->source, err));
     } else {
         weight->drop_source = drop_source;
-        weight->drop_user = (void *)(uintptr_t)weights->gguf;
+        weight->check_source = check_source;
+        weight->source_user = (void *)(uintptr_t)weights->gguf;
     }
     weights->n_bound++;
     *out = weight;
@@ -185,6 +190,7 @@ static nlm_status refuse_strangers(const nlm_weights *weights, nlm_error *err) {
 
 static nlm_status bind_all(nlm_weights *weights, const nlm_hparams *hparams, const nlm_weight_spec *specs,
                            nlm_error *err) {
+    NLM_TRY(nlm_gguf_check_file(weights->gguf, err)); /* vectors are read here */
     while (specs[weights->n_specs].name) weights->n_specs++;
     weights->specs = nlm_arena_array(&weights->arena, (size_t)weights->n_specs, sizeof *weights->specs);
     if (!weights->specs) return no_memory(err, weights);

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 /* Set by the build: where the installation's plugins are if they are not found relative to this code,
@@ -19,13 +20,25 @@
 #define NLM_INSTALL_LIBDIR "lib"
 #endif
 
+/* Where the main program is, as the kernel was told of it at its start; "" where /proc will say. */
+static char main_program[PATH_MAX];
+
+/* Before main, while the current directory is the one that a relative path was given in. A set-uid program takes no
+ * such path: whoever started it chose it. */
+__attribute__((constructor)) static void note_main_program(void) {
+    if (access("/proc/self/exe", F_OK) == 0 || getauxval(AT_SECURE)) return;
+    const char *given = (const char *)(uintptr_t)getauxval(AT_EXECFN);
+    if (!given || !realpath(given, main_program)) main_program[0] = '\0';
+}
+
 bool nlm_discover_code(char out[PATH_MAX]) {
     Dl_info info;
     struct link_map *map = NULL;
     if (!dladdr1((const void *)nlm_discover_code, &info, (void **)&map, RTLD_DL_LINKMAP) || !map) return false;
     /* The main program has no name here, and dladdr would give argv[0], which its caller chose. A
      * library opened by a relative path is relative to a directory that may no longer be current. */
-    const char *name = map->l_name && *map->l_name ? map->l_name : "/proc/self/exe";
+    const char *own = *main_program ? main_program : "/proc/self/exe";
+    const char *name = map->l_name && *map->l_name ? map->l_name : own;
     return *name == '/' && realpath(name, out);
 }
 

@@ -18,7 +18,7 @@ typedef struct nlm_discovery {
  * NOT_FOUND (no registry; says where it looked). */
 nlm_status nlm_discover(const char *given, nlm_discovery *out, nlm_error *err);
 
-/* The program or library that holds this code, without links. false if it cannot be told. */
+/* The program or library that holds this code, without links, with /proc or without. false if it cannot be told. */
 bool nlm_discover_code(char out[PATH_MAX]);
 
 /* The folder of the installation's own plugins: nlm/ beside the object this code is in, else

@@ -203,7 +203,8 @@ static void run_batch(batch *b) {
     const uint64_t start_ns = nlm_clock_ns();
     const nlm_batch_result *result = NULL;
     nlm_error cause = NLM_ERROR_INIT;
-    nlm_status status = settle_logits(b->runtime->engine, &cause);
+    nlm_status status = nlm_gguf_check_size(nlm_model_gguf(b->runtime->model), &cause);
+    if (status == NLM_OK) status = settle_logits(b->runtime->engine, &cause);
     if (status == NLM_OK) {
         status = nlm_programs_run(b->runtime->programs, b->items, b->n_items, b->wants_logits, &result, &cause);
     }

@@ -10,7 +10,7 @@
 #include "session/programs.h"
 #include "tensor/dtype.h"
 
-#define KNOWN_FLAGS NLM_MODEL_NO_PROMPT_CACHE
+#define KNOWN_FLAGS (NLM_MODEL_NO_PROMPT_CACHE | NLM_MODEL_NO_MMAP)
 
 #define DEFAULT_CONTEXT  4096
 #define GREATEST_CONTEXT (1 << 28)
@@ -35,7 +35,8 @@ nlm_status nlm_take_model_options(const nlm_model_options *options, nlm_model_op
 
 nlm_status nlm_open_as_asked(const char *path, const nlm_model_options *options, nlm_model **out, nlm_error *err) {
     nlm_gguf *gguf = NULL;
-    NLM_TRY(nlm_gguf_open(path, &gguf, err));
+    const bool is_copied = (options->flags & NLM_MODEL_NO_MMAP) != 0;
+    NLM_TRY((is_copied ? nlm_gguf_open_copy : nlm_gguf_open)(path, &gguf, err));
     for (const char *const *text = options->overrides; text && *text; text++) {
         const nlm_status status = nlm_gguf_override(gguf, *text, err);
         if (status == NLM_OK) continue;
@@ -174,6 +175,7 @@ nlm_status nlm_model_estimate(const nlm_engine *engine, const char *path, const 
     NLM_ENTER(&((nlm_engine *)engine)->gate, error);
     nlm_model_options own;
     NLM_TRY(nlm_take_model_options(options, &own, error));
+    own.flags &= ~(uint32_t)NLM_MODEL_NO_MMAP; /* the header alone is read */
     nlm_model *model = NULL;
     NLM_TRY(nlm_open_as_asked(path, &own, &model, error));
     nlm_memory_estimate e = {0};

@@ -177,6 +177,7 @@ static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *opti
     nlm_model_set_runtime(runtime->model, runtime);
     NLM_TRY(create_states(runtime, options, err));
     NLM_TRY(nlm_check_memory(runtime->engine, runtime->model, runtime->states->cache, runtime->context_length, err));
+    NLM_TRY(nlm_gguf_check_file(nlm_model_gguf(runtime->model), err));
     NLM_TRY(open_text(runtime, options, err));
     if (options->pack_cache && options->pack_cache[0]) {
         NLM_TRY(nlm_model_use_packed(runtime->model, options->pack_cache, nlm_engine_device(runtime->engine), err));
@@ -184,6 +185,7 @@ static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *opti
     drop_metadata(runtime);
     NLM_TRY(report(&runtime->loading, BEFORE_WEIGHTS, err));
     NLM_TRY(plan(runtime, err));
+    NLM_TRY(nlm_gguf_check_file(nlm_model_gguf(runtime->model), err));
     nlm_model_save_packed(runtime->model);
     NLM_TRY(create_prompt_cache(runtime, options, err));
     NLM_TRY(report(&runtime->loading, 1, err));

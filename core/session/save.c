@@ -33,6 +33,7 @@ static nlm_status write_piece(void *user, nlm_state *state, uint64_t offset, uin
 static nlm_status write_all(nlm_session *session, nlm_session_writer *writer, const char *path, void *piece,
                             nlm_error *err) {
     nlm_runtime *runtime = session->runtime;
+    NLM_TRY(nlm_gguf_check_size(nlm_model_gguf(runtime->model), err));
     const nlm_session_shape shape = shape_of(runtime);
     const size_t n_tokens = (size_t)session->n_tokens, n_logits = n_tokens ? (size_t)shape.n_vocab : 0;
     const nlm_text_stream *stream = &session->stream;
@@ -85,6 +86,7 @@ static nlm_status take_view(nlm_session *session, const nlm_session_view *view, 
 }
 
 static nlm_status restore_from(nlm_session *session, const char *path, const nlm_file_map *map, nlm_error *err) {
+    NLM_TRY(nlm_gguf_check_size(nlm_model_gguf(session->runtime->model), err));
     const nlm_session_shape shape = shape_of(session->runtime);
     nlm_session_view view;
     NLM_TRY(nlm_session_file_parse(path, map->data, map->size, &shape, &view, err));

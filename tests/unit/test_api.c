@@ -188,6 +188,52 @@ static void logits_that_are_not_finite_are_an_error_with_a_sentence(void) {
     temporary_remove(&t);
 }
 
+typedef struct change {
+    const char *path;
+    int is_cut;
+    int calls, at;
+} change;
+
+static int32_t change_file(void *user, double fraction) {
+    (void)fraction;
+    change *c = user;
+    if (c->calls++ != c->at) return 0;
+    FILE *file = fopen(c->path, "r+");
+    if (!file) return 1;
+    if (c->is_cut) {
+        if (ftruncate(fileno(file), 4096) != 0) c->at = -1;
+    } else {
+        fseek(file, -4, SEEK_END);
+        fputs("abcd", file);
+    }
+    fclose(file);
+    return 0;
+}
+
+/* Somebody writes to the file between two weights, or cuts it; a copy is not concerned. */
+static void a_model_that_changes_while_it_is_loaded_is_an_error(void) {
+    temporary t;
+    CU_ASSERT_FATAL(temporary_make(&t));
+    const char *path = temporary_path(&t, "model.gguf");
+    nlm_engine *engine = fixture_engine(1);
+    for (int i = 0; i < 12; i++) {
+        change c = {.path = path, .is_cut = i % 2, .at = i / 4 + 1};
+        damaged_model_write_value("llama-gqa-f32", "output_norm.weight", 0, 1, path);
+        const nlm_model_options options = {.struct_size = sizeof options,
+                                           .flags = i % 4 < 2 ? 0 : NLM_MODEL_NO_MMAP,
+                                           .progress = change_file,
+                                           .progress_user = &c};
+        nlm_model *model = NULL;
+        nlm_error err = NLM_ERROR_INIT;
+        CU_ASSERT_EQUAL(nlm_model_load(engine, path, &options, &model, &err), options.flags ? NLM_OK : NLM_IO);
+        if (!options.flags) CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, c.is_cut ? "was cut from" : "was changed while"));
+        CU_ASSERT(c.calls > c.at && c.at >= 0);
+        nlm_model_unload(model);
+    }
+    nlm_engine_destroy(engine);
+    temporary_remove(&t);
+}
+
 static void a_key_beyond_f16_is_told_from_damage(void) {
     temporary t;
     CU_ASSERT_FATAL(temporary_make(&t));
@@ -289,6 +335,7 @@ static const check_case cases[] = {
     CHECK_CASE(session_keeps_to_its_limits),
     CHECK_CASE(load_and_prefill_can_be_cancelled),
     CHECK_CASE(logits_that_are_not_finite_are_an_error_with_a_sentence),
+    CHECK_CASE(a_model_that_changes_while_it_is_loaded_is_an_error),
     CHECK_CASE(a_key_beyond_f16_is_told_from_damage),
     CHECK_CASE(a_nan_before_quantised_weights_reaches_the_logits),
     CHECK_CASE(engines_and_models_live_side_by_side),

@@ -254,6 +254,42 @@ static void file_that_is_read_does_not_change_with_it(void) {
     temporary_remove(&t);
 }
 
+/* A writer that cuts, lengthens or writes to a mapped file; what is done to its name or its mode is no change. */
+static void a_map_tells_that_its_file_was_changed(void) {
+    temporary t;
+    CU_ASSERT_TRUE_FATAL(temporary_make(&t));
+    const char *path = temporary_path(&t, "in");
+    static const struct {
+        off_t size;
+        int64_t modified_s;
+        nlm_status status, size_status;
+        const char *told;
+    } cases[] = {{3, 0, NLM_IO, NLM_IO, "was cut from 6 bytes to 3"},
+                 {9, 0, NLM_IO, NLM_OK, "was changed"},
+                 {6, 5, NLM_IO, NLM_OK, "was changed"},
+                 {6, 0, NLM_OK, NLM_OK, ""}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        nlm_file_map map, copy;
+        nlm_error err = NLM_ERROR_INIT;
+        write_text(path, "before");
+        CU_ASSERT_EQUAL_FATAL(nlm_file_map_open(path, &map, NULL), NLM_OK);
+        CU_ASSERT_EQUAL_FATAL(nlm_file_read(path, &copy, NULL), NLM_OK);
+        CU_ASSERT_EQUAL(nlm_file_map_check(&map, path, NULL), NLM_OK);
+        CU_ASSERT_EQUAL(truncate(path, cases[i].size), 0);
+        const struct timespec kept = {map.modified_s + cases[i].modified_s, map.modified_ns};
+        CU_ASSERT_EQUAL(utimensat(AT_FDCWD, path, (struct timespec[2]){kept, kept}, 0), 0);
+        CU_ASSERT_EQUAL(chmod(path, 0400), 0);
+        CU_ASSERT_EQUAL(unlink(path), 0);
+        CU_ASSERT_EQUAL(nlm_file_map_check(&map, path, &err), cases[i].status);
+        if (cases[i].status != NLM_OK) CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, cases[i].told));
+        CU_ASSERT_EQUAL(nlm_file_map_check_size(&map, path, NULL), cases[i].size_status);
+        CU_ASSERT_EQUAL(nlm_file_map_check(&copy, path, NULL), NLM_OK);
+        nlm_file_map_close(&map);
+        nlm_file_map_close(&copy);
+    }
+    temporary_remove(&t);
+}
+
 static void file_map_says_what_it_cannot_map(void) {
     temporary t;
     CU_ASSERT_TRUE_FATAL(temporary_make(&t));
@@ -358,6 +394,7 @@ static const check_case cases[] = {
     CHECK_CASE(file_writer_does_not_follow_a_planted_link),
     CHECK_CASE(file_that_is_replaced_passes_on_its_mode),
     CHECK_CASE(file_that_is_read_does_not_change_with_it),
+    CHECK_CASE(a_map_tells_that_its_file_was_changed),
     CHECK_CASE(file_map_says_what_it_cannot_map),
     CHECK_CASE(file_map_of_an_empty_file_is_empty),
     CHECK_CASE(checksum_matches_xxh64),

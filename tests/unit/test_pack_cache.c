@@ -63,7 +63,7 @@ static bool is_reversed(const nlm_weight *weight, const nlm_tensor *tensor) {
 static uint32_t load_place(load *l, const char *path) {
     nlm_error err = NLM_ERROR_INIT;
     uint32_t packed = 0;
-    expect_ok(nlm_pack_cache_open(path, l->key, &l->device.device, &l->cache, &err), &err);
+    expect_ok(nlm_pack_cache_open(path, l->key, &l->device.device, false, &l->cache, &err), &err);
     for (uint32_t i = 0; i < l->f.n_weights; i++) {
         nlm_weight *weight = &l->f.weights[i];
         const nlm_tensor *tensor = NULL;
@@ -421,7 +421,7 @@ static void only_the_weights_of_its_device_are_kept(void) {
     load_open(&l);
     nlm_error err = NLM_ERROR_INIT;
     const nlm_tensor *tensor = NULL;
-    expect_ok(nlm_pack_cache_open(c.path, l.key, l.f.reference, &l.cache, &err), &err);
+    expect_ok(nlm_pack_cache_open(c.path, l.key, l.f.reference, false, &l.cache, &err), &err);
     l.f.weights[0].cache = l.cache;
     expect_ok(nlm_weight_place_on(&l.f.weights[0], &l.device.device, REVERSED_LAYOUT, 0, l.f.pool, &tensor, &err),
               &err);

@@ -152,7 +152,7 @@ static void source_pages_are_dropped_behind_packing_and_uploading(void) {
         nlm_weight *weight = fixture_weight(&f, "large", SHAPE(4000, 1024));
         dropped d = {.source = &weight->source};
         weight->drop_source = note_drop;
-        weight->drop_user = &d;
+        weight->source_user = &d;
         const nlm_tensor *tensor = NULL;
         nlm_error err = NLM_ERROR_INIT;
         const uint32_t layout = is_upload ? NLM_LAYOUT_ROW_MAJOR : REVERSED_LAYOUT;
@@ -193,7 +193,7 @@ static void a_device_may_pack_by_itself(void) {
         nlm_weight *weight = fixture_weight(&f, "large", SHAPE(5001, 1024));
         dropped d = {.source = &weight->source};
         weight->drop_source = note_drop;
-        weight->drop_user = &d;
+        weight->source_user = &d;
         const nlm_tensor *tensor = NULL;
         nlm_error err = NLM_ERROR_INIT;
         CU_ASSERT_EQUAL(

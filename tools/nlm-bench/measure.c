@@ -49,12 +49,13 @@ static size_t tokens_per_sequence(const settings *set) {
 
 static nlm_status load(bench *b, nlm_error *err) {
     const settings *set = b->set;
-    const nlm_model_options options = {.struct_size = sizeof options,
-                                       .flags = NLM_MODEL_NO_PROMPT_CACHE,
-                                       .context_length = (uint32_t)b->n_ids,
-                                       .parallel = (uint32_t)set->batch,
-                                       .kv_type = set->kv_type,
-                                       .pack_cache = set->pack_cache};
+    const nlm_model_options options = {
+        .struct_size = sizeof options,
+        .flags = NLM_MODEL_NO_PROMPT_CACHE | (set->has_no_mmap ? NLM_MODEL_NO_MMAP : 0u),
+        .context_length = (uint32_t)b->n_ids,
+        .parallel = (uint32_t)set->batch,
+        .kv_type = set->kv_type,
+        .pack_cache = set->pack_cache};
     if (!set->preset) return nlm_model_load(b->engine, set->model, &options, &b->model, err);
     nlm_gguf *gguf = NULL;
     nlm_model *model = NULL;

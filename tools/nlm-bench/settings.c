@@ -37,6 +37,8 @@ static const nlm_option options[] = {
     {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", &given.kv_type, 0, 0},
     {"pack-cache", 0, NLM_OPTION_TEXT, "DIR", "keep packed weights in files there, for later runs (off)",
      &given.pack_cache, 0, 0},
+    {"no-mmap", 0, NLM_OPTION_FLAG, NULL, "read the model into memory rather than map its file", &given.has_no_mmap,
+     0, 0},
     {"micro", 0, NLM_OPTION_FLAG, NULL, "measure single ops through the backend's slots", &given.is_micro, 0, 0},
     {"sweeps", 0, NLM_OPTION_TEXT, "LIST", "of --micro: gemv,gemm,attention,scan,barrier (all)", &given.sweeps, 0, 0},
     {"max-mb", 0, NLM_OPTION_INT, "N", "--micro: leave out weights and caches of more than N MB (1024)",

@@ -19,7 +19,7 @@ typedef struct settings {
     nlm_dtype dtype;
     uint32_t threads[SETTINGS_THREADS_MAX];
     size_t n_threads;
-    bool has_all_logits;
+    bool has_all_logits, has_no_mmap;
 } settings;
 
 extern const nlm_command nlm_bench_command;

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "plugin/discover.h"
 #include "rig.h"
 #include "tensor/dtype.h"
 
@@ -74,12 +75,10 @@ void conform_for_each_model(conform_visit_fn visit, void *user) {
 
 /* Of the tree that the program is part of: bin/nlm-conform and share/nlm/conform/NAME.suffix. */
 static nlm_status fixture_path(const char *name, const char *suffix, char out[PATH_MAX], nlm_error *err) {
-    char own[PATH_MAX / 2];
-    const ssize_t length = readlink("/proc/self/exe", own, sizeof own - 1);
-    own[length > 0 ? length : 0] = 0;
-    char *slash = strrchr(own, '/');
-    if (slash) *slash = 0;
-    const int used = snprintf(out, PATH_MAX, "%s/../share/nlm/conform/%s%s", own, name, suffix);
+    char own[PATH_MAX];
+    const char *slash = nlm_discover_code(own) ? strrchr(own, '/') : NULL;
+    const int length = slash ? (int)(slash - own) : 0;
+    const int used = snprintf(out, PATH_MAX, "%.*s/../share/nlm/conform/%s%s", length, own, name, suffix);
     if (slash && used < PATH_MAX && access(out, R_OK) == 0) return NLM_OK;
     return nlm_fail(err, NLM_NOT_FOUND, out, "the models that belong to nlm-conform are not beside it");
 }

@@ -18,7 +18,7 @@ typedef struct arguments {
     const char *model, *tokens, *logits, *text, *backend, *kv_type, *registry;
     int64_t device_id, threads, window, stride;
     nlm_option_texts overrides;
-    bool is_json, has_no_bos, is_chunked;
+    bool is_json, has_no_bos, is_chunked, has_no_mmap;
 } arguments;
 
 static arguments args;
@@ -46,6 +46,8 @@ static const nlm_option options[] = {
     {"threads", 'j', NLM_OPTION_INT, "N", "threads (0: one per physical core)", &args.threads, 0, 1024},
     {"registry", 0, NLM_OPTION_TEXT, "FILE", "the plugins.toml to find backends in", &args.registry, 0, 0},
     {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", &args.kv_type, 0, 0},
+    {"no-mmap", 0, NLM_OPTION_FLAG, NULL, "read the model into memory rather than map its file", &args.has_no_mmap, 0,
+     0},
     {"override", 0, NLM_OPTION_TEXTS, "KEY=TYPE:VALUE",
      "metadata in place of the file's; TYPE is int, float,\nbool or str; may be repeated", &args.overrides, 0, 0},
     {"json", 0, NLM_OPTION_FLAG, NULL, "the result as one JSON object", &args.is_json, 0, 0},
@@ -133,11 +135,12 @@ static nlm_status print_logits(const nlm_engine *engine, size_t rows, size_t col
 /* ---- evaluating --------------------------------------------------------------------------- */
 
 static nlm_status load(nlm_engine *engine, size_t context, nlm_model **out, nlm_error *err) {
-    const nlm_model_options model_options = {.struct_size = sizeof model_options,
-                                             .flags = NLM_MODEL_NO_PROMPT_CACHE,
-                                             .context_length = (uint32_t)context,
-                                             .kv_type = args.kv_type,
-                                             .overrides = args.overrides.items};
+    const nlm_model_options model_options = {
+        .struct_size = sizeof model_options,
+        .flags = NLM_MODEL_NO_PROMPT_CACHE | (args.has_no_mmap ? NLM_MODEL_NO_MMAP : 0u),
+        .context_length = (uint32_t)context,
+        .kv_type = args.kv_type,
+        .overrides = args.overrides.items};
     const nlm_status status = nlm_model_load(engine, args.model, &model_options, out, err);
     if (status != NLM_OK) failure_code = nlm_open_exit_code(err, NULL);
     return status;

@@ -8,6 +8,7 @@
 typedef struct inspect_options {
     bool tensors; /* list them */
     bool json;
+    bool has_no_mmap; /* of verify too */
 } inspect_options;
 
 int inspect_model(const nlm_command *command, const nlm_gguf *gguf, const inspect_options *options);

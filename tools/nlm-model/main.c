@@ -9,11 +9,15 @@ static inspect_options options;
 static const nlm_option option_table[] = {
     {.name = "tensors", .type = NLM_OPTION_FLAG, .help = "inspect: list every tensor", .out = &options.tensors},
     {.name = "json", .type = NLM_OPTION_FLAG, .help = "inspect: print JSON", .out = &options.json},
+    {.name = "no-mmap",
+     .type = NLM_OPTION_FLAG,
+     .help = "read the file into memory rather than map it",
+     .out = &options.has_no_mmap},
 };
 
 static const nlm_command command = {
     .name = "nlm-model",
-    .usage = "inspect FILE [--tensors] [--json]\n       nlm-model verify FILE",
+    .usage = "inspect FILE [--tensors] [--json]\n       nlm-model verify FILE [--no-mmap]",
     .summary = "Shows what is in a GGUF model file, or checks that it is sound.",
     .details =
         "inspect prints the model's shape, its types, the memory that running it takes and its metadata.\n"
@@ -49,7 +53,7 @@ int main(int argc, char **argv) {
     }
     nlm_error err = NLM_ERROR_INIT;
     nlm_gguf *gguf;
-    if (nlm_gguf_open(argv[first + 1], &gguf, &err) != NLM_OK) {
+    if ((options.has_no_mmap ? nlm_gguf_open_copy : nlm_gguf_open)(argv[first + 1], &gguf, &err) != NLM_OK) {
         nlm_tell(&command, &err);
         return NLM_EXIT_FAILED;
     }

@@ -89,8 +89,12 @@ int verify_model(const nlm_command *command, const nlm_gguf *gguf) {
     nlm_str out = {0};
     uint64_t bytes = 0;
     size_t faults = 0;
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_status status = NLM_OK;
     const size_t count = nlm_gguf_tensor_count(gguf);
     for (size_t i = 0; chunk && i < count; i++) {
+        status = nlm_gguf_check_file(gguf, &err);
+        if (status != NLM_OK) break;
         const nlm_gguf_tensor *tensor = nlm_gguf_tensor_at(gguf, i);
         tensor_check check = {0};
         if (tensor->is_supported) check = check_tensor(tensor, chunk);
@@ -105,15 +109,13 @@ int verify_model(const nlm_command *command, const nlm_gguf *gguf) {
     nlm_str_printf(&out, ": %zu of %zu tensors are sound, ", count - faults, count);
     show_bytes(&out, bytes);
     nlm_str_puts(&out, " read\n");
-    nlm_error err = NLM_ERROR_INIT;
-    const bool has_failed = !chunk || out.has_failed;
-    if (has_failed) {
-        nlm_fail(&err, NLM_OUT_OF_MEMORY, nlm_gguf_path(gguf), "out of memory");
+    if (!chunk || out.has_failed) status = nlm_fail(&err, NLM_OUT_OF_MEMORY, nlm_gguf_path(gguf), "out of memory");
+    if (status != NLM_OK) {
         nlm_tell(command, &err);
     } else {
         fwrite(out.data, 1, out.length, stdout);
     }
     free(chunk);
     nlm_str_release(&out);
-    return nlm_stdout_finish(command) && !has_failed && faults == 0 ? NLM_EXIT_OK : NLM_EXIT_FAILED;
+    return nlm_stdout_finish(command) && status == NLM_OK && faults == 0 ? NLM_EXIT_OK : NLM_EXIT_FAILED;
 }

@@ -31,7 +31,7 @@ static nlm_status open_model(run *r, nlm_error *err) {
     const settings *set = r->set;
     r->progress.label = "loading";
     const nlm_model_options options = {.struct_size = sizeof options,
-                                       .flags = NLM_MODEL_NO_PROMPT_CACHE,
+                                       .flags = NLM_MODEL_NO_PROMPT_CACHE | (set->has_mmap ? 0u : NLM_MODEL_NO_MMAP),
                                        .context_length = (uint32_t)set->context,
                                        .kv_type = set->kv_type,
                                        .pack_cache = set->pack_cache,

@@ -18,6 +18,7 @@ static const nlm_config_key keys[] = {
     {"model.context", NLM_CONFIG_INT, AT(context), 0, 1 << 28, NULL},
     {"model.kv_type", NLM_CONFIG_STRING, AT(kv_type), 0, 0, kv_types},
     {"model.pack_cache", NLM_CONFIG_STRING, AT(pack_cache), 0, 0, NULL},
+    {"model.mmap", NLM_CONFIG_BOOL, AT(has_mmap), 0, 0, NULL},
     {"sampler.temperature", NLM_CONFIG_FLOAT, AT(temperature), 0, 1000, NULL},
     {"sampler.top_k", NLM_CONFIG_INT, AT(top_k), 0, INT32_MAX, NULL},
     {"sampler.top_p", NLM_CONFIG_FLOAT, AT(top_p), 0, 1, NULL},
@@ -55,7 +56,7 @@ static const nlm_config_key keys[] = {
 static struct {
     settings values;
     nlm_option_texts sets, stops, overrides;
-    bool has_no_fallback;
+    bool has_no_fallback, has_no_mmap;
 } given;
 
 #define TO(field) &given.values.field
@@ -105,6 +106,8 @@ static const nlm_option options[] = {
     {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", TO(kv_type), 0, 0},
     {"pack-cache", 0, NLM_OPTION_TEXT, "DIR", "keep packed weights in files there, for later runs (off)",
      TO(pack_cache), 0, 0},
+    {"no-mmap", 0, NLM_OPTION_FLAG, NULL, "read the model into memory rather than map its file", &given.has_no_mmap,
+     0, 0},
     {"override", 0, NLM_OPTION_TEXTS, "KEY=TYPE:VALUE",
      "metadata in place of the file's; TYPE is int, float,\nbool or str; may be repeated", &given.overrides, 0, 0},
     {"backend", 'b', NLM_OPTION_TEXT, "NAME", "the backend to run on (the best one here; see nlm-plugins)",
@@ -125,7 +128,7 @@ static const nlm_option options[] = {
 
 static const char details[] =
     "Configuration (TOML); the command line wins over it. A relative path in it starts at its folder, ~/ at home.\n"
-    "  [model]    path, context, kv_type, pack_cache (a folder for packed weights, which later runs map)\n"
+    "  [model]    path, context, kv_type, pack_cache (a folder for packed weights, which later runs map), mmap\n"
     "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed\n"
     "  [backend]  name, device_id, threads, fallback, registry, options (a table, passed to the backend)\n"
     "  [chat]     enabled, system, template, overflow\n"
@@ -153,7 +156,6 @@ static const nlm_foreign_option foreign[] = {
     {"--cache-type-k", "--kv-type TYPE"},
     {"--cache-type-v", "--kv-type TYPE"},
     {"--mlock", "nothing to ask for: weights are mapped from the file"},
-    {"--no-mmap", "nothing to ask for: weights are mapped from the file"},
     {NULL, NULL},
 };
 
@@ -180,7 +182,8 @@ static settings defaults(void) {
                       .seed = NLM_RUN_NOT_SET,
                       .max_tokens = NLM_RUN_NOT_SET,
                       .overflow = overflows[0],
-                      .has_fallback = true};
+                      .has_fallback = true,
+                      .has_mmap = true};
 }
 
 /* A path of the configuration, as seen from here; "~/" is the user's home, as in a shell. */
@@ -303,6 +306,7 @@ int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
     if (result != NLM_OPTIONS_GO_ON) return result;
     *out = given.values;
     if (given.has_no_fallback) out->has_fallback = false;
+    if (given.has_no_mmap) out->has_mmap = false;
     out->overrides = given.overrides.items;
     if (given.stops.count) out->stops = (nlm_config_strings){given.stops.items, given.stops.count};
     replace_prompt(&line, out);

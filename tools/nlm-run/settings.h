@@ -16,6 +16,7 @@ typedef struct settings {
     const char *model;
     int64_t context;
     const char *kv_type, *pack_cache;
+    bool has_mmap;                /* the model is mapped, else read into memory */
     const char *const *overrides; /* NULL-terminated */
     /* [sampler] */
     double temperature; /* below 0 until it is known what it stands beside */

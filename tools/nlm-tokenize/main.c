@@ -14,7 +14,7 @@
 
 typedef struct arguments {
     const char *model;
-    bool adds_bos, decodes, has_special, has_pieces;
+    bool adds_bos, decodes, has_special, has_pieces, has_no_mmap;
 } arguments;
 
 /* A token a line, with its text; control tokens have theirs too. */
@@ -73,7 +73,7 @@ static nlm_status decode(const nlm_tokenizer *tokenizer, const arguments *a, con
 static nlm_status run(const arguments *a, nlm_error *err) {
     nlm_gguf *gguf;
     nlm_tokenizer *tokenizer;
-    NLM_TRY(nlm_gguf_open(a->model, &gguf, err));
+    NLM_TRY((a->has_no_mmap ? nlm_gguf_open_copy : nlm_gguf_open)(a->model, &gguf, err));
     nlm_status status = nlm_tokenizer_create(gguf, &tokenizer, err);
     nlm_gguf_close(gguf);
     if (status != NLM_OK) return status;
@@ -98,6 +98,7 @@ int main(int argc, char **argv) {
         {"decode", 'd', NLM_OPTION_FLAG, NULL,
          "read ids, write the bytes they stand for (on a terminal\nwith control characters escaped)", &a.decodes, 0,
          0},
+        {"no-mmap", 0, NLM_OPTION_FLAG, NULL, "read the file into memory rather than map it", &a.has_no_mmap, 0, 0},
     };
     const nlm_command command = {
         .name = "nlm-tokenize",

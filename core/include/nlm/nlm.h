@@ -136,9 +136,8 @@ typedef struct nlm_engine_info {
 } nlm_engine_info;
 
 /* Finds the backends, opens the device and starts the threads.
- * Errors   NOT_FOUND (no such backend, and which there are; no registry), UNSUPPORTED (the backend does not
- *          work here, and why), INVALID_ARGUMENT, BAD_FORMAT (the registry: file:line:column),
- *          OUT_OF_MEMORY. */
+ * Errors   NOT_FOUND (no such backend, and which there are; no registry), UNSUPPORTED (the backend does not work
+ *          here, and why), INVALID_ARGUMENT, BAD_FORMAT (the registry: file:line:column), OUT_OF_MEMORY. */
 NLM_API nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out_engine, nlm_error *error);
 /* Models that are left keep it until they are unloaded. */
 NLM_API void nlm_engine_destroy(nlm_engine *engine);
@@ -164,7 +163,10 @@ NLM_API nlm_status nlm_engine_profile(const nlm_engine *engine, uint32_t form, c
 
 typedef struct nlm_model nlm_model;
 
-enum { NLM_MODEL_NO_PROMPT_CACHE = 1 /* do not keep prefixes of earlier prompts */ };
+enum {
+    NLM_MODEL_NO_PROMPT_CACHE = 1, /* do not keep prefixes of earlier prompts */
+    NLM_MODEL_NO_MMAP = 2 /* read files into memory, beside what is packed; what becomes of them is no matter */
+};
 
 typedef struct nlm_model_options {
     uint32_t struct_size;
@@ -216,10 +218,9 @@ NLM_API nlm_status nlm_model_estimate(const nlm_engine *engine, const char *path
                                       nlm_memory_estimate *out_estimate, nlm_error *error);
 
 /* Maps a GGUF file, places its weights on the engine's device and sets up the cache. A need above the
- * available memory is a warning in the log.
- * Errors   NOT_FOUND, PERMISSION, IO, BAD_FORMAT (file:offset, what, what was expected), UNSUPPORTED (an
- *          architecture or an op that is not known: which are), INVALID_ARGUMENT (options),
- *          OUT_OF_MEMORY, CANCELLED. */
+ * available memory is a warning in the log. Cutting a file in use is IO where it is noticed, else SIGBUS.
+ * Errors   NOT_FOUND, PERMISSION, IO, BAD_FORMAT (file:offset, what, what was expected), UNSUPPORTED (an architecture
+ *          or an op not known: which are), INVALID_ARGUMENT (options), OUT_OF_MEMORY, CANCELLED. */
 NLM_API nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_options *options,
                                   nlm_model **out_model, nlm_error *error);
 /* Sessions that are left keep it until they are destroyed. */
@@ -324,8 +325,8 @@ NLM_API void nlm_session_cancel(nlm_session *session);
  * again; later calls compute the new tokens alone.
  * Errors   INVALID_ARGUMENT (an id outside the vocabulary, count 0), LIMIT (the context would overflow:
  *          nothing is appended), NUMERIC (a logit is not finite: at which position), CANCELLED,
- *          OUT_OF_MEMORY, DEVICE_ERROR. After an error that came while computing, a session of
- *          a Llama holds the tokens before the failed chunk, one of a Mamba is empty. */
+ *          OUT_OF_MEMORY, DEVICE_ERROR, IO (the model's file was cut). After an error that came while computing, a
+ *          session of a Llama holds the tokens before the failed chunk, one of a Mamba is empty. */
 NLM_API nlm_status nlm_session_extend(nlm_session *session, const int32_t *ids, size_t count, nlm_error *error);
 
 /* As nlm_session_extend, and writes the logits after each token: out_logits [count, n_vocab] f32. The
@@ -395,8 +396,7 @@ NLM_API nlm_status nlm_session_reset(nlm_session *session, nlm_error *error);
 NLM_API nlm_status nlm_session_fork(nlm_session *session, nlm_session **out_session, nlm_error *error);
 
 /* Writes the session to a file (a temporary beside it, renamed when complete); restore replaces what the
- * session holds. Continuing a restored session gives what continuing the saved one would have.
- * A file that is replaced keeps its mode.
+ * session holds, and continuing gives what continuing the saved one would have. A replaced file keeps its mode.
  * Errors   IO, PERMISSION, NOT_FOUND; restore: BAD_FORMAT (truncated or changed: where; a logit is not finite),
  *          UNSUPPORTED (another version, KV type or model), LIMIT (longer than the context). When restore
  *          fails before it has read the whole file the session is as it was, else empty. */
