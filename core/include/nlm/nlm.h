@@ -4,6 +4,8 @@
  *   nlm_model_load       a GGUF file on that device, with a cache for several sessions
  *   nlm_session_create   one conversation: extend it with tokens, generate, save, fork
  *
+ * What has to do with text (tokens, conversations, generation) is in nlm/text.h, which this header includes.
+ *
  * Rules of this interface
  *   - Versions: nlm_api_version() is what the library has, NLM_API_MAJOR and NLM_API_MINOR what the program
  *     was compiled with. A library serves every program of its major version and a minor up to its own.
@@ -237,41 +239,6 @@ NLM_API nlm_status nlm_model_metadata(const nlm_model *model, const char *key, c
 NLM_API nlm_status nlm_model_metadata_key(const nlm_model *model, size_t index, char *out_text, size_t capacity,
                                           size_t *out_length, nlm_error *error);
 
-/* ---- text and tokens ---------------------------------------------------------------------- */
-
-enum {
-    NLM_TEXT_BOS = 1,    /* encode: put BOS and EOS where the model wants them */
-    NLM_TEXT_SPECIAL = 2 /* encode: text that spells a control token becomes it (never for what a user
-                            typed); decode: control tokens give their text, else nothing */
-};
-
-/* Token ids of text[0..length), any bytes. At most capacity ids are written; *out_count is how many there
- * are in all. out_ids NULL: they are only counted.
- * Errors   LIMIT (capacity is smaller than *out_count; the first ones are written), INVALID_ARGUMENT,
- *          NOT_FOUND (the file has no tokenizer), UNSUPPORTED (one that is not known), OUT_OF_MEMORY. */
-NLM_API nlm_status nlm_encode(const nlm_model *model, const char *text, size_t length, uint32_t flags,
-                              int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
-
-/* The bytes of ids[0..count) as a whole text (not terminated). As nlm_encode; an id outside the
- * vocabulary is INVALID_ARGUMENT. */
-NLM_API nlm_status nlm_decode(const nlm_model *model, const int32_t *ids, size_t count, uint32_t flags,
-                              char *out_text, size_t capacity, size_t *out_length, nlm_error *error);
-
-typedef struct nlm_message {
-    const char *role; /* "system", "user", "assistant" */
-    const char *content;
-} nlm_message;
-
-/* Token ids of messages in the model's chat template, followed by the opening of the assistant's turn.
- * messages: those to be added alone. n_before: how many messages of the conversation the session holds already, the
- * answers it generated included; with 0 the ids begin with BOS where the model wants it, else with the end of the
- * last answer. Control tokens spelled in `content` stay text, and so do all tokens that the template is made of. A
- * model's template that is not one known to the letter, and a vocabulary without its tokens, are warnings in the log.
- * Errors   as nlm_encode; NOT_FOUND (the model has no template) and UNSUPPORTED (one that is not known): name
- *          one in nlm_model_options.chat_template; INVALID_ARGUMENT (a role the template does not have). */
-NLM_API nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
-                                   int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
-
 /* ---- sampler ------------------------------------------------------------------------------ */
 
 typedef struct nlm_sampler nlm_sampler;
@@ -403,70 +370,6 @@ NLM_API nlm_status nlm_session_fork(nlm_session *session, nlm_session **out_sess
 NLM_API nlm_status nlm_session_save(nlm_session *session, const char *path, nlm_error *error);
 NLM_API nlm_status nlm_session_restore(nlm_session *session, const char *path, nlm_error *error);
 
-/* ---- generation --------------------------------------------------------------------------- */
-
-/* Receives text as it is generated: whole characters (bytes that can never be UTF-8 as they are), never
- * part of a stop string. Returning nonzero ends the generation. */
-typedef int32_t (*nlm_text_fn)(void *user, const char *text, size_t length);
-
-enum {
-    NLM_GENERATE_IGNORE_END = 1, /* go on after the model's end-of-text tokens */
-    NLM_GENERATE_SPECIAL = 2     /* control tokens give their text (those that mark a tool call, for example), else
-                                    nothing */
-};
-
-typedef struct nlm_generate_options {
-    uint32_t struct_size;
-    uint32_t flags;           /* NLM_GENERATE_* */
-    uint64_t max_tokens;      /* 0: until something else ends it */
-    const char *const *stops; /* strings that end the generation, not part of the text; they may spell
-                                 control tokens, whole ones, whether those are shown or not */
-    size_t n_stops;
-    const int32_t *stop_ids; /* tokens that end the generation as the model's end-of-text tokens do */
-    size_t n_stop_ids;
-} nlm_generate_options;
-
-enum {
-    NLM_ENDED_BY_MODEL = 1,    /* an end-of-text or end-of-turn token */
-    NLM_ENDED_BY_TOKENS = 2,   /* max_tokens */
-    NLM_ENDED_BY_STOP = 3,     /* a stop string */
-    NLM_ENDED_BY_CALLBACK = 4, /* the callback */
-    NLM_ENDED_BY_CONTEXT = 5,  /* the session is full */
-    NLM_ENDED_BY_CANCEL = 6,   /* nlm_session_cancel */
-    NLM_ENDED_BY_STOP_ID = 7   /* one of stop_ids */
-};
-
-typedef struct nlm_generate_result {
-    uint32_t struct_size;
-    int32_t ended_by;   /* NLM_ENDED_BY_* */
-    uint64_t n_tokens;  /* generated, the end token included */
-    uint64_t n_bytes;   /* of text passed to the callback */
-    int32_t stop_index; /* which stop string or stop id, or -1 */
-    uint32_t reserved;
-    uint64_t n_held; /* bytes of text that the session holds back for the next call */
-} nlm_generate_result;
-
-/* Generates from where the session is, appending each token to it but an end token (the last one is
- * computed with the next call). sampler NULL: greedy. on_text may be NULL. Allocates nothing per token.
- * Text     Repeated calls with the same number of tokens in all give the same text: after max_tokens, the callback or
- *          nlm_session_cancel has ended a call, an unfinished character and what may become a stop string stay in
- *          the session, go with it into forks and files, and are the first text of the next call (whose stop
- *          strings count, also for one that is there already). nlm_session_flush_text gives out what is left when
- *          there is no next call. Any other end ends the text: what was held back is given out, except a character
- *          that is cut and what follows a stop string. Extending, stepping, resetting or restoring the session
- *          forgets what is held.
- * Errors   INVALID_ARGUMENT (an empty session, an empty stop string, a stop id outside the vocabulary, unknown
- *          flags), NOT_FOUND (the file has no tokenizer), NUMERIC (a logit is not finite), and those of
- *          nlm_session_extend but LIMIT. Text generated before an error has been passed on. */
-NLM_API nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler,
-                                        const nlm_generate_options *options, nlm_text_fn on_text, void *user,
-                                        nlm_generate_result *out_result, nlm_error *error);
-
-/* Gives out the text that the latest nlm_session_generate held back for a stop string: for the end of an answer that
- * max_tokens, the callback or nlm_session_cancel ended. A cut character stays, and when on_text returns nonzero what
- * is left does. */
-NLM_API nlm_status nlm_session_flush_text(nlm_session *session, nlm_text_fn on_text, void *user, nlm_error *error);
-
 /* ---- metrics ------------------------------------------------------------------------------ */
 
 typedef struct nlm_metrics {
@@ -497,4 +400,6 @@ NLM_API nlm_status nlm_session_metrics(const nlm_session *session, nlm_metrics *
 #ifdef __cplusplus
 }
 #endif
+
+#include <nlm/text.h>
 #endif
