@@ -69,19 +69,20 @@ nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err
 
 /* The logits of the last token may have gone with the run that failed: then it is computed again when they are asked
  * for, which pages allow. */
-void nlm_session_roll_back(nlm_session *session) {
+void nlm_session_roll_back(nlm_session *session, int32_t n_kept) {
     const nlm_states *states = session->runtime->states;
     const int32_t held = session->n_computed;
     const int32_t wanted = held > 0 && !session->row ? held - 1 : held;
     session->n_computed = nlm_states_roll_back(session->runtime->states, session->slot, wanted);
     session->n_tokens = states->slot_bytes == 0 && session->n_computed == wanted ? held : session->n_computed;
+    if (session->n_tokens < n_kept) session->n_tokens = n_kept;
     if (session->n_computed == 0) nlm_session_drop_logits(session);
     if (session->n_offered > session->n_computed) session->n_offered = session->n_computed;
 }
 
 static void fail_part(nlm_session *session, nlm_status status) {
     session->part.status = status;
-    nlm_session_roll_back(session);
+    nlm_session_roll_back(session, session->part.n_kept);
 }
 
 /* ---- the queue ---------------------------------------------------------------------------- */
@@ -89,6 +90,7 @@ static void fail_part(nlm_session *session, nlm_status status) {
 void nlm_pending_add(nlm_pending *queue, nlm_session *session, const nlm_wanted *wanted) {
     session->part = (nlm_part){.wanted = wanted ? *wanted : (nlm_wanted){0},
                                .first = session->n_computed,
+                               .n_kept = session->n_tokens - (wanted ? wanted->n_appended : 0),
                                .is_queued = true,
                                .error = NLM_ERROR_INIT};
     *queue->last = session;
@@ -194,7 +196,7 @@ static void take_result(nlm_session *session, const nlm_batch_item *item, const 
     lend_logits(session, result, (size_t)(first_row + item->n_outputs - 1));
     nlm_session_keep_prompt(session, item->n);
     if (!is_cancelled(session)) return;
-    session->n_tokens = session->n_computed;
+    session->n_tokens = session->n_computed > part->n_kept ? session->n_computed : part->n_kept;
     part->status = nlm_fail(&part->error, NLM_CANCELLED, "session", "cancelled after %d tokens", session->n_computed);
 }
 

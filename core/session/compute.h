@@ -17,8 +17,9 @@ void nlm_pending_add(nlm_pending *pending, nlm_session *session, const nlm_wante
 
 /* Computes what all of them have pending, single tokens before the chunks of longer ones, and empties the queue.
  * Afterwards part.status and part.error of each say how it went: one that fails takes no other with it, except in
- * a run that fails as a whole. A session that failed has no pending tokens, and none at all if it has states that
- * are not paged, which may be half written. Allocates nothing once the programs exist. Returns the first failure. */
+ * a run that fails as a whole. A session that failed has no pending tokens but those that it had before the call,
+ * and of the others none at all if it has states that are not paged, which may be half written. Allocates nothing
+ * once the programs exist. Returns the first failure. */
 nlm_status nlm_pending_run(nlm_pending *queue);
 
 /* The same for one session; its logits are known afterwards, if it holds a token. */

@@ -159,8 +159,8 @@ static nlm_status take_token(generation *g, int32_t id, nlm_error *err) {
     nlm_piece piece;
     NLM_TRY(nlm_tokenizer_piece(tokenizer, id, &piece, err));
     const bool is_hidden = piece.is_hidden && !(flags & NLM_GENERATE_SPECIAL);
-    session->tokens[session->n_tokens++] = id; /* is_at_limit saw to the room */
     NLM_TRY(nlm_text_stream_add(&session->stream, piece.text, piece.length, is_hidden, err));
+    session->tokens[session->n_tokens++] = id; /* is_at_limit saw to the room */
     emit_ready(g);
     return NLM_OK;
 }
@@ -229,9 +229,8 @@ nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler, cons
     NLM_TRY(nlm_session_check_holds(session, error));
     NLM_TRY(nlm_text_stream_begin(&session->stream, g.options.stops, g.options.n_stops, error));
     atomic_store(&session->is_cancelled, false);
-    const nlm_status status = run(&g, error);
+    NLM_TRY(run(&g, error)); /* the next call goes on where the text is, as the tokens do */
     finish_text(&g);
-    if (status != NLM_OK) return status;
     g.result.n_held = nlm_text_stream_held(&session->stream);
     return nlm_give_struct(out_result, &g.result, sizeof g.result, "nlm_generate_result", error);
 }

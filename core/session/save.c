@@ -92,7 +92,7 @@ static nlm_status restore_from(nlm_session *session, const char *path, const nlm
     NLM_TRY(nlm_session_file_parse(path, map->data, map->size, &shape, &view, err));
     NLM_TRY(nlm_session_reset(session, err));
     const nlm_status status = take_view(session, &view, err);
-    if (status != NLM_OK) nlm_session_roll_back(session);
+    if (status != NLM_OK) nlm_session_roll_back(session, 0);
     return status;
 }
 

@@ -179,10 +179,11 @@ static nlm_status extend(nlm_session *session, const int32_t *ids, size_t count,
     atomic_store(&session->is_cancelled, false);
     NLM_TRY(nlm_session_append(session, ids, count, err));
     nlm_status status = out_rows ? NLM_OK : nlm_session_find_prompt(session, err);
-    if (status != NLM_OK) nlm_session_roll_back(session);
+    if (status != NLM_OK) nlm_session_roll_back(session, session->n_tokens - (int32_t)count);
     if (status != NLM_OK) return status;
     const int32_t before = session->n_computed;
-    const nlm_wanted wanted = {.out_rows = out_rows, .rows_from = session->n_tokens - (int32_t)count};
+    const nlm_wanted wanted = {
+        .out_rows = out_rows, .rows_from = session->n_tokens - (int32_t)count, .n_appended = (int32_t)count};
     status = nlm_session_compute(session, &wanted, err);
     session->counters.prompt_ns += nlm_clock_ns() - session->extended_at_ns;
     if (session->n_computed > before) session->counters.prompt_tokens += (uint64_t)(session->n_computed - before);

@@ -17,15 +17,17 @@ typedef struct nlm_wanted {
     float *out_rows; /* NULL, or for the logits after each token from position rows_from on, which is pending, to the
                         last: [n_tokens - rows_from, n_vocab] */
     int32_t rows_from;
-    bool has_logits; /* the logits after the last token will be asked for at once */
+    int32_t n_appended; /* of the pending tokens: those that this call brings */
+    bool has_logits;    /* the logits after the last token will be asked for at once */
 } nlm_wanted;
 
 /* A session's part of the runs under way: see compute.h. */
 typedef struct nlm_part {
     nlm_session *next; /* in the queue */
     nlm_wanted wanted;
-    int32_t first; /* n_computed when it was queued */
-    int32_t n;     /* tokens of the coming run; 0: none */
+    int32_t first;  /* n_computed when it was queued */
+    int32_t n_kept; /* tokens that it has whatever comes: all but those that the call brings */
+    int32_t n;      /* tokens of the coming run; 0: none */
     bool is_queued;
     nlm_status status;
     nlm_error error;
@@ -76,8 +78,9 @@ nlm_status nlm_session_append(nlm_session *session, const int32_t *ids, size_t c
 
 /* Before a run that appends n tokens: room for them in the states. Evicts prompts if there is none. */
 nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err);
-/* After a run that failed, or was not to be: what is pending is dropped. */
-void nlm_session_roll_back(nlm_session *session);
+/* After a run that failed, or was not to be: what is pending is dropped, but for what is among the first n_kept
+ * tokens: it is computed when logits are asked for. */
+void nlm_session_roll_back(nlm_session *session, int32_t n_kept);
 
 /* Takes the longest known prefix of the pending tokens of an empty session from the prompt cache; one
  * token at least is left to compute. */

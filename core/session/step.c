@@ -67,11 +67,12 @@ static nlm_status begin(nlm_pending *queue, const nlm_step_item *item, nlm_error
     NLM_TRY(nlm_session_append(session, item->ids, item->count, err));
     const nlm_status status = item->n_logits ? NLM_OK : nlm_session_find_prompt(session, err);
     if (status != NLM_OK) {
-        nlm_session_roll_back(session);
+        nlm_session_roll_back(session, session->n_tokens - (int32_t)item->count);
         return status;
     }
     const nlm_wanted wanted = {.out_rows = item->n_logits ? item->out_logits : NULL,
                                .rows_from = session->n_tokens - (int32_t)item->n_logits,
+                               .n_appended = (int32_t)item->count,
                                .has_logits = (item->flags & NLM_STEP_SAMPLE) && item->sampler};
     nlm_pending_add(queue, session, &wanted);
     if (!is_decoding(item)) session->extended_at_ns = nlm_clock_ns();
@@ -182,7 +183,7 @@ nlm_status nlm_sessions_decode(nlm_session *const *sessions, const int32_t *ids,
         nlm_error cause = NLM_ERROR_INIT;
         const nlm_status status = nlm_session_append(sessions[i], &ids[i], 1, &cause);
         if (status == NLM_OK) {
-            nlm_pending_add(&queue, sessions[i], NULL);
+            nlm_pending_add(&queue, sessions[i], &(nlm_wanted){.n_appended = 1});
         } else {
             sessions[i]->part = (nlm_part){.first = sessions[i]->n_computed, .status = status, .error = cause};
         }

@@ -292,8 +292,9 @@ NLM_API void nlm_session_cancel(nlm_session *session);
  * again; later calls compute the new tokens alone.
  * Errors   INVALID_ARGUMENT (an id outside the vocabulary, count 0), LIMIT (the context would overflow:
  *          nothing is appended), NUMERIC (a logit is not finite: at which position), CANCELLED,
- *          OUT_OF_MEMORY, DEVICE_ERROR, IO (the model's file was cut). After an error that came while computing, a
- *          session of a Llama holds the tokens before the failed chunk, one of a Mamba is empty. */
+ *          OUT_OF_MEMORY, DEVICE_ERROR, IO (the model's file was cut). After an error that came while computing, the
+ *          session holds what it held before, and one of a Llama the chunks before the failed one too; what of it is
+ *          not computed any more is computed again when it is needed. */
 NLM_API nlm_status nlm_session_extend(nlm_session *session, const int32_t *ids, size_t count, nlm_error *error);
 
 /* As nlm_session_extend, and writes the logits after each token: out_logits [count, n_vocab] f32. The

@@ -88,16 +88,17 @@ typedef struct nlm_generate_result {
 
 /* Generates from where the session is, appending each token to it but an end token (the last one is
  * computed with the next call). sampler NULL: greedy. on_text may be NULL. Allocates nothing per token.
- * Text     Repeated calls with the same number of tokens in all give the same text: after max_tokens, the callback or
- *          nlm_session_cancel has ended a call, an unfinished character and what may become a stop string stay in
- *          the session, go with it into forks and files, and are the first text of the next call (whose stop
+ * Text     Repeated calls with the same number of tokens in all give the same text: after max_tokens, the callback,
+ *          nlm_session_cancel or an error has ended a call, an unfinished character and what may become a stop string
+ *          stay in the session, go with it into forks and files, and are the first text of the next call (whose stop
  *          strings count, also for one that is there already). nlm_session_flush_text gives out what is left when
  *          there is no next call. Any other end ends the text: what was held back is given out, except a character
  *          that is cut and what follows a stop string. Extending, stepping, resetting or restoring the session
  *          forgets what is held.
  * Errors   INVALID_ARGUMENT (an empty session, an empty stop string, a stop id outside the vocabulary, unknown
  *          flags), NOT_FOUND (the file has no tokenizer), NUMERIC (a logit is not finite), and those of
- *          nlm_session_extend but LIMIT. Text generated before an error has been passed on. */
+ *          nlm_session_extend but LIMIT. Text generated before an error has been passed on, and its tokens stay in
+ *          the session: the same call again goes on behind it. */
 NLM_API nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler,
                                         const nlm_generate_options *options, nlm_text_fn on_text, void *user,
                                         nlm_generate_result *out_result, nlm_error *error);
