@@ -156,32 +156,57 @@ nlm_status nlm_session_file_parse(const char *name, const void *data, size_t siz
     return check_logits(name, out, shape->n_vocab, err);
 }
 
-nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const char *path, const nlm_session_shape *shape,
+static header header_of(const nlm_session_shape *shape, const nlm_session_counts *counts) {
+    return (header){.version = VERSION,
+                    .state_kind = shape->state_kind,
+                    .fingerprint = shape->fingerprint,
+                    .n_tokens = counts->n_tokens,
+                    .n_logits = counts->n_logits,
+                    .state_bytes = counts->n_tokens * shape->bytes_per_token + shape->fixed_bytes,
+                    .n_text = counts->n_text};
+}
+
+uint64_t nlm_session_file_bytes(const nlm_session_shape *shape, const nlm_session_counts *counts) {
+    const header h = header_of(shape, counts);
+    return file_bytes(&h);
+}
+
+nlm_status nlm_session_writer_to_file(nlm_session_writer *writer, const char *path, nlm_error *err) {
+    *writer = (nlm_session_writer){0};
+    return nlm_file_writer_create(path, &writer->file, err);
+}
+
+void nlm_session_writer_to_memory(nlm_session_writer *writer, void *memory) {
+    *writer = (nlm_session_writer){.at = memory};
+}
+
+/* Without counting it in the checksum. */
+static nlm_status write_bytes(nlm_session_writer *writer, const void *data, size_t bytes, nlm_error *err) {
+    if (writer->file) return nlm_file_writer_write(writer->file, data, bytes, err);
+    if (bytes) memcpy(writer->at, data, bytes);
+    writer->at += bytes;
+    return NLM_OK;
+}
+
+nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const nlm_session_shape *shape,
                                     const nlm_session_counts *counts, nlm_error *err) {
-    nlm_checksum_init(&writer->checksum);
-    NLM_TRY(nlm_file_writer_create(path, &writer->file, err));
-    const header h = {.version = VERSION,
-                      .state_kind = shape->state_kind,
-                      .fingerprint = shape->fingerprint,
-                      .n_tokens = counts->n_tokens,
-                      .n_logits = counts->n_logits,
-                      .state_bytes = counts->n_tokens * shape->bytes_per_token + shape->fixed_bytes,
-                      .n_text = counts->n_text};
+    const header h = header_of(shape, counts);
     unsigned char bytes[HEADER_BYTES];
+    nlm_checksum_init(&writer->checksum);
     put_header(bytes, &h);
     return nlm_session_writer_put(writer, bytes, sizeof bytes, err);
 }
 
 nlm_status nlm_session_writer_put(nlm_session_writer *writer, const void *data, size_t bytes, nlm_error *err) {
     nlm_checksum_update(&writer->checksum, data, bytes);
-    return nlm_file_writer_write(writer->file, data, bytes, err);
+    return write_bytes(writer, data, bytes, err);
 }
 
 nlm_status nlm_session_writer_commit(nlm_session_writer *writer, nlm_error *err) {
     unsigned char bytes[END_BYTES];
     nlm_put_le(bytes, nlm_checksum_value(&writer->checksum), 8);
-    NLM_TRY(nlm_file_writer_write(writer->file, bytes, sizeof bytes, err));
-    return nlm_file_writer_commit(writer->file, err);
+    NLM_TRY(write_bytes(writer, bytes, sizeof bytes, err));
+    return writer->file ? nlm_file_writer_commit(writer->file, err) : NLM_OK;
 }
 
 void nlm_session_writer_release(nlm_session_writer *writer) {

@@ -1,4 +1,4 @@
-/* Sessions in files.
+/* Sessions in files, and in memory as a file has them.
  *
  * Version 2, little-endian (version 1 had no text and no n_text):
  *   0   8 bytes   "nlmsess\n"
@@ -49,17 +49,24 @@ typedef struct nlm_session_view {
 nlm_status nlm_session_file_parse(const char *name, const void *data, size_t size, const nlm_session_shape *shape,
                                   nlm_session_view *out, nlm_error *err);
 
-/* Writing: begin, put every part in order, end. */
-typedef struct nlm_session_writer {
-    nlm_file_writer *file;
-    nlm_checksum checksum; /* of what was put so far */
-} nlm_session_writer;
-
 typedef struct nlm_session_counts {
     uint64_t n_tokens, n_logits, n_text;
 } nlm_session_counts;
 
-nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const char *path, const nlm_session_shape *shape,
+/* How large the file of such a session is. */
+uint64_t nlm_session_file_bytes(const nlm_session_shape *shape, const nlm_session_counts *counts);
+
+/* Writing: to a file or to memory, begin, put every part in order, commit. */
+typedef struct nlm_session_writer {
+    nlm_file_writer *file;
+    unsigned char *at;     /* where the next byte goes, without a file */
+    nlm_checksum checksum; /* of what was put so far */
+} nlm_session_writer;
+
+nlm_status nlm_session_writer_to_file(nlm_session_writer *writer, const char *path, nlm_error *err);
+/* nlm_session_file_bytes of it. */
+void nlm_session_writer_to_memory(nlm_session_writer *writer, void *memory);
+nlm_status nlm_session_writer_begin(nlm_session_writer *writer, const nlm_session_shape *shape,
                                     const nlm_session_counts *counts, nlm_error *err);
 nlm_status nlm_session_writer_put(nlm_session_writer *writer, const void *data, size_t bytes, nlm_error *err);
 /* Appends the checksum and gives the file its name. */

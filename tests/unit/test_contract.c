@@ -101,6 +101,10 @@ static void what_is_null_is_named(void) {
     REFUSED(nlm_session_save(s, NULL, &err));
     REFUSED(nlm_session_restore(NULL, "/tmp/x", &err));
     REFUSED(nlm_session_restore(s, NULL, &err));
+    REFUSED(nlm_session_save_memory(NULL, text, sizeof text, &n, &err));
+    REFUSED(nlm_session_save_memory(s, text, sizeof text, NULL, &err));
+    REFUSED(nlm_session_restore_memory(NULL, text, sizeof text, &err));
+    REFUSED(nlm_session_restore_memory(s, NULL, 1, &err));
     REFUSED(nlm_session_generate(NULL, NULL, NULL, NULL, NULL, NULL, &err));
     REFUSED(nlm_session_metrics(NULL, &metrics, &err));
     REFUSED(nlm_session_metrics(s, NULL, &err));

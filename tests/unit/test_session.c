@@ -1,4 +1,5 @@
 /* Sessions: the same tokens give the same bits, however they came to be there. */
+#include "base/file.h"
 #include "session_fixture.h"
 #include "temporary.h"
 
@@ -252,6 +253,54 @@ static void changed_session_file_is_an_error_and_changes_nothing(void) {
     temporary_remove(&t);
 }
 
+static unsigned char *save_in_memory(nlm_session *session, size_t *out_size) {
+    EXPECT_OK(nlm_session_save_memory(session, NULL, 0, out_size, error));
+    unsigned char *data = malloc(*out_size);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(data);
+    EXPECT_OK(nlm_session_save_memory(session, data, *out_size, out_size, error));
+    return data;
+}
+
+/* The bytes are the file's, and stand for the session as the file does. */
+static void memory_and_back(const fixture *f) {
+    temporary t;
+    nlm_file_map map = {0};
+    int32_t ids[50];
+    size_t size, again = 0;
+    CU_ASSERT_FATAL(temporary_make(&t));
+    nlm_session *saved = fixture_session(f), *other = fixture_session(f);
+    fixture_ids(f, 8, ids, 50);
+    fixture_extend(saved, ids, 45);
+    fixture_extend(other, ids, 5);
+    unsigned char *data = save_in_memory(saved, &size);
+    EXPECT_OK(nlm_session_save(saved, temporary_path(&t, "s"), error));
+    EXPECT_OK(nlm_file_map_open(temporary_path(&t, "s"), &map, error));
+    CU_ASSERT(map.size == size && memcmp(map.data, data, size) == 0);
+    nlm_file_map_close(&map);
+    CU_ASSERT_EQUAL(nlm_session_save_memory(saved, data, size - 1, &again, NULL), NLM_LIMIT);
+    CU_ASSERT_EQUAL(again, size);
+    data[size / 2] ^= 1;
+    CU_ASSERT_EQUAL(nlm_session_restore_memory(other, data, size, NULL), NLM_BAD_FORMAT);
+    nlm_session_tokens(other, &again);
+    CU_ASSERT_EQUAL(again, 5);
+    data[size / 2] ^= 1;
+    CU_ASSERT_EQUAL(nlm_session_restore_memory(other, data, size - 1, NULL), NLM_BAD_FORMAT);
+    CU_ASSERT_EQUAL(nlm_session_restore_memory(other, data, 0, NULL), NLM_BAD_FORMAT);
+    EXPECT_OK(nlm_session_restore_memory(other, data, size, error));
+    free(data);
+    CU_ASSERT(fixture_same_logits(saved, other, f->n_vocab));
+    fixture_extend(saved, ids + 45, 5);
+    fixture_extend(other, ids + 45, 5);
+    CU_ASSERT(fixture_same_logits(saved, other, f->n_vocab));
+    nlm_session_destroy(saved);
+    nlm_session_destroy(other);
+    temporary_remove(&t);
+}
+
+static void session_in_memory_is_the_file(void) {
+    each_model(memory_and_back, &four_sessions);
+}
+
 static void session_file_of_another_model_or_cache_is_refused(void) {
     temporary t;
     CU_ASSERT_FATAL(temporary_make(&t));
@@ -298,6 +347,7 @@ static const check_case cases[] = {
     CHECK_CASE(batch_refuses_what_it_cannot_run),
     CHECK_CASE(restored_session_continues_as_the_saved_one),
     CHECK_CASE(changed_session_file_is_an_error_and_changes_nothing),
+    CHECK_CASE(session_in_memory_is_the_file),
     CHECK_CASE(session_file_of_another_model_or_cache_is_refused),
 };
 CHECK_MAIN("session", cases)

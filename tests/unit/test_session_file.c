@@ -24,9 +24,10 @@ static const char text[3] = {'\xf0', '<', '>'}, marks[3] = {NLM_TEXT_SHOWN, NLM_
 static const char state[N_TOKENS * 6 + 3 + 1] = "abcdefghijklmnopqrstuvwxyz0123456";
 
 static nlm_status write_file(const char *path) {
-    nlm_session_writer writer = {0};
+    nlm_session_writer writer;
     const nlm_session_counts counts = {N_TOKENS, N_VOCAB, sizeof text};
-    nlm_status status = nlm_session_writer_begin(&writer, path, &shape, &counts, NULL);
+    nlm_status status = nlm_session_writer_to_file(&writer, path, NULL);
+    if (status == NLM_OK) status = nlm_session_writer_begin(&writer, &shape, &counts, NULL);
     if (status == NLM_OK) status = nlm_session_writer_put(&writer, tokens, sizeof tokens, NULL);
     if (status == NLM_OK) status = nlm_session_writer_put(&writer, logits, sizeof logits, NULL);
     if (status == NLM_OK) status = nlm_session_writer_put(&writer, text, sizeof text, NULL);
