@@ -6,6 +6,7 @@
 #include "base/rss.h"
 #include "base/status.h"
 #include "session/compute.h"
+#include "session/logprobs.h"
 #include "session/options.h"
 #include "session/sampler.h"
 
@@ -29,9 +30,11 @@ nlm_status nlm_session_choose(nlm_session *session, nlm_sampler *sampler, int32_
     return NLM_OK;
 }
 
-static nlm_status choose(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err) {
+static nlm_status choose(nlm_session *session, nlm_sampler *sampler, bool wants_logits, int32_t *out_id,
+                         nlm_error *err) {
     NLM_TRY(nlm_session_check_holds(session, err));
-    NLM_TRY(nlm_session_compute(session, &(nlm_wanted){.has_logits = sampler != NULL}, err));
+    NLM_TRY(nlm_session_compute(session, &(nlm_wanted){.has_logits = sampler || wants_logits}, err));
+    if (wants_logits) NLM_TRY(nlm_session_fetch_logits(session, err));
     return nlm_session_choose(session, sampler, out_id, err);
 }
 
@@ -45,7 +48,7 @@ nlm_status nlm_session_sample(nlm_session *session, nlm_sampler *sampler, int32_
     NLM_NEEDS(out_id, error);
     NLM_ENTER_SESSION(session, error);
     NLM_TRY(nlm_session_check_sampler(session, sampler, error));
-    return choose(session, sampler, out_id, error);
+    return choose(session, sampler, false, out_id, error);
 }
 
 nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_options *options, nlm_sampler **out_sampler,
@@ -96,7 +99,7 @@ static nlm_status next_token(generation *g, int32_t *out_id, nlm_error *err) {
     nlm_counters *counters = &session->counters;
     const int32_t before = session->n_computed;
     const uint64_t start = nlm_clock_ns();
-    NLM_TRY(choose(session, g->sampler, out_id, err));
+    NLM_TRY(choose(session, g->sampler, g->options.n_top > 0, out_id, err));
     const uint64_t end = nlm_clock_ns();
     counters->decode_tokens += (uint64_t)(session->n_computed - before);
     if (session->n_computed > before) counters->decode_ns += end - start;
@@ -143,25 +146,52 @@ static bool is_stop_id(generation *g, int32_t id) {
     return false;
 }
 
-static nlm_status take_token(generation *g, int32_t id, nlm_error *err) {
-    nlm_session *session = g->session;
-    const nlm_tokenizer *tokenizer = session->runtime->tokenizer;
-    const uint32_t flags = g->options.flags;
-    g->result.n_tokens++;
+/* What the token ends, if it is no part of the text. */
+static void end_with(generation *g, int32_t id) {
     if (is_stop_id(g, id)) {
         g->result.ended_by = NLM_ENDED_BY_STOP_ID;
-        return NLM_OK;
-    }
-    if (!(flags & NLM_GENERATE_IGNORE_END) && nlm_tokenizer_is_end(tokenizer, id)) {
+    } else if (!(g->options.flags & NLM_GENERATE_IGNORE_END) &&
+               nlm_tokenizer_is_end(g->session->runtime->tokenizer, id)) {
         g->result.ended_by = NLM_ENDED_BY_MODEL;
-        return NLM_OK;
     }
+}
+
+/* Tells the callback of a token that was chosen from session->row. Whether the callback goes on. */
+static bool tell_token(const generation *g, int32_t id, const nlm_piece *piece) {
+    const nlm_runtime *runtime = g->session->runtime;
+    nlm_logprob top[NLM_LOGPROBS_MAX];
+    const bool is_shown = !piece->is_hidden || (g->options.flags & NLM_GENERATE_SPECIAL);
+    nlm_generated token = {.struct_size = sizeof token,
+                           .id = id,
+                           .text = is_shown ? piece->text : "",
+                           .length = is_shown ? piece->length : 0,
+                           .top = top,
+                           .is_end = g->result.ended_by != 0};
+    if (!g->options.on_token) return true;
+    if (g->options.n_top > 0) {
+        token.n_top = nlm_logprobs_top(g->session->row, runtime->hparams->n_vocab, g->options.n_top, top);
+        token.logprob = nlm_logprob_of(g->session->row, runtime->hparams->n_vocab, id);
+    }
+    nlm_gate_call_out(&runtime->engine->gate, true);
+    const int32_t answer = g->options.on_token(g->options.token_user, &token);
+    nlm_gate_call_out(&runtime->engine->gate, false);
+    return answer == 0;
+}
+
+static nlm_status take_token(generation *g, int32_t id, nlm_error *err) {
+    nlm_session *session = g->session;
     nlm_piece piece;
-    NLM_TRY(nlm_tokenizer_piece(tokenizer, id, &piece, err));
-    const bool is_hidden = piece.is_hidden && !(flags & NLM_GENERATE_SPECIAL);
-    NLM_TRY(nlm_text_stream_add(&session->stream, piece.text, piece.length, is_hidden, err));
-    session->tokens[session->n_tokens++] = id; /* is_at_limit saw to the room */
-    emit_ready(g);
+    NLM_TRY(nlm_tokenizer_piece(session->runtime->tokenizer, id, &piece, err));
+    end_with(g, id);
+    if (!g->result.ended_by) {
+        const bool is_hidden = piece.is_hidden && !(g->options.flags & NLM_GENERATE_SPECIAL);
+        NLM_TRY(nlm_text_stream_add(&session->stream, piece.text, piece.length, is_hidden, err));
+        session->tokens[session->n_tokens++] = id; /* is_at_limit saw to the room */
+    }
+    g->result.n_tokens++;
+    const bool goes_on = tell_token(g, id, &piece);
+    if (!goes_on && !g->result.ended_by) g->result.ended_by = NLM_ENDED_BY_CALLBACK;
+    if (!g->result.ended_by) emit_ready(g);
     return NLM_OK;
 }
 
@@ -214,6 +244,9 @@ static nlm_status check_options(const nlm_session *session, const nlm_generate_o
     if (options->n_stop_ids && !options->stop_ids)
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "n_stop_ids is %zu, and stop_ids is NULL",
                         options->n_stop_ids);
+    if (options->n_top > NLM_LOGPROBS_MAX)
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "n_top is %u; expected at most %d",
+                        options->n_top, NLM_LOGPROBS_MAX);
     return nlm_session_check_ids(session, options->stop_ids, options->n_stop_ids, err);
 }
 

@@ -64,6 +64,26 @@ nlm_status nlm_decode(const nlm_model *model, const int32_t *ids, size_t count, 
     return status;
 }
 
+nlm_status nlm_token_text(const nlm_model *model, int32_t id, uint32_t flags, const char **out_text,
+                          size_t *out_length, nlm_error *error) {
+    NLM_NEEDS(model, error);
+    NLM_NEEDS(out_text, error);
+    NLM_NEEDS(out_length, error);
+    NLM_TRY(check_flags(flags, NLM_TEXT_SPECIAL, "nlm_token_text", error));
+    NLM_TRY(nlm_runtime_check_text(nlm_model_runtime(model), error));
+    nlm_piece piece;
+    NLM_TRY(nlm_tokenizer_piece(nlm_model_runtime(model)->tokenizer, id, &piece, error));
+    const bool is_shown = !piece.is_hidden || (flags & NLM_TEXT_SPECIAL);
+    *out_text = is_shown ? piece.text : "";
+    *out_length = is_shown ? piece.length : 0;
+    return NLM_OK;
+}
+
+int32_t nlm_token_is_end(const nlm_model *model, int32_t id) {
+    const nlm_tokenizer *tokenizer = model ? nlm_model_runtime(model)->tokenizer : NULL;
+    return tokenizer && nlm_tokenizer_is_end(tokenizer, id);
+}
+
 /* nlm_message and nlm_chat_message are the same two strings; one is stable, the other internal. */
 _Static_assert(sizeof(nlm_message) == sizeof(nlm_chat_message) &&
                    offsetof(nlm_message, content) == offsetof(nlm_chat_message, content),

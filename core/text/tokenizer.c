@@ -9,10 +9,12 @@
 #include "text/spm.h"
 
 #include <nlm/plugin.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct nlm_tokenizer {
+    atomic_uint n_holders;
     nlm_vocab vocab;
     nlm_specials specials;
     nlm_spm spm; /* if vocab.is_spm */
@@ -100,6 +102,7 @@ nlm_status nlm_tokenizer_create_for(const nlm_gguf *gguf, const char *const *con
                                     nlm_error *err) {
     nlm_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     if (!tokenizer) return nlm_fail(err, NLM_OUT_OF_MEMORY, nlm_gguf_path(gguf), "no memory for a tokenizer");
+    atomic_init(&tokenizer->n_holders, 1);
     const nlm_status status = read_all(tokenizer, gguf, controls, err);
     if (status != NLM_OK) {
         nlm_tokenizer_destroy(tokenizer);
@@ -109,8 +112,13 @@ nlm_status nlm_tokenizer_create_for(const nlm_gguf *gguf, const char *const *con
     return NLM_OK;
 }
 
+nlm_tokenizer *nlm_tokenizer_retain(nlm_tokenizer *tokenizer) {
+    atomic_fetch_add(&tokenizer->n_holders, 1);
+    return tokenizer;
+}
+
 void nlm_tokenizer_destroy(nlm_tokenizer *tokenizer) {
-    if (!tokenizer) return;
+    if (!tokenizer || atomic_fetch_sub(&tokenizer->n_holders, 1) > 1) return;
     nlm_spm_release(&tokenizer->spm);
     nlm_bpe_release(&tokenizer->bpe);
     nlm_specials_release(&tokenizer->specials);
@@ -214,25 +222,36 @@ nlm_status nlm_tokenizer_decode(const nlm_tokenizer *tokenizer, int32_t id, bool
     return check_memory(out, err);
 }
 
+nlm_status nlm_tokenizer_decode_next(const nlm_tokenizer *tokenizer, int32_t id, bool with_special, bool *owes_space,
+                                     nlm_str *out, nlm_error *err) {
+    const nlm_vocab *vocab = &tokenizer->vocab;
+    NLM_TRY(check_id(tokenizer, id, err));
+    if (is_hidden(vocab, id)) {
+        NLM_TRY(nlm_tokenizer_decode(tokenizer, id, with_special, out, err));
+        /* After a control token the encoder begins anew; an unknown stands in the middle of a text. */
+        *owes_space = vocab->adds_space_prefix && vocab->types[id] == NLM_TOKEN_CONTROL;
+        return NLM_OK;
+    }
+    nlm_bytes bytes = vocab->spelled[id];
+    if (bytes.length == 0) return NLM_OK;
+    if (*owes_space && bytes.data[0] == ' ') bytes = (nlm_bytes){bytes.data + 1, bytes.length - 1};
+    nlm_str_append(out, bytes.data, bytes.length);
+    NLM_TRY(check_memory(out, err));
+    *owes_space = false;
+    return NLM_OK;
+}
+
 nlm_status nlm_tokenizer_decode_all(const nlm_tokenizer *tokenizer, const int32_t *ids, size_t count,
                                     bool with_special, nlm_str *out, nlm_error *err) {
-    const nlm_vocab *vocab = &tokenizer->vocab;
-    bool owes_space = vocab->adds_space_prefix;
+    bool owes_space = nlm_tokenizer_adds_space(tokenizer);
     for (size_t i = 0; i < count; i++) {
-        NLM_TRY(check_id(tokenizer, ids[i], err));
-        if (is_hidden(vocab, ids[i])) {
-            NLM_TRY(nlm_tokenizer_decode(tokenizer, ids[i], with_special, out, err));
-            /* After a control token the encoder begins anew; an unknown stands in the middle of a text. */
-            owes_space = vocab->adds_space_prefix && vocab->types[ids[i]] == NLM_TOKEN_CONTROL;
-            continue;
-        }
-        nlm_bytes bytes = vocab->spelled[ids[i]];
-        if (bytes.length == 0) continue;
-        if (owes_space && bytes.data[0] == ' ') bytes = (nlm_bytes){bytes.data + 1, bytes.length - 1};
-        owes_space = false;
-        nlm_str_append(out, bytes.data, bytes.length);
+        NLM_TRY(nlm_tokenizer_decode_next(tokenizer, ids[i], with_special, &owes_space, out, err));
     }
-    return check_memory(out, err);
+    return NLM_OK;
+}
+
+bool nlm_tokenizer_adds_space(const nlm_tokenizer *tokenizer) {
+    return tokenizer->vocab.adds_space_prefix;
 }
 
 size_t nlm_tokenizer_count(const nlm_tokenizer *tokenizer) {

@@ -14,7 +14,9 @@ nlm_status nlm_tokenizer_create(const nlm_gguf *gguf, nlm_tokenizer **out, nlm_e
  * them, whatever the file says of their type: what a user writes never becomes one. */
 nlm_status nlm_tokenizer_create_for(const nlm_gguf *gguf, const char *const *controls, nlm_tokenizer **out,
                                     nlm_error *err);
-void nlm_tokenizer_destroy(nlm_tokenizer *tokenizer);
+/* One more holder, who calls nlm_tokenizer_destroy too; from any thread. */
+nlm_tokenizer *nlm_tokenizer_retain(nlm_tokenizer *tokenizer);
+void nlm_tokenizer_destroy(nlm_tokenizer *tokenizer); /* the last holder's call frees it */
 
 /* A growing array of ids; zeroed is empty. */
 typedef struct nlm_ids {
@@ -73,6 +75,12 @@ nlm_status nlm_tokenizer_piece(const nlm_tokenizer *tokenizer, int32_t id, nlm_p
  * control tokens (SentencePiece). */
 nlm_status nlm_tokenizer_decode_all(const nlm_tokenizer *tokenizer, const int32_t *ids, size_t count,
                                     bool with_special, nlm_str *out, nlm_error *err);
+
+/* The same, id by id. *owes_space, which belongs to the text: the encoder put a space in front of what comes; at the
+ * beginning nlm_tokenizer_adds_space. */
+nlm_status nlm_tokenizer_decode_next(const nlm_tokenizer *tokenizer, int32_t id, bool with_special, bool *owes_space,
+                                     nlm_str *out, nlm_error *err);
+bool nlm_tokenizer_adds_space(const nlm_tokenizer *tokenizer);
 
 size_t nlm_tokenizer_count(const nlm_tokenizer *tokenizer);
 int32_t nlm_tokenizer_bos(const nlm_tokenizer *tokenizer); /* -1: none */

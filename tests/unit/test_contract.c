@@ -44,6 +44,8 @@ static void what_is_null_is_named(void) {
     nlm_model_info model_info = {.struct_size = sizeof model_info};
     nlm_metrics metrics = {.struct_size = sizeof metrics};
     nlm_memory_estimate estimate = {.struct_size = sizeof estimate};
+    nlm_detokenizer *detokenizer = NULL;
+    const char *told;
     const nlm_message no_role = {NULL, "x"};
     const char *path = NLM_TEST_DATA "/models/llama-gqa-f32.gguf";
     nlm_error err = NLM_ERROR_INIT;
@@ -77,6 +79,13 @@ static void what_is_null_is_named(void) {
     REFUSED(nlm_encode_chat(NULL, &no_role, 1, 0, NULL, 0, &n, &err));
     REFUSED(nlm_encode_chat(f.model, NULL, 1, 0, NULL, 0, &n, &err));
     REFUSED(nlm_encode_chat(f.model, &no_role, 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_token_text(NULL, id, 0, &told, &n, &err));
+    REFUSED(nlm_token_text(f.model, id, 0, NULL, &n, &err));
+    REFUSED(nlm_token_text(f.model, id, 0, &told, NULL, &err));
+    REFUSED(nlm_detokenizer_create(NULL, 0, &detokenizer, &err));
+    REFUSED(nlm_detokenizer_create(f.model, 0, NULL, &err));
+    REFUSED(nlm_detokenizer_add(NULL, id, &told, &n, &err));
+    REFUSED(nlm_detokenizer_end(NULL, &told, &n, &err));
     REFUSED(nlm_sampler_create(NULL, NULL, &sampler, &err));
     REFUSED(nlm_sampler_create(f.model, NULL, NULL, &err));
     REFUSED(nlm_session_create(NULL, &session, &err));

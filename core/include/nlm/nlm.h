@@ -20,10 +20,10 @@
  *     over. Pointers passed in are borrowed for the call; one that is needed and NULL is INVALID_ARGUMENT,
  *     as are flags that are not known. Pointers handed out say how long they are valid.
  *   - Threads: an engine, its models and their sessions are used by one thread at a time; a call while
- *     another is under way is INVALID_ARGUMENT. Different engines are independent. nlm_encode,
- *     nlm_encode_chat, nlm_decode and the describe functions may be called from any number of threads at
- *     once. Callbacks run on the calling thread; what they call on the same engine is INVALID_ARGUMENT too,
- *     but for those just named and nlm_session_tokens.
+ *     another is under way is INVALID_ARGUMENT. Different engines are independent. What encodes,
+ *     decodes or tells of tokens (nlm/text.h up to generation) and the describe functions may be called from
+ *     any number of threads at once. Callbacks run on the calling thread; what they call on the same engine is
+ * INVALID_ARGUMENT too, but for those just named and nlm_session_tokens.
  *   - Processes: an engine works in the process that made it. In a child of fork() its calls are
  *     INVALID_ARGUMENT, and destroying it does nothing; the child makes its own.
  *   - Numbers: on CPU backends results depend on the input alone, not on the number of threads or on what

@@ -28,6 +28,34 @@ NLM_API nlm_status nlm_encode(const nlm_model *model, const char *text, size_t l
 NLM_API nlm_status nlm_decode(const nlm_model *model, const int32_t *ids, size_t count, uint32_t flags,
                               char *out_text, size_t capacity, size_t *out_length, nlm_error *error);
 
+/* The bytes of one token as it stands in the middle of a text, maybe a part of a character, and their number: valid
+ * as long as the model, not terminated. flags: NLM_TEXT_SPECIAL, as nlm_decode. Errors   as nlm_decode. */
+NLM_API nlm_status nlm_token_text(const nlm_model *model, int32_t id, uint32_t flags, const char **out_text,
+                                  size_t *out_length, nlm_error *error);
+
+/* 1 if the token ends a generation, as those do that NLM_ENDED_BY_MODEL stands for; else 0, also for an id outside
+ * the vocabulary and a file without a tokenizer. */
+NLM_API int32_t nlm_token_is_end(const nlm_model *model, int32_t id);
+
+/* Text of ids that come one by one, from wherever they come: as nlm_decode gives it, in whole characters. */
+typedef struct nlm_detokenizer nlm_detokenizer;
+
+/* flags: NLM_TEXT_SPECIAL. Errors   as nlm_decode, OUT_OF_MEMORY.
+ * Threads  a detokenizer is used by one thread at a time, while the engine and others of the model may be in use; it
+ *          may be destroyed after the model is unloaded, and works until then. */
+NLM_API nlm_status nlm_detokenizer_create(const nlm_model *model, uint32_t flags, nlm_detokenizer **out_detokenizer,
+                                          nlm_error *error);
+NLM_API void nlm_detokenizer_destroy(nlm_detokenizer *detokenizer);
+/* What can be given out now that the id has come: whole characters (bytes that can never be UTF-8 as they are), maybe
+ * none. Not terminated, valid until the next call with this detokenizer.
+ * Errors   INVALID_ARGUMENT (an id outside the vocabulary), OUT_OF_MEMORY; the text is then as it was. */
+NLM_API nlm_status nlm_detokenizer_add(nlm_detokenizer *detokenizer, int32_t id, const char **out_text,
+                                       size_t *out_length, nlm_error *error);
+/* The text is over: gives out what is left, the bytes of a character that is cut, in the same way. What is added
+ * next begins another text. */
+NLM_API nlm_status nlm_detokenizer_end(nlm_detokenizer *detokenizer, const char **out_text, size_t *out_length,
+                                       nlm_error *error);
+
 typedef struct nlm_message {
     const char *role; /* "system", "user", "assistant" */
     const char *content;
@@ -49,6 +77,32 @@ NLM_API nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *me
  * part of a stop string. Returning nonzero ends the generation. */
 typedef int32_t (*nlm_text_fn)(void *user, const char *text, size_t length);
 
+/* How likely the model holds a token to be the next one: the natural logarithm of its probability, before the
+ * sampler's penalties, temperature and cuts. */
+typedef struct nlm_logprob {
+    int32_t id;
+    float logprob;
+} nlm_logprob;
+
+#define NLM_LOGPROBS_MAX 64
+
+/* A token that was generated. The library sets struct_size: what it covers is there. */
+typedef struct nlm_generated {
+    uint32_t struct_size;
+    int32_t id;
+    const char *text; /* as nlm_token_text gives it with the flags of the call: maybe a part of a character */
+    size_t length;
+    float logprob;          /* of this token; 0 if none were asked for */
+    uint32_t n_top;         /* as many as were asked for, or the vocabulary has */
+    const nlm_logprob *top; /* [n_top] the likeliest tokens, likeliest first, of equals the lower id */
+    int32_t is_end;         /* it ends the generation, and the session does not hold it */
+    uint32_t reserved;
+} nlm_generated;
+
+/* Receives each token as it is generated, the end token too, before the text that it completes: valid during the
+ * call. Returning nonzero ends the generation behind this token, whose text the session holds back. */
+typedef int32_t (*nlm_token_fn)(void *user, const nlm_generated *token);
+
 enum {
     NLM_GENERATE_IGNORE_END = 1, /* go on after the model's end-of-text tokens */
     NLM_GENERATE_SPECIAL = 2     /* control tokens give their text (those that mark a tool call, for example), else
@@ -64,13 +118,18 @@ typedef struct nlm_generate_options {
     size_t n_stops;
     const int32_t *stop_ids; /* tokens that end the generation as the model's end-of-text tokens do */
     size_t n_stop_ids;
+    nlm_token_fn on_token; /* or NULL */
+    void *token_user;
+    uint32_t n_top; /* how many of the likeliest tokens on_token is told of, at most NLM_LOGPROBS_MAX; 0: no logprob
+                       is computed */
+    uint32_t reserved;
 } nlm_generate_options;
 
 enum {
     NLM_ENDED_BY_MODEL = 1,    /* an end-of-text or end-of-turn token */
     NLM_ENDED_BY_TOKENS = 2,   /* max_tokens */
     NLM_ENDED_BY_STOP = 3,     /* a stop string */
-    NLM_ENDED_BY_CALLBACK = 4, /* the callback */
+    NLM_ENDED_BY_CALLBACK = 4, /* one of the callbacks */
     NLM_ENDED_BY_CONTEXT = 5,  /* the session is full */
     NLM_ENDED_BY_CANCEL = 6,   /* nlm_session_cancel */
     NLM_ENDED_BY_STOP_ID = 7   /* one of stop_ids */
@@ -95,10 +154,10 @@ typedef struct nlm_generate_result {
  *          there is no next call. Any other end ends the text: what was held back is given out, except a character
  *          that is cut and what follows a stop string. Extending, stepping, resetting or restoring the session
  *          forgets what is held.
- * Errors   INVALID_ARGUMENT (an empty session, an empty stop string, a stop id outside the vocabulary, unknown
- *          flags), NOT_FOUND (the file has no tokenizer), NUMERIC (a logit is not finite), and those of
- *          nlm_session_extend but LIMIT. Text generated before an error has been passed on, and its tokens stay in
- *          the session: the same call again goes on behind it. */
+ * Errors   INVALID_ARGUMENT (an empty session, an empty stop string, a stop id outside the vocabulary, n_top
+ *          above NLM_LOGPROBS_MAX, unknown flags), NOT_FOUND (the file has no tokenizer), NUMERIC (a logit is not
+ * finite), and those of nlm_session_extend but LIMIT. Text generated before an error has been passed on, and its
+ * tokens stay in the session: the same call again goes on behind it. */
 NLM_API nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler,
                                         const nlm_generate_options *options, nlm_text_fn on_text, void *user,
                                         nlm_generate_result *out_result, nlm_error *error);
