@@ -111,14 +111,21 @@ static void warn_of_template(nlm_runtime *runtime) {
     }
 }
 
-static nlm_status encode_chat(const nlm_runtime *runtime, const nlm_message *messages, size_t count, size_t n_before,
-                              nlm_str *text, nlm_text_spans *spans, nlm_ids *ids, nlm_error *err) {
-    NLM_TRY(nlm_chat_template_format(runtime->chat, (const nlm_chat_message *)messages, count, n_before, true, text,
-                                     spans, err));
-    if (text->has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_encode_chat", "no memory for the text");
+/* A text being made of messages, and its ids. */
+typedef struct chat_text {
+    nlm_str text;
+    nlm_text_spans spans;
+    nlm_ids ids;
+} chat_text;
+
+static nlm_status encode_text(const nlm_runtime *runtime, const nlm_message *messages, size_t count, size_t n_before,
+                              bool opens_turn, chat_text *t, nlm_error *err) {
+    NLM_TRY(nlm_chat_template_format(runtime->chat, (const nlm_chat_message *)messages, count, n_before, opens_turn,
+                                     &t->text, &t->spans, err));
+    if (t->text.has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_encode_chat", "no memory for the text");
     const uint32_t flags = NLM_ENCODE_SPECIAL | (n_before == 0 ? NLM_ENCODE_BOS : 0u);
-    return nlm_tokenizer_encode_spans(runtime->tokenizer, text->data ? text->data : "", text->length, flags, spans,
-                                      ids, err);
+    return nlm_tokenizer_encode_spans(runtime->tokenizer, t->text.data ? t->text.data : "", t->text.length, flags,
+                                      &t->spans, &t->ids, err);
 }
 
 static nlm_status check_messages(const nlm_message *messages, size_t count, nlm_error *err) {
@@ -129,25 +136,41 @@ static nlm_status check_messages(const nlm_message *messages, size_t count, nlm_
     return NLM_OK;
 }
 
-nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
-                           int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error) {
-    NLM_NEEDS(model, error);
-    NLM_NEEDS(out_count, error);
-    NLM_TRY(check_messages(messages, count, error));
+/* opens_turn: the assistant's, behind the messages; else the last of them stays open. */
+static nlm_status encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
+                              bool opens_turn, int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *err) {
+    NLM_NEEDS(model, err);
+    NLM_NEEDS(out_count, err);
+    NLM_TRY(check_messages(messages, count, err));
     nlm_runtime *runtime = nlm_model_runtime(model);
-    NLM_TRY(nlm_runtime_check_text(runtime, error));
+    NLM_TRY(nlm_runtime_check_text(runtime, err));
     if (!runtime->chat) {
-        nlm_error_give(error, &runtime->chat_error);
+        nlm_error_give(err, &runtime->chat_error);
         return runtime->chat_error.code;
     }
     warn_of_template(runtime);
-    nlm_str text = {0};
-    nlm_text_spans spans = {0};
-    nlm_ids ids = {0};
-    nlm_status status = encode_chat(runtime, messages, count, n_before, &text, &spans, &ids, error);
-    if (status == NLM_OK) status = ids_out(&ids, out_ids, capacity, out_count, "nlm_encode_chat", error);
-    nlm_ids_release(&ids);
-    nlm_text_spans_release(&spans);
-    nlm_str_release(&text);
+    chat_text t = {0};
+    nlm_status status = encode_text(runtime, messages, count, n_before, opens_turn, &t, err);
+    if (status == NLM_OK) status = ids_out(&t.ids, out_ids, capacity, out_count, "nlm_encode_chat", err);
+    nlm_ids_release(&t.ids);
+    nlm_text_spans_release(&t.spans);
+    nlm_str_release(&t.text);
     return status;
+}
+
+nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
+                           int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error) {
+    return encode_chat(model, messages, count, n_before, true, out_ids, capacity, out_count, error);
+}
+
+nlm_status nlm_encode_chat_continue(const nlm_model *model, const nlm_message *messages, size_t count,
+                                    size_t n_before, int32_t *out_ids, size_t capacity, size_t *out_count,
+                                    nlm_error *error) {
+    NLM_TRY(check_messages(messages, count, error));
+    if (count == 0 || strcmp(messages[count - 1].role, "assistant") != 0) {
+        return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_encode_chat_continue",
+                        "the last message has the role '%s'; expected assistant, whose message is gone on with",
+                        count ? messages[count - 1].role : "");
+    }
+    return encode_chat(model, messages, count, n_before, false, out_ids, capacity, out_count, error);
 }

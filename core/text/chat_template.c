@@ -16,7 +16,7 @@
 enum { TRIMS_NONE, TRIMS_ALL, TRIMS_LLAMA_2 /* all but the system's, and what it joins loses it at the end */ };
 
 /* A conversation is a system message, then users' and assistants' in turn, each between an opening and
- * a closing text. */
+ * a closing text; between an assistant's and the next there may be messages of tools, in a turn that they share. */
 struct nlm_chat_template {
     const char *name;
     /* How to tell it: a metadata template with all of `marks`, with none of `others`, of a model whose
@@ -28,13 +28,16 @@ struct nlm_chat_template {
     const char *system_open, *system_close;
     const char *user_open, *user_close;
     const char *assistant_open, *assistant_close;
-    const char *between; /* between an answer and the next user's turn; or NULL */
-    const char *prompt;  /* opens the assistant's turn for the model to go on */
+    const char *between;                  /* between an answer and the next user's turn; or NULL */
+    const char *tools_open, *tools_close; /* around all messages of tools that follow one another */
+    const char *tool_open, *tool_close;   /* around each; NULL: there are none */
+    const char *prompt;                   /* opens the assistant's turn for the model to go on */
     /* What of the above are tokens: the first n_needed of every vocabulary it is for, the rest of some. */
     const char *tokens[TOKENS_MAX + 1];
     size_t n_needed;
     bool system_joins_user; /* the system message stands in the user's turn, in place of user_open */
     bool has_today;         /* system_open is followed by the date of today and an empty line */
+    bool quotes_tools;      /* what a tool gave is written as a JSON string */
     int32_t trims;          /* TRIMS_* */
 };
 
@@ -43,6 +46,11 @@ struct nlm_chat_template {
     .user_close = "<|im_end|>\n", .assistant_open = "<|im_start|>assistant\n", .assistant_close = "<|im_end|>\n", \
     .tokens = {"<|im_start|>", "<|im_end|>"}, .n_needed = 2
 #define CHATML_PROMPT .prompt = "<|im_start|>assistant\n"
+#define CHATML_TOOLS \
+    .tools_open = "", .tool_open = "<|im_start|>tool\n", .tool_close = "<|im_end|>\n", .tools_close = ""
+#define QWEN_TOOLS                                                                                            \
+    .tools_open = "<|im_start|>user", .tool_open = "\n<tool_response>\n", .tool_close = "\n</tool_response>", \
+    .tools_close = "<|im_end|>\n"
 
 #define ZEPHYR_TURNS(eos)                                                                                       \
     .system_open = "<|system|>\n", .system_close = eos "\n", .user_open = "<|user|>\n", .user_close = eos "\n", \
@@ -54,6 +62,10 @@ struct nlm_chat_template {
 #define QWEN25_SYSTEM     "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 #define LLAMA3_TURN(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
 #define LLAMA31_DATES     "Cutting Knowledge Date: December 2023\nToday Date: "
+
+#define LLAMA31_TOOLS                                                                                     \
+    .tools_open = "", .tool_open = LLAMA3_TURN("ipython"), .tool_close = "<|eot_id|>", .tools_close = "", \
+    .quotes_tools = true
 
 #define LLAMA3_TURNS                                                                                                 \
     .system_close = "<|eot_id|>", .user_open = LLAMA3_TURN("user"), .user_close = "<|eot_id|>",                      \
@@ -72,6 +84,7 @@ static const nlm_chat_template templates[] = {
      .marks = {"<|im_start|>", SMOLLM2_SYSTEM},
      .default_system = SMOLLM2_SYSTEM,
      CHATML_TURNS,
+     CHATML_TOOLS,
      CHATML_PROMPT},
     {.name = "qwq",
      .marks = {"<|im_start|>assistant\\n<think>\\n'"},
@@ -81,28 +94,48 @@ static const nlm_chat_template templates[] = {
      .marks = {"<|im_start|>", QWEN25_SYSTEM},
      .default_system = QWEN25_SYSTEM,
      CHATML_TURNS,
+     QWEN_TOOLS,
+     CHATML_PROMPT},
+    {.name = "qwen3",
+     .marks = {"<|im_start|>", "'\\n<tool_response>\\n'"},
+     .others = {"<|im_sep|>", "<end_of_utterance>"},
+     CHATML_TURNS,
+     QWEN_TOOLS,
+     CHATML_PROMPT},
+    {.name = "qwen3-coder",
+     .marks = {"<|im_start|>", "<tool_response>", "'\\n</tool_response>\\n'"},
+     .others = {"<|im_sep|>", "<end_of_utterance>"},
+     CHATML_TURNS,
+     .tools_open = "<|im_start|>user\n",
+     .tool_open = "<tool_response>\n",
+     .tool_close = "\n</tool_response>\n",
+     .tools_close = "<|im_end|>\n",
      CHATML_PROMPT},
     {.name = "qwen2",
      .marks = {"<|im_start|>", QWEN2_SYSTEM},
      .others = {"<|im_sep|>", "<end_of_utterance>"},
      .default_system = QWEN2_SYSTEM,
      CHATML_TURNS,
+     CHATML_TOOLS,
      CHATML_PROMPT},
     {.name = "chatml",
      .marks = {"<|im_start|>"},
      .others = {"<|im_sep|>", "<end_of_utterance>"}, /* Phi-4, SmolVLM */
      CHATML_TURNS,
+     CHATML_TOOLS,
      CHATML_PROMPT},
     {.name = "llama-3.2",
      .marks = {"<|start_header_id|>", "Cutting Knowledge Date: December 2023", "strftime_now"},
      .default_system = "",
      .system_open = LLAMA3_TURN("system") LLAMA31_DATES,
      .has_today = true,
+     LLAMA31_TOOLS,
      LLAMA3_TURNS},
     {.name = "llama-3.1",
      .marks = {"<|start_header_id|>", "Cutting Knowledge Date: December 2023"},
      .default_system = "",
      .system_open = LLAMA3_TURN("system") LLAMA31_DATES "26 Jul 2024\n\n",
+     LLAMA31_TOOLS,
      LLAMA3_TURNS},
     {.name = "llama-3",
      .marks = {"<|start_header_id|>", "<|end_header_id|>"},
@@ -160,8 +193,8 @@ static const nlm_chat_template templates[] = {
 /* clang-format off */
 #define MORE_NAMES(X)                                                                                  \
     X("llama-2") X("llama-3") X("llama-3.1") X("llama-3.2") X("zephyr") X("mistral") X("mistral-v0.1") \
-    X("mistral-v1") X("mistral-v3") X("mistral-nemo") X("qwen2") X("qwen2.5") X("qwq") X("smollm2")    \
-    X("stablelm-zephyr")
+    X("mistral-v1") X("mistral-v3") X("mistral-nemo") X("qwen2") X("qwen2.5") X("qwen3")               \
+    X("qwen3-coder") X("qwq") X("smollm2") X("stablelm-zephyr")
 /* clang-format on */
 #define LISTED(name)  name,
 #define WRITTEN(name) ", " name
@@ -300,16 +333,69 @@ static void add_today(nlm_str *out) {
     nlm_str_printf(out, "%s\n\n", date);
 }
 
-typedef enum chat_role { ROLE_NONE, ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT } chat_role;
+typedef enum chat_role { ROLE_NONE, ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT, ROLE_TOOL } chat_role;
+
+static const char *const role_names[] = {"", "system", "user", "assistant", "tool"};
 
 static nlm_status role_of(const nlm_chat_message *message, chat_role *out, nlm_error *err) {
-    *out = strcmp(message->role, "system") == 0      ? ROLE_SYSTEM
-           : strcmp(message->role, "user") == 0      ? ROLE_USER
-           : strcmp(message->role, "assistant") == 0 ? ROLE_ASSISTANT
-                                                     : ROLE_NONE;
-    if (*out != ROLE_NONE) return NLM_OK;
+    for (int i = ROLE_SYSTEM; i <= ROLE_TOOL; i++) {
+        if (strcmp(message->role, role_names[i]) != 0) continue;
+        *out = (chat_role)i;
+        return NLM_OK;
+    }
     return nlm_fail(err, NLM_INVALID_ARGUMENT, "chat template",
-                    "a message has the role '%s'; expected system, user or assistant", message->role);
+                    "a message has the role '%s'; expected system, user, assistant or tool", message->role);
+}
+
+static nlm_status fail_tool(const nlm_chat_template *chat, nlm_error *err) {
+    nlm_str with_tools = {0};
+    for (size_t i = 0; i < TEMPLATE_COUNT; i++) {
+        if (templates[i].tool_open) nlm_str_printf(&with_tools, " %s", templates[i].name);
+    }
+    const nlm_status status = nlm_fail(err, NLM_INVALID_ARGUMENT, "chat template",
+                                       "how the %s template has messages of tools is not known; it is for:%s",
+                                       chat->name, with_tools.data ? with_tools.data : "");
+    nlm_str_release(&with_tools);
+    return status;
+}
+
+/* As Python's json.dumps writes a string, with what is not ASCII as it is. */
+static void add_quoted(nlm_str *out, const char *text) {
+    static const char escaped[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
+    nlm_str_puts(out, "\"");
+    for (; *text; text++) {
+        const char *found = strchr(escaped, *text);
+        if (found) {
+            nlm_str_printf(out, "\\%c", letters[found - escaped]);
+        } else if ((unsigned char)*text < ' ') {
+            nlm_str_printf(out, "\\u%04x", (unsigned)*text);
+        } else {
+            nlm_str_append(out, text, 1);
+        }
+    }
+    nlm_str_puts(out, "\"");
+}
+
+static nlm_status add_tool(const nlm_chat_template *chat, const char *content, chat_role before, nlm_str *out,
+                           nlm_text_spans *spans, nlm_error *err) {
+    if (!chat->tool_open) return fail_tool(chat, err);
+    if (before != ROLE_TOOL) nlm_str_puts(out, chat->tools_open);
+    nlm_str_puts(out, chat->tool_open);
+    const size_t from = out->length;
+    if (chat->quotes_tools) {
+        add_quoted(out, content);
+    } else {
+        nlm_str_puts(out, content);
+    }
+    NLM_TRY(add_span(spans, from, out->length, err));
+    nlm_str_puts(out, chat->tool_close);
+    return NLM_OK;
+}
+
+/* What `before` left open, when `role` comes next. */
+static void close_turn(const nlm_chat_template *chat, chat_role before, chat_role role, nlm_str *out) {
+    if (before == ROLE_ASSISTANT) nlm_str_puts(out, chat->assistant_close);
+    if (before == ROLE_TOOL && role != ROLE_TOOL) nlm_str_puts(out, chat->tools_close);
 }
 
 /* One message, closing the assistant's turn before it if there is one. */
@@ -321,7 +407,8 @@ static nlm_status add_message(const nlm_chat_template *chat, const nlm_chat_mess
                         "in the %s template a user's message must follow the system message", chat->name);
     }
     const bool trims_end = chat->trims == TRIMS_ALL || (chat->trims == TRIMS_LLAMA_2 && role != ROLE_SYSTEM);
-    if (before == ROLE_ASSISTANT) nlm_str_puts(out, chat->assistant_close);
+    close_turn(chat, before, role, out);
+    if (role == ROLE_TOOL) return add_tool(chat, message->content, before, out, spans, err);
     if (role == ROLE_ASSISTANT) {
         nlm_str_puts(out, chat->assistant_open);
         return add_content(message->content, trims_end, trims_end, out, spans, err); /* what follows closes it */
@@ -355,7 +442,7 @@ static nlm_status format_all(const nlm_chat_template *chat, const nlm_chat_messa
                         "in the %s template a user's message must follow the system message", chat->name);
     }
     if (!add_generation_prompt) return NLM_OK;
-    if (before == ROLE_ASSISTANT) nlm_str_puts(out, chat->assistant_close);
+    close_turn(chat, before, ROLE_NONE, out);
     nlm_str_puts(out, chat->prompt);
     return NLM_OK;
 }

@@ -9,7 +9,7 @@
 typedef struct nlm_chat_template nlm_chat_template;
 
 typedef struct nlm_chat_message {
-    const char *role; /* "system", "user", "assistant" */
+    const char *role; /* "system", "user", "assistant", "tool" */
     const char *content;
 } nlm_chat_message;
 
@@ -25,9 +25,9 @@ const char *const *nlm_chat_template_names(void);
 const char *const *nlm_chat_template_tokens(const nlm_chat_template *chat, size_t *out_n_needed);
 
 /* Which template tokenizer.chat_template of the model is. *out_is_exact: it is a text known to render as the
- * template does, byte for byte, where a user's message comes last; if not, it has what marks one of them, and
- * may differ. NOT_FOUND: the model has none. UNSUPPORTED: another one; the message holds the template's text
- * (as far as it fits) and how to name one. */
+ * template does, byte for byte, where a user's message comes last and no tool speaks; if not, it has what marks
+ * one of them, and may differ. NOT_FOUND: the model has none. UNSUPPORTED: another one; the message holds the
+ * template's text (as far as it fits) and how to name one. */
 nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_template **out, bool *out_is_exact,
                                     nlm_error *err);
 
@@ -40,8 +40,8 @@ nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_templat
  * not begin with an assistant's message begins with the end of the assistant's turn ("<|im_end|>\n").
  * So turn 1, the generated answer without its end token, turn 2, ... is exactly the text that
  * formatting all at once gives.
- * Errors   INVALID_ARGUMENT (a role that is none of the three; a system message that no user's
- *          follows, where the template puts it into the user's turn), OUT_OF_MEMORY. */
+ * Errors   INVALID_ARGUMENT (a role that is none of the four; a tool's where the template's form of it is not known;
+ * a system message that no user's follows, where the template puts it into the user's turn), OUT_OF_MEMORY. */
 nlm_status nlm_chat_template_format(const nlm_chat_template *chat, const nlm_chat_message *messages, size_t count,
                                     size_t n_before, bool add_generation_prompt, nlm_str *out,
                                     nlm_text_spans *out_spans, nlm_error *err);

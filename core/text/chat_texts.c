@@ -9,8 +9,8 @@
  * turns, with empty contents, blanks of every kind around them and several lines, and compared. A line break
  * in a string of the Jinja text may be written as one or as "\n": two texts. */
 static const nlm_chat_text texts[] = {
-    {0xEBED4C75E31DE940u, NULL, "chatml"}, /* Qwen3 */
-    {0x2F20480AC2F3DBB8u, NULL, "chatml"}, /* Qwen3-Coder */
+    {0xEBED4C75E31DE940u, NULL, "qwen3"},
+    {0x2F20480AC2F3DBB8u, NULL, "qwen3-coder"},
     {0xB885985D8B9A5A01u, NULL, "chatml"},
     {0x156082AA0BE3D93Au, NULL, "chatml"},
     {0xD52B67125E8887B3u, NULL, "chatml"},

@@ -6,6 +6,10 @@
 #include "session_fixture.h"
 #include "temporary.h"
 
+static void ignore_message(void *user, int32_t level, const char *message) {
+    (void)user, (void)level, (void)message;
+}
+
 static void api_says_its_versions(void) {
     CU_ASSERT_EQUAL(nlm_api_version(), (uint32_t)NLM_API_MAJOR << 16 | NLM_API_MINOR);
     CU_ASSERT_STRING_EQUAL(nlm_status_string(NLM_LIMIT), "limit exceeded");
@@ -327,6 +331,42 @@ static void text_goes_to_ids_and_back_in_buffers_of_any_size(void) {
     fixture_close(&f);
 }
 
+/* Expected: the text that the template's own text gives, whose last turn is open. */
+static void an_answer_that_is_begun_is_gone_on_with(void) {
+    static const nlm_message talk[] = {{"user", "Hi"}, {"assistant", "Well, I "}, {"user", "no"}};
+    static const struct {
+        const char *name;
+        size_t first, count, n_before;
+        const char *text;
+    } cases[] = {
+        {"chatml", 0, 2, 0, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\nWell, I "},
+        {"llama-3", 0, 2, 0,
+         "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+         "Well, I"},
+        {"mistral", 0, 2, 0, "[INST] Hi [/INST]Well, I "},
+        {"chatml", 1, 1, 1, "<|im_start|>assistant\nWell, I "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const nlm_model_options options = {.struct_size = sizeof options, .chat_template = cases[i].name};
+        nlm_set_log(ignore_message, NULL, 1); /* of tokens that this vocabulary lacks */
+        fixture f = fixture_open("llama-gqa-f32", &options, 1);
+        int32_t ids[512], expected[512];
+        size_t count, n_expected;
+        const uint32_t flags = NLM_TEXT_SPECIAL | (cases[i].n_before ? 0 : NLM_TEXT_BOS);
+        EXPECT_OK(nlm_encode_chat_continue(f.model, talk + cases[i].first, cases[i].count, cases[i].n_before, ids,
+                                           512, &count, error));
+        EXPECT_OK(
+            nlm_encode(f.model, cases[i].text, strlen(cases[i].text), flags, expected, 512, &n_expected, error));
+        CU_ASSERT(count == n_expected && memcmp(ids, expected, count * sizeof *ids) == 0);
+        nlm_error err = NLM_ERROR_INIT;
+        CU_ASSERT_EQUAL(nlm_encode_chat_continue(f.model, talk, 3, 0, ids, 512, &count, &err), NLM_INVALID_ARGUMENT);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "'user'"));
+        CU_ASSERT_EQUAL(nlm_encode_chat_continue(f.model, talk, 0, 0, ids, 512, &count, NULL), NLM_INVALID_ARGUMENT);
+        fixture_close(&f);
+        nlm_set_log(NULL, NULL, 1);
+    }
+}
+
 static const check_case cases[] = {
     CHECK_CASE(api_says_its_versions),
     CHECK_CASE(api_takes_structs_of_other_sizes),
@@ -340,5 +380,6 @@ static const check_case cases[] = {
     CHECK_CASE(a_nan_before_quantised_weights_reaches_the_logits),
     CHECK_CASE(engines_and_models_live_side_by_side),
     CHECK_CASE(text_goes_to_ids_and_back_in_buffers_of_any_size),
+    CHECK_CASE(an_answer_that_is_begun_is_gone_on_with),
 };
 CHECK_MAIN("api", cases)

@@ -186,11 +186,59 @@ static void today_is_in_the_system_message_of_llama_3_2(void) {
     nlm_str_release(&text);
 }
 
+/* What Jinja2 makes of the models' own templates. */
+static void tools_speak_as_the_models_have_them(void) {
+    static const nlm_chat_message called[] = {{"system", "S"},      {"user", "Hi"},      {"assistant", "Call."},
+                                              {"tool", " A\n"},     {"tool", "B \"x\""}, {"assistant", "Done."},
+                                              {"user", "Thank you"}};
+    static const struct {
+        const char *name, *tools; /* from the end of the call to the end of the answer */
+    } cases[] = {
+        {"qwen2.5",
+         "<|im_end|>\n<|im_start|>user\n<tool_response>\n A\n\n</tool_response>\n<tool_response>\nB \"x\"\n"
+         "</tool_response><|im_end|>\n<|im_start|>assistant\n"},
+        {"qwen3",
+         "<|im_end|>\n<|im_start|>user\n<tool_response>\n A\n\n</tool_response>\n<tool_response>\nB \"x\"\n"
+         "</tool_response><|im_end|>\n<|im_start|>assistant\n"},
+        {"qwen3-coder",
+         "<|im_end|>\n<|im_start|>user\n<tool_response>\n A\n\n</tool_response>\n<tool_response>\nB \"x\"\n"
+         "</tool_response>\n<|im_end|>\n<|im_start|>assistant\n"},
+        {"chatml",
+         "<|im_end|>\n<|im_start|>tool\n A\n<|im_end|>\n<|im_start|>tool\nB "
+         "\"x\"<|im_end|>\n<|im_start|>assistant\n"},
+        {"llama-3.1",
+         "<|eot_id|><|start_header_id|>ipython<|end_header_id|>\n\n\" A\\n\"<|eot_id|><|start_header_id|>ipython"
+         "<|end_header_id|>\n\n\"B \\\"x\\\"\"<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        nlm_str users = {0}, whole = format(cases[i].name, called, 6, 0, false, &users);
+        nlm_str answer = format(cases[i].name, called + 3, 2, 3, true, NULL);
+        const char *at = strstr(whole.data, "Call.");
+        CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+        CU_ASSERT_EQUAL(strncmp(at + 5, cases[i].tools, strlen(cases[i].tools)), 0);
+        CU_ASSERT_STRING_EQUAL(at + 5 + strlen(cases[i].tools), "Done.");
+        CU_ASSERT_STRING_EQUAL(answer.data, cases[i].tools); /* as a turn that follows the call */
+        CU_ASSERT_PTR_NOT_NULL(strstr(users.data, strstr(cases[i].name, "llama") ? "|\" A\\n\"|" : "| A\n|"));
+        nlm_str_release(&users);
+        nlm_str_release(&whole);
+        nlm_str_release(&answer);
+    }
+    nlm_str text = format("mistral", called, 5, 0, true, NULL);
+    CU_ASSERT_STRING_EQUAL(text.data + strlen("[INST] S\n\nHi [/INST]Call.</s>"),
+                           "how the mistral template has messages of tools is not known; it is for: smollm2 qwen2.5 "
+                           "qwen3 qwen3-coder qwen2 chatml llama-3.2 llama-3.1");
+    nlm_str_release(&text);
+    static const nlm_chat_message control[] = {{"tool", "\x01\t\x1f\x7f\xc3\xa9\\"}};
+    text = format("llama-3.1", control, 1, 1, false, NULL);
+    CU_ASSERT_PTR_NOT_NULL(strstr(text.data, "\n\n\"\\u0001\\t\\u001f\x7f\xc3\xa9\\\\\"<|eot_id|>"));
+    nlm_str_release(&text);
+}
+
 static void messages_out_of_place_are_refused(void) {
-    static const nlm_chat_message unknown[] = {{"tool", "x"}}, lone[] = {{"system", "x"}},
+    static const nlm_chat_message unknown[] = {{"narrator", "x"}}, lone[] = {{"system", "x"}},
                                   mixed[] = {{"system", "x"}, {"assistant", "y"}};
     nlm_str text = format("chatml", unknown, 1, 0, true, NULL);
-    CU_ASSERT_STRING_EQUAL(text.data, "a message has the role 'tool'; expected system, user or assistant");
+    CU_ASSERT_STRING_EQUAL(text.data, "a message has the role 'narrator'; expected system, user, assistant or tool");
     nlm_str_release(&text);
     text = format("llama-2", lone, 1, 0, true, NULL);
     CU_ASSERT_PTR_NOT_NULL(strstr(text.data, "a user's message must follow the system message"));
@@ -329,7 +377,7 @@ static void every_name_listed_is_a_template(void) {
         CU_ASSERT_PTR_NOT_NULL_FATAL(chat);
         CU_ASSERT_STRING_EQUAL(nlm_chat_template_name(chat), *name);
     }
-    CU_ASSERT_EQUAL(count, 16);
+    CU_ASSERT_EQUAL(count, 18);
     CU_ASSERT_PTR_NULL(nlm_chat_template_from_name("jinja"));
 }
 
@@ -398,6 +446,7 @@ static const check_case cases[] = {
     CHECK_CASE(turns_put_together_read_as_the_whole),
     CHECK_CASE(templates_that_trim_do),
     CHECK_CASE(today_is_in_the_system_message_of_llama_3_2),
+    CHECK_CASE(tools_speak_as_the_models_have_them),
     CHECK_CASE(messages_out_of_place_are_refused),
     CHECK_CASE(templates_are_known_by_what_marks_them),
     CHECK_CASE(known_texts_are_told_from_alike_ones),

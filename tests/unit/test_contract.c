@@ -27,6 +27,14 @@ static void an_error_gets_no_byte_more_than_its_size(void) {
 }
 
 /* Every call with one pointer that it needs left out. */
+#define REFUSED(call)                                          \
+    do {                                                       \
+        err = (nlm_error)NLM_ERROR_INIT;                       \
+        CU_ASSERT_EQUAL((call), NLM_INVALID_ARGUMENT);         \
+        if (!err.msg[0]) printf("\n  %s says nothing", #call); \
+        CU_ASSERT(err.msg[0] != '\0');                         \
+    } while (0)
+
 static void what_is_null_is_named(void) {
     fixture f = fixture_open("llama-gqa-f32", NULL, 1);
     nlm_session *s = fixture_session(&f);
@@ -44,18 +52,8 @@ static void what_is_null_is_named(void) {
     nlm_model_info model_info = {.struct_size = sizeof model_info};
     nlm_metrics metrics = {.struct_size = sizeof metrics};
     nlm_memory_estimate estimate = {.struct_size = sizeof estimate};
-    nlm_detokenizer *detokenizer = NULL;
-    const char *told;
-    const nlm_message no_role = {NULL, "x"};
     const char *path = NLM_TEST_DATA "/models/llama-gqa-f32.gguf";
     nlm_error err = NLM_ERROR_INIT;
-#define REFUSED(call)                                          \
-    do {                                                       \
-        err = (nlm_error)NLM_ERROR_INIT;                       \
-        CU_ASSERT_EQUAL((call), NLM_INVALID_ARGUMENT);         \
-        if (!err.msg[0]) printf("\n  %s says nothing", #call); \
-        CU_ASSERT(err.msg[0] != '\0');                         \
-    } while (0)
     REFUSED(nlm_engine_create(NULL, NULL, &err));
     REFUSED(nlm_engine_describe(NULL, &engine_info, &err));
     REFUSED(nlm_engine_describe(f.engine, NULL, &err));
@@ -70,22 +68,6 @@ static void what_is_null_is_named(void) {
     REFUSED(nlm_model_load(f.engine, path, NULL, NULL, &err));
     REFUSED(nlm_model_describe(NULL, &model_info, &err));
     REFUSED(nlm_model_describe(f.model, NULL, &err));
-    REFUSED(nlm_encode(NULL, "x", 1, 0, NULL, 0, &n, &err));
-    REFUSED(nlm_encode(f.model, NULL, 1, 0, NULL, 0, &n, &err));
-    REFUSED(nlm_encode(f.model, "x", 1, 0, NULL, 0, NULL, &err));
-    REFUSED(nlm_decode(NULL, &id, 1, 0, NULL, 0, &n, &err));
-    REFUSED(nlm_decode(f.model, NULL, 1, 0, NULL, 0, &n, &err));
-    REFUSED(nlm_decode(f.model, &id, 1, 0, NULL, 0, NULL, &err));
-    REFUSED(nlm_encode_chat(NULL, &no_role, 1, 0, NULL, 0, &n, &err));
-    REFUSED(nlm_encode_chat(f.model, NULL, 1, 0, NULL, 0, &n, &err));
-    REFUSED(nlm_encode_chat(f.model, &no_role, 1, 0, NULL, 0, &n, &err));
-    REFUSED(nlm_token_text(NULL, id, 0, &told, &n, &err));
-    REFUSED(nlm_token_text(f.model, id, 0, NULL, &n, &err));
-    REFUSED(nlm_token_text(f.model, id, 0, &told, NULL, &err));
-    REFUSED(nlm_detokenizer_create(NULL, 0, &detokenizer, &err));
-    REFUSED(nlm_detokenizer_create(f.model, 0, NULL, &err));
-    REFUSED(nlm_detokenizer_add(NULL, id, &told, &n, &err));
-    REFUSED(nlm_detokenizer_end(NULL, &told, &n, &err));
     REFUSED(nlm_sampler_create(NULL, NULL, &sampler, &err));
     REFUSED(nlm_sampler_create(f.model, NULL, NULL, &err));
     REFUSED(nlm_session_create(NULL, &session, &err));
@@ -117,7 +99,6 @@ static void what_is_null_is_named(void) {
     REFUSED(nlm_session_generate(NULL, NULL, NULL, NULL, NULL, NULL, &err));
     REFUSED(nlm_session_metrics(NULL, &metrics, &err));
     REFUSED(nlm_session_metrics(s, NULL, &err));
-#undef REFUSED
     nlm_session_set_progress(NULL, NULL, NULL);
     CU_ASSERT_PTR_NULL(nlm_session_tokens(NULL, &n));
     CU_ASSERT_EQUAL(n, 0);
@@ -127,6 +108,38 @@ static void what_is_null_is_named(void) {
     nlm_sampler_destroy(NULL);
     CU_ASSERT_PTR_NULL(engine);
     nlm_session_destroy(s);
+    fixture_close(&f);
+}
+
+static void what_is_null_of_text_is_named(void) {
+    fixture f = fixture_open("llama-gqa-f32", NULL, 1);
+    const int32_t id = 5;
+    size_t n = 0;
+    nlm_detokenizer *detokenizer = NULL;
+    const char *told;
+    const nlm_message no_role = {NULL, "x"};
+    nlm_error err = NLM_ERROR_INIT;
+    REFUSED(nlm_encode(NULL, "x", 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_encode(f.model, NULL, 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_encode(f.model, "x", 1, 0, NULL, 0, NULL, &err));
+    REFUSED(nlm_decode(NULL, &id, 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_decode(f.model, NULL, 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_decode(f.model, &id, 1, 0, NULL, 0, NULL, &err));
+    REFUSED(nlm_encode_chat(NULL, &no_role, 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_encode_chat(f.model, NULL, 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_encode_chat(f.model, &no_role, 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_encode_chat_continue(NULL, &no_role, 0, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_encode_chat_continue(f.model, NULL, 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_encode_chat_continue(f.model, &no_role, 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_token_text(NULL, id, 0, &told, &n, &err));
+    REFUSED(nlm_token_text(f.model, id, 0, NULL, &n, &err));
+    REFUSED(nlm_token_text(f.model, id, 0, &told, NULL, &err));
+    REFUSED(nlm_detokenizer_create(NULL, 0, &detokenizer, &err));
+    REFUSED(nlm_detokenizer_create(f.model, 0, NULL, &err));
+    REFUSED(nlm_detokenizer_add(NULL, id, &told, &n, &err));
+    REFUSED(nlm_detokenizer_end(NULL, &told, &n, &err));
+    CU_ASSERT_PTR_NULL(detokenizer);
+    nlm_detokenizer_destroy(NULL);
     fixture_close(&f);
 }
 
@@ -301,6 +314,7 @@ static void a_load_tells_every_weight_and_ends_at_any(void) {
 static const check_case cases[] = {
     CHECK_CASE(an_error_gets_no_byte_more_than_its_size),
     CHECK_CASE(what_is_null_is_named),
+    CHECK_CASE(what_is_null_of_text_is_named),
     CHECK_CASE(flags_that_are_not_known_are_refused),
     CHECK_CASE(a_second_thread_is_refused_and_what_it_destroys_waits),
     CHECK_CASE(handles_may_go_in_any_order),

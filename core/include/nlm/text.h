@@ -57,7 +57,7 @@ NLM_API nlm_status nlm_detokenizer_end(nlm_detokenizer *detokenizer, const char 
                                        nlm_error *error);
 
 typedef struct nlm_message {
-    const char *role; /* "system", "user", "assistant" */
+    const char *role; /* "system", "user", "assistant", "tool" */
     const char *content;
 } nlm_message;
 
@@ -67,9 +67,17 @@ typedef struct nlm_message {
  * last answer. Control tokens spelled in `content` stay text, and so do all tokens that the template is made of. A
  * model's template that is not one known to the letter, and a vocabulary without its tokens, are warnings in the log.
  * Errors   as nlm_encode; NOT_FOUND (the model has no template) and UNSUPPORTED (one that is not known): name
- *          one in nlm_model_options.chat_template; INVALID_ARGUMENT (a role the template does not have). */
+ *          one in nlm_model_options.chat_template; INVALID_ARGUMENT (a role the template does not have; 'tool' where
+ *          it is not known how the template has it: the sentence says which it is known of). */
 NLM_API nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
                                    int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
+
+/* As nlm_encode_chat, but the last message is the beginning of an answer, of role "assistant": its turn is left open
+ * for the model to go on, and no other is begun. The template may take off blanks at its end.
+ * Errors   as nlm_encode_chat; INVALID_ARGUMENT (the last message is not the assistant's). */
+NLM_API nlm_status nlm_encode_chat_continue(const nlm_model *model, const nlm_message *messages, size_t count,
+                                            size_t n_before, int32_t *out_ids, size_t capacity, size_t *out_count,
+                                            nlm_error *error);
 
 /* ---- generation --------------------------------------------------------------------------- */
 
