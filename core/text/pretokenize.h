@@ -14,9 +14,10 @@
 typedef struct nlm_pre_rule {
     const char *names; /* of tokenizer.ggml.pre, separated by blanks */
     const char *patterns[NLM_PRE_PATTERNS_MAX];
-    bool has_nfc;        /* the text is brought to Unicode form C first */
-    bool ignores_merges; /* a word that is a token is that token */
-    bool adds_bos;       /* unless the file says otherwise */
+    bool has_nfc;             /* the text is brought to Unicode form C first */
+    bool ignores_merges;      /* a word that is a token is that token */
+    bool adds_bos;            /* unless the file says otherwise */
+    bool splits_number_bytes; /* words part once more, where bytes that stand for numbers meet others */
 } nlm_pre_rule;
 
 /* By name; NULL if unknown. */

@@ -56,7 +56,8 @@ static const struct {
      "c",
      "a|\xC2\xA0|b|\xE1\xA0\x8E|c"},
     /* smollm, starcoder, refact, command-r: the same with each digit alone. */
-    {"smollm starcoder refact command-r minerva-7b codeshell exaone", "in 1984 a1b2", "in| |1|9|8|4| a|1|b|2"},
+    {"smollm starcoder refact command-r minerva-7b codeshell exaone mellum2", "in 1984 a1b2",
+     "in| |1|9|8|4| a|1|b|2"},
     {"smollm starcoder refact command-r", "a  12", "a|  |1|2"},
     {"smollm starcoder refact command-r", "don't  stop", "don|'t| | stop"},
     /* Llama 3: any character but a newline, letter or number may lead a word; numbers in threes; newlines
@@ -74,13 +75,18 @@ static const struct {
     {"llama-bpe llama3 llama-v3 smaug-bpe", "\tint x", "\tint| x"},
     {"llama-bpe llama3 llama-v3 smaug-bpe", "x'\xC5\xBF", "x|'\xC5\xBF"}, /* the long s folds to s */
     /* Qwen2: Llama 3's with numbers one by one. */
-    {"qwen2 deepseek-r1-qwen megrez stablelm2 hunyuan kormo", "1234567 89", "1|2|3|4|5|6|7| |8|9"},
+    {"qwen2 f2llmv2 deepseek-r1-qwen megrez stablelm2 hunyuan kormo", "1234567 89", "1|2|3|4|5|6|7| |8|9"},
     {"qwen2 deepseek-r1-qwen", "(foo)_bar'S", "(foo|)_|bar|'S"},
     /* Falcon: punctuation apart first, then GPT-2, then numbers of three ASCII digits. */
     {"falcon", "Hello, world!", "Hello|,| world|!"},
     {"falcon", "don't", "don|'|t"},
     {"falcon", "a ... b", "a| |...| b"},
     {"falcon", "1234567", "123|456|7"},
+    {"falcon", "\xD0\xBC\xD0\xB8\xD1\x80", "\xD0|\xBC|\xD0\xB8\xD1\x80"},
+    {"falcon",
+     "12\xC2\xBD"
+     "3456",
+     "12|\xC2|\xBD|345|6"},
     {"falcon", "f(x)=\"$1\"", "f|(|x|)=\"$|1|\""},
     /* deepseek-llm: newlines, then words and punctuation each with one space of any kind before them. */
     {"deepseek-llm", "Hello, world!", "Hello|,| world|!"},
@@ -102,11 +108,11 @@ static const struct {
     {"tekken", "a/b //\n x  \n y", "a|/b| //\n| x|  \n| y"},
     {"tekken", "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87 \xC7\x85ungla",
      "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87| \xC7\x85ungla"},
-    {"gpt-4o llama4", "Hello World don't DON'T", "Hello| World| don't| DON'T"},
-    {"gpt-4o llama4", "HTTPServer ABC's", "HTTPServer| ABC's"},
-    {"gpt-4o llama4", "1234567 89", "123|456|7| |89"},
-    {"gpt-4o llama4", "x;\n/\n  y", "x|;\n/\n| | y"},
-    {"gpt-4o llama4", "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87",
+    {"gpt-4o llama4 talkie", "Hello World don't DON'T", "Hello| World| don't| DON'T"},
+    {"gpt-4o llama4 talkie", "HTTPServer ABC's", "HTTPServer| ABC's"},
+    {"gpt-4o llama4 talkie", "1234567 89", "123|456|7| |89"},
+    {"gpt-4o llama4 talkie", "x;\n/\n  y", "x|;\n/\n| | y"},
+    {"gpt-4o llama4 talkie", "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87",
      "\xE0\xA4\xA8\xE0\xA4\xAE\xE0\xA4\xB8\xE0\xA5\x8D\xE0\xA4\xA4\xE0\xA5\x87"},
     {"seed-coder", "foo(); \n\n  bar's 123", "foo|();| \n\n| | bar|'s| |1|2|3"},
     {"seed-coder", "x;\n\ny", "x|;|\n\n|y"},
@@ -147,6 +153,82 @@ static void rules_split_as_their_patterns_say(void) {
             nlm_str_release(&words);
             at += length + (at[length] == ' ');
         }
+    }
+}
+
+static nlm_status add_length(void *user, const char *word, size_t length, nlm_error *err) {
+    (void)word, (void)err;
+    nlm_str *out = user;
+    nlm_str_printf(out, "%s%zu", out->length ? " " : "", length);
+    return NLM_OK;
+}
+
+/* Whether a rule's words of each text have the lengths of one of the lines, which are passed. */
+static void check_lengths(const char *name, nlm_str text, const char **lines) {
+    static const char separator[] = "\n__ggml_vocab_test__\n";
+    const nlm_pre_rule *rule = nlm_pre_rule_find(name, strlen(name));
+    nlm_pre_tokenizer *pre = NULL;
+    if (!rule) printf(" [%s] ", name);
+    CU_ASSERT_FATAL(rule != NULL);
+    CU_ASSERT_EQUAL_FATAL(nlm_pre_tokenizer_create(rule, &pre, NULL), NLM_OK);
+    size_t n_wrong = 0;
+    for (size_t at = 0, number = 0; at <= text.length; number++) {
+        const char *end = memmem(text.data + at, text.length - at, separator, strlen(separator));
+        const size_t length = (end ? (size_t)(end - text.data) : text.length) - at;
+        nlm_str lengths = {0};
+        nlm_str_puts(&lengths, "");
+        CU_ASSERT_EQUAL(nlm_pre_tokenizer_split(pre, text.data + at, length, add_length, &lengths, NULL), NLM_OK);
+        const size_t wanted = strcspn(*lines, "\n");
+        const bool is_equal = lengths.length == wanted && memcmp(lengths.data, *lines, wanted) == 0;
+        if (!is_equal && n_wrong++ == 0) {
+            printf(" [%s, text %zu: %.80s, not %.*s] ", name, number, lengths.data, (int)wanted, *lines);
+        }
+        *lines += wanted + 1;
+        at += length + strlen(separator);
+        nlm_str_release(&lengths);
+    }
+    CU_ASSERT_EQUAL(n_wrong, 0);
+    nlm_pre_tokenizer_destroy(pre);
+}
+
+/* Emoji, private use, controls, marks, characters younger than PCRE2's, long runs; as tokenizers of Hugging Face cuts
+ * them (make_words.py). */
+static void rules_split_as_hugging_face_does(void) {
+    nlm_str text = read_file(NLM_TEST_DATA "/tokenizer/words.inp"),
+            out = read_file(NLM_TEST_DATA "/tokenizer/words.out");
+    int n_rules = 0;
+    for (const char *line = out.data; *line; n_rules++) {
+        char name[32];
+        const size_t length = strcspn(line, "\n");
+        snprintf(name, sizeof name, "%.*s", (int)length, line);
+        line += length + 1;
+        check_lengths(name, text, &line);
+    }
+    CU_ASSERT(n_rules > 20);
+    nlm_str_release(&text);
+    nlm_str_release(&out);
+}
+
+/* Each would take minutes if a rule looked through the rest of the text at each word. */
+static void long_runs_are_split_in_linear_time(void) {
+    static const char *const runs[] = {"1",    " ",  "a",          "A",        "!",           "\n",
+                                       "\r\n", "a ", "12\xC2\xBD", "\xCC\x81", "\xE4\xB8\xAD"};
+    static const char *const names[] = {"gpt-2",       "llama-bpe", "gpt-4o", "falcon",     "deepseek-llm",
+                                        "deepseek-v3", "laguna",    "jais-2", "bailingmoe", "exaone-moe",
+                                        "tiny_aya",    "superbpe",  "kimi-k2"};
+    for (size_t i = 0; i < COUNT(runs); i++) {
+        nlm_str text = {0}, lengths = {0};
+        for (int n = 0; n < 200000; n++) nlm_str_puts(&text, runs[i]);
+        for (size_t k = 0; k < COUNT(names); k++) {
+            nlm_pre_tokenizer *pre = NULL;
+            const nlm_pre_rule *rule = nlm_pre_rule_find(names[k], strlen(names[k]));
+            CU_ASSERT_EQUAL_FATAL(nlm_pre_tokenizer_create(rule, &pre, NULL), NLM_OK);
+            lengths.length = 0;
+            CU_ASSERT_EQUAL(nlm_pre_tokenizer_split(pre, text.data, text.length, add_length, &lengths, NULL), NLM_OK);
+            nlm_pre_tokenizer_destroy(pre);
+        }
+        nlm_str_release(&text);
+        nlm_str_release(&lengths);
     }
 }
 
@@ -249,6 +331,8 @@ static void form_c_of_a_long_run_of_marks_is_sorted_by_class(void) {
 
 static const check_case cases[] = {
     CHECK_CASE(rules_split_as_their_patterns_say),
+    CHECK_CASE(rules_split_as_hugging_face_does),
+    CHECK_CASE(long_runs_are_split_in_linear_time),
     CHECK_CASE(invalid_bytes_are_words_of_their_own),
     CHECK_CASE(unknown_rules_are_not_found),
     CHECK_CASE(form_c_is_that_of_unicode),

@@ -86,13 +86,14 @@ static void a_merge_with_an_empty_half(vocab_bytes *v) {
     vocab_strings(v, KEY("merges"), (const char *const[]){" ab"}, 1);
 }
 
-#define KNOWN_PRE                                                                                      \
-    "gpt-2 default phi-2 mellum a.x-4.0 trillion gigachat jais exaone4 granite-docling gpt-neox olmo " \
-    "mpt llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano smaug-bpe "    \
-    "dbrx glm4 chatglm-bpe smollm starcoder refact minerva-7b codeshell exaone command-r qwen2 "       \
-    "deepseek-r1-qwen megrez stablelm2 hunyuan solar-open grok-2 kormo qwen35 seed-coder tekken "      \
-    "gpt-4o llama4 kanana2 minimax-m2 bloom poro-chat gpt3-finnish viking deepseek-v3 hunyuan-dense "  \
-    "joyai-llm falcon deepseek-llm deepseek-coder"
+#define KNOWN_PRE                                                                                           \
+    "gpt-2 default phi-2 mellum a.x-4.0 trillion gigachat jais exaone4 granite-docling gpt-neox olmo mpt "  \
+    "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 jina-v5-nano smaug-bpe dbrx glm4 "   \
+    "chatglm-bpe smollm starcoder refact minerva-7b codeshell exaone mellum2 command-r qwen2 f2llmv2 "      \
+    "deepseek-r1-qwen megrez stablelm2 hunyuan solar-open grok-2 kormo qwen35 seed-coder tekken gpt-4o "    \
+    "llama4 kanana2 minimax-m2 talkie bloom poro-chat gpt3-finnish viking deepseek-v3 hunyuan-dense "       \
+    "joyai-llm falcon deepseek-llm deepseek-coder minicpm5 laguna jais-2 bailingmoe bailingmoe2 llada-moe " \
+    "exaone-moe tiny_aya cohere2moe superbpe kimi-k2 youtu chameleon"
 
 static const struct {
     const char *name;
