@@ -19,6 +19,7 @@ static pthread_mutex_t sink_mutex = PTHREAD_MUTEX_INITIALIZER;
 static nlm_log_fn sink_fn = to_stderr;
 static void *sink_user;
 static _Atomic int32_t sink_level = NLM_LOG_WARN;
+static _Thread_local const nlm_log_sink *own_sink; /* or NULL */
 
 void nlm_log_set_sink(nlm_log_fn fn, void *user) {
     pthread_mutex_lock(&sink_mutex);
@@ -32,11 +33,29 @@ void nlm_log_set_level(int32_t level) {
 }
 
 int32_t nlm_log_level(void) {
-    return atomic_load(&sink_level);
+    return own_sink ? own_sink->level : atomic_load(&sink_level);
+}
+
+const nlm_log_sink *nlm_log_redirect(const nlm_log_sink *sink) {
+    const nlm_log_sink *before = own_sink;
+    own_sink = sink;
+    return before;
+}
+
+const nlm_log_sink *nlm_log_redirected(void) {
+    return own_sink;
+}
+
+static nlm_log_sink current_sink(void) {
+    if (own_sink) return *own_sink;
+    pthread_mutex_lock(&sink_mutex);
+    const nlm_log_sink sink = {sink_fn, sink_user, atomic_load(&sink_level)};
+    pthread_mutex_unlock(&sink_mutex);
+    return sink;
 }
 
 void nlm_log(int32_t level, const char *format, ...) {
-    if (level > atomic_load(&sink_level)) return;
+    if (level > nlm_log_level()) return;
     if (level < NLM_LOG_ERROR) level = NLM_LOG_ERROR;
     if (level > NLM_LOG_DEBUG) level = NLM_LOG_DEBUG;
     char message[1000];
@@ -45,9 +64,6 @@ void nlm_log(int32_t level, const char *format, ...) {
     vsnprintf(message, sizeof message, format, args);
     va_end(args);
     nlm_make_printable(message, sizeof message);
-    pthread_mutex_lock(&sink_mutex);
-    const nlm_log_fn fn = sink_fn;
-    void *const user = sink_user;
-    pthread_mutex_unlock(&sink_mutex);
-    fn(user, level, message);
+    const nlm_log_sink sink = current_sink();
+    sink.fn(sink.user, level, message);
 }

@@ -2,6 +2,7 @@
 #include "base/threads.h"
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/placement.h"
 #include "base/status.h"
 
@@ -60,6 +61,7 @@ struct nlm_pool {
 
     nlm_region_fn fn; /* of the region; written before `region` moves */
     void *user;
+    const nlm_log_sink *log; /* where the caller's messages go: the workers' do too */
     bool is_stopping;
 
     signal_word region;  /* counts regions begun */
@@ -152,6 +154,7 @@ static void *worker_main(void *argument) {
         wait_until_changed(pool, &pool->region, region, NULL);
         region++; /* the caller starts no region before this worker has finished the last */
         if (pool->is_stopping) return NULL;
+        nlm_log_redirect(pool->log);
         pool->fn(pool->user, self->ith, pool->placement.threads);
         if (atomic_fetch_sub(&pool->running.value, 1) == 1) wake_sleepers(&pool->running);
     }
@@ -183,6 +186,7 @@ void nlm_pool_run(nlm_pool *pool, nlm_region_fn fn, void *user) {
     atomic_store_explicit(&pool->running.value, threads - 1, memory_order_relaxed);
     pool->fn = fn;
     pool->user = user;
+    pool->log = nlm_log_redirected();
     begin_region(pool);
     fn(user, 0, threads);
     for (;;) {

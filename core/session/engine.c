@@ -1,6 +1,7 @@
 /* Engines: a backend, its fallbacks, and the threads that all models share. */
 #include "session/engine.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -74,6 +75,7 @@ static void log_device(const nlm_engine *engine) {
 static nlm_status start(nlm_engine *engine, const nlm_engine_options *options, nlm_error *err) {
     const nlm_plugins_options plugins_options = {.registry = options->registry};
     engine->flags = options->flags;
+    engine->memory_limit = options->memory_limit_bytes;
     NLM_TRY(nlm_plugins_create(&plugins_options, &engine->plugins, err));
     NLM_TRY(open_devices(engine, options, &engine->env, err));
     const nlm_pool_options pool_options = {.threads = options->threads,
@@ -90,6 +92,22 @@ static nlm_status start(nlm_engine *engine, const nlm_engine_options *options, n
 static nlm_status check_device_id(int32_t device_id, const char *call, nlm_error *err) {
     if (device_id >= 0) return NLM_OK;
     return nlm_fail(err, NLM_INVALID_ARGUMENT, call, "device_id is %d; expected 0 or more", device_id);
+}
+
+nlm_status nlm_engine_take_memory(nlm_engine *engine, uint64_t bytes, const char *what, nlm_error *err) {
+    const uint64_t left = engine->memory_limit - engine->memory_used;
+    if (engine->memory_limit && bytes > left) {
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, what,
+                        "%" PRIu64 " bytes are needed, and of the engine's memory limit of %" PRIu64 " bytes %" PRIu64
+                        " are left",
+                        bytes, engine->memory_limit, left);
+    }
+    engine->memory_used += bytes;
+    return NLM_OK;
+}
+
+void nlm_engine_give_memory(nlm_engine *engine, uint64_t bytes) {
+    engine->memory_used -= bytes;
 }
 
 static void end_engine(nlm_ending *ending) {
@@ -115,8 +133,10 @@ nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out
     nlm_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_engine_create", "no memory for an engine");
     engine->ending.end = end_engine;
-    nlm_gate_init(&engine->gate);
+    nlm_gate_init(&engine->gate, &(nlm_log_sink){own.log, own.log_user, own.log_level});
+    const nlm_log_sink *outer_log = nlm_gate_redirect_log(&engine->gate);
     const nlm_status status = start(engine, &own, error);
+    nlm_log_redirect(outer_log);
     if (status != NLM_OK) {
         nlm_engine_destroy(engine);
         return status;
@@ -160,7 +180,9 @@ nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info *out_in
                                   .device = device->info.name,
                                   .threads_reason = nlm_pool_reason(engine->pool),
                                   .device_memory_bytes = device->info.memory_total_bytes,
-                                  .device_memory_free_bytes = device->info.memory_free_bytes};
+                                  .device_memory_free_bytes = device->info.memory_free_bytes,
+                                  .memory_limit_bytes = engine->memory_limit,
+                                  .memory_used_bytes = engine->memory_used};
     return nlm_give_struct(out_info, &info, sizeof info, "nlm_engine_info", error);
 }
 

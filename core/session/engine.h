@@ -15,6 +15,7 @@ struct nlm_engine {
     uint32_t flags;       /* NLM_ENGINE_* */
     nlm_gate gate;        /* its users are the models loaded */
     nlm_ending ending;
+    uint64_t memory_limit, memory_used; /* bytes; no limit: 0 */
     nlm_session *borrowers; /* sessions whose logits are in the memory of results: the next run overwrites it */
 };
 
@@ -22,5 +23,9 @@ struct nlm_engine {
 static inline const nlm_device *nlm_engine_device(const nlm_engine *engine) {
     return engine->env.devices[0];
 }
+
+/* Counts bytes towards the limit, and no longer; `what` takes them. Errors OUT_OF_MEMORY: they are too many. */
+nlm_status nlm_engine_take_memory(nlm_engine *engine, uint64_t bytes, const char *what, nlm_error *err);
+void nlm_engine_give_memory(nlm_engine *engine, uint64_t bytes);
 
 #endif

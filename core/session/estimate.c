@@ -136,9 +136,9 @@ static void spell_need(const nlm_cache *cache, int32_t context_length, const nlm
 }
 
 nlm_status nlm_check_memory(const nlm_engine *engine, const nlm_model *model, const nlm_cache *cache,
-                            int32_t context_length, nlm_error *err) {
+                            int32_t context_length, nlm_memory_estimate *out, nlm_error *err) {
     const nlm_device *device = nlm_engine_device(engine);
-    const nlm_memory_estimate e = estimate(model, cache, engine);
+    const nlm_memory_estimate e = *out = estimate(model, cache, engine);
     const char *path = nlm_gguf_path(nlm_model_gguf(model));
     char text[256];
     spell_need(cache, context_length, &e, text, sizeof text);

@@ -18,9 +18,9 @@ nlm_status nlm_choose_cache(const nlm_model *model, const nlm_model_options *opt
 /* Tokens a batch: as many as keep the activations a few percent of the model's size. */
 int32_t nlm_choose_rows(const nlm_model *model, const nlm_engine *engine);
 
-/* Says in the log what an open model needs with this cache, described but not placed, and what there is;
+/* Says in the log what an open model needs with this cache, described but not placed, and what there is: *out;
  * OUT_OF_MEMORY when it cannot fit a device's own memory. */
 nlm_status nlm_check_memory(const nlm_engine *engine, const nlm_model *model, const nlm_cache *cache,
-                            int32_t context_length, nlm_error *err);
+                            int32_t context_length, nlm_memory_estimate *out, nlm_error *err);
 
 #endif

@@ -3,8 +3,8 @@
 
 #include <unistd.h>
 
-void nlm_gate_init(nlm_gate *gate) {
-    *gate = (nlm_gate){.pid = getpid()};
+void nlm_gate_init(nlm_gate *gate, const nlm_log_sink *log) {
+    *gate = (nlm_gate){.pid = getpid(), .log = *log};
     pthread_mutex_init(&gate->mutex, NULL);
 }
 
@@ -18,7 +18,7 @@ static bool is_open(const nlm_gate *gate) {
 
 static void begin(nlm_gate *gate) {
     gate->owner = pthread_self();
-    gate->depth++;
+    if (gate->depth++ == 0) gate->outer_log = nlm_gate_redirect_log(gate);
 }
 
 nlm_status nlm_gate_enter(nlm_gate *gate, const char *call, nlm_error *err) {
@@ -54,14 +54,18 @@ static nlm_ending *next_ending(nlm_gate *gate) {
 
 void nlm_gate_leave(nlm_gate *gate) {
     nlm_ending *ending, *last = NULL;
+    const nlm_log_sink *outer_log = gate->outer_log; /* the next to enter has one of its own */
+    bool is_left;
     do {
         pthread_mutex_lock(&gate->mutex);
         ending = next_ending(gate);
-        if (gate->depth == 0 && gate->n_users == 0) last = gate->last;
+        is_left = gate->depth == 0;
+        if (is_left && gate->n_users == 0) last = gate->last;
         pthread_mutex_unlock(&gate->mutex);
         if (ending) ending->end(ending);
     } while (ending);
     if (last) last->end(last);
+    if (is_left) nlm_log_redirect(outer_log);
 }
 
 void nlm_gate_end(nlm_gate *gate, nlm_ending *ending) {
@@ -86,5 +90,8 @@ void nlm_gate_end_last(nlm_gate *gate, nlm_ending *ending) {
     gate->last = ending;
     const bool is_now = gate->depth == 0 && gate->n_users == 0;
     pthread_mutex_unlock(&gate->mutex);
-    if (is_now) ending->end(ending);
+    if (!is_now) return;
+    const nlm_log_sink *outer_log = nlm_gate_redirect_log(gate);
+    ending->end(ending);
+    nlm_log_redirect(outer_log);
 }

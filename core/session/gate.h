@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/types.h>
+#include "base/log.h"
 #include "base/status.h"
 
 /* Something to end: in the struct that `end` frees. */
@@ -16,17 +17,20 @@ typedef struct nlm_ending {
 } nlm_ending;
 
 typedef struct nlm_gate {
-    pthread_mutex_t mutex; /* of all that follows */
-    pid_t pid;             /* of the process that made it: its threads are in no other */
-    pthread_t owner;       /* of the calls under way */
-    uint32_t depth;        /* 0: none */
-    bool is_in_callback;   /* the owner's program is running */
-    nlm_ending *endings;   /* to do when the calls under way are done */
-    nlm_ending *last;      /* to do after these, when no user is left: it frees the gate */
+    pthread_mutex_t mutex;         /* of all that follows */
+    pid_t pid;                     /* of the process that made it: its threads are in no other */
+    pthread_t owner;               /* of the calls under way */
+    uint32_t depth;                /* 0: none */
+    bool is_in_callback;           /* the owner's program is running */
+    nlm_log_sink log;              /* of the owner's messages, if it has a function */
+    const nlm_log_sink *outer_log; /* where they went before the calls, and go in callbacks */
+    nlm_ending *endings;           /* to do when the calls under way are done */
+    nlm_ending *last;              /* to do after these, when no user is left: it frees the gate */
     uint32_t n_users;
 } nlm_gate;
 
-void nlm_gate_init(nlm_gate *gate);
+/* log: with or without a function. */
+void nlm_gate_init(nlm_gate *gate, const nlm_log_sink *log);
 void nlm_gate_release(nlm_gate *gate);
 
 /* A call begins; nlm_gate_leave ends it. Calls of the same thread may nest.
@@ -40,9 +44,20 @@ void nlm_gate_end(nlm_gate *gate, nlm_ending *ending);
 /* As nlm_gate_end, when nothing uses the gate any more; it may release the gate. */
 void nlm_gate_end_last(nlm_gate *gate, nlm_ending *ending);
 
+/* For what may be called beside the calls under way: messages of this thread go where the gate's do. Returns where
+ * they went before, to be given to nlm_log_redirect. */
+static inline const nlm_log_sink *nlm_gate_redirect_log(const nlm_gate *gate) {
+    return nlm_log_redirect(gate->log.fn ? &gate->log : NULL);
+}
+
 /* Around a callback. */
 static inline void nlm_gate_call_out(nlm_gate *gate, bool begins) {
     gate->is_in_callback = begins;
+    if (begins) {
+        nlm_log_redirect(gate->outer_log);
+    } else {
+        nlm_gate_redirect_log(gate);
+    }
 }
 
 /* At the head of a function of nlm.h: returns with an error where a pointer is NULL, and where the gate is shut;

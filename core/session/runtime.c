@@ -126,17 +126,20 @@ static void release_snapshot(void *user, int32_t number) {
     nlm_snapshots_drop(runtime->snapshots, number);
 }
 
-/* Where blocks of prompts end, and how many the bound in bytes lets the prompt cache hold. Pages are shared
- * with sessions: by default a quarter of them is for prompts. */
+/* The bound of the prompt cache. Pages are shared with sessions: by default a quarter of them is for prompts. */
+static uint64_t choose_prompt_bytes(const nlm_states *states, const nlm_model_options *options) {
+    const uint64_t n_pages = states->pages ? (uint64_t)states->cache->options.n_pages : 0;
+    if (options->flags & NLM_MODEL_NO_PROMPT_CACHE) return 0;
+    if (options->prompt_cache_bytes) return options->prompt_cache_bytes;
+    return n_pages * NLM_PAGE_TOKENS * states->token_bytes / 4 + (states->slot_bytes ? DEFAULT_SNAPSHOT_BYTES : 0);
+}
+
+/* Where blocks of prompts end, and how many the bound in bytes lets the prompt cache hold. */
 static nlm_prompt_cache_options choose_prompts(nlm_runtime *runtime, uint64_t max_bytes) {
     const nlm_states *states = runtime->states;
     const int32_t block_tokens = states->slot_bytes ? NLM_SNAPSHOT_TOKENS : NLM_PAGE_TOKENS;
     const uint64_t n_pages = states->pages ? (uint64_t)states->cache->options.n_pages : 0;
     const uint64_t block_bytes = (uint64_t)block_tokens * states->token_bytes + states->slot_bytes;
-    if (max_bytes == 0) {
-        max_bytes = n_pages * NLM_PAGE_TOKENS * states->token_bytes / 4;
-        if (states->slot_bytes) max_bytes += DEFAULT_SNAPSHOT_BYTES;
-    }
     uint64_t blocks = max_bytes / block_bytes;
     if (n_pages && blocks > n_pages) blocks = n_pages;
     return (nlm_prompt_cache_options){.max_blocks = (int32_t)(blocks < MAX_BLOCKS ? blocks : MAX_BLOCKS),
@@ -148,7 +151,7 @@ static nlm_prompt_cache_options choose_prompts(nlm_runtime *runtime, uint64_t ma
 
 static nlm_status create_prompt_cache(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
     if (options->flags & NLM_MODEL_NO_PROMPT_CACHE) return NLM_OK;
-    const nlm_prompt_cache_options prompts = choose_prompts(runtime, options->prompt_cache_bytes);
+    const nlm_prompt_cache_options prompts = choose_prompts(runtime, choose_prompt_bytes(runtime->states, options));
     if (prompts.max_blocks == 0) return NLM_OK;
     /* one more than the cache holds: a snapshot is taken before another makes room for it */
     NLM_TRY(nlm_snapshots_create(runtime->states, prompts.max_blocks + 1, prompts.block_tokens, &runtime->snapshots,
@@ -171,12 +174,25 @@ static void drop_metadata(nlm_runtime *runtime) {
 
 /* ---- loading ------------------------------------------------------------------------------ */
 
+/* Counts the model towards the engine's limit: prompts that are kept take memory of their own where states are not
+ * all paged. */
+static nlm_status take_memory(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
+    const nlm_states *states = runtime->states;
+    nlm_memory_estimate e;
+    NLM_TRY(nlm_check_memory(runtime->engine, runtime->model, states->cache, runtime->context_length, &e, err));
+    const uint64_t prompts = states->slot_bytes ? choose_prompt_bytes(states, options) : 0;
+    const uint64_t bytes = e.weight_bytes + e.cache_bytes + e.working_bytes + prompts;
+    NLM_TRY(nlm_engine_take_memory(runtime->engine, bytes, nlm_gguf_path(nlm_model_gguf(runtime->model)), err));
+    runtime->memory_bytes = bytes;
+    return NLM_OK;
+}
+
 /* Sets up what runs runtime->model, which is open. */
 static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
     runtime->hparams = nlm_model_hparams(runtime->model);
     nlm_model_set_runtime(runtime->model, runtime);
     NLM_TRY(create_states(runtime, options, err));
-    NLM_TRY(nlm_check_memory(runtime->engine, runtime->model, runtime->states->cache, runtime->context_length, err));
+    NLM_TRY(take_memory(runtime, options, err));
     NLM_TRY(nlm_gguf_check_file(nlm_model_gguf(runtime->model), err));
     NLM_TRY(open_text(runtime, options, err));
     if (options->pack_cache && options->pack_cache[0]) {
@@ -194,6 +210,7 @@ static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *opti
 }
 
 static void unload(nlm_runtime *runtime) {
+    nlm_engine_give_memory(runtime->engine, runtime->memory_bytes);
     nlm_prompt_cache_destroy(runtime->prompts);
     nlm_snapshots_destroy(runtime->snapshots);
     nlm_programs_destroy(runtime->programs);

@@ -48,6 +48,7 @@ typedef struct nlm_runtime {
     bool *is_slot_used; /* [n_slots] */
     nlm_ending ending;  /* done when no slot is used any more */
     bool is_ending;
+    uint64_t memory_bytes; /* that it counts towards the engine's limit */
     double load_seconds;
     uint64_t fingerprint; /* 0: not computed yet */
 } nlm_runtime;

@@ -21,6 +21,12 @@ static nlm_status take_slot(nlm_runtime *runtime, int32_t *out, nlm_error *err) 
                     runtime->n_slots);
 }
 
+/* What a session takes beside its part of the cache. */
+static uint64_t own_bytes(const nlm_runtime *runtime) {
+    return sizeof(nlm_session) + (uint64_t)runtime->context_length * sizeof(int32_t) +
+           (uint64_t)runtime->hparams->n_vocab * sizeof(float);
+}
+
 static void end_session(nlm_ending *ending);
 
 nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_error *error) {
@@ -34,6 +40,12 @@ nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_e
     NLM_TRY(nlm_states_clear(runtime->states, slot, error));
     nlm_session *session = calloc(1, sizeof *session);
     if (!session) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_session_create", "no memory for a session");
+    const nlm_status status =
+        nlm_engine_take_memory(runtime->engine, own_bytes(runtime), "nlm_session_create", error);
+    if (status != NLM_OK) {
+        free(session);
+        return status;
+    }
     session->runtime = runtime;
     session->ending.end = end_session;
     session->greedy = -1;
@@ -62,6 +74,7 @@ static void end_session(nlm_ending *ending) {
     nlm_runtime *runtime = session->runtime;
     forget(session);
     runtime->is_slot_used[session->slot] = false;
+    nlm_engine_give_memory(runtime->engine, own_bytes(runtime));
     nlm_text_stream_release(&session->stream);
     free(session->tokens);
     free(session->logits);

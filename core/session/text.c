@@ -148,7 +148,9 @@ static nlm_status encode_chat(const nlm_model *model, const nlm_message *message
         nlm_error_give(err, &runtime->chat_error);
         return runtime->chat_error.code;
     }
+    const nlm_log_sink *outer_log = nlm_gate_redirect_log(&runtime->engine->gate);
     warn_of_template(runtime);
+    nlm_log_redirect(outer_log);
     chat_text t = {0};
     nlm_status status = encode_text(runtime, messages, count, n_before, opens_turn, &t, err);
     if (status == NLM_OK) status = ids_out(&t.ids, out_ids, capacity, out_count, "nlm_encode_chat", err);

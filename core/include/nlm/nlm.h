@@ -123,6 +123,13 @@ typedef struct nlm_engine_options {
     uint32_t threads;                   /* 0: one per physical core the process may use */
     const char *registry;               /* a plugins.toml; NULL: NLM_PLUGIN_REGISTRY, or the library's own */
     const char *const *backend_options; /* key, value, key, value, ..., NULL: override the registry's */
+    nlm_log_fn log; /* where messages of calls on this engine, its models and sessions go, as nlm_set_log's function;
+                       NULL: there. What a backend says on threads of its own goes there always */
+    void *log_user;
+    int32_t log_level; /* with log: as nlm_set_log's; 0 is errors alone */
+    uint32_t reserved;
+    uint64_t memory_limit_bytes; /* what the engine's models and sessions may take together, as nlm_model_estimate
+                                    reckons; 0: no limit */
 } nlm_engine_options;
 
 typedef struct nlm_engine_info {
@@ -135,6 +142,8 @@ typedef struct nlm_engine_info {
     const char *threads_reason;   /* for people: "2 threads: one per physical core of 2 allowed CPUs" */
     uint64_t device_memory_bytes; /* 0: not known */
     uint64_t device_memory_free_bytes;
+    uint64_t memory_limit_bytes;
+    uint64_t memory_used_bytes; /* what counts towards the limit now */
 } nlm_engine_info;
 
 /* Finds the backends, opens the device and starts the threads.
@@ -220,7 +229,8 @@ NLM_API nlm_status nlm_model_estimate(const nlm_engine *engine, const char *path
                                       nlm_memory_estimate *out_estimate, nlm_error *error);
 
 /* Maps a GGUF file, places its weights on the engine's device and sets up the cache. A need above the
- * available memory is a warning in the log. Cutting a file in use is IO where it is noticed, else SIGBUS.
+ * available memory is a warning in the log; one above what is left of the engine's memory_limit_bytes is
+ * OUT_OF_MEMORY, and nothing is placed. Cutting a file in use is IO where it is noticed, else SIGBUS.
  * Errors   NOT_FOUND, PERMISSION, IO, BAD_FORMAT (file:offset, what, what was expected), UNSUPPORTED (an architecture
  *          or an op not known: which are), INVALID_ARGUMENT (options), OUT_OF_MEMORY, CANCELLED. */
 NLM_API nlm_status nlm_model_load(nlm_engine *engine, const char *path, const nlm_model_options *options,
@@ -276,7 +286,8 @@ NLM_API nlm_status nlm_sampler_pick(nlm_sampler *sampler, const float *logits, s
 
 typedef struct nlm_session nlm_session;
 
-/* An empty session. Errors LIMIT (the model's `parallel` sessions are all in use), OUT_OF_MEMORY. */
+/* An empty session. Errors LIMIT (the model's `parallel` sessions are all in use), OUT_OF_MEMORY (or the engine's
+ * memory_limit_bytes would be passed). */
 NLM_API nlm_status nlm_session_create(nlm_model *model, nlm_session **out_session, nlm_error *error);
 NLM_API void nlm_session_destroy(nlm_session *session);
 
