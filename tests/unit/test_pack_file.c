@@ -145,11 +145,43 @@ static void every_cut_and_every_changed_byte_of_the_table_is_found(void) {
     CU_ASSERT_EQUAL(parse_copy(file, PACK_SIZE, &err), NLM_OK);
 }
 
+/* What the fuzzer begins from is of this version, or it gets no further than the header. */
+static void the_fuzzers_seeds_are_read_to_the_end(void) {
+    static const struct {
+        const char *name;
+        nlm_status status;
+        const char *told;
+    } seeds[] = {
+        {"sound", NLM_OK, ""},
+        {"shorter", NLM_OK, ""},
+        {"changed-data", NLM_OK, ""}, /* which is checked where it is used */
+        {"no-entries", NLM_OK, ""},
+        {"other-model", NLM_UNSUPPORTED, "stale"},
+        {"many-entries", NLM_BAD_FORMAT, "ends inside entry 2 of 3"},
+        {"long-name", NLM_BAD_FORMAT, "entry 0 has a name of 5000 bytes"},
+        {"wrapping", NLM_BAD_FORMAT, "entry 1 has 9097 bytes"},
+        {"changed-table", NLM_BAD_FORMAT, "the checksum at offset 32"},
+        {"version-1", NLM_UNSUPPORTED, "version 1"},
+    };
+    for (size_t i = 0; i < sizeof seeds / sizeof *seeds; i++) {
+        nlm_file_map map = {0};
+        nlm_pack_view view;
+        nlm_error err = NLM_ERROR_INIT;
+        char path[512];
+        snprintf(path, sizeof path, NLM_TEST_DATA "/../fuzz/corpus/fuzz_pack_file/%s", seeds[i].name);
+        CU_ASSERT_EQUAL_FATAL(nlm_file_map_open(path, &map, &err), NLM_OK);
+        CU_ASSERT_EQUAL(nlm_pack_file_parse(path, map.data, map.size, PACK_KEY, &view, &err), seeds[i].status);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, seeds[i].told));
+        nlm_file_map_close(&map);
+    }
+}
+
 static const check_case cases[] = {
     CHECK_CASE(a_file_made_by_hand_is_read),
     CHECK_CASE(what_is_written_is_that_file),
     CHECK_CASE(wrong_numbers_are_named),
     CHECK_CASE(a_table_longer_than_the_file_is_refused),
+    CHECK_CASE(the_fuzzers_seeds_are_read_to_the_end),
     CHECK_CASE(every_cut_and_every_changed_byte_of_the_table_is_found),
 };
 CHECK_MAIN("pack file", cases)
