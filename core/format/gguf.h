@@ -113,7 +113,8 @@ const char *nlm_gguf_type_name(nlm_gguf_type type);
 static inline nlm_gguf_string nlm_gguf_string_at(const nlm_gguf_entry *entry, uint64_t index) {
     return entry->strings ? entry->strings[index] : (nlm_gguf_string){(const char *)entry->data, entry->bytes};
 }
-/* Appends item `index` of an entry of numbers or truth values: "12", "true", the fewest digits that give an f32 back.
+/* Appends item `index` of an entry of numbers or truth values: "12", "true", the fewest digits that give the number
+ * back.
  */
 void nlm_gguf_spell(nlm_str *out, const nlm_gguf_entry *entry, uint64_t index);
 

@@ -91,7 +91,7 @@ class NlmModel(unittest.TestCase):
 
     def test_inspect_json_is_json_and_exact(self):
         self.write([("general.architecture", STRING, "llama"), ("big", U64, 2**64 - 1), ("small", F32, 0.1),
-                    ("double", F64, 1 / 3), ("inf", F32, float("inf")), ("yes", BOOL, True),
+                    ("double", F64, 1 / 3), ("tenth", F64, 0.1), ("inf", F32, float("inf")), ("yes", BOOL, True),
                     ("list", (ARRAY, U32), list(range(100)))],
                    [("w", (2, 3), TYPE_F32, bytes(24))])
         out, _ = run("inspect", "--json", "--tensors", self.path)
@@ -101,6 +101,8 @@ class NlmModel(unittest.TestCase):
         self.assertEqual(entries["big"], {"key": "big", "type": "u64", "value": 2**64 - 1})
         self.assertEqual(entries["small"]["value"], 0.1)
         self.assertEqual(entries["double"]["value"], 1 / 3)
+        self.assertEqual(entries["tenth"]["value"], 0.1)
+        self.assertNotIn("0.1000", out)
         self.assertIsNone(entries["inf"]["value"])
         self.assertIs(entries["yes"]["value"], True)
         self.assertEqual(entries["list"]["count"], 100)

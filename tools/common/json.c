@@ -88,19 +88,6 @@ void nlm_json_f64(nlm_json *json, const char *key, double value) {
     if (!json->has_failed) add(json, key, isfinite(value) ? cJSON_CreateNumber(value) : cJSON_CreateNull());
 }
 
-void nlm_json_f32(nlm_json *json, const char *key, float value) {
-    if (!isfinite(value)) {
-        nlm_json_f64(json, key, (double)value);
-        return;
-    }
-    char text[32];
-    for (int digits = 6; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)value);
-        if (strtof(text, NULL) == value) break;
-    }
-    nlm_json_raw(json, key, text);
-}
-
 void nlm_json_bool(nlm_json *json, const char *key, bool value) {
     if (!json->has_failed) add(json, key, cJSON_CreateBool(value));
 }

@@ -31,8 +31,6 @@ void nlm_json_text(nlm_json *json, const char *key, const char *data, size_t len
 void nlm_json_u64(nlm_json *json, const char *key, uint64_t value);
 void nlm_json_i64(nlm_json *json, const char *key, int64_t value);
 void nlm_json_f64(nlm_json *json, const char *key, double value); /* not finite: null */
-/* With as few digits as give the same f32. */
-void nlm_json_f32(nlm_json *json, const char *key, float value);
 void nlm_json_bool(nlm_json *json, const char *key, bool value);
 /* A value that is JSON already. */
 void nlm_json_raw(nlm_json *json, const char *key, const char *text);

@@ -2,7 +2,7 @@
 #include "inspect.h"
 #include "show.h"
 
-#include <string.h>
+#include <math.h>
 
 #define ARRAY_ITEMS 16u
 
@@ -10,23 +10,17 @@ static void add_text(nlm_json *json, const char *key, nlm_gguf_string text) {
     nlm_json_text(json, key, text.data, (size_t)text.length);
 }
 
+/* As the file's other readers spell it: JSON has the same numbers, but for those that are not finite. */
 static void add_item(nlm_json *json, const char *key, const nlm_gguf_entry *entry, uint64_t index) {
-    switch (entry->element_type) {
-        case NLM_GGUF_STRING:
-            add_text(json, key,
-                     entry->strings ? entry->strings[index] : (nlm_gguf_string){entry->data, entry->bytes});
-            return;
-        case NLM_GGUF_BOOL: nlm_json_bool(json, key, nlm_gguf_array_i64(entry, index) != 0); return;
-        case NLM_GGUF_F32: nlm_json_f32(json, key, (float)nlm_gguf_array_f64(entry, index)); return;
-        case NLM_GGUF_F64: nlm_json_f64(json, key, nlm_gguf_array_f64(entry, index)); return;
-        case NLM_GGUF_U64: {
-            uint64_t value;
-            memcpy(&value, (const char *)entry->data + 8 * index, sizeof value);
-            nlm_json_u64(json, key, value);
-            return;
-        }
-        default: nlm_json_i64(json, key, nlm_gguf_array_i64(entry, index)); return;
+    if (entry->element_type == NLM_GGUF_STRING) {
+        add_text(json, key, nlm_gguf_string_at(entry, index));
+        return;
     }
+    nlm_str text = {0};
+    nlm_gguf_spell(&text, entry, index);
+    if (text.has_failed) json->has_failed = true;
+    if (!text.has_failed) nlm_json_raw(json, key, isfinite(nlm_gguf_array_f64(entry, index)) ? text.data : "null");
+    nlm_str_release(&text);
 }
 
 /* A list, since keys that are no UTF-8 may become the same text. */
