@@ -2,6 +2,7 @@
 #include "text/chat_template.h"
 
 #include "base/status.h"
+#include "text/chat_table.h"
 #include "text/chat_texts.h"
 #include "text/utf8.h"
 
@@ -9,192 +10,13 @@
 #include <string.h>
 #include <time.h>
 
-#define MARKS_MAX  3
-#define TOKENS_MAX 4
-
-/* Whose contents lose the white space around them. */
-enum { TRIMS_NONE, TRIMS_ALL, TRIMS_LLAMA_2 /* all but the system's, and what it joins loses it at the end */ };
-
-/* A conversation is a system message, then users' and assistants' in turn, each between an opening and
- * a closing text; between an assistant's and the next there may be messages of tools, in a turn that they share. */
-struct nlm_chat_template {
-    const char *name;
-    /* How to tell it: a metadata template with all of `marks`, with none of `others`, of a model whose
-     * EOS is `eos` (NULL: any). */
-    const char *marks[MARKS_MAX];
-    const char *others[MARKS_MAX];
-    const char *eos;
-    const char *default_system; /* the system message where there is none; or NULL */
-    const char *system_open, *system_close;
-    const char *user_open, *user_close;
-    const char *assistant_open, *assistant_close;
-    const char *between;                  /* between an answer and the next user's turn; or NULL */
-    const char *tools_open, *tools_close; /* around all messages of tools that follow one another */
-    const char *tool_open, *tool_close;   /* around each; NULL: there are none */
-    const char *prompt;                   /* opens the assistant's turn for the model to go on */
-    /* What of the above are tokens: the first n_needed of every vocabulary it is for, the rest of some. */
-    const char *tokens[TOKENS_MAX + 1];
-    size_t n_needed;
-    bool system_joins_user; /* the system message stands in the user's turn, in place of user_open */
-    bool has_today;         /* system_open is followed by the date of today and an empty line */
-    bool quotes_tools;      /* what a tool gave is written as a JSON string */
-    int32_t trims;          /* TRIMS_* */
-};
-
-#define CHATML_TURNS                                                                                              \
-    .system_open = "<|im_start|>system\n", .system_close = "<|im_end|>\n", .user_open = "<|im_start|>user\n",     \
-    .user_close = "<|im_end|>\n", .assistant_open = "<|im_start|>assistant\n", .assistant_close = "<|im_end|>\n", \
-    .tokens = {"<|im_start|>", "<|im_end|>"}, .n_needed = 2
-#define CHATML_PROMPT .prompt = "<|im_start|>assistant\n"
-#define CHATML_TOOLS \
-    .tools_open = "", .tool_open = "<|im_start|>tool\n", .tool_close = "<|im_end|>\n", .tools_close = ""
-#define QWEN_TOOLS                                                                                            \
-    .tools_open = "<|im_start|>user", .tool_open = "\n<tool_response>\n", .tool_close = "\n</tool_response>", \
-    .tools_close = "<|im_end|>\n"
-
-#define ZEPHYR_TURNS(eos)                                                                                       \
-    .system_open = "<|system|>\n", .system_close = eos "\n", .user_open = "<|user|>\n", .user_close = eos "\n", \
-    .assistant_open = "<|assistant|>\n", .assistant_close = eos "\n", .prompt = "<|assistant|>\n",              \
-    .tokens = {eos, "<|system|>", "<|user|>", "<|assistant|>"}, .n_needed = 1
-
-#define SMOLLM2_SYSTEM    "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
-#define QWEN2_SYSTEM      "You are a helpful assistant."
-#define QWEN25_SYSTEM     "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
-#define LLAMA3_TURN(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
-#define LLAMA31_DATES     "Cutting Knowledge Date: December 2023\nToday Date: "
-
-#define LLAMA31_TOOLS                                                                                     \
-    .tools_open = "", .tool_open = LLAMA3_TURN("ipython"), .tool_close = "<|eot_id|>", .tools_close = "", \
-    .quotes_tools = true
-
-#define LLAMA3_TURNS                                                                                                 \
-    .system_close = "<|eot_id|>", .user_open = LLAMA3_TURN("user"), .user_close = "<|eot_id|>",                      \
-    .assistant_open = LLAMA3_TURN("assistant"), .assistant_close = "<|eot_id|>", .prompt = LLAMA3_TURN("assistant"), \
-    .tokens = {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"}, .n_needed = 3, .trims = TRIMS_ALL
-
-/* `open` begins a user's turn, `end` closes it, `answer` opens an assistant's, `close` closes that. */
-#define MISTRAL_TURNS(open, end, answer, close)                                                                  \
-    .system_open = open, .system_close = "\n\n", .user_open = open, .user_close = end, .assistant_open = answer, \
-    .assistant_close = close, .prompt = "", .tokens = {"</s>", "[INST]", "[/INST]"}, .n_needed = 1,              \
-    .system_joins_user = true
-
-/* The first that fits is taken: the special ones stand before the general. */
-static const nlm_chat_template templates[] = {
-    {.name = "smollm2",
-     .marks = {"<|im_start|>", SMOLLM2_SYSTEM},
-     .default_system = SMOLLM2_SYSTEM,
-     CHATML_TURNS,
-     CHATML_TOOLS,
-     CHATML_PROMPT},
-    {.name = "qwq",
-     .marks = {"<|im_start|>assistant\\n<think>\\n'"},
-     CHATML_TURNS,
-     .prompt = "<|im_start|>assistant\n<think>\n"},
-    {.name = "qwen2.5",
-     .marks = {"<|im_start|>", QWEN25_SYSTEM},
-     .default_system = QWEN25_SYSTEM,
-     CHATML_TURNS,
-     QWEN_TOOLS,
-     CHATML_PROMPT},
-    {.name = "qwen3",
-     .marks = {"<|im_start|>", "'\\n<tool_response>\\n'"},
-     .others = {"<|im_sep|>", "<end_of_utterance>"},
-     CHATML_TURNS,
-     QWEN_TOOLS,
-     CHATML_PROMPT},
-    {.name = "qwen3-coder",
-     .marks = {"<|im_start|>", "<tool_response>", "'\\n</tool_response>\\n'"},
-     .others = {"<|im_sep|>", "<end_of_utterance>"},
-     CHATML_TURNS,
-     .tools_open = "<|im_start|>user\n",
-     .tool_open = "<tool_response>\n",
-     .tool_close = "\n</tool_response>\n",
-     .tools_close = "<|im_end|>\n",
-     CHATML_PROMPT},
-    {.name = "qwen2",
-     .marks = {"<|im_start|>", QWEN2_SYSTEM},
-     .others = {"<|im_sep|>", "<end_of_utterance>"},
-     .default_system = QWEN2_SYSTEM,
-     CHATML_TURNS,
-     CHATML_TOOLS,
-     CHATML_PROMPT},
-    {.name = "chatml",
-     .marks = {"<|im_start|>"},
-     .others = {"<|im_sep|>", "<end_of_utterance>"}, /* Phi-4, SmolVLM */
-     CHATML_TURNS,
-     CHATML_TOOLS,
-     CHATML_PROMPT},
-    {.name = "llama-3.2",
-     .marks = {"<|start_header_id|>", "Cutting Knowledge Date: December 2023", "strftime_now"},
-     .default_system = "",
-     .system_open = LLAMA3_TURN("system") LLAMA31_DATES,
-     .has_today = true,
-     LLAMA31_TOOLS,
-     LLAMA3_TURNS},
-    {.name = "llama-3.1",
-     .marks = {"<|start_header_id|>", "Cutting Knowledge Date: December 2023"},
-     .default_system = "",
-     .system_open = LLAMA3_TURN("system") LLAMA31_DATES "26 Jul 2024\n\n",
-     LLAMA31_TOOLS,
-     LLAMA3_TURNS},
-    {.name = "llama-3",
-     .marks = {"<|start_header_id|>", "<|end_header_id|>"},
-     .system_open = LLAMA3_TURN("system"),
-     LLAMA3_TURNS},
-    {.name = "llama-2",
-     .marks = {"[INST]", "<<SYS>>"},
-     .system_open = "[INST] <<SYS>>\n",
-     .system_close = "\n<</SYS>>\n\n",
-     .user_open = "[INST] ",
-     .user_close = " [/INST]",
-     .assistant_open = " ",
-     .assistant_close = " </s>",
-     .between = "<s>",
-     .prompt = "",
-     .tokens = {"<s>", "</s>", "[INST]", "[/INST]"},
-     .n_needed = 2,
-     .system_joins_user = true,
-     .trims = TRIMS_LLAMA_2},
-    {.name = "mistral-nemo",
-     .marks = {"\"[INST]\" +", "[AVAILABLE_TOOLS]"},
-     .others = {"[SYSTEM_PROMPT]"}, /* later versions of Mistral's */
-     MISTRAL_TURNS("[INST]", "[/INST]", "", "</s>")},
-    {.name = "mistral-v3",
-     .marks = {"[INST]", "[AVAILABLE_TOOLS]"},
-     .others = {"[SYSTEM_PROMPT]"},
-     MISTRAL_TURNS("[INST] ", "[/INST]", " ", "</s>")},
-    {.name = "mistral-v1",
-     .marks = {"' [INST] '"},
-     .others = {"[SYSTEM_PROMPT]"},
-     MISTRAL_TURNS(" [INST] ", " [/INST]", " ", "</s>")},
-    {.name = "mistral-v0.1",
-     .marks = {"[INST]", "eos_token + ' '"},
-     .others = {"[SYSTEM_PROMPT]"},
-     MISTRAL_TURNS("[INST] ", " [/INST]", "", "</s> ")},
-    {.name = "mistral",
-     .marks = {"[INST]"},
-     .others = {"[SYSTEM_PROMPT]"},
-     MISTRAL_TURNS("[INST] ", " [/INST]", "", "</s>")},
-    {.name = "zephyr",
-     .marks = {"<|user|>", "<|assistant|>", "+ eos_token }}"},
-     .others = {"<|end|>"}, /* Phi-3 */
-     .eos = "</s>",
-     ZEPHYR_TURNS("</s>")},
-    {.name = "stablelm-zephyr",
-     .marks = {"<|user|>", "<|assistant|>", "+ eos_token }}"},
-     .others = {"<|end|>"},
-     .eos = "<|endoftext|>",
-     ZEPHYR_TURNS("<|endoftext|>")},
-};
-#define TEMPLATE_COUNT (sizeof templates / sizeof *templates)
-
 /* For people: those asked for most come first. */
 #define FIRST_NAME    "chatml"
 /* clang-format off */
 #define MORE_NAMES(X)                                                                                  \
     X("llama-2") X("llama-3") X("llama-3.1") X("llama-3.2") X("zephyr") X("mistral") X("mistral-v0.1") \
     X("mistral-v1") X("mistral-v3") X("mistral-nemo") X("qwen2") X("qwen2.5") X("qwen3")               \
-    X("qwen3-coder") X("qwq") X("smollm2") X("stablelm-zephyr")
+    X("qwen3-coder") X("qwq") X("lfm2") X("smollm2") X("stablelm-zephyr") X("vigogne")
 /* clang-format on */
 #define LISTED(name)  name,
 #define WRITTEN(name) ", " name
@@ -203,8 +25,8 @@ static const char *const names[] = {FIRST_NAME, MORE_NAMES(LISTED) NULL};
 #define NAMES_TEXT FIRST_NAME MORE_NAMES(WRITTEN)
 
 const nlm_chat_template *nlm_chat_template_from_name(const char *name) {
-    for (size_t i = 0; i < TEMPLATE_COUNT; i++) {
-        if (strcmp(templates[i].name, name) == 0) return &templates[i];
+    for (size_t i = 0; i < nlm_chat_template_count; i++) {
+        if (strcmp(nlm_chat_templates[i].name, name) == 0) return &nlm_chat_templates[i];
     }
     return NULL;
 }
@@ -242,7 +64,7 @@ static bool equals(nlm_gguf_string text, const char *expected) {
 }
 
 static bool fits(const nlm_chat_template *chat, nlm_gguf_string text, nlm_gguf_string eos) {
-    for (size_t i = 0; i < MARKS_MAX; i++) {
+    for (size_t i = 0; i < NLM_CHAT_MARKS_MAX; i++) {
         if (chat->marks[i] && !holds(text, chat->marks[i])) return false;
         if (chat->others[i] && holds(text, chat->others[i])) return false;
     }
@@ -268,9 +90,9 @@ nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_templat
     const nlm_gguf_string eos = eos_text(gguf);
     const nlm_chat_template *exact = find_exact(text, eos);
     *out_is_exact = exact != NULL;
-    for (size_t i = 0; i < TEMPLATE_COUNT; i++) {
-        if (exact ? &templates[i] != exact : !fits(&templates[i], text, eos)) continue;
-        *out = &templates[i];
+    for (size_t i = 0; i < nlm_chat_template_count; i++) {
+        if (exact ? &nlm_chat_templates[i] != exact : !fits(&nlm_chat_templates[i], text, eos)) continue;
+        *out = &nlm_chat_templates[i];
         return NLM_OK;
     }
     return nlm_fail(err, NLM_UNSUPPORTED, nlm_gguf_path(gguf),
@@ -316,6 +138,15 @@ static void trim(const char *content, bool at_start, size_t *from, size_t *to) {
     *to = end;
 }
 
+/* An answer without its thoughts. */
+static const char *skip_thoughts(const nlm_chat_template *chat, const char *content, bool is_asked_on) {
+    static const char end[] = "</think>";
+    if (chat->thoughts == NLM_CHAT_THOUGHTS_STAY) return content;
+    if (chat->thoughts == NLM_CHAT_THOUGHTS_GO && !(is_asked_on && strstr(content, end))) return content;
+    for (const char *found; (found = strstr(content, end));) content = found + strlen(end);
+    return content + strspn(content, "\n");
+}
+
 static nlm_status add_content(const char *content, bool trims_start, bool trims_end, nlm_str *out,
                               nlm_text_spans *spans, nlm_error *err) {
     size_t begin = 0, end = strlen(content);
@@ -349,8 +180,8 @@ static nlm_status role_of(const nlm_chat_message *message, chat_role *out, nlm_e
 
 static nlm_status fail_tool(const nlm_chat_template *chat, nlm_error *err) {
     nlm_str with_tools = {0};
-    for (size_t i = 0; i < TEMPLATE_COUNT; i++) {
-        if (templates[i].tool_open) nlm_str_printf(&with_tools, " %s", templates[i].name);
+    for (size_t i = 0; i < nlm_chat_template_count; i++) {
+        if (nlm_chat_templates[i].tool_open) nlm_str_printf(&with_tools, " %s", nlm_chat_templates[i].name);
     }
     const nlm_status status = nlm_fail(err, NLM_INVALID_ARGUMENT, "chat template",
                                        "how the %s template has messages of tools is not known; it is for:%s",
@@ -398,25 +229,32 @@ static void close_turn(const nlm_chat_template *chat, chat_role before, chat_rol
     if (before == ROLE_TOOL && role != ROLE_TOOL) nlm_str_puts(out, chat->tools_close);
 }
 
-/* One message, closing the assistant's turn before it if there is one. */
+/* One message, closing the assistant's turn before it if there is one. is_asked_on: a user's message follows, now or
+ * later. */
 static nlm_status add_message(const nlm_chat_template *chat, const nlm_chat_message *message, chat_role role,
-                              chat_role before, nlm_str *out, nlm_text_spans *spans, nlm_error *err) {
+                              chat_role before, bool is_asked_on, nlm_str *out, nlm_text_spans *spans,
+                              nlm_error *err) {
     const bool is_joined = before == ROLE_SYSTEM && chat->system_joins_user;
     if (is_joined && role != ROLE_USER) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "chat template",
                         "in the %s template a user's message must follow the system message", chat->name);
     }
-    const bool trims_end = chat->trims == TRIMS_ALL || (chat->trims == TRIMS_LLAMA_2 && role != ROLE_SYSTEM);
+    const bool trims_end =
+        chat->trims == NLM_CHAT_TRIMS_ALL || (chat->trims == NLM_CHAT_TRIMS_LLAMA_2 && role != ROLE_SYSTEM);
     close_turn(chat, before, role, out);
     if (role == ROLE_TOOL) return add_tool(chat, message->content, before, out, spans, err);
     if (role == ROLE_ASSISTANT) {
         nlm_str_puts(out, chat->assistant_open);
-        return add_content(message->content, trims_end, trims_end, out, spans, err); /* what follows closes it */
+        const char *content = skip_thoughts(chat, message->content, is_asked_on);
+        return add_content(content, trims_end, trims_end, out, spans, err); /* what follows closes it */
     }
     if (before == ROLE_ASSISTANT && chat->between) nlm_str_puts(out, chat->between);
     if (!is_joined) nlm_str_puts(out, role == ROLE_SYSTEM ? chat->system_open : chat->user_open);
     if (role == ROLE_SYSTEM && chat->has_today) add_today(out);
+    const size_t from = out->length;
     NLM_TRY(add_content(message->content, trims_end && !is_joined, trims_end, out, spans, err));
+    const bool is_trimmed_away = is_joined && chat->trims == NLM_CHAT_TRIMS_LLAMA_2 && out->length == from;
+    while (is_trimmed_away && out->data[out->length - 1] == '\n') out->length--; /* of the text that it joins */
     nlm_str_puts(out, role == ROLE_SYSTEM ? chat->system_close : chat->user_close);
     return NLM_OK;
 }
@@ -429,12 +267,15 @@ static nlm_status format_all(const nlm_chat_template *chat, const nlm_chat_messa
     if (n_before > 0 && role != ROLE_ASSISTANT) before = ROLE_ASSISTANT;
     if (n_before == 0 && role != ROLE_SYSTEM && chat->default_system) {
         const nlm_chat_message system = {"system", chat->default_system};
-        NLM_TRY(add_message(chat, &system, ROLE_SYSTEM, ROLE_NONE, out, spans, err));
+        NLM_TRY(add_message(chat, &system, ROLE_SYSTEM, ROLE_NONE, false, out, spans, err));
         before = ROLE_SYSTEM;
     }
+    size_t last_user = count;
+    while (last_user > 0 && strcmp(messages[last_user - 1].role, role_names[ROLE_USER]) != 0) last_user--;
     for (size_t i = 0; i < count; i++) {
         NLM_TRY(role_of(&messages[i], &role, err));
-        NLM_TRY(add_message(chat, &messages[i], role, before, out, spans, err));
+        if (role == ROLE_SYSTEM && chat->skips_empty_system && messages[i].content[0] == 0) continue;
+        NLM_TRY(add_message(chat, &messages[i], role, before, i < last_user, out, spans, err));
         before = role;
     }
     if (before == ROLE_SYSTEM && chat->system_joins_user) {

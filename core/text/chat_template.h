@@ -39,7 +39,8 @@ nlm_status nlm_chat_template_detect(const nlm_gguf *gguf, const nlm_chat_templat
  * An assistant's turn is left open and closed by what follows it: with n_before > 0 a text that does
  * not begin with an assistant's message begins with the end of the assistant's turn ("<|im_end|>\n").
  * So turn 1, the generated answer without its end token, turn 2, ... is exactly the text that
- * formatting all at once gives.
+ * formatting all at once gives; but for the thoughts of answers, which qwq leaves out of any answer that it is
+ * given, and qwen3 out of those that a user's message follows.
  * Errors   INVALID_ARGUMENT (a role that is none of the four; a tool's where the template's form of it is not known;
  * a system message that no user's follows, where the template puts it into the user's turn), OUT_OF_MEMORY. */
 nlm_status nlm_chat_template_format(const nlm_chat_template *chat, const nlm_chat_message *messages, size_t count,

@@ -10,6 +10,7 @@
  * in a string of the Jinja text may be written as one or as "\n": two texts. */
 static const nlm_chat_text texts[] = {
     {0xEBED4C75E31DE940u, NULL, "qwen3"},
+    {0xB0EABDD935D5B962u, NULL, "qwen3"}, /* MiniCPM5 */
     {0x2F20480AC2F3DBB8u, NULL, "qwen3-coder"},
     {0xB885985D8B9A5A01u, NULL, "chatml"},
     {0x156082AA0BE3D93Au, NULL, "chatml"},
@@ -22,6 +23,7 @@ static const nlm_chat_text texts[] = {
     {0x8D36C626836C548Du, NULL, "chatml"},
     {0x4CC518A7F6AA83B2u, NULL, "chatml"},
     {0x3F951C547F06568Fu, NULL, "chatml"},
+    {0xB53F1F7DFE897917u, NULL, "lfm2"}, /* LFM2 */
     {0x4110FBB9E5F195D1u, "</s>", "llama-2"},
     {0x9BC3084EE9B2CF55u, "</s>", "llama-2"},
     {0xEED35E7BC8E33433u, "</s>", "llama-2"},
@@ -43,9 +45,12 @@ static const nlm_chat_text texts[] = {
     {0x38C155A02DBD26D4u, NULL, "qwen2"},
     {0x8FAAC50ACD4B8DF5u, NULL, "qwen2.5"}, /* Qwen2.5, rewritten */
     {0x14F39DFCC63BCDCBu, NULL, "qwen2.5"}, /* Qwen2.5 */
+    {0x6E660327622B756Du, NULL, "qwq"},     /* QwQ */
     {0x406244E5F006A13Au, NULL, "smollm2"},
     {0xD458413E70E24283u, NULL, "smollm2"},
     {0x823B6A1D73A60C71u, "<|endoftext|>", "stablelm-zephyr"},
+    {0xA8266C035D31BBDEu, "</s>", "vigogne"},
+    {0xE49DF9F7890FB0AFu, "</s>", "vigogne"},
 };
 
 uint64_t nlm_chat_text_hash(const char *text, size_t length) {

@@ -1,5 +1,4 @@
 /* Conversations against the texts that the families' own templates give. */
-#include "base/printable.h"
 #include "text/chat_template.h"
 #include "unit/check.h"
 #include "unit/vocab_bytes.h"
@@ -8,6 +7,9 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
+#define VIGOGNE_SYSTEM                                                                                            \
+    "Vous \xC3\xAAtes Vigogne, un assistant IA cr\xC3\xA9\xC3\xA9 par Zaion Lab. Vous suivez extr\xC3\xAAmement " \
+    "bien les instructions. Aidez autant que vous le pouvez."
 #define SMOLLM2_SYSTEM "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 static const nlm_chat_message talk[] = {
@@ -77,6 +79,8 @@ static void conversations_read_as_the_models_have_them(void) {
          "<|start_header_id|>assistant<|end_header_id|>\n\n"},
         {"llama-2", 0, "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Hello. </s><s>[INST] Bye [/INST]"},
         {"llama-2", 1, "[INST] Hi [/INST] Hello. </s><s>[INST] Bye [/INST]"},
+        {"vigogne", 0, "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Hello. </s>[INST] Bye [/INST]"},
+        {"vigogne", 1, "[INST] <<SYS>>\n" VIGOGNE_SYSTEM "\n<</SYS>>\n\nHi [/INST] Hello. </s>[INST] Bye [/INST]"},
         {"llama-3", 0,
          "<|start_header_id|>system<|end_header_id|>\n\nBe brief.<|eot_id|>"
          "<|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>"
@@ -166,6 +170,52 @@ static void templates_that_trim_do(void) {
     nlm_str_release(&text);
 }
 
+/* What Jinja2 makes of the models' own templates: QwQ's leaves all thoughts out, Qwen3's those before the last
+ * question. */
+static void thoughts_are_left_out_as_the_models_do(void) {
+    static const nlm_chat_message thinking[] = {{"user", "Hi"},
+                                                {"assistant", "<think>\nt</think>q</think>\n\n a"},
+                                                {"user", "So?"},
+                                                {"assistant", "\nb</think>c"},
+                                                {"tool", "r"}};
+    static const struct {
+        const char *name;
+        size_t count;
+        const char *answers[2];
+    } cases[] = {
+        {"qwq", 3, {" a"}},
+        {"qwq", 5, {" a", "c"}},
+        {"qwen3", 3, {" a"}},
+        {"qwen3", 5, {" a", "\nb</think>c"}},
+        {"chatml", 3, {"<think>\nt</think>q</think>\n\n a"}},
+    };
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        nlm_str text = format(cases[i].name, thinking, cases[i].count, 0, true, NULL);
+        const char *at = text.data;
+        for (size_t k = 0; k < 2 && cases[i].answers[k]; k++) {
+            char turn[80];
+            snprintf(turn, sizeof turn, "<|im_start|>assistant\n%s<|im_end|>\n", cases[i].answers[k]);
+            at = strstr(at, turn);
+            CU_ASSERT_PTR_NOT_NULL_FATAL(at);
+        }
+        nlm_str_release(&text);
+    }
+}
+
+static void empty_contents_leave_out_what_the_models_do(void) {
+    static const nlm_chat_message no_system[] = {{"system", ""}, {"user", "x"}};
+    static const nlm_chat_message no_question[] = {{"system", "S\n"}, {"user", " \n"}};
+    nlm_str text = format("lfm2", no_system, 2, 0, true, NULL);
+    CU_ASSERT_STRING_EQUAL(text.data, "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n");
+    nlm_str_release(&text);
+    text = format("chatml", no_system, 2, 0, false, NULL);
+    CU_ASSERT_STRING_EQUAL(text.data, "<|im_start|>system\n<|im_end|>\n<|im_start|>user\nx<|im_end|>\n");
+    nlm_str_release(&text);
+    text = format("llama-2", no_question, 2, 0, true, NULL);
+    CU_ASSERT_STRING_EQUAL(text.data, "[INST] <<SYS>>\nS\n\n<</SYS>> [/INST]");
+    nlm_str_release(&text);
+}
+
 static void today_is_in_the_system_message_of_llama_3_2(void) {
     static const nlm_chat_message hello[] = {{"user", "Hi"}};
     static const char start[] =
@@ -225,8 +275,8 @@ static void tools_speak_as_the_models_have_them(void) {
     }
     nlm_str text = format("mistral", called, 5, 0, true, NULL);
     CU_ASSERT_STRING_EQUAL(text.data + strlen("[INST] S\n\nHi [/INST]Call.</s>"),
-                           "how the mistral template has messages of tools is not known; it is for: smollm2 qwen2.5 "
-                           "qwen3 qwen3-coder qwen2 chatml llama-3.2 llama-3.1");
+                           "how the mistral template has messages of tools is not known; it is for: smollm2 qwq "
+                           "qwen2.5 qwen3 lfm2 qwen3-coder qwen2 chatml llama-3.2 llama-3.1");
     nlm_str_release(&text);
     static const nlm_chat_message control[] = {{"tool", "\x01\t\x1f\x7f\xc3\xa9\\"}};
     text = format("llama-3.1", control, 1, 1, false, NULL);
@@ -248,128 +298,6 @@ static void messages_out_of_place_are_refused(void) {
     nlm_str_release(&text);
 }
 
-static nlm_status detect(const char *metadata, const char *eos, const nlm_chat_template **out, bool *out_is_exact,
-                         nlm_error *err) {
-    vocab_bytes v = {0};
-    nlm_gguf *gguf = NULL;
-    vocab_strings(&v, "tokenizer.ggml.tokens", (const char *const[]){"a", eos}, 2);
-    vocab_number(&v, "tokenizer.ggml.eos_token_id", 1);
-    if (metadata) vocab_string(&v, "tokenizer.chat_template", metadata);
-    CU_ASSERT_EQUAL_FATAL(nlm_gguf_parse("m", v.bytes.data, v.bytes.length, &gguf, err), NLM_OK);
-    const nlm_status status = nlm_chat_template_detect(gguf, out, out_is_exact, err);
-    nlm_gguf_close(gguf);
-    nlm_str_release(&v.bytes);
-    return status;
-}
-
-#define SMOLLM2_JINJA                                                                                      \
-    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>" \
-    "system\n" SMOLLM2_SYSTEM                                                                              \
-    "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + "                              \
-    "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-#define ZEPHYR_JINJA                                                                                             \
-    "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + " \
-    "eos_token }}\n{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n' + message['content'] + "      \
-    "eos_token }}\n{% endif %}\n{% endfor %}"
-#define INST_JINJA                                                                                  \
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '[INST] ' + " \
-    "message['content'] + ' [/INST]' }}{% else %}{{ message['content'] + eos_token}}{% endif %}{% endfor %}"
-
-#define PROMPT_JINJA "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-#define CHATML_JINJA                                                                                 \
-    "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + " \
-    "'<|im_end|>' + '\n'}}{% endfor %}" PROMPT_JINJA
-#define LLAMA3_JINJA                                                                                          \
-    "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = "                   \
-    "'<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + "         \
-    "'<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}" \
-    "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
-#define ZEPHYR_7B_JINJA                                                                                             \
-    "{% for message in messages %}\n{% if message['role'] == 'user' %}\n{{ '<|user|>\n' + message['content'] + "    \
-    "eos_token }}\n{% elif message['role'] == 'system' %}\n{{ '<|system|>\n' + message['content'] + eos_token }}\n" \
-    "{% elif message['role'] == 'assistant' %}\n{{ '<|assistant|>\n'  + message['content'] + eos_token }}\n"        \
-    "{% endif %}\n{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}"
-
-static void templates_are_known_by_what_marks_them(void) {
-    static const struct {
-        const char *metadata, *eos, *name;
-    } cases[] = {
-        {"{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'}}", "</s>", "chatml"},
-        {SMOLLM2_JINJA, "<|im_end|>", "smollm2"},
-        {"{% set content = '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' %}", "x", "llama-3"},
-        {"{% set content = '<<SYS>>\n' + system_message %}" INST_JINJA, "</s>", "llama-2"},
-        {INST_JINJA, "</s>", "mistral"},
-        {"{{ '[AVAILABLE_TOOLS]' }}" INST_JINJA, "</s>", "mistral-v3"},
-        {ZEPHYR_JINJA, "</s>", "zephyr"},
-        {ZEPHYR_JINJA, "<|endoftext|>", "stablelm-zephyr"},
-    };
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        const nlm_chat_template *chat = NULL;
-        nlm_error err = NLM_ERROR_INIT;
-        bool is_exact;
-        CU_ASSERT_EQUAL_FATAL(detect(cases[i].metadata, cases[i].eos, &chat, &is_exact, &err), NLM_OK);
-        CU_ASSERT_STRING_EQUAL(nlm_chat_template_name(chat), cases[i].name);
-    }
-}
-
-/* Texts of models as they are published, of which those that differ in anything are not known. */
-static void known_texts_are_told_from_alike_ones(void) {
-    static const struct {
-        const char *text, *eos, *name;
-        bool is_exact;
-    } cases[] = {
-        {CHATML_JINJA, "x", "chatml", true},
-        {CHATML_JINJA "\n", "x", "chatml", true}, /* which Jinja drops */
-        {CHATML_JINJA " ", "x", "chatml", false},
-        {"{{ bos_token }} " CHATML_JINJA, "x", "chatml", false},
-        {SMOLLM2_JINJA PROMPT_JINJA, "x", "smollm2", true},
-        {SMOLLM2_JINJA, "x", "smollm2", false},
-        {LLAMA3_JINJA, "x", "llama-3", true},
-        {"{% set tools = '' %}" LLAMA3_JINJA, "x", "llama-3", false}, /* functionary and others */
-        {"{{ strftime_now('%d') }}Cutting Knowledge Date: December 2023" LLAMA3_JINJA, "x", "llama-3.2", false},
-        {ZEPHYR_7B_JINJA, "</s>", "zephyr", true},
-        {ZEPHYR_7B_JINJA, "<|endoftext|>", "stablelm-zephyr", true},
-        {"{{ '<|im_start|>system\n' }}You are Qwen, created by Alibaba Cloud. You are a helpful assistant.", "x",
-         "qwen2.5", false},
-        {"{{ '<|im_start|>user' }}{{- '<|im_start|>assistant\\n<think>\\n' }}", "x", "qwq", false},
-        {"{{- \"[INST]\" + x }}[AVAILABLE_TOOLS]", "</s>", "mistral-nemo", false},
-    };
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        const nlm_chat_template *chat = NULL;
-        nlm_error err = NLM_ERROR_INIT;
-        bool is_exact = !cases[i].is_exact;
-        CU_ASSERT_EQUAL_FATAL(detect(cases[i].text, cases[i].eos, &chat, &is_exact, &err), NLM_OK);
-        CU_ASSERT_STRING_EQUAL(nlm_chat_template_name(chat), cases[i].name);
-        if (is_exact != cases[i].is_exact) printf(" [%zu] ", i);
-        CU_ASSERT_EQUAL(is_exact, cases[i].is_exact);
-    }
-}
-
-static void other_templates_are_shown_with_the_way_out(void) {
-    static const char *const others[] = {
-        "{{ '<start_of_turn>' + role }}",
-        "{{ '<|im_start|>' + role + '<|im_sep|>' }}",
-        "{{ '<|user|>' + content + '<|end|><|assistant|>' }}",
-        "{{ '[SYSTEM_PROMPT]' + system + '[INST]' }}",
-        "",
-    };
-    const nlm_chat_template *chat = NULL;
-    bool is_exact;
-    for (size_t i = 0; i < COUNT(others); i++) {
-        nlm_error err = NLM_ERROR_INIT;
-        CU_ASSERT_EQUAL(detect(others[i], "</s>", &chat, &is_exact, &err), NLM_UNSUPPORTED);
-        char shown[200];
-        snprintf(shown, sizeof shown, "%s", others[i]);
-        nlm_make_printable(shown, sizeof shown);
-        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, shown));
-        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "--chat-template NAME or chat.template: chatml, llama-2, llama-3"));
-    }
-    nlm_error err = NLM_ERROR_INIT;
-    CU_ASSERT_EQUAL(detect(NULL, "</s>", &chat, &is_exact, &err), NLM_NOT_FOUND);
-    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "--chat-template NAME"));
-    CU_ASSERT_PTR_NULL(chat);
-}
-
 static void every_name_listed_is_a_template(void) {
     size_t count = 0;
     for (const char *const *name = nlm_chat_template_names(); *name; name++, count++) {
@@ -377,7 +305,7 @@ static void every_name_listed_is_a_template(void) {
         CU_ASSERT_PTR_NOT_NULL_FATAL(chat);
         CU_ASSERT_STRING_EQUAL(nlm_chat_template_name(chat), *name);
     }
-    CU_ASSERT_EQUAL(count, 18);
+    CU_ASSERT_EQUAL(count, 20);
     CU_ASSERT_PTR_NULL(nlm_chat_template_from_name("jinja"));
 }
 
@@ -445,12 +373,11 @@ static const check_case cases[] = {
     CHECK_CASE(conversations_read_as_the_models_have_them),
     CHECK_CASE(turns_put_together_read_as_the_whole),
     CHECK_CASE(templates_that_trim_do),
+    CHECK_CASE(thoughts_are_left_out_as_the_models_do),
+    CHECK_CASE(empty_contents_leave_out_what_the_models_do),
     CHECK_CASE(today_is_in_the_system_message_of_llama_3_2),
     CHECK_CASE(tools_speak_as_the_models_have_them),
     CHECK_CASE(messages_out_of_place_are_refused),
-    CHECK_CASE(templates_are_known_by_what_marks_them),
-    CHECK_CASE(known_texts_are_told_from_alike_ones),
-    CHECK_CASE(other_templates_are_shown_with_the_way_out),
     CHECK_CASE(every_name_listed_is_a_template),
     CHECK_CASE(contents_cannot_open_or_close_turns),
 };
