@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -18,14 +19,18 @@
 #include "base/log.h"
 #include "base/status.h"
 
+enum { NOT_CHECKED, WHOLE, CHANGED };
+
 #define ABANDONED_SECONDS 60 /* between a temporary's making and its lock there is much less */
 
 struct nlm_pack_cache {
     char *path, *key;
     const nlm_device *device;
-    nlm_file_map map;   /* empty: there is no such file */
-    nlm_pack_view view; /* of the map */
-    nlm_packed *used;   /* found or added: what a new file would hold */
+    nlm_file_map map;       /* empty: there is no such file */
+    nlm_pack_view view;     /* of the map */
+    atomic_uchar *verdicts; /* [view.n_entries] what their checksums say; NULL: no memory for it */
+    atomic_uint n_taken;    /* of the entries, by nlm_pack_cache_check */
+    nlm_packed *used;       /* found or added: what a new file would hold */
     uint32_t n_used, capacity, n_added;
     bool is_closed_to_more; /* saved, or out of memory */
     bool has_warned;
@@ -122,6 +127,7 @@ static nlm_status map_file(nlm_pack_cache *cache, nlm_error *err) {
 static void read_file(nlm_pack_cache *cache) {
     nlm_error why = NLM_ERROR_INIT;
     const nlm_status status = map_file(cache, &why);
+    if (status == NLM_OK) cache->verdicts = calloc((size_t)cache->view.n_entries + 1, sizeof *cache->verdicts);
     if (status == NLM_OK && !cache->map.is_mapped) return;
     if (status == NLM_OK) {
         (void)madvise((void *)(uintptr_t)cache->map.data, cache->map.size, MADV_WILLNEED);
@@ -153,6 +159,7 @@ nlm_status nlm_pack_cache_open(const char *path, const char *key, const nlm_devi
 void nlm_pack_cache_close(nlm_pack_cache *cache) {
     if (!cache) return;
     nlm_file_map_close(&cache->map);
+    free(cache->verdicts);
     free(cache->used);
     free(cache->path);
     free(cache->key);
@@ -185,9 +192,28 @@ static void use(nlm_pack_cache *cache, const nlm_packed *what) {
 }
 
 /* Reads all of it, which the first run would do anyway. */
-static bool is_whole(nlm_pack_cache *cache, const nlm_packed *entry) {
+static unsigned char judge(const nlm_packed *entry) {
+    return nlm_checksum_of(entry->data, (size_t)entry->bytes) == entry->checksum ? WHOLE : CHANGED;
+}
+
+void nlm_pack_cache_check(nlm_pack_cache *cache) {
+    if (!cache || !cache->verdicts) return;
+    nlm_packed entry;
+    size_t at = 0;
+    uint32_t taken = atomic_fetch_add(&cache->n_taken, 1);
+    for (uint32_t i = 0; i < cache->view.n_entries; i++) {
+        nlm_pack_view_next(&cache->view, &at, &entry);
+        if (i != taken) continue;
+        atomic_store(&cache->verdicts[i], judge(&entry));
+        taken = atomic_fetch_add(&cache->n_taken, 1);
+    }
+}
+
+static bool is_whole(nlm_pack_cache *cache, const nlm_packed *entry, uint32_t index) {
+    unsigned char verdict = cache->verdicts ? atomic_load(&cache->verdicts[index]) : NOT_CHECKED;
+    if (verdict == NOT_CHECKED) verdict = judge(entry);
+    if (verdict == WHOLE) return true;
     nlm_error why = NLM_ERROR_INIT;
-    if (nlm_checksum_of(entry->data, (size_t)entry->bytes) == entry->checksum) return true;
     nlm_fail(&why, NLM_BAD_FORMAT, cache->path, "the checksum of '%.*s' does not match: the file was changed",
              (int)entry->name_bytes, entry->name);
     warn(cache, "not used", &why);
@@ -201,7 +227,7 @@ const void *nlm_pack_cache_find(nlm_pack_cache *cache, const nlm_device *device,
     for (uint32_t i = 0; i < cache->view.n_entries; i++) {
         nlm_pack_view_next(&cache->view, &at, &entry);
         if (!is_same(&entry, what)) continue;
-        if (!is_whole(cache, &entry)) return NULL;
+        if (!is_whole(cache, &entry, i)) return NULL;
         use(cache, &entry);
         return entry.data;
     }

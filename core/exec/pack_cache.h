@@ -15,6 +15,11 @@ typedef struct nlm_pack_cache nlm_pack_cache;
 nlm_status nlm_pack_cache_open(const char *path, const char *key, const nlm_device *device, bool is_copied,
                                nlm_pack_cache **out, nlm_error *err);
 
+/* Verifies checksums of what the file holds, as many as threads that do the same leave to this one: between open and
+ * the first find, by any number of threads at once. One that is not verified then is when it is found. cache NULL is
+ * fine. */
+void nlm_pack_cache_check(nlm_pack_cache *cache);
+
 /* The packed bytes that the file has for all else that `what` says, their checksum verified, aligned to
  * NLM_PACK_ALIGNMENT, valid until close; or NULL. cache NULL has none. */
 const void *nlm_pack_cache_find(nlm_pack_cache *cache, const nlm_device *device, const nlm_packed *what);

@@ -56,6 +56,10 @@ nlm_status nlm_model_use_packed(nlm_model *model, const char *folder, const nlm_
     return status;
 }
 
+void nlm_model_check_packed(nlm_model *model) {
+    nlm_pack_cache_check(nlm_weights_cache(nlm_model_weights(model)));
+}
+
 void nlm_model_save_packed(nlm_model *model) {
     nlm_pack_cache_save(nlm_weights_cache(nlm_model_weights(model)));
 }

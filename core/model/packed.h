@@ -13,6 +13,9 @@
  * A model that is no file has no cache. Errors OUT_OF_MEMORY; what is wrong with the file is none. */
 nlm_status nlm_model_use_packed(nlm_model *model, const char *folder, const nlm_device *device, nlm_error *err);
 
+/* Before it: verifies what the file holds, with whatever threads call this. */
+void nlm_model_check_packed(nlm_model *model);
+
 /* After the first plan: writes what was packed. A failure is a line in the log. */
 void nlm_model_save_packed(nlm_model *model);
 

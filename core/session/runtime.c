@@ -98,6 +98,22 @@ static nlm_status open_text(nlm_runtime *runtime, const nlm_model_options *optio
     return open_tokenizer(runtime, err);
 }
 
+/* Two things that take about as long: the vocabulary, which is one thread's work, and the checksums of packed
+ * weights, which are the others'. */
+typedef struct reading {
+    nlm_runtime *runtime;
+    const nlm_model_options *options;
+    nlm_status status; /* of the text */
+    nlm_error *err;
+} reading;
+
+static void read_part(void *user, uint32_t ith, uint32_t nth) {
+    reading *r = user;
+    (void)nth;
+    if (ith == 0) r->status = open_text(r->runtime, r->options, r->err);
+    nlm_model_check_packed(r->runtime->model);
+}
+
 static nlm_status create_states(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
     nlm_cache_options cache_options;
     NLM_TRY(nlm_choose_cache(runtime->model, options, &cache_options, &runtime->context_length, err));
@@ -194,10 +210,12 @@ static nlm_status load_parts(nlm_runtime *runtime, const nlm_model_options *opti
     NLM_TRY(create_states(runtime, options, err));
     NLM_TRY(take_memory(runtime, options, err));
     NLM_TRY(nlm_gguf_check_file(nlm_model_gguf(runtime->model), err));
-    NLM_TRY(open_text(runtime, options, err));
     if (options->pack_cache && options->pack_cache[0]) {
         NLM_TRY(nlm_model_use_packed(runtime->model, options->pack_cache, nlm_engine_device(runtime->engine), err));
     }
+    reading r = {.runtime = runtime, .options = options, .err = err};
+    nlm_pool_run(runtime->engine->pool, read_part, &r);
+    NLM_TRY(r.status);
     drop_metadata(runtime);
     NLM_TRY(report(&runtime->loading, BEFORE_WEIGHTS, err));
     NLM_TRY(plan(runtime, err));
