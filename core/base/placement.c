@@ -1,13 +1,17 @@
-/* How many threads to run, and on which cores each. */
+/* How many threads to run, and on which cores each. Of hwloc its sets of CPUs alone: its reading of a machine ends
+ * the process at some allocations that fail (2.9.0), and this one is the host's. */
 #include "base/placement.h"
 
 #include "base/cgroup.h"
 #include "base/status.h"
 
+#include <fcntl.h>
+#include <hwloc.h>
 #include <hwloc/glibc-sched.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 void nlm_placement_release(nlm_placement *placement) {
     for (uint32_t i = 0; i < placement->core_count; i++) hwloc_bitmap_free(placement->cores[i]);
@@ -16,40 +20,78 @@ void nlm_placement_release(nlm_placement *placement) {
     *placement = (nlm_placement){0};
 }
 
-static bool add_core(nlm_placement *out, uint32_t capacity) {
-    if (out->core_count == capacity) return false;
-    out->cores[out->core_count] = hwloc_bitmap_alloc();
-    if (!out->cores[out->core_count]) return false;
-    out->core_count++;
-    return true;
+#define LIST_BYTES   4096 /* what sysfs shows of a file at once */
+#define GREATEST_CPU (1u << 20)
+
+/* Reads a file of the CPU's into text, a string; false: there is none. Allocates nothing. */
+static bool read_topology(const char *root, int cpu, const char *name, char text[LIST_BYTES]) {
+    char path[512];
+    const int length = snprintf(path, sizeof path, "%s/sys/devices/system/cpu/cpu%d/topology/%s", root, cpu, name);
+    const int fd = length < (int)sizeof path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) return false;
+    const ssize_t n = read(fd, text, LIST_BYTES - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    return n > 0;
 }
 
-/* One set per physical core with an allowed CPU. A CPU without a core (virtual machines that hide
- * theirs) is a core of its own. */
-static bool find_cores(hwloc_topology_t topology, nlm_placement *out) {
+/* Adds the CPUs of a list as "0-3,8" to the set; what makes no sense ends it. False without memory. */
+static bool add_list(const char *list, hwloc_bitmap_t out) {
+    for (;;) {
+        char *end;
+        const unsigned long first = strtoul(list, &end, 10);
+        if (end == list) return true;
+        list = end;
+        const unsigned long last = *list == '-' ? strtoul(list + 1, &end, 10) : first;
+        if (first > last || last > GREATEST_CPU) return true;
+        if (hwloc_bitmap_set_range(out, (unsigned)first, (int)last) < 0) return false;
+        if (*end != ',') return true;
+        list = end + 1;
+    }
+}
+
+/* The CPUs of the CPU's physical core: it alone where that is not known (virtual machines that hide theirs). False
+ * without memory. */
+static bool find_siblings(const char *root, int cpu, hwloc_bitmap_t out) {
+    char list[LIST_BYTES];
+    if (!read_topology(root, cpu, "core_cpus_list", list) && !read_topology(root, cpu, "thread_siblings_list", list))
+        list[0] = '\0';
+    if (!add_list(list, out)) return false;
+    return hwloc_bitmap_isset(out, (unsigned)cpu) || hwloc_bitmap_only(out, (unsigned)cpu) == 0;
+}
+
+static long package_of(const char *root, int cpu) {
+    char number[LIST_BYTES];
+    return read_topology(root, cpu, "physical_package_id", number) ? strtol(number, NULL, 10) : 0;
+}
+
+/* Adds the core of a CPU that none has so far, behind those of its package. */
+static bool add_core(const char *root, int cpu, nlm_placement *out) {
+    hwloc_bitmap_t core = hwloc_bitmap_alloc();
+    if (!core) return false;
+    uint32_t at = out->core_count;
+    out->core_count++;
+    for (; at > 0 && package_of(root, hwloc_bitmap_first(out->cores[at - 1])) > package_of(root, cpu); at--)
+        out->cores[at] = out->cores[at - 1];
+    out->cores[at] = core;
+    return find_siblings(root, cpu, core) && hwloc_bitmap_and(core, core, out->allowed) == 0;
+}
+
+static bool is_in_a_core(const nlm_placement *placement, int cpu) {
+    for (uint32_t i = 0; i < placement->core_count; i++) {
+        if (hwloc_bitmap_isset(placement->cores[i], (unsigned)cpu)) return true;
+    }
+    return false;
+}
+
+/* One set per physical core with an allowed CPU, package by package. */
+static bool find_cores(const char *root, nlm_placement *out) {
     const int cpus = hwloc_bitmap_weight(out->allowed);
     if (cpus <= 0) return false;
     out->cores = calloc((size_t)cpus, sizeof *out->cores);
     if (!out->cores) return false;
-    hwloc_obj_t pu = NULL, last_core = NULL;
-    while ((pu = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_PU, pu))) {
-        if (!hwloc_bitmap_isset(out->allowed, pu->os_index)) continue;
-        hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(topology, HWLOC_OBJ_CORE, pu);
-        if (!core || core != last_core) {
-            if (!add_core(out, (uint32_t)cpus)) return false;
-        }
-        last_core = core;
-        if (hwloc_bitmap_set(out->cores[out->core_count - 1], pu->os_index) < 0) return false;
-    }
-    return true;
-}
-
-/* For a machine hwloc knows nothing about: every allowed CPU is a core. */
-static bool cpus_as_cores(nlm_placement *out) {
-    const int cpus = hwloc_bitmap_weight(out->allowed);
     for (int cpu = hwloc_bitmap_first(out->allowed); cpu >= 0; cpu = hwloc_bitmap_next(out->allowed, cpu)) {
-        if (!add_core(out, (uint32_t)cpus)) return false;
-        if (hwloc_bitmap_set(out->cores[out->core_count - 1], (unsigned)cpu) < 0) return false;
+        if (!is_in_a_core(out, cpu) && !add_core(root, cpu, out)) return false;
     }
     return true;
 }
@@ -94,61 +136,39 @@ static nlm_status no_memory(nlm_placement *out, nlm_error *err) {
     return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_placement", "out of memory laying out threads");
 }
 
-nlm_status nlm_placement_choose(hwloc_topology_t topology, hwloc_const_bitmap_t allowed, double quota_cpus,
-                                uint32_t requested, nlm_placement *out, nlm_error *err) {
+nlm_status nlm_placement_choose(const char *root, hwloc_const_bitmap_t allowed, double quota_cpus, uint32_t requested,
+                                nlm_placement *out, nlm_error *err) {
     *out = (nlm_placement){0};
     if (requested > NLM_THREADS_MAX) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_placement", "%u threads asked for, at most %u are possible",
                         requested, NLM_THREADS_MAX);
     }
     out->allowed = hwloc_bitmap_dup(allowed);
-    if (!out->allowed) return no_memory(out, err);
-    hwloc_const_cpuset_t known = hwloc_topology_get_topology_cpuset(topology);
-    if (hwloc_bitmap_intersects(out->allowed, known)) hwloc_bitmap_and(out->allowed, out->allowed, known);
-    if (!find_cores(topology, out)) return no_memory(out, err);
-    if (out->core_count == 0 && !cpus_as_cores(out)) return no_memory(out, err);
+    if (!out->allowed || !find_cores(root, out)) return no_memory(out, err);
     choose_count(out, quota_cpus, requested);
     return NLM_OK;
 }
 
-/* The calling thread's affinity mask, of a machine with any number of CPUs; NULL without memory. */
-static hwloc_bitmap_t affinity_mask(hwloc_topology_t topology) {
-    hwloc_bitmap_t mask = hwloc_bitmap_alloc();
-    if (!mask) return NULL;
-    for (size_t cpus = CPU_SETSIZE; cpus <= (1u << 20); cpus *= 2) {
+/* The calling thread's affinity mask, of a machine with any number of CPUs; false without memory. */
+static bool read_affinity(hwloc_bitmap_t mask) {
+    bool has_memory = true, fits = false;
+    for (size_t cpus = CPU_SETSIZE; cpus <= GREATEST_CPU && has_memory && !fits; cpus *= 2) {
         cpu_set_t *set = CPU_ALLOC(cpus);
-        if (!set) break;
+        if (!set) return false;
         const size_t bytes = CPU_ALLOC_SIZE(cpus);
-        const bool fits = sched_getaffinity(0, bytes, set) == 0;
-        if (fits) hwloc_cpuset_from_glibc_sched_affinity(topology, mask, set, bytes);
+        fits = sched_getaffinity(0, bytes, set) == 0;
+        if (fits) has_memory = hwloc_cpuset_from_glibc_sched_affinity(NULL, mask, set, bytes) == 0;
         CPU_FREE(set);
-        if (fits) break;
     }
-    if (hwloc_bitmap_iszero(mask)) hwloc_bitmap_only(mask, 0);
-    return mask;
-}
-
-static int load_topology(hwloc_topology_t *out) {
-    if (hwloc_topology_init(out) < 0) return -1;
-    /* Cores and CPUs are all that is asked of it. */
-    hwloc_topology_set_all_types_filter(*out, HWLOC_TYPE_FILTER_KEEP_NONE);
-    hwloc_topology_set_type_filter(*out, HWLOC_OBJ_CORE, HWLOC_TYPE_FILTER_KEEP_ALL);
-    if (hwloc_topology_load(*out) == 0) return 0;
-    hwloc_topology_destroy(*out);
-    return -1;
+    return has_memory && (!hwloc_bitmap_iszero(mask) || hwloc_bitmap_only(mask, 0) == 0);
 }
 
 nlm_status nlm_placement_here(uint32_t requested, nlm_placement *out, nlm_error *err) {
     *out = (nlm_placement){0};
-    hwloc_topology_t topology;
-    if (load_topology(&topology) < 0) {
-        return nlm_fail_errno(err, NLM_INTERNAL, "nlm_placement", "hwloc cannot read the machine's topology");
-    }
-    hwloc_bitmap_t mask = affinity_mask(topology);
-    const nlm_status status =
-        mask ? nlm_placement_choose(topology, mask, nlm_cgroup_cpu_quota(""), requested, out, err)
-             : no_memory(out, err);
+    hwloc_bitmap_t mask = hwloc_bitmap_alloc();
+    const nlm_status status = mask && read_affinity(mask)
+                                  ? nlm_placement_choose("", mask, nlm_cgroup_cpu_quota(""), requested, out, err)
+                                  : no_memory(out, err);
     hwloc_bitmap_free(mask);
-    hwloc_topology_destroy(topology);
     return status;
 }

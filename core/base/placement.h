@@ -2,7 +2,7 @@
 #ifndef NLM_BASE_PLACEMENT_H
 #define NLM_BASE_PLACEMENT_H
 
-#include <hwloc.h>
+#include <hwloc/bitmap.h>
 #include <nlm/status.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,14 +21,13 @@ typedef struct nlm_placement {
 
 /* Decides for a machine and what of it this process may use. Threads are bound only if they take
  * every allowed core: two processes that each bind to the first half of a machine would share it.
- *   topology     loaded
- *   allowed      CPUs of the affinity mask and cpuset; those unknown to the topology are ignored,
- *                unless all are
+ *   root         "" for this machine, or a folder with another's /sys/devices/system/cpu
+ *   allowed      CPUs of the affinity mask and cpuset; one whose core is not known is a core of its own
  *   quota_cpus   0 for none
  *   requested    threads asked for; 0: one per allowed core, at most the quota rounded up
  * Errors   INVALID_ARGUMENT (requested above NLM_THREADS_MAX), OUT_OF_MEMORY; out is released. */
-nlm_status nlm_placement_choose(hwloc_topology_t topology, hwloc_const_bitmap_t allowed, double quota_cpus,
-                                uint32_t requested, nlm_placement *out, nlm_error *err);
+nlm_status nlm_placement_choose(const char *root, hwloc_const_bitmap_t allowed, double quota_cpus, uint32_t requested,
+                                nlm_placement *out, nlm_error *err);
 /* As nlm_placement_choose, for this machine and the calling thread's affinity mask. */
 nlm_status nlm_placement_here(uint32_t requested, nlm_placement *out, nlm_error *err);
 /* Leaves a zeroed struct, which is valid to release. */

@@ -1,4 +1,4 @@
-/* A thread pool for parallel regions, laid out by hwloc. */
+/* A thread pool for parallel regions, laid out over the machine's cores. */
 #ifndef NLM_BASE_THREADS_H
 #define NLM_BASE_THREADS_H
 

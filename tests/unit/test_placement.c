@@ -1,4 +1,4 @@
-/* Threads on made-up topologies, and the CPU quota on machines made of files. */
+/* Threads on made-up topologies, as Linux would show them, and the CPU quota on machines made of files. */
 #include "unit/check.h"
 
 #include "base/cgroup.h"
@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "machine_files.h"
 
+#include <hwloc.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,13 +70,45 @@ static hwloc_topology_t synthetic(const char *description) {
     return topology;
 }
 
+static void write_of_cpu(const machine *m, unsigned cpu, const char *name, const char *text) {
+    char path[128];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/topology/%s", cpu, name);
+    machine_write(m, &(machine_file){path, text});
+}
+
+/* What Linux shows of the machine that hwloc has; nothing of a CPU without a core. `list` is the file's name, which
+ * newer kernels have changed. */
+static machine machine_of(hwloc_topology_t topology, const char *list) {
+    const machine_file none = {NULL, NULL};
+    const machine m = machine_make(&none);
+    hwloc_obj_t pu = NULL;
+    while ((pu = hwloc_get_next_obj_by_type(topology, HWLOC_OBJ_PU, pu))) {
+        char text[64];
+        hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(topology, HWLOC_OBJ_CORE, pu);
+        hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(topology, HWLOC_OBJ_PACKAGE, pu);
+        if (!core) continue;
+        hwloc_bitmap_list_snprintf(text, sizeof text - 1, core->cpuset);
+        write_of_cpu(&m, pu->os_index, list, strcat(text, "\n"));
+        snprintf(text, sizeof text, "%u\n", package ? package->os_index : 0);
+        write_of_cpu(&m, pu->os_index, "physical_package_id", text);
+    }
+    return m;
+}
+
 static nlm_status choose(const machine_row *row, nlm_placement *out, nlm_error *err) {
-    hwloc_topology_t topology = synthetic(row->machine);
-    hwloc_bitmap_t allowed = hwloc_bitmap_dup(hwloc_topology_get_topology_cpuset(topology));
-    if (row->allowed) hwloc_bitmap_list_sscanf(allowed, row->allowed);
-    const nlm_status status = nlm_placement_choose(topology, allowed, row->quota_cpus, row->requested, out, err);
-    hwloc_bitmap_free(allowed);
-    hwloc_topology_destroy(topology);
+    nlm_status status = NLM_OK;
+    static const char *const lists[] = {"core_cpus_list", "thread_siblings_list"};
+    for (size_t i = 0; i < 2 && status == NLM_OK; i++) {
+        hwloc_topology_t topology = synthetic(row->machine);
+        hwloc_bitmap_t allowed = hwloc_bitmap_dup(hwloc_topology_get_topology_cpuset(topology));
+        const machine m = machine_of(topology, lists[i]);
+        if (row->allowed) hwloc_bitmap_list_sscanf(allowed, row->allowed);
+        if (i > 0) nlm_placement_release(out);
+        status = nlm_placement_choose(m.root, allowed, row->quota_cpus, row->requested, out, err);
+        machine_remove(&m);
+        hwloc_bitmap_free(allowed);
+        hwloc_topology_destroy(topology);
+    }
     return status;
 }
 
@@ -95,20 +128,48 @@ static void one_thread_per_allowed_core_within_the_quota(void) {
     }
 }
 
-static void cores_are_disjoint_and_hold_all_their_allowed_cpus(void) {
-    const machine_row row = {.machine = "package:2 core:2 pu:2", .allowed = "0-2,6-7"};
-    static const char *const expected[] = {"0-1", "2", "6-7"};
+static void expect_cores(const machine_row *row, const char *const *expected, uint32_t count) {
     nlm_error err = NLM_ERROR_INIT;
     nlm_placement placement;
-    CU_ASSERT_EQUAL_FATAL(choose(&row, &placement, &err), NLM_OK);
-    CU_ASSERT_EQUAL_FATAL(placement.core_count, 3);
-    for (uint32_t i = 0; i < 3; i++) {
+    CU_ASSERT_EQUAL_FATAL(choose(row, &placement, &err), NLM_OK);
+    CU_ASSERT_EQUAL_FATAL(placement.core_count, count);
+    for (uint32_t i = 0; i < count; i++) {
         char text[32];
         hwloc_bitmap_list_snprintf(text, sizeof text, placement.cores[i]);
         CU_ASSERT_STRING_EQUAL(text, expected[i]);
     }
     nlm_placement_release(&placement);
     nlm_placement_release(&placement); /* a zeroed one */
+}
+
+static void cores_are_disjoint_and_hold_all_their_allowed_cpus(void) {
+    const machine_row row = {.machine = "package:2 core:2 pu:2", .allowed = "0-2,6-7"};
+    expect_cores(&row, (const char *const[]){"0-1", "2", "6-7"}, 3);
+}
+
+/* CPUs numbered across packages, then across the threads of a core. */
+static void cores_of_a_package_stand_together(void) {
+    const machine_row row = {.machine = "package:2 core:2 pu:2(indexes=0,4,2,6,1,5,3,7)"};
+    expect_cores(&row, (const char *const[]){"0,4", "2,6", "1,5", "3,7"}, 4);
+}
+
+/* What a file says that makes no sense is as if there were none. */
+static void a_cpu_whose_core_makes_no_sense_is_one_of_its_own(void) {
+    static const machine_file files[] = {{"/sys/devices/system/cpu/cpu0/topology/core_cpus_list", "5-6\n"},
+                                         {"/sys/devices/system/cpu/cpu1/topology/core_cpus_list", "\n"},
+                                         {"/sys/devices/system/cpu/cpu2/topology/core_cpus_list", "2-3\n"},
+                                         {NULL, NULL}};
+    const machine m = machine_make(files);
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_placement placement;
+    hwloc_bitmap_t allowed = hwloc_bitmap_alloc();
+    CU_ASSERT_EQUAL(hwloc_bitmap_list_sscanf(allowed, "0-3"), 0);
+    CU_ASSERT_EQUAL_FATAL(nlm_placement_choose(m.root, allowed, 0, 0, &placement, &err), NLM_OK);
+    CU_ASSERT_EQUAL(placement.core_count, 3);
+    CU_ASSERT_EQUAL(hwloc_bitmap_weight(placement.cores[2]), 2);
+    nlm_placement_release(&placement);
+    hwloc_bitmap_free(allowed);
+    machine_remove(&m);
 }
 
 static void more_threads_than_possible_are_refused(void) {
@@ -208,6 +269,8 @@ static void quota_is_the_smallest_from_the_cgroup_to_its_root(void) {
 static const check_case cases[] = {
     CHECK_CASE(one_thread_per_allowed_core_within_the_quota),
     CHECK_CASE(cores_are_disjoint_and_hold_all_their_allowed_cpus),
+    CHECK_CASE(cores_of_a_package_stand_together),
+    CHECK_CASE(a_cpu_whose_core_makes_no_sense_is_one_of_its_own),
     CHECK_CASE(more_threads_than_possible_are_refused),
     CHECK_CASE(quota_is_the_smallest_from_the_cgroup_to_its_root),
 };
