@@ -281,9 +281,14 @@ nlm_status nlm_model_load_open(nlm_engine *engine, nlm_model *model, const nlm_m
                                nlm_model **out_model, nlm_error *err) {
     *out_model = NULL;
     nlm_model_options own;
-    const nlm_status status = nlm_take_model_options(options, &own, err);
-    if (status == NLM_OK) return load(engine, model, &own, nlm_clock_ns(), out_model, err);
-    nlm_model_close(model);
+    nlm_status status = nlm_take_model_options(options, &own, err);
+    if (status == NLM_OK) status = nlm_gate_enter(&engine->gate, __func__, err);
+    if (status != NLM_OK) {
+        nlm_model_close(model);
+        return status;
+    }
+    status = load(engine, model, &own, nlm_clock_ns(), out_model, err);
+    nlm_gate_leave(&engine->gate);
     return status;
 }
 

@@ -55,6 +55,8 @@ static void answer(fixture *f, const char *model, const char *const *options, si
     const nlm_status status = generate(session, out, NULL);
     CU_ASSERT(n_held(session) >= N_PROMPT);
     if (status != NLM_OK) EXPECT_OK(generate(session, out, error));
+    const float *logits; /* after the last token, which is computed for them alone */
+    if (nlm_session_logits(session, &logits, NULL) != NLM_OK) EXPECT_OK(nlm_session_logits(session, &logits, error));
     EXPECT_OK(nlm_session_flush_text(session, collect, out, error));
     CU_ASSERT_EQUAL(n_held(session), N_PROMPT + N_GENERATED);
     nlm_session_destroy(session);

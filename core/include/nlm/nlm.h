@@ -383,9 +383,9 @@ NLM_API nlm_status nlm_session_fork(nlm_session *session, nlm_session **out_sess
 NLM_API nlm_status nlm_session_save(nlm_session *session, const char *path, nlm_error *error);
 NLM_API nlm_status nlm_session_restore(nlm_session *session, const char *path, nlm_error *error);
 
-/* The same with out_data[0..capacity) or data[0..size), which hold what the file would, and nothing else changes
- * during the call. out_data NULL: the bytes that are needed are only counted, in *out_size.
- * Errors   as above; save: LIMIT (capacity is smaller than *out_size: nothing is written). */
+/* The same in memory: the bytes that a file would hold, with the same checks. Nobody else may write to them during
+ * the call. *out_size is how many there are; out_data NULL: they are only counted. Errors   as above; save: LIMIT
+ * (capacity is smaller than *out_size: nothing is written). */
 NLM_API nlm_status nlm_session_save_memory(nlm_session *session, void *out_data, size_t capacity, size_t *out_size,
                                            nlm_error *error);
 NLM_API nlm_status nlm_session_restore_memory(nlm_session *session, const void *data, size_t size, nlm_error *error);
