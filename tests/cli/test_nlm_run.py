@@ -204,6 +204,11 @@ class Configuration(unittest.TestCase):
     def count(self, *arguments):
         return json.loads(text_of(*arguments, "--json"))["generated_tokens"]
 
+    def test_a_memory_limit_is_kept(self):
+        told = run("-m", LLAMA, "-p", "x", "-n", 1, "--context", 100000, "--memory-limit", 1, code=1).stderr
+        self.assertIn(b"the engine's memory limit of 1048576 bytes", told)
+        run("-m", LLAMA, "-p", "x", "-n", 1, "--set", "model.memory_limit_mib=1000")
+
     def test_command_line_beats_configuration_beats_default(self):
         config = self.write(f'[model]\npath = "{MAMBA}"\n[run]\nprompt = "the"\nmax_tokens = 3\nignore_end = true\n')
         self.assertEqual(self.count(config), 3)

@@ -23,7 +23,8 @@ static nlm_status open_engine(run *r, nlm_error *err) {
                                         .device_id = (int32_t)set->device_id,
                                         .threads = (uint32_t)set->threads,
                                         .registry = set->registry,
-                                        .backend_options = set->backend_options};
+                                        .backend_options = set->backend_options,
+                                        .memory_limit_bytes = (uint64_t)set->memory_limit_mib << 20};
     return nlm_engine_create(&options, &r->engine, err);
 }
 

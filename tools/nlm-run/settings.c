@@ -8,6 +8,8 @@
 
 #include "base/status.h"
 
+#define GREATEST_MIB (1 << 24)
+
 static const char *const kv_types[] = {"f16", "f32", "q8_0", NULL};
 static const char *const overflows[] = {"stop", "drop", NULL};
 
@@ -18,6 +20,7 @@ static const nlm_config_key keys[] = {
     {"model.context", NLM_CONFIG_INT, AT(context), 0, 1 << 28, NULL},
     {"model.kv_type", NLM_CONFIG_STRING, AT(kv_type), 0, 0, kv_types},
     {"model.pack_cache", NLM_CONFIG_STRING, AT(pack_cache), 0, 0, NULL},
+    {"model.memory_limit_mib", NLM_CONFIG_INT, AT(memory_limit_mib), 0, GREATEST_MIB, NULL},
     {"model.mmap", NLM_CONFIG_BOOL, AT(has_mmap), 0, 0, NULL},
     {"sampler.temperature", NLM_CONFIG_FLOAT, AT(temperature), 0, 1000, NULL},
     {"sampler.top_k", NLM_CONFIG_INT, AT(top_k), 0, INT32_MAX, NULL},
@@ -106,6 +109,8 @@ static const nlm_option options[] = {
     {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", TO(kv_type), 0, 0},
     {"pack-cache", 0, NLM_OPTION_TEXT, "DIR", "keep packed weights in files there, for later runs (off)",
      TO(pack_cache), 0, 0},
+    {"memory-limit", 0, NLM_OPTION_INT, "MIB", "an error if model and session need more, about (0: no limit)",
+     TO(memory_limit_mib), 0, GREATEST_MIB},
     {"no-mmap", 0, NLM_OPTION_FLAG, NULL, "read the model into memory rather than map its file", &given.has_no_mmap,
      0, 0},
     {"override", 0, NLM_OPTION_TEXTS, "KEY=TYPE:VALUE",
@@ -128,7 +133,8 @@ static const nlm_option options[] = {
 
 static const char details[] =
     "Configuration (TOML); the command line wins over it. A relative path in it starts at its folder, ~/ at home.\n"
-    "  [model]    path, context, kv_type, pack_cache (a folder for packed weights, which later runs map), mmap\n"
+    "  [model]    path, context, kv_type, pack_cache (a folder for packed weights, which later runs map), mmap,\n"
+    "             memory_limit_mib\n"
     "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed\n"
     "  [backend]  name, device_id, threads, fallback, registry, options (a table, passed to the backend)\n"
     "  [chat]     enabled, system, template, overflow\n"

@@ -14,7 +14,7 @@
 typedef struct settings {
     /* [model] */
     const char *model;
-    int64_t context;
+    int64_t context, memory_limit_mib;
     const char *kv_type, *pack_cache;
     bool has_mmap;                /* the model is mapped, else read into memory */
     const char *const *overrides; /* NULL-terminated */
