@@ -60,11 +60,11 @@ find "$tree" -type f \( -path '*/bin/*' -o -name '*.so*' \) | while read -r bina
     if readelf -d "$binary" | grep -E 'R(UN)?PATH' | grep -qE '[[:[]/'; then fail "$binary has an absolute RPATH"; fi
 done
 
-echo "- libnlm.so exports exactly what nlm.h declares"
-sed -nE 's/^NLM_API .*[ *](nlm_[a-z0-9_]+)\(.*/\1/p' "$tree/include/nlm/nlm.h" | sort >"$work/declared"
+echo "- libnlm.so exports exactly what nlm.h and text.h declare"
+sed -nE 's/^NLM_API .*[ *](nlm_[a-z0-9_]+)\(.*/\1/p' "$tree"/include/nlm/{nlm,text}.h | sort >"$work/declared"
 nm -D --defined-only "$library" | sed -nE 's/.* T ([^@]*)(@.*)?$/\1/p' | sort >"$work/exported"
 nm -D --defined-only "$library" | grep -vE ' (T nlm_|A NLM_)' && fail "other symbols are exported"
-[ "$(wc -l <"$work/declared")" -gt 20 ] || fail "the declarations of nlm.h were not recognised"
+[ "$(wc -l <"$work/declared")" -gt 20 ] || fail "the declarations of nlm.h and text.h were not recognised"
 diff "$work/declared" "$work/exported" || fail "declared (<) and exported (>) functions differ"
 
 mkdir "$work/project"
