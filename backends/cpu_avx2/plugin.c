@@ -24,7 +24,7 @@ static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *e
     return NLM_OK;
 }
 
-static const nlm_vector_device self = {&nlm_vector_gemm_quant_dword};
+static const nlm_vector_device self = {&nlm_vector_gemm_quant_words};
 
 static const nlm_device_v1 device = {
     .struct_size = sizeof device,

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 #include "amx.h"
-#include "cpu/vector/gemm.h"
+#include "cpu/vector/gemm_planes.h"
 #include "vnni.h"
 
 #define TOKENS     16
@@ -194,4 +194,7 @@ static void run(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels,
         any_group(kernels, panels, n_panels, n_blocks, x, 0, out);
 }
 
-const nlm_gemm_quant nlm_avx512_gemm_quant = {TOKENS, 1, OPEN_TILES, begin, end, run, nlm_vector_quant_kernels_vnni};
+static const nlm_gemm_planes tiles = {TOKENS, 1, OPEN_TILES, begin, end, run};
+
+const nlm_gemm_quant nlm_avx512_gemm_quant = {&nlm_vector_gemm_by_planes, &tiles, NULL,
+                                              nlm_vector_quant_kernels_vnni};

@@ -24,6 +24,7 @@ static double activation(spec_instance *in, int64_t row, int64_t column) {
         case SPEC_DATA_nan: return is_special ? NAN : normal;
         case SPEC_DATA_one_nan: return is_the_one ? NAN : normal;
         case SPEC_DATA_one_inf: return is_the_one ? -INFINITY : normal;
+        case SPEC_DATA_equal: return 1;
         case SPEC_DATA_ties: return (double)spec_random_below(in, 4);
         case SPEC_DATA_edges: return edges[spec_random_below(in, (int64_t)(sizeof edges / sizeof *edges))];
         default: return normal;

@@ -47,6 +47,8 @@ const char *const spec_matmul_rows[] = {
     "M=3,K=256,N=20,data=huge,w:all",
     "M=3,K=256,N=20,data=tiny,w:all",
     "M=3,K=256,N=20,data=faint,w:all",
+    "M=3,K=256,N=20,data=equal,w:all",
+    "M=40,K=256,N=5,data=equal,w:all",
     "M=3,K=512,N=20,data=one_nan,w:all",
     "M=40,K=256,N=5,data=one_nan,w:all",
     "M=3,K=256,N=20,data=one_inf,w:all",

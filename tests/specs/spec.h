@@ -54,18 +54,19 @@ void spec_for_each_large(spec_visit_fn visit, void *user);
 /* Visits a row, once for each member of the sets in it. Returns false if visit did. */
 bool spec_spell_out(spec_visit_fn visit, void *user, const spec_table *table, const char *row);
 
-#define SPEC_DATA_LIST(X)                                       \
-    X(normal)  /* N(0, 1) */                                    \
-    X(tiny)    /* around 1e-6 */                                \
-    X(faint)   /* around 1e-37, where f32 ends */               \
-    X(huge)    /* around 1e4 */                                 \
-    X(mixed)   /* magnitudes from 1e-3 to 1e3 */                \
-    X(wide)    /* uniform in [-100, 100] */                     \
-    X(masked)  /* a third is -inf; row 1 is nothing but -inf */ \
-    X(nan)     /* a third is NaN; row 1 is nothing but NaN */   \
-    X(one_nan) /* element 5 of every other row is NaN */        \
-    X(one_inf) /* element 5 of every other row is -inf */       \
-    X(ties)    /* small integers */                             \
+#define SPEC_DATA_LIST(X)                                        \
+    X(normal)  /* N(0, 1) */                                     \
+    X(tiny)    /* around 1e-6 */                                 \
+    X(faint)   /* around 1e-37, where f32 ends */                \
+    X(huge)    /* around 1e4 */                                  \
+    X(mixed)   /* magnitudes from 1e-3 to 1e3 */                 \
+    X(wide)    /* uniform in [-100, 100] */                      \
+    X(masked)  /* a third is -inf; row 1 is nothing but -inf */  \
+    X(nan)     /* a third is NaN; row 1 is nothing but NaN */    \
+    X(one_nan) /* element 5 of every other row is NaN */         \
+    X(one_inf) /* element 5 of every other row is -inf */        \
+    X(equal)   /* one number: what is rounded is all greatest */ \
+    X(ties)    /* small integers */                              \
     X(edges)   /* halfway cases, subnormals, infinities */
 
 #define SPEC_BAD_LIST(X)                                   \

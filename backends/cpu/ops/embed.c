@@ -6,9 +6,10 @@
 static void decode_quant(const nlm_matmul_weight *w, const uint8_t *panel, int r, float *out, int64_t columns) {
     _Alignas(64) uint8_t q[PANEL_MAX_BLOCKS * BLOCK * PANEL_ROWS];
     _Alignas(64) float scale[PANEL_MAX_BLOCKS * 2 * PANEL_ROWS], min[PANEL_MAX_BLOCKS * PANEL_ROWS];
+    const nlm_open_quant_fn open_records = nlm_vector_open_quant[w->kernels - nlm_vector_quant_kernels];
     const int halves = w->kernels->halves, width = BLOCK / halves;
     for (int64_t first = 0; first < columns; first += w->format->columns, panel += w->format->bytes) {
-        w->kernels->open_quant(panel, 0, w->format->columns / BLOCK, OPEN_UNSIGNED, q, scale, min);
+        open_records(panel, 0, w->format->columns / BLOCK, OPEN_UNSIGNED, q, scale, min);
         for (int32_t c = 0; c < w->format->columns && first + c < columns; c++) {
             const int value = q[(c / 4) * GROUP_BYTES + r * 4 + c % 4];
             const int is_signed = w->kernels->form == QUANT_FORM_q8 && V_Q8_OFFSET == 0;

@@ -6,13 +6,14 @@ static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel,
                        int32_t n_tokens, int32_t tile_tokens, const float *tile) {
     (void)weight;
     const nlm_gate_up_silu_mul_args *args = job->sink_args;
-    for (int32_t p = 0; p < n_panels; p += 2) {
-        const int64_t first = (panel + p / 2) * PANEL_ROWS, left = args->w_gate->shape[0] - first;
-        const int n = (int)(left < PANEL_ROWS ? left : PANEL_ROWS);
-        for (int32_t m = 0; m < n_tokens; m++) {
+    for (int32_t m = 0; m < n_tokens; m++) {
+        float *y = nlm_kit_at(args->y, token + m);
+        for (int32_t p = 0; p < n_panels; p += 2) {
+            const int64_t first = (panel + p / 2) * PANEL_ROWS, left = args->w_gate->shape[0] - first;
+            const int n = (int)(left < PANEL_ROWS ? left : PANEL_ROWS);
             const vf gate = vf_load(tile + (p * tile_tokens + m) * PANEL_ROWS);
             const vf up = vf_load(tile + ((p + 1) * tile_tokens + m) * PANEL_ROWS);
-            vf_store_n((float *)nlm_kit_at(args->y, token + m) + first, vf_mul(vf_silu(gate), up), n);
+            vf_store_n(y + first, vf_mul(vf_silu(gate), up), n);
         }
     }
 }

@@ -22,12 +22,12 @@ void nlm_vector_store_rows(const nlm_matmul_job *job, int32_t weight, int64_t pa
                            int32_t n_tokens, int32_t tile_tokens, const float *tile) {
     const nlm_vector_rows *out = job->sink_args;
     const int32_t turns = job->is_interleaved ? 2 : 1;
-    for (int32_t p = 0; p < n_panels; p++) {
-        const int32_t w = job->is_interleaved ? p % 2 : weight;
-        const int64_t first = (panel + p / turns) * PANEL_ROWS, left = out->columns[w] - first;
-        const int n = (int)(left < PANEL_ROWS ? left : PANEL_ROWS);
-        const float *bias = out->bias[w];
-        for (int32_t m = 0; m < n_tokens; m++) {
+    for (int32_t m = 0; m < n_tokens; m++) {
+        for (int32_t p = 0; p < n_panels; p++) {
+            const int32_t w = job->is_interleaved ? p % 2 : weight;
+            const int64_t first = (panel + p / turns) * PANEL_ROWS, left = out->columns[w] - first;
+            const int n = (int)(left < PANEL_ROWS ? left : PANEL_ROWS);
+            const float *bias = out->bias[w];
             vf value = vf_load(tile + (p * tile_tokens + m) * PANEL_ROWS);
             if (bias) value = vf_add(value, vf_load_n(bias + first, n));
             vf_store_n(out->rows[w] + (token + m) * out->stride[w] + first, value, n);
@@ -39,16 +39,17 @@ static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel,
                        int32_t n_tokens, int32_t tile_tokens, const float *tile) {
     (void)weight;
     const nlm_matmul_args *args = job->sink_args;
-    for (int32_t p = 0; p < n_panels; p++) {
-        const int64_t first = (panel + p) * PANEL_ROWS, left = args->w->shape[0] - first;
-        const int n = (int)(left < PANEL_ROWS ? left : PANEL_ROWS);
-        const vf bias = args->bias ? vf_load_n((const float *)args->bias->data + first, n) : vf_zero();
-        for (int32_t m = 0; m < n_tokens; m++) {
+    const float *bias = nlm_vector_data(args->bias);
+    for (int32_t m = 0; m < n_tokens; m++) {
+        const float *residual = args->residual ? nlm_kit_at(args->residual, token + m) : NULL;
+        float *y = nlm_kit_at(args->y, token + m);
+        for (int32_t p = 0; p < n_panels; p++) {
+            const int64_t first = (panel + p) * PANEL_ROWS, left = args->w->shape[0] - first;
+            const int n = (int)(left < PANEL_ROWS ? left : PANEL_ROWS);
             vf value = vf_load(tile + (p * tile_tokens + m) * PANEL_ROWS);
-            if (args->bias) value = vf_add(value, bias);
-            if (args->residual)
-                value = vf_add(value, vf_load_n((const float *)nlm_kit_at(args->residual, token + m) + first, n));
-            vf_store_n((float *)nlm_kit_at(args->y, token + m) + first, value, n);
+            if (bias) value = vf_add(value, vf_load_n(bias + first, n));
+            if (residual) value = vf_add(value, vf_load_n(residual + first, n));
+            vf_store_n(y + first, value, n);
         }
     }
 }

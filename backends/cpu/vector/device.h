@@ -9,8 +9,8 @@ typedef struct nlm_vector_device {
     const struct nlm_gemm_quant *gemm; /* the int8 kernels for many tokens */
 } nlm_vector_device;
 
-/* A dot product of 4 columns an instruction: runs on every CPU of the backend. */
-extern const struct nlm_gemm_quant nlm_vector_gemm_quant_dword;
+/* A dot product of 4 columns, or of 2, an instruction; a backend is built with the one that suits its CPUs. */
+extern const struct nlm_gemm_quant nlm_vector_gemm_quant_dword, nlm_vector_gemm_quant_words;
 
 extern const nlm_ops_v1 nlm_vector_ops;
 nlm_status nlm_vector_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out);

@@ -7,26 +7,28 @@
 
 #define GEMM_PANELS 2
 
-/* One group of a tile of `tokens` tokens, quantised. q is [blocks][PLANES][8][tokens][4] for dword kernels and
- * [blocks][tokens][PLANES][32] for row-major ones. */
-typedef struct nlm_quant_tile {
-    const int8_t *q;
-    const float *d;       /* [tokens] */
-    const float *sum;     /* [blocks][tokens] */
-    const int32_t *sum16; /* [blocks][2][tokens] */
-} nlm_quant_tile;
+struct nlm_gemm_quant;
+struct nlm_matmul_job;
 
+/* A way of multiplying many tokens by quantised weights: what of the activations is kept, and how the product is cut.
+ * The sums are the same. */
+typedef struct nlm_gemm_way {
+    /* Bytes of the activations of all tokens, and of each worker's scratch. */
+    uint64_t (*workspace_bytes)(const struct nlm_gemm_quant *gemm, int64_t tokens, int64_t columns);
+    uint64_t (*scratch_bytes)(const struct nlm_gemm_quant *gemm, int64_t tokens, int64_t columns);
+    /* A worker's share of the activations into the workspace, and, after a barrier, of the product. */
+    void (*pack)(const struct nlm_matmul_job *job);
+    void (*run)(const struct nlm_matmul_job *job);
+} nlm_gemm_way;
+
+extern const nlm_gemm_way nlm_vector_gemm_by_planes; /* matmul_planes.c, gemm_planes.h */
+extern const nlm_gemm_way nlm_vector_gemm_by_words;  /* matmul_words.c, gemm_words.h */
+
+/* What a device multiplies quantised weights with. */
 typedef struct nlm_gemm_quant {
-    int32_t tokens; /* of a tile */
-    int32_t is_row_major;
-    nlm_open_form form;
-    /* before and after the calls of one thread; may be NULL */
-    void (*begin)(const nlm_matmul_kernels *kernels);
-    void (*end)(void);
-    /* Adds the products of one group, of n_blocks blocks (even), to out[panel][token][PANEL_ROWS], which it begins
-     * where is_first. */
-    void (*run)(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels, int32_t n_panels, int32_t n_blocks,
-                const nlm_quant_tile *x, int is_first, float *out);
+    const nlm_gemm_way *way;
+    const struct nlm_gemm_planes *planes; /* the kernels of that way; NULL for the other */
+    const struct nlm_gemm_words *words;
     /* The kernels for few tokens of the same CPUs; the same types as nlm_vector_quant_kernels. */
     const nlm_matmul_kernels *few;
 } nlm_gemm_quant;

@@ -10,19 +10,20 @@
 
 #include "cpu/vector/panel_formats.h"
 
-#define GROUP_BLOCKS 4 /* of 32 columns that share a scale of the activations */
+#define GROUP_BLOCKS  4 /* of 32 columns that share a scale of the activations */
+#define GROUP_COLUMNS (GROUP_BLOCKS * BLOCK)
 
-/* One token's activations as integers x = d * (high << plane_bits | low), both bytes: 15 bits, and 12 for weights
- * of 4 bits. (8 are not enough: the outliers of real models then cost 1e-3 and more of the logits; see
- * docs/adr/0002.) Blocks past the last are zeros. */
+/* One token's activations as integers x = d * (high << plane_bits | low), both bytes: 15 bits, or 12 for weights
+ * of 4 bits where V_NIBBLE_PLANE_BITS says so. (8 are not enough: the outliers of real models then cost 1e-3 and more
+ * of the logits; see docs/adr/0002.) Blocks past the last are zeros. */
 typedef struct nlm_quant_row {
-    const int8_t *q;      /* [blocks][2: high, low][32] */
+    const int8_t *q;      /* [blocks][2: high, low][32], or words [blocks][32], of every four columns 0 2 1 3 */
     const float *d;       /* [groups] */
     const float *sum;     /* [blocks]: of the block's integers */
     const int32_t *sum16; /* [blocks][2]: of 16 integers */
 } nlm_quant_row;
 
-/* Blocks of a quantised panel opened up for many tokens: bytes, f32 scales and mins. */
+/* Blocks of a quantised panel opened up: bytes, f32 scales and mins. */
 typedef struct nlm_open_panel {
     const uint8_t *q;   /* [blocks][8][PANEL_ROWS][4]; see nlm_open_form */
     const float *scale; /* [blocks][halves][PANEL_ROWS] */
@@ -50,7 +51,7 @@ typedef void (*nlm_open_quant_fn)(const uint8_t *panel, int64_t block, int32_t n
 
 /* Of a quantised format, see FORM_LIST. */
 typedef enum nlm_quant_form {
-#define QUANT_FORM(form, offset, halves, has_min, is_small, plane_bits) QUANT_FORM_##form,
+#define QUANT_FORM(form, offset, halves, has_min, most, plane_bits) QUANT_FORM_##form,
     FORM_LIST(QUANT_FORM)
 #undef QUANT_FORM
 } nlm_quant_form;
@@ -59,11 +60,12 @@ typedef struct nlm_matmul_kernels {
     nlm_dtype dtype;
     nlm_quant_form form;
     int32_t is_quant, offset, halves, has_min;
-    int32_t plane_bits;                             /* of the low byte of the activations */
+    int32_t plane_bits; /* of the low byte of the activations */
+    /* Activations as gemv_quant takes them, in memory of nlm_vector_quant_row_bytes. */
+    nlm_quant_row (*make_row)(const float *x, int64_t columns, void *memory);
     nlm_gemv_f32_fn gemv_f32[2][GEMV_PLAIN_TOKENS]; /* [one panel, GEMV_PANELS panels][tokens - 1] */
     nlm_gemv_quant_fn gemv_quant[2][GEMV_TOKENS];
     nlm_open_plain_fn open_plain;
-    nlm_open_quant_fn open_quant;
 } nlm_matmul_kernels;
 
 enum {
@@ -74,6 +76,7 @@ enum {
 };
 extern const nlm_matmul_kernels nlm_vector_plain_kernels[NLM_VECTOR_PLAIN_TYPES];
 extern const nlm_matmul_kernels nlm_vector_quant_kernels[NLM_VECTOR_QUANT_TYPES];
+extern const nlm_open_quant_fn nlm_vector_open_quant[NLM_VECTOR_QUANT_TYPES]; /* in the same order */
 
 /* NULL for a type without kernels. */
 const nlm_matmul_kernels *nlm_vector_matmul_kernels_find(nlm_dtype dtype);

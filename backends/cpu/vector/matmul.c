@@ -12,7 +12,7 @@ nlm_matmul_weight nlm_vector_matmul_weight_of(const nlm_tensor *w) {
 
 uint64_t nlm_vector_matmul_workspace_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
     if (tokens < MATMUL_GEMM_TOKENS) return 0;
-    const uint64_t quant = nlm_vector_quant_workspace_bytes(gemm, tokens, columns);
+    const uint64_t quant = gemm->way->workspace_bytes(gemm, tokens, columns);
     const uint64_t plain = nlm_vector_plain_workspace_bytes(tokens, columns);
     return quant > plain ? quant : plain;
 }
@@ -20,7 +20,7 @@ uint64_t nlm_vector_matmul_workspace_bytes(const nlm_gemm_quant *gemm, int64_t t
 uint64_t nlm_vector_matmul_scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
     uint64_t bytes = (MATMUL_GEMM_TOKENS - 1) * nlm_vector_quant_row_bytes(columns);
     if (tokens < MATMUL_GEMM_TOKENS) return bytes;
-    const uint64_t quant = nlm_vector_quant_scratch_bytes(gemm, tokens, columns);
+    const uint64_t quant = gemm->way->scratch_bytes(gemm, tokens, columns);
     const uint64_t plain = nlm_vector_plain_scratch_bytes(tokens, columns);
     if (quant > bytes) bytes = quant;
     return plain > bytes ? plain : bytes;
@@ -82,7 +82,7 @@ static void take_rows(const nlm_matmul_job *job, gemv_rows *rows) {
     for (int64_t m = 0; m < job->tokens; m++) {
         rows->plain[m] = job->x + m * job->x_stride;
         if (!kernels->is_quant) continue;
-        rows->quant[m] = nlm_vector_quant_row_make(rows->plain[m], job->columns, kernels->plane_bits, memory);
+        rows->quant[m] = kernels->make_row(rows->plain[m], job->columns, memory);
         memory += nlm_vector_quant_row_bytes(job->columns);
     }
 }
@@ -154,7 +154,7 @@ int nlm_vector_matmul_is_one_job(const nlm_matmul_job *job) {
     const nlm_matmul_kernels *first = job->weights[0].kernels;
     for (int32_t i = 1; i < job->n_weights; i++) {
         const nlm_matmul_kernels *kernels = job->weights[i].kernels;
-        if (kernels->is_quant != first->is_quant || kernels->plane_bits != first->plane_bits) return 0;
+        if (kernels->is_quant != first->is_quant || kernels->make_row != first->make_row) return 0;
     }
     return 1;
 }
@@ -166,13 +166,13 @@ nlm_status nlm_vector_matmul_run(const nlm_matmul_job *job) {
     }
     const int is_quant = job->weights[0].kernels->is_quant;
     if (is_quant)
-        nlm_vector_pack_quant(job);
+        job->gemm->way->pack(job);
     else
         nlm_vector_pack_plain(job);
     const nlm_status status = job->exec->barrier(job->exec);
     if (status != NLM_OK) return status;
     if (is_quant)
-        nlm_vector_run_gemm_quant(job);
+        job->gemm->way->run(job);
     else
         nlm_vector_run_gemm_plain(job);
     return NLM_OK;

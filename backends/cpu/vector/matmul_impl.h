@@ -22,13 +22,7 @@ static inline int64_t tiles_of(int64_t tokens, int32_t tile) {
     return (tokens + tile - 1) / tile;
 }
 
-/* Of each kind: bytes of the packed activations, bytes of a worker's scratch, packing the worker's share of
- * the activations into the workspace, and, after a barrier, its share of the product. */
-uint64_t nlm_vector_quant_workspace_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns);
-uint64_t nlm_vector_quant_scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns);
-void nlm_vector_pack_quant(const nlm_matmul_job *job);
-void nlm_vector_run_gemm_quant(const nlm_matmul_job *job);
-
+/* Plain weights, in the steps of a nlm_gemm_way. */
 uint64_t nlm_vector_plain_workspace_bytes(int64_t tokens, int64_t columns);
 uint64_t nlm_vector_plain_scratch_bytes(int64_t tokens, int64_t columns);
 void nlm_vector_pack_plain(const nlm_matmul_job *job);

@@ -29,15 +29,15 @@
     X(Q6_K, q6_k, 256, (2 + 16) * PANEL_ROWS + 8 * (NIBBLES + 2 * GROUP_BYTES))
 
 /* What kernels must know of a format's numbers: X(form, offset, halves that have a scale of their own, has a
- * minimum, q is at most 63, bits of the low byte of the activations). Of bytes, q is signed where nothing is
- * added to it. */
-#define FORM_LIST(X)               \
-    X(q8, V_Q8_OFFSET, 1, 0, 0, 7) \
-    X(q4, 8, 1, 0, 1, 4)           \
-    X(q4_min, 0, 1, 1, 1, 4)       \
-    X(q5, 16, 1, 0, 1, 7)          \
-    X(q5_min, 0, 1, 1, 1, 7)       \
-    X(q6_halves, 32, 2, 0, 1, 7)
+ * minimum, the greatest q, bits of the low byte of the activations). Of bytes, q is signed where nothing is added to
+ * it. */
+#define FORM_LIST(X)                            \
+    X(q8, V_Q8_OFFSET, 1, 0, 255, 7)            \
+    X(q4, 8, 1, 0, 15, V_NIBBLE_PLANE_BITS)     \
+    X(q4_min, 0, 1, 1, 15, V_NIBBLE_PLANE_BITS) \
+    X(q5, 16, 1, 0, 31, 7)                      \
+    X(q5_min, 0, 1, 1, 31, 7)                   \
+    X(q6_halves, 32, 2, 0, 63, 7)
 
 /* The quantised types: X(NAME, name, blocks of 32 in a record, form) */
 #define QUANT_LIST(X)        \
@@ -52,9 +52,9 @@
     X(Q6_K, q6_k, 8, q6_halves)
 
 enum {
-#define FORM_ENUM(form, offset, halves, has_min, is_small, plane_bits)                                   \
+#define FORM_ENUM(form, offset, halves, has_min, most, plane_bits)                                       \
     FORM_##form##_OFFSET = (offset), FORM_##form##_HALVES = (halves), FORM_##form##_HAS_MIN = (has_min), \
-    FORM_##form##_IS_SMALL = (is_small), FORM_##form##_PLANE_BITS = (plane_bits),
+    FORM_##form##_MOST = (most), FORM_##form##_IS_SMALL = (most) < 64, FORM_##form##_PLANE_BITS = (plane_bits),
     FORM_LIST(FORM_ENUM)
 #undef FORM_ENUM
 #define RECORD_BYTES(NAME, name, columns, bytes) name##_record_bytes = (bytes),

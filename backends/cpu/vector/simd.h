@@ -5,6 +5,8 @@
  *   vf, vi         float lanes, integer lanes
  *   V_Q8_OFFSET    what is added to an int8 weight when it is packed: 128 where the dot product takes
  *                  unsigned weights, 0 where it takes signed ones
+ *   V_NIBBLE_PLANE_BITS  bits of the low byte of activations beside weights of 4 bits: 7, or 4 if that is cheaper
+ *   V_WORD_PANELS, V_WORD_TOKENS  the tile of gemm_words.h, where the shim has dot products of words
  *
  * Every function is one or a few instructions; sums over lanes have a fixed order. */
 #ifndef NLM_CPU_SIMD_H

@@ -4,9 +4,12 @@
 
 #include <immintrin.h>
 
-#define V_LANES     8
-#define V_Q8_OFFSET 0
-#define V_CHUNK     2 /* vectors beside 6 rows of accumulators in registers */
+#define V_LANES             8
+#define V_Q8_OFFSET         0
+#define V_CHUNK             2 /* vectors beside 6 rows of accumulators in registers */
+#define V_WORD_PANELS       4
+#define V_WORD_TOKENS       3
+#define V_NIBBLE_PLANE_BITS 7
 typedef __m256 vf;
 typedef __m256i vi;
 #define VF_FN static inline __attribute__((always_inline)) vf
@@ -45,8 +48,12 @@ VF_FN vf_load_i8(const void *p) {
 static inline __attribute__((always_inline)) void vf_store(float *p, vf a) {
     _mm256_storeu_ps(p, a);
 }
+/* Some CPUs take a hundred cycles for a masked store. */
 static inline __attribute__((always_inline)) void vf_store_n(float *p, vf a, int n) {
-    _mm256_maskstore_ps(p, v_first(n), a);
+    if (n >= V_LANES)
+        _mm256_storeu_ps(p, a);
+    else
+        _mm256_maskstore_ps(p, v_first(n), a);
 }
 static inline __attribute__((always_inline)) void vf_store_f16(void *p, vf a) {
     _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -148,6 +155,12 @@ VI_FN vi_and(vi a, vi b) {
 VI_FN vi_or(vi a, vi b) {
     return _mm256_or_si256(a, b);
 }
+VI_FN vi_set1_i16(int16_t a) {
+    return _mm256_set1_epi16(a);
+}
+VI_FN vi_sub16(vi a, vi b) {
+    return _mm256_sub_epi16(a, b);
+}
 VI_FN vi_sub_u8(vi a, vi b) {
     return _mm256_sub_epi8(a, b);
 }
@@ -159,21 +172,31 @@ VI_FN vi_add(vi a, vi b) {
 #define vi_sra32(a, n) _mm256_srai_epi32(a, n)
 #define vi_shr16(a, n) _mm256_srli_epi16(a, n)
 #define vi_shl16(a, n) _mm256_slli_epi16(a, n)
+#define vi_sra16(a, n) _mm256_srai_epi16(a, n)
 VF_FN vf_from_i32(vi a) {
     return _mm256_cvtepi32_ps(a);
 }
 
-VI_FN vi_add_pairs(vi acc, vi products16) {
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(products16, _mm256_set1_epi16(1)));
+/* acc[lane] += sum of 2 products of words; w in memory, in its place. Compilers would take it into a register, which
+ * the sums need. */
+VI_FN vi_dot2(vi acc, const void *w, vi a) {
+    vi products;
+    __asm__("vpmaddwd %[w], %[a], %[products]\n\tvpaddd %[products], %[acc], %[acc]"
+            : [acc] "+x"(acc), [products] "=&x"(products)
+            : [w] "m"(*(const vi *)w), [a] "x"(a));
+    return acc;
 }
-/* acc[lane] += sum of 4: w (signed byte, as V_Q8_OFFSET is 0) * a (signed byte, not -128). The products
- * are |w| times a with w's sign: 128 * 127 * 2 fits 16 bits. */
-VI_FN vi_dot4(vi acc, vi w, vi a) {
-    return vi_add_pairs(acc, _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(a, w)));
+/* Sums of 2 products of words. */
+VI_FN vi_dot2_by(vi a, vi b) {
+    return _mm256_madd_epi16(a, b);
 }
-/* The same for w unsigned and at most 63. */
-VI_FN vi_dot4_small(vi acc, vi w, vi a) {
-    return vi_add_pairs(acc, _mm256_maddubs_epi16(w, a));
+/* acc + sums of 2 products of bytes, w unsigned, in words that hold them. */
+VI_FN vi_dot2_bytes(vi acc, vi w, vi a) {
+    vi products;
+    __asm__("vpmaddubsw %[a], %[w], %[products]\n\tvpaddw %[products], %[acc], %[acc]"
+            : [acc] "+x"(acc), [products] "=&x"(products)
+            : [w] "x"(w), [a] "x"(a));
+    return acc;
 }
 /* Adds `value` to the bytes whose bit is set in bits[0..4): bit i of byte j is byte 8j+i. */
 VI_FN vi_add_where(vi a, const uint8_t *bits, vi value) {
@@ -261,6 +284,23 @@ static inline __attribute__((always_inline)) int32_t v_split16(const float *x, f
     _mm_storeu_si128((__m128i *)low, _mm256_extracti128_si256(order, 1));
     const vi both = _mm256_add_epi32(q[0], q[1]);
     const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
+    const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
+    return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+}
+/* 32 floats, scaled and rounded to nearest even, as words of 16 bits, those of every four as 0 2 1 3; returns the sum
+ * of the integers. */
+static inline __attribute__((always_inline)) int32_t v_round32(const float *x, float scale, int16_t *out) {
+    const vf s = vf_set1(scale);
+    const vi order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+    vi sums = vi_set1(0);
+    for (int i = 0; i < 2; i++) {
+        const vi a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 16 * i), s));
+        const vi b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 16 * i + 8), s));
+        const vi words = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
+        sums = _mm256_add_epi32(sums, _mm256_add_epi32(a, b));
+        _mm256_storeu_si256((__m256i *)(out + 16 * i), _mm256_shuffle_epi8(words, order));
+    }
+    const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
     const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
     return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }

@@ -4,9 +4,10 @@
 
 #include <immintrin.h>
 
-#define V_LANES     16
-#define V_Q8_OFFSET 128
-#define V_CHUNK     4 /* vectors beside 6 rows of accumulators in registers */
+#define V_LANES             16
+#define V_Q8_OFFSET         128
+#define V_CHUNK             4 /* vectors beside 6 rows of accumulators in registers */
+#define V_NIBBLE_PLANE_BITS 4 /* what tiles want */
 typedef __m512 vf;
 typedef __m512i vi;
 #define VF_FN static inline __attribute__((always_inline)) vf

@@ -2,7 +2,7 @@
 #include <stddef.h>
 
 #include "cpu/vector/device.h"
-#include "cpu/vector/gemm.h"
+#include "cpu/vector/gemm_planes.h"
 
 #if V_LANES == 16
 #define TOKENS 6
@@ -89,11 +89,11 @@ static void run_dword(const nlm_matmul_kernels *kernels, const nlm_open_panel *p
         float *const to[GEMM_PANELS] = {out + p * TOKENS * PANEL_ROWS,
                                         is_pair ? out + (p + 1) * TOKENS * PANEL_ROWS : unused};
         switch (kernels->form) {
-#define RUN_FORM(form, offset, halves, has_min, is_small, plane_bits)                                 \
-    case QUANT_FORM_##form: {                                                                         \
-        static const dword_format format = {(offset), (halves), (has_min), (is_small), (plane_bits)}; \
-        dword_group(&format, pair, n_blocks, x, is_first, to);                                        \
-        break;                                                                                        \
+#define RUN_FORM(form, offset, halves, has_min, most, plane_bits)                                      \
+    case QUANT_FORM_##form: {                                                                          \
+        static const dword_format format = {(offset), (halves), (has_min), (most) < 64, (plane_bits)}; \
+        dword_group(&format, pair, n_blocks, x, is_first, to);                                         \
+        break;                                                                                         \
     }
             FORM_LIST(RUN_FORM)
 #undef RUN_FORM
@@ -101,5 +101,7 @@ static void run_dword(const nlm_matmul_kernels *kernels, const nlm_open_panel *p
     }
 }
 
-const nlm_gemm_quant nlm_vector_gemm_quant_dword = {TOKENS, 0,         OPEN_UNSIGNED,           NULL,
-                                                    NULL,   run_dword, nlm_vector_quant_kernels};
+static const nlm_gemm_planes dword = {TOKENS, 0, OPEN_UNSIGNED, NULL, NULL, run_dword};
+
+const nlm_gemm_quant nlm_vector_gemm_quant_dword = {&nlm_vector_gemm_by_planes, &dword, NULL,
+                                                    nlm_vector_quant_kernels};

@@ -1,6 +1,7 @@
 /* Many tokens over quantised weights: a group of columns of a run of panels is opened, then meets every tile of
  * tokens, so that what is opened and a tile's part stay in the first cache; the sums wait in memory. */
 #include "cpu/vector/activations.h"
+#include "cpu/vector/gemm_planes.h"
 #include "cpu/vector/matmul_impl.h"
 
 #define GROUP_PANEL_BYTES  (GROUP_BLOCKS * PLANES * BLOCK * PANEL_ROWS)
@@ -13,24 +14,26 @@ typedef struct quant_scratch {
     float sums[]; /* [tiles][panels][tokens][PANEL_ROWS] */
 } quant_scratch;
 
-uint64_t nlm_vector_quant_workspace_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
-    return (uint64_t)tiles_of(tokens, gemm->tokens) * nlm_vector_quant_tile_bytes(gemm->tokens, columns);
+static uint64_t workspace_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
+    const int32_t tile = gemm->planes->tokens;
+    return (uint64_t)tiles_of(tokens, tile) * nlm_vector_quant_tile_bytes(tile, columns);
 }
 
-uint64_t nlm_vector_quant_scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
-    const uint64_t sums = (uint64_t)tiles_of(tokens, gemm->tokens) * (uint64_t)gemm->tokens * OPEN_MAX_PANELS *
-                          PANEL_ROWS * sizeof(float);
+static uint64_t scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
+    const int32_t tile = gemm->planes->tokens;
+    const uint64_t sums =
+        (uint64_t)tiles_of(tokens, tile) * (uint64_t)tile * OPEN_MAX_PANELS * PANEL_ROWS * sizeof(float);
     const uint64_t run = sizeof(quant_scratch) + sums, row = nlm_vector_quant_row_bytes(columns);
     return run > row ? run : row;
 }
 
 static const uint8_t *tile_at(const nlm_matmul_job *job, int64_t tile) {
     return (const uint8_t *)job->exec->workspace +
-           (uint64_t)tile * nlm_vector_quant_tile_bytes(job->gemm->tokens, job->columns);
+           (uint64_t)tile * nlm_vector_quant_tile_bytes(job->gemm->planes->tokens, job->columns);
 }
 
-void nlm_vector_pack_quant(const nlm_matmul_job *job) {
-    const nlm_gemm_quant *gemm = job->gemm;
+static void pack(const nlm_matmul_job *job) {
+    const nlm_gemm_planes *gemm = job->gemm->planes;
     const int64_t tiles = tiles_of(job->tokens, gemm->tokens);
     for (int64_t t = job->exec->ith; t < tiles; t += job->exec->nth) {
         const int64_t first = t * gemm->tokens, left = job->tokens - first;
@@ -55,8 +58,9 @@ static void prefetch_part(const nlm_matmul_job *job, const nlm_panel_run *run, i
 
 /* All groups of columns of one run of panels. */
 static void run_panels(const nlm_matmul_job *job, const nlm_panel_run *run) {
-    const nlm_gemm_quant *gemm = job->gemm;
+    const nlm_gemm_planes *gemm = job->gemm->planes;
     const nlm_matmul_weight *w = &job->weights[run->weight];
+    const nlm_open_quant_fn open_panel = nlm_vector_open_quant[w->kernels - nlm_vector_quant_kernels];
     quant_scratch *scratch = job->exec->scratch;
     const int64_t tiles = tiles_of(job->tokens, gemm->tokens), tile_sums = run->count * gemm->tokens * PANEL_ROWS;
     const int64_t blocks = panel_records(w->format, job->columns) * w->format->columns / BLOCK;
@@ -65,7 +69,7 @@ static void run_panels(const nlm_matmul_job *job, const nlm_panel_run *run) {
         const int32_t n_blocks = (int32_t)(blocks - block < GROUP_BLOCKS ? blocks - block : GROUP_BLOCKS);
         for (int32_t p = 0; p < run->count; p++) {
             float *scale = scratch->scales[p], *min = scale + 2 * GROUP_BLOCKS * PANEL_ROWS;
-            w->kernels->open_quant(run->data[p], block, n_blocks, gemm->form, scratch->opened[p], scale, min);
+            open_panel(run->data[p], block, n_blocks, gemm->form, scratch->opened[p], scale, min);
             opened[p] = (nlm_open_panel){scratch->opened[p], scale, min};
         }
         for (int64_t t = 0; t < tiles; t++) {
@@ -81,8 +85,8 @@ static void run_panels(const nlm_matmul_job *job, const nlm_panel_run *run) {
     }
 }
 
-void nlm_vector_run_gemm_quant(const nlm_matmul_job *job) {
-    const nlm_gemm_quant *gemm = job->gemm;
+static void run(const nlm_matmul_job *job) {
+    const nlm_gemm_planes *gemm = job->gemm->planes;
     int64_t at, end;
     nlm_vector_matmul_my_panels(job, GEMM_PANELS, &at, &end);
     while (at < end) {
@@ -93,3 +97,5 @@ void nlm_vector_run_gemm_quant(const nlm_matmul_job *job) {
         at += run.count;
     }
 }
+
+const nlm_gemm_way nlm_vector_gemm_by_planes = {workspace_bytes, scratch_bytes, pack, run};

@@ -1,0 +1,30 @@
+/* Many tokens as planes of bytes: a dot product of 4 columns an instruction, once for the high bytes of the
+ * activations and once for the low ones. */
+#ifndef NLM_CPU_GEMM_PLANES_H
+#define NLM_CPU_GEMM_PLANES_H
+
+#include "cpu/vector/gemm.h"
+
+/* One group of a tile of `tokens` tokens, quantised. q is [blocks][PLANES][8][tokens][4] for dword kernels and
+ * [blocks][tokens][PLANES][32] for row-major ones. */
+typedef struct nlm_quant_tile {
+    const int8_t *q;
+    const float *d;       /* [tokens] */
+    const float *sum;     /* [blocks][tokens] */
+    const int32_t *sum16; /* [blocks][2][tokens] */
+} nlm_quant_tile;
+
+typedef struct nlm_gemm_planes {
+    int32_t tokens; /* of a tile */
+    int32_t is_row_major;
+    nlm_open_form form;
+    /* before and after the calls of one thread; may be NULL */
+    void (*begin)(const nlm_matmul_kernels *kernels);
+    void (*end)(void);
+    /* Adds the products of one group, of n_blocks blocks (even), to out[panel][token][PANEL_ROWS], which it begins
+     * where is_first. */
+    void (*run)(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels, int32_t n_panels, int32_t n_blocks,
+                const nlm_quant_tile *x, int is_first, float *out);
+} nlm_gemm_planes;
+
+#endif

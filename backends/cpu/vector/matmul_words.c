@@ -1,0 +1,143 @@
+/* Many tokens over quantised weights: a group of columns of the panels of a tile is opened into the first cache and
+ * meets all tokens; the sums wait in the second. */
+#include "cpu/vector/activations.h"
+#include "cpu/vector/gemm_words.h"
+#include "cpu/vector/matmul_impl.h"
+
+#define LINE 64
+
+/* Scratch of a worker: sums[tiles][panels][tokens][PANEL_ROWS]. */
+typedef struct words_scratch {
+    nlm_open_words opened;
+    float sums[];
+} words_scratch;
+
+#define TILE_FLOATS (V_WORD_PANELS * V_WORD_TOKENS * PANEL_ROWS)
+
+/* ---- activations ------------------------------------------------------------------------------- */
+
+/* The workspace: q[groups][rows][GROUP_COLUMNS], sum[groups][rows][GROUP_BLOCKS], d[groups][rows]. Rows are tokens,
+ * up to a whole number of tiles; groups of columns as panels count them, up to whole super-blocks. */
+typedef struct words_rows {
+    int64_t rows, groups;
+    int16_t *q;
+    float *sum, *d;
+} words_rows;
+
+#define GROUP_BYTES_OF_ROW (GROUP_COLUMNS * sizeof(int16_t) + (GROUP_BLOCKS + 1) * sizeof(float))
+
+static words_rows rows_of(int64_t tokens, int64_t columns, void *workspace) {
+    words_rows r = {tiles_of(tokens, V_WORD_TOKENS) * V_WORD_TOKENS, padded_blocks(columns) / GROUP_BLOCKS, workspace,
+                    NULL, NULL};
+    if (!workspace) return r;
+    r.sum = (float *)(void *)(r.q + r.groups * r.rows * GROUP_COLUMNS);
+    r.d = r.sum + r.groups * r.rows * GROUP_BLOCKS;
+    return r;
+}
+
+static uint64_t workspace_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
+    (void)gemm;
+    const words_rows r = rows_of(tokens, columns, NULL);
+    return (uint64_t)(r.rows * r.groups) * GROUP_BYTES_OF_ROW;
+}
+
+static uint64_t scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
+    (void)gemm;
+    (void)columns;
+    return sizeof(words_scratch) + (uint64_t)tiles_of(tokens, V_WORD_TOKENS) * TILE_FLOATS * sizeof(float);
+}
+
+static void pack(const nlm_matmul_job *job) {
+    const words_rows r = rows_of(job->tokens, job->columns, job->exec->workspace);
+    const int64_t end = r.rows * (job->exec->ith + 1) / job->exec->nth;
+    for (int64_t m = r.rows * job->exec->ith / job->exec->nth; m < end; m++) {
+        for (int64_t g = 0; g < r.groups; g++) {
+            const int64_t left = m < job->tokens ? job->columns / BLOCK - g * GROUP_BLOCKS : 0, at = g * r.rows + m;
+            r.d[at] = nlm_vector_words_group(job->x + m * job->x_stride + g * GROUP_COLUMNS,
+                                             left < 0              ? 0
+                                             : left < GROUP_BLOCKS ? left
+                                                                   : GROUP_BLOCKS,
+                                             r.q + at * GROUP_COLUMNS, r.sum + at * GROUP_BLOCKS);
+        }
+    }
+}
+
+/* ---- the product ------------------------------------------------------------------------------- */
+
+/* Where a worker is: the panels of a tile, and the first block of a group of their columns. */
+typedef struct words_cursor {
+    int64_t at, end; /* panels */
+    nlm_panel_run run;
+    int64_t block, blocks;
+} words_cursor;
+
+static words_cursor start_at(const nlm_matmul_job *job, int64_t at, int64_t end) {
+    words_cursor c = {.at = at, .end = end};
+    if (at >= end) return c;
+    c.run = nlm_vector_matmul_next_run(job, at, end, V_WORD_PANELS);
+    const nlm_panel_format *format = job->weights[c.run.weight].format;
+    c.blocks = panel_records(format, job->columns) * format->columns / BLOCK;
+    return c;
+}
+
+static words_cursor next_of(const nlm_matmul_job *job, const words_cursor *now) {
+    words_cursor c = *now;
+    c.block += GROUP_BLOCKS;
+    return c.block < c.blocks ? c : start_at(job, c.at + c.run.count, c.end);
+}
+
+/* Part `part` of `parts` of the packed bytes at `c`, which are needed next. */
+static void prefetch_part(const nlm_matmul_job *job, const words_cursor *c, int64_t part, int64_t parts) {
+    const nlm_panel_format *format = job->weights[c->run.weight].format;
+    const int64_t per_record = format->columns / BLOCK;
+    const int64_t bytes = (int64_t)format->bytes * GROUP_BLOCKS / per_record,
+                  at = c->block * format->bytes / per_record;
+    for (int32_t p = 0; p < c->run.count; p++) {
+        for (int64_t i = bytes * part / parts / LINE; i < (bytes * (part + 1) / parts + LINE - 1) / LINE; i++)
+            __builtin_prefetch(c->run.data[p] + at + LINE * i, 0, 2);
+    }
+}
+
+/* All tokens against one group. */
+static void run_group(const nlm_matmul_job *job, const words_rows *r, const words_cursor *c,
+                      const words_cursor *next) {
+    const nlm_gemm_words *words = job->gemm->words;
+    const nlm_matmul_kernels *kernels = job->weights[c->run.weight].kernels;
+    words_scratch *scratch = job->exec->scratch;
+    const int64_t tiles = r->rows / V_WORD_TOKENS, left = c->blocks - c->block;
+    const int32_t n_blocks = (int32_t)(left < GROUP_BLOCKS ? left : GROUP_BLOCKS);
+    for (int32_t p = 0; p < V_WORD_PANELS; p++) { /* what a short run lacks is its last panel again */
+        const uint8_t *panel = c->run.data[p < c->run.count ? p : c->run.count - 1];
+        words->open[kernels - nlm_vector_quant_kernels](panel, c->block, n_blocks, p, &scratch->opened);
+    }
+    for (int64_t t = 0; t < tiles; t++) {
+        const int64_t at = c->block / GROUP_BLOCKS * r->rows + t * V_WORD_TOKENS;
+        const nlm_words_tile x = {r->q + at * GROUP_COLUMNS, r->d + at, r->sum + at * GROUP_BLOCKS};
+        if (next->at < next->end) prefetch_part(job, next, t, tiles);
+        words->run(kernels, &scratch->opened, n_blocks, &x, c->block == 0, scratch->sums + t * TILE_FLOATS);
+    }
+}
+
+static void sink_tiles(const nlm_matmul_job *job, const nlm_panel_run *run) {
+    const float *sums = ((words_scratch *)job->exec->scratch)->sums;
+    for (int64_t m = 0; m < job->tokens; m += V_WORD_TOKENS, sums += TILE_FLOATS) {
+        const int64_t left = job->tokens - m;
+        job->sink(job, run->weight, run->panel, run->count, m, (int32_t)(left < V_WORD_TOKENS ? left : V_WORD_TOKENS),
+                  V_WORD_TOKENS, sums);
+    }
+}
+
+static void run(const nlm_matmul_job *job) {
+    const words_rows r = rows_of(job->tokens, job->columns, job->exec->workspace);
+    int64_t first, end;
+    nlm_vector_matmul_my_panels(job, V_WORD_PANELS, &first, &end);
+    words_cursor now = start_at(job, first, end);
+    while (now.at < now.end) {
+        const words_cursor next = next_of(job, &now);
+        run_group(job, &r, &now, &next);
+        if (next.at != now.at) sink_tiles(job, &now.run);
+        now = next;
+    }
+}
+
+const nlm_gemm_way nlm_vector_gemm_by_words = {workspace_bytes, scratch_bytes, pack, run};
