@@ -48,6 +48,13 @@
     .assistant_close = close, .prompt = "", .tokens = {"</s>", "[INST]", "[/INST]"}, .n_needed = 1,              \
     .system_joins_user = true
 
+#define GRANITE_TURN(role) "<|start_of_role|>" role "<|end_of_role|>"
+#define GRANITE_TURNS                                                                                              \
+    .system_open = GRANITE_TURN("system"), .system_close = "<|end_of_text|>\n", .user_open = GRANITE_TURN("user"), \
+    .user_close = "<|end_of_text|>\n", .assistant_open = GRANITE_TURN("assistant"),                                \
+    .assistant_close = "<|end_of_text|>\n", .prompt = GRANITE_TURN("assistant"),                                   \
+    .tokens = {"<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>"}, .n_needed = 3
+
 const struct nlm_chat_template nlm_chat_templates[] = {
     {.name = "smollm2",
      .marks = {"<|im_start|>", SMOLLM2_SYSTEM},
@@ -129,6 +136,15 @@ const struct nlm_chat_template nlm_chat_templates[] = {
      .marks = {"<|start_header_id|>", "<|end_header_id|>"},
      .system_open = LLAMA3_TURN("system"),
      LLAMA3_TURNS},
+    {.name = "granite-4",
+     .marks = {"<|start_of_role|>", "<tool_response>"},
+     GRANITE_TURNS,
+     .tools_open = GRANITE_TURN("user"),
+     .tool_open = "\n<tool_response>\n",
+     .tool_close = "\n</tool_response>",
+     .tools_close = "<|end_of_text|>\n",
+     .skips_empty_system = true},
+    {.name = "granite-3", .marks = {"<|start_of_role|>"}, GRANITE_TURNS},
     {.name = "vigogne", .marks = {"[INST]", "<<SYS>>", "Vigogne"}, .default_system = VIGOGNE_SYSTEM, LLAMA2_TURNS},
     {.name = "llama-2", .marks = {"[INST]", "<<SYS>>"}, .between = "<s>", LLAMA2_TURNS},
     {.name = "mistral-nemo",

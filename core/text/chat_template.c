@@ -16,7 +16,7 @@
 #define MORE_NAMES(X)                                                                                  \
     X("llama-2") X("llama-3") X("llama-3.1") X("llama-3.2") X("zephyr") X("mistral") X("mistral-v0.1") \
     X("mistral-v1") X("mistral-v3") X("mistral-nemo") X("qwen2") X("qwen2.5") X("qwen3")               \
-    X("qwen3-coder") X("qwq") X("lfm2") X("smollm2") X("stablelm-zephyr") X("vigogne")
+    X("qwen3-coder") X("qwq") X("granite-3") X("granite-4") X("lfm2") X("smollm2") X("stablelm-zephyr") X("vigogne")
 /* clang-format on */
 #define LISTED(name)  name,
 #define WRITTEN(name) ", " name

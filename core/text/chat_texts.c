@@ -23,7 +23,9 @@ static const nlm_chat_text texts[] = {
     {0x8D36C626836C548Du, NULL, "chatml"},
     {0x4CC518A7F6AA83B2u, NULL, "chatml"},
     {0x3F951C547F06568Fu, NULL, "chatml"},
-    {0xB53F1F7DFE897917u, NULL, "lfm2"}, /* LFM2 */
+    {0x59CC853E4E623B24u, NULL, "granite-3"},
+    {0x33F48A6D3B15177Du, NULL, "granite-4"}, /* Granite 4.1 */
+    {0xB53F1F7DFE897917u, NULL, "lfm2"},      /* LFM2 */
     {0x4110FBB9E5F195D1u, "</s>", "llama-2"},
     {0x9BC3084EE9B2CF55u, "</s>", "llama-2"},
     {0xEED35E7BC8E33433u, "</s>", "llama-2"},

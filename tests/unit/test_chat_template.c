@@ -79,6 +79,10 @@ static void conversations_read_as_the_models_have_them(void) {
          "<|start_header_id|>assistant<|end_header_id|>\n\n"},
         {"llama-2", 0, "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Hello. </s><s>[INST] Bye [/INST]"},
         {"llama-2", 1, "[INST] Hi [/INST] Hello. </s><s>[INST] Bye [/INST]"},
+        {"granite-3", 0,
+         "<|start_of_role|>system<|end_of_role|>Be brief.<|end_of_text|>\n<|start_of_role|>user<|end_of_role|>Hi"
+         "<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>Hello.<|end_of_text|>\n"
+         "<|start_of_role|>user<|end_of_role|>Bye<|end_of_text|>\n<|start_of_role|>assistant<|end_of_role|>"},
         {"vigogne", 0, "[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nHi [/INST] Hello. </s>[INST] Bye [/INST]"},
         {"vigogne", 1, "[INST] <<SYS>>\n" VIGOGNE_SYSTEM "\n<</SYS>>\n\nHi [/INST] Hello. </s>[INST] Bye [/INST]"},
         {"llama-3", 0,
@@ -276,7 +280,7 @@ static void tools_speak_as_the_models_have_them(void) {
     nlm_str text = format("mistral", called, 5, 0, true, NULL);
     CU_ASSERT_STRING_EQUAL(text.data + strlen("[INST] S\n\nHi [/INST]Call.</s>"),
                            "how the mistral template has messages of tools is not known; it is for: smollm2 qwq "
-                           "qwen2.5 qwen3 lfm2 qwen3-coder qwen2 chatml llama-3.2 llama-3.1");
+                           "qwen2.5 qwen3 lfm2 qwen3-coder qwen2 chatml llama-3.2 llama-3.1 granite-4");
     nlm_str_release(&text);
     static const nlm_chat_message control[] = {{"tool", "\x01\t\x1f\x7f\xc3\xa9\\"}};
     text = format("llama-3.1", control, 1, 1, false, NULL);
@@ -305,7 +309,7 @@ static void every_name_listed_is_a_template(void) {
         CU_ASSERT_PTR_NOT_NULL_FATAL(chat);
         CU_ASSERT_STRING_EQUAL(nlm_chat_template_name(chat), *name);
     }
-    CU_ASSERT_EQUAL(count, 20);
+    CU_ASSERT_EQUAL(count, 22);
     CU_ASSERT_PTR_NULL(nlm_chat_template_from_name("jinja"));
 }
 

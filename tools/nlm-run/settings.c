@@ -100,7 +100,8 @@ static const nlm_option options[] = {
     {"chat-template", 0, NLM_OPTION_TEXT, "NAME",
      "chatml, llama-2, llama-3, llama-3.1, llama-3.2, zephyr,\n"
      "mistral, mistral-v0.1, mistral-v1, mistral-v3, mistral-nemo,\n"
-     "qwen2, qwen2.5, qwen3, qwen3-coder, qwq, lfm2, smollm2,\nstablelm-zephyr or vigogne (the one the model names)",
+     "qwen2, qwen2.5, qwen3, qwen3-coder, qwq, granite-3,\ngranite-4, lfm2, smollm2, stablelm-zephyr or "
+     "vigogne\n(the one the model names)",
      TO(chat_template), 0, 0},
     {"overflow", 0, NLM_OPTION_TEXT, "HOW",
      "of a full context: 'stop' the chat, or 'drop' its\noldest turns and go on (stop)", TO(overflow), 0, 0},

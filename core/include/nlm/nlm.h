@@ -189,8 +189,8 @@ typedef struct nlm_model_options {
     uint64_t prompt_cache_bytes; /* bound of the prompt cache; 0: a quarter of the KV cache, or 64 MiB of states */
     const char *chat_template;   /* "chatml", "llama-2", "llama-3", "llama-3.1", "llama-3.2", "zephyr", "mistral",
                                     "mistral-v0.1", "mistral-v1", "mistral-v3", "mistral-nemo", "qwen2", "qwen2.5",
-                                    "qwen3", "qwen3-coder", "qwq", "lfm2", "smollm2", "stablelm-zephyr", "vigogne";
-                                    NULL: the model's */
+                                    "qwen3", "qwen3-coder", "qwq", "granite-3", "granite-4", "lfm2", "smollm2",
+                                    "stablelm-zephyr", "vigogne"; NULL: the model's */
     nlm_progress_fn progress;    /* of the load, told after every weight; or NULL */
     void *progress_user;
     const char *pack_cache; /* a folder, made if it is missing: weights that the backend packs are written there, and
