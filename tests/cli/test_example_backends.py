@@ -1,4 +1,4 @@
-"""The backends in tests/abi/examples, built as a third party builds them: against a fresh installation, certified by
+"""The backends in tests/abi/examples and examples/example_stream, built as a third party builds them: against a fresh installation, certified by
 nlm-conform, and driving models whose other ops fall back to cpu_scalar, with its logits."""
 import array
 import ast
@@ -56,9 +56,9 @@ class ExampleBackends(unittest.TestCase):
         cached = subprocess.run([SOURCE / "tools/fetch-model", "--cached", "smollm2"], capture_output=True, text=True)
         cls.smollm2 = Path(cached.stdout.strip()) if cached.returncode == 0 else None
 
-    def build(self, name):
+    def build(self, name, source):
         build = self.folder / name
-        run("cmake", "-S", EXAMPLES / name, "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}",
+        run("cmake", "-S", source, "-B", build, f"-DCMAKE_PREFIX_PATH={self.prefix}",
             env=os.environ | {"CFLAGS": "-Werror", "CXXFLAGS": "-Werror"})
         run("cmake", "--build", build)
         return build / f"{name}.so"
@@ -82,8 +82,8 @@ class ExampleBackends(unittest.TestCase):
         self.assertLess(error / sum(e * e for e in expected), 1e-9, model)
         self.assertTrue(any(actual), model)
 
-    def check(self, name, ops):
-        library = self.build(name)
+    def check(self, name, ops, source=None):
+        library = self.build(name, source or EXAMPLES / name)
         environment = self.environment(name, library)
         report = run(self.prefix / "bin/nlm-conform", "--library", library, "--level", "1", env=environment).stdout
         self.assertIn(b"level 0, the rules of the ABI: passed\n", report)
@@ -111,6 +111,10 @@ class ExampleBackends(unittest.TestCase):
 
     def test_cpp(self):
         self.check("example_cpp", ["matmul", "rms_norm"])
+
+    def test_stream(self):
+        installed = self.prefix / "share/doc/nlm/examples/example_stream"
+        self.check("example_stream", ["embed", "matmul", "rms_norm", "silu_mul", "add"], installed)
 
 
 if __name__ == "__main__":

@@ -49,12 +49,13 @@ def main():
         guide = list(prefix.rglob("writing-a-backend.md"))
         assert len(guide) == 1, guide
         done = follow(folder, prefix)
-        assert done.stdout.count("level 0, the rules of the ABI: passed") >= 3, done.stdout
+        assert done.stdout.count("level 0, the rules of the ABI: passed") >= 4, done.stdout
         assert "FAILED" not in done.stdout, done.stdout
         for op in ("matmul", "silu_mul", "gate_up_silu_mul"):
             row = re.findall(rf"^{op} +(\d+) +0 +0 ", done.stdout, re.M)
             assert row and int(row[-1]) > 5, (op, done.stdout)
         assert re.search(r'"name":\s*"demo",\s*"state":\s*"ready"', done.stdout), done.stdout
+        assert re.search(r"not on example_stream:\s+attention", done.stderr), done.stderr[-3000:]
         assert (folder / "demo/certificate.json").stat().st_size > 1000
 
 

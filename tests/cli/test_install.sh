@@ -51,7 +51,8 @@ folder = pathlib.Path(sys.argv[1])
 links = [(page, link) for page in folder.rglob("*.md") for link in re.findall(r"\]\(([^):#]+)\)", page.read_text())]
 missing = [f"{page}: {link}" for page, link in links if not (page.parent / link).exists()]
 assert len(links) > 5 and not missing, missing
-for name in ("docs/abi-rules.md", "docs/writing-a-backend.md", "examples/generate.c", "examples/generate.py"):
+for name in ("docs/abi-rules.md", "docs/writing-a-backend.md", "examples/generate.c", "examples/generate.py",
+             "examples/example_stream/CMakeLists.txt", "examples/example_stream/device.h"):
     assert (folder / name).exists(), name
 PYTHON
 

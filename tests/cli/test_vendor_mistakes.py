@@ -1,5 +1,6 @@
 """Mistakes that vendors make in a backend of their own, each found by nlm-conform as it is run of a library: in the
-skeleton of nlm-new-backend, with a packed layout and a second op where the mistake is in these."""
+skeleton of nlm-new-backend, with a packed layout and a second op where the mistake is in these, and in the stream device
+of examples/."""
 import os
 import re
 import shlex
@@ -113,6 +114,10 @@ MISTAKES = [
               "#include <pthread.h>\n#include <unistd.h>\nstatic void *wait_on(void *u) { pause(); return u; }"),
      "abi/34_slots", "matmul/.* leaves .* thread"),
     ("leaves_a_descriptor", at_start("if (x->ith == 0) dup(1);", "#include <unistd.h>"), "abi/34_slots", "matmul/.* descriptor"),
+    ("leaves_a_descriptor_at_times",
+     at_start("if (x->ith == 0 && w->shape[1] == 11008) dup(1);", "#include <unistd.h>") +
+     [("vendor.h", "TYPES NLM_TYPES_DECODED", "TYPES NLM_TYPE_BIT(F32)")],
+     "unload/level_1", "close, after the cases of level 1, leaves descriptor"),
     ("takes_seconds_to_close",
      [("vendor.c", "NLM_KIT_PLUGIN(", "#include <unistd.h>\nstatic void slow(const nlm_device_v1 *d) { sleep(2); }\n"
       "#define nlm_kit_close_nothing slow\nNLM_KIT_PLUGIN(")],
@@ -128,6 +133,73 @@ MISTAKES = [
      "matmul/M=1,K=256,N=1,w:q8_0", "touches memory 0 bytes past the end of w"),
     ("rotates_from_the_first_position_on", [("ops/rope.c", "at = pos[t]", "at = pos[0] + (int32_t)t")],
      "rope/T=9,H=3,D=32,pos=500,scattered", r"y\[\d, \d, \d+\] is "),
+]
+
+
+def late(field, call, run):
+    """The slot keeps a pointer it was given, and follows it when the work is done."""
+    return [("device.h", "    nlm_exec_v1 x;\n", f"    nlm_exec_v1 x;\n    {field};\n"), ("ops.c", *call),
+            ("ops.c", "    w->x.error = error;", f"{run}\n    w->x.error = error;")]
+
+
+# What becomes of what was kept: it is zeroes when it is read.
+GONE = r"touches memory at|faults without an address|the process died|is -?nan|other bits"
+
+STREAM_MISTAKES = [
+    ("upload_ignores_its_offset", [("memory.c", "move(on, place(buffer, offset, bytes, error), host",
+                                    "move(on, place(buffer, 0, bytes, error), host")],
+     "abi/18_transfers", "upload at an offset: word 0"),
+    ("download_ignores_its_offset", [("memory.c", "move(on, host, place(buffer, offset", "move(on, host, place(buffer, 0")],
+     "abi/18_transfers", "upload at an offset: word "),
+    ("copy_goes_the_other_way",
+     [("memory.c", "move(on, place(to_buffer, to_offset, bytes, error), place(from_buffer, from_offset, bytes, error)",
+       "move(on, place(from_buffer, from_offset, bytes, error), place(to_buffer, to_offset, bytes, error)")],
+     "abi/18_transfers", "at an offset: word 1031"),
+    ("claims_an_alignment_it_does_not_keep", [("plugin.c", ".alignment_bytes = 64", ".alignment_bytes = 4096")],
+     "abi/18_transfers", "buffer_alloc gives an address that is not 4096-aligned"),
+    ("upload_ignores_its_stream", [("memory.c", "move(on, place(buffer, offset, bytes, error), host",
+                                    "move(NULL, place(buffer, offset, bytes, error), host")],
+     "abi/19_streams", "work of a stream is not done in order"),
+    ("download_ignores_its_stream", [("memory.c", "move(on, host,", "move(NULL, host,")],
+     "abi/19_streams", "work of a stream is not done in order"),
+    ("copy_ignores_its_stream", [("memory.c", "move(on, place(to_buffer", "move(NULL, place(to_buffer")],
+     "abi/19_streams", "work of a stream is not done in order"),
+    ("sync_does_nothing", [("queue.c", "if (waited && s != waited) continue;", "continue;")],
+     "abi/19_streams", "work of a stream is not done in order"),
+    ("sync_of_all_waits_for_none", [("queue.c", "if (waited && s != waited) continue;", "if (s != waited) continue;")],
+     "abi/26_sync_all", r"sync\(NULL\) does not wait for all streams"),
+    ("event_wait_does_nothing", [("queue.c", "if (!e->latest) return NLM_OK;", "return NLM_OK;")],
+     "abi/20_events", "event_wait does not wait for what was recorded"),
+    ("an_event_is_recorded_once", [("queue.c", "    let_go(e->latest);\n    e->latest = m;",
+                                    "    if (e->latest) let_go(m);\n    else e->latest = m;")],
+     "abi/20_events", "event_wait does not wait for what was recorded"),
+    ("buffer_free_leaks", [("memory.c", "        free(b->memory);\n        free(b);\n    }", "    }")],
+     "abi/25_freed_memory", "100 buffers of 4 MiB, freed one by one, take "),
+    ("buffer_free_does_not_wait", [("memory.c", "if (is_in_use(d, b))", "if (0)")],
+     "abi/25_freed_memory", "buffer_free does not wait for pending work"),
+    ("keeps_the_arguments", late("const void *kept", ("memcpy(&w->args, args, spec->args_bytes);\n    copy_tensors(w, spec, args);",
+                                                      "w->kept = args;"),
+                                 "    const nlm_op_spec *spec = nlm_op_spec_of(w->op);\n"
+                                 "    memcpy(&w->args, w->kept, spec->args_bytes);\n    copy_tensors(w, spec, w->kept);"),
+     "abi/29_copied_calls", GONE),
+    ("keeps_the_descriptors", late("example_args kept", ("copy_tensors(w, spec, args);", "w->kept = w->args;"),
+                                   "    copy_tensors(w, nlm_op_spec_of(w->op), &w->kept);"),
+     "abi/29_copied_calls", GONE),
+    ("keeps_the_counts_of_rows", [("ops.c", "        w->x.live_rows = w->live_rows;\n", "")], "add", r"y\[\d+, \d+\] is -?nan"),
+    ("keeps_the_exec_struct", late("const nlm_exec_v1 *kept", ("w->x = *x;", "w->kept = x;"),
+                                   "    w->x.scratch = on_device(w->kept->scratch);"),
+     "matmul/M=1,K=256,N=1,w:q8_0", GONE),
+    ("tells_no_late_error", [("queue.c", "if (status != NLM_OK && s->error.code == NLM_OK) s->error = *error;", "")],
+     "abi/30_late_errors", "expected an invalid argument, got: ok"),
+    ("tells_a_late_error_for_ever", [("queue.c", "    s->error = (nlm_error)NLM_ERROR_INIT;\n    return status;",
+                                      "    return status;")],
+     "abi/30_late_errors", "a second sync still tells the error of the first"),
+    ("leaks_what_it_copied", [("queue.c", "    if (!s->first) s->last = &s->first;\n    free(w);", "    if (!s->first) s->last = &s->first;")],
+     "abi/34_slots", r"what it allocates is not freed: \d+ bytes each time"),
+    ("leaves_the_threads_of_streams", [("queue.c", "    pthread_join(s->thread, NULL);\n", "    pthread_detach(s->thread);\n"),
+                                       ("queue.c", "    s->is_ending = true;", "    if (0)"), ("queue.c", "    free(s);\n}\n\n/* Tells", "}\n\n/* Tells"),
+                                       ("plugin.c", "    pthread_cond_destroy(&d->changed);\n", "")],
+     "abi/34_slots", "leaves .* thread"),
 ]
 
 
@@ -149,7 +221,25 @@ def conform(library, *args):
     return result.returncode, result.stdout
 
 
-class VendorMistakes(unittest.TestCase):
+def compile_library(folder, name):
+    """All that is in the folder."""
+    library = folder / f"{name}.so"
+    run([*CC, *FLAGS, f"-I{folder}", f"-Wl,--version-script={folder}/plugin.map", "-o", library,
+         *sorted(folder.rglob("*.c")), "-lm", "-lpthread"])
+    return library
+
+
+class Mistakes(unittest.TestCase):
+    def check(self, build, mistakes):
+        for name, changes, row, words in mistakes:
+            with self.subTest(name):
+                code, out = conform(build(name, changes), "--filter", row)
+                self.assertEqual(code, 1, out)
+                failures = re.findall(rf"^FAILED {re.escape(row)}\S*: (.*)$", out, re.M)
+                self.assertTrue(any(re.search(words, failure) for failure in failures), failures or out)
+
+
+class Sliced(Mistakes):
     @classmethod
     def setUpClass(cls):
         folder = tempfile.TemporaryDirectory(dir=BUILD, prefix="test-vendor-")
@@ -175,10 +265,7 @@ class VendorMistakes(unittest.TestCase):
             replace(folder / "ops/matmul.c", "nlm_kit_row_f32(w, n, x->scratch)", "(const float *)w->data + n * w->shape[1]")
         for file, before, after in changes:
             replace(folder / file, before, after)
-        library = folder / "vendor.so"
-        run([*CC, *FLAGS, f"-I{folder}", f"-Wl,--version-script={folder}/plugin.map", "-o", library,
-             *sorted(folder.rglob("*.c")), "-lm", "-lpthread"])
-        return library
+        return compile_library(folder, "vendor")
 
     def test_without_a_mistake_it_passes(self):
         for name, changes in (("plain", []), ("packed", in_pack("", ""))):
@@ -187,12 +274,25 @@ class VendorMistakes(unittest.TestCase):
                 self.assertEqual(code, 0, out)
 
     def test_each_mistake_is_found_and_named(self):
-        for name, changes, row, words in MISTAKES:
-            with self.subTest(name):
-                code, out = conform(self.build(name, changes), "--filter", row)
-                self.assertEqual(code, 1, out)
-                failures = re.findall(rf"^FAILED {re.escape(row)}\S*: (.*)$", out, re.M)
-                self.assertTrue(any(re.search(words, failure) for failure in failures), failures or out)
+        self.check(self.build, MISTAKES)
+
+
+class Stream(Mistakes):
+    def build(self, name, changes):
+        folder = self.work / name
+        shutil.copytree(SOURCE / "examples/example_stream", folder)
+        for file, before, after in changes:
+            replace(folder / file, before, after)
+        return compile_library(folder, "example_stream")
+
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(dir=BUILD, prefix="test-vendor-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.work = Path(folder.name)
+
+    def test_each_mistake_is_found_and_named(self):
+        self.check(self.build, STREAM_MISTAKES)
 
 
 if __name__ == "__main__":

@@ -43,12 +43,34 @@ static bool leaves_nothing(tour *r, const char *name, bool *out_is_taken) {
            conform_fail(r->result, "%s prints to standard output or standard error; a plugin may only log", name);
 }
 
+enum { LEAK_RUNS = 8, LEAK_BYTES = 16 * LEAK_RUNS };
+
+/* What an op of a stream device allocates is freed once it is done: running it again and again takes no more. Twice,
+ * as an allocator may keep something of the first time. */
+static bool keeps_no_memory(tour *r, const char *name) {
+    conform_result ignored;
+    size_t more[2];
+    for (int i = 0; i < 2; i++) {
+        const size_t before = conform_allocated();
+        for (int k = 0; k < LEAK_RUNS; k++) {
+            ignored = (conform_result){0};
+            conform_run_case(r->pools, r->device, r->options, name, &ignored);
+        }
+        const size_t after = conform_allocated();
+        more[i] = after > before ? after - before : 0;
+    }
+    if (more[0] < LEAK_BYTES || more[1] < LEAK_BYTES) return true;
+    return conform_fail(r->result, "%s: what it allocates is not freed: %zu bytes each time it is run", name,
+                        more[1] / LEAK_RUNS);
+}
+
 /* Of each op the first row that it takes. */
 static bool visit(void *user, const spec_table *table, const char *name) {
     tour *r = user;
     bool is_taken = false;
     if (r->done == table->op || !nlm_ops_has(&r->device->ops, table->op) || strstr(name, "refuse=")) return true;
     if (!leaves_nothing(r, name, &is_taken)) return false;
+    if (is_taken && !nlm_device_is_sliced(r->device) && !keeps_no_memory(r, name)) return false;
     if (is_taken) r->done = table->op;
     r->is_any_taken |= is_taken;
     return true;
@@ -75,8 +97,7 @@ static void *return_at_once(void *user) {
     return user;
 }
 
-/* ThreadSanitizer starts a thread of its own beside the first that a program makes: it is no plugin's. */
-static void make_first_thread(void) {
+void conform_make_first_thread(void) {
     pthread_t thread;
     if (pthread_create(&thread, NULL, return_at_once, NULL) == 0) pthread_join(thread, NULL);
 }
@@ -84,7 +105,7 @@ static void make_first_thread(void) {
 void abi_rule_slots(const conform_options *options, conform_result *result) {
     nlm_leftovers before;
     nlm_verdict verdict = {0};
-    make_first_thread();
+    conform_make_first_thread();
     nlm_leftovers_start(&before);
     run_each_op(options, result);
     if (result->verdict != CONFORM_PASSED) return;

@@ -50,7 +50,7 @@ uint32_t lab_word(int buffer, uint32_t round, size_t index);
 bool lab_load(lab *l, int buffer, uint32_t round);
 /* Whether words [from, to) that are now in a buffer are those of another buffer and round from `at` on. */
 bool lab_expect(lab *l, int buffer, size_t from, size_t to, int made_as, uint32_t round, size_t at, const char *what);
-/* Something on stream 0 that takes the device a while, in memory of its own. */
-bool lab_busy(lab *l);
+/* Something on a stream that takes the device a while, in memory of its own. */
+bool lab_busy(lab *l, void *stream);
 
 #endif

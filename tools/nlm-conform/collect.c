@@ -9,7 +9,10 @@ typedef struct collection {
     const conform_options *options;
     conform_case *cases; /* NULL while counting */
     size_t count;
+    int level; /* whose cases are collected */
 } collection;
+
+#define UNLOAD "unload/level_"
 
 bool conform_matches(const char *filter, const char *name) {
     if (!filter) return true;
@@ -17,9 +20,16 @@ bool conform_matches(const char *filter, const char *name) {
     return strncmp(name, filter, length) == 0 && (name[length] == 0 || name[length] == '/');
 }
 
+/* What a level leaves behind is seen only after all of its cases. */
+static bool is_wanted(const collection *all, const char *name) {
+    const char *filter = all->options->filter;
+    if (conform_matches(filter, name)) return true;
+    const size_t length = strlen(UNLOAD);
+    return strncmp(filter, UNLOAD, length) == 0 && filter[length] == '0' + all->level && filter[length + 1] == 0;
+}
+
 static void add(collection *all, const char *name, const char *row, conform_kind kind, int level) {
-    const int64_t most = all->options->level;
-    if (!conform_matches(all->options->filter, name) || (most != CONFORM_ALL_LEVELS && level > most)) return;
+    if (level != all->level || !is_wanted(all, name)) return;
     if (all->cases) {
         conform_case *c = &all->cases[all->count];
         *c = (conform_case){.row = row, .kind = kind, .level = level};
@@ -48,12 +58,18 @@ static void add_captured(void *user, const char *name) {
 static void add_all(collection *all) {
     size_t n_rules;
     const conform_rule *rules = conform_rules(&n_rules);
+    const int64_t most = all->options->level == CONFORM_ALL_LEVELS ? CONFORM_MAX_LEVEL : all->options->level;
     all->count = 0;
-    for (size_t i = 0; i < n_rules; i++) add(all, rules[i].name, "abi", CONFORM_RULE, 0);
-    spec_for_each(add_op, all);
-    conform_for_each_model(add_model, all);
-    conform_for_each_activation(add_activation, all);
-    conform_for_each_captured(add_captured, all);
+    for (all->level = 0; all->level <= most; all->level++) {
+        char unload[] = UNLOAD "0";
+        for (size_t i = 0; i < n_rules; i++) add(all, rules[i].name, "abi", CONFORM_RULE, 0);
+        spec_for_each(add_op, all);
+        conform_for_each_model(add_model, all);
+        conform_for_each_activation(add_activation, all);
+        conform_for_each_captured(add_captured, all);
+        unload[strlen(UNLOAD)] = (char)('0' + all->level);
+        if (all->level > 0) add(all, unload, "unload", CONFORM_UNLOAD, all->level);
+    }
 }
 
 nlm_status conform_collect(const conform_options *options, conform_case **out, size_t *out_count, nlm_error *err) {

@@ -50,7 +50,8 @@ typedef enum conform_kind {
     CONFORM_OP,
     CONFORM_MODEL,
     CONFORM_ACTIVATION,
-    CONFORM_CAPTURED
+    CONFORM_CAPTURED,
+    CONFORM_UNLOAD /* the end of a level: what its cases have left when the device is closed */
 } conform_kind;
 
 /* A case of the run, and in the shared memory of parent and child what became of it. */
@@ -110,6 +111,8 @@ typedef struct conform_slot {
 /* Around a call of a slot, in its thread. The end says what the slot did that none may, and undoes it; or NULL. */
 void conform_slot_begin(conform_slot *slot);
 const char *conform_slot_end(const conform_slot *slot);
+/* Bytes that the process has from malloc; 0 under a sanitizer. */
+size_t conform_allocated(void);
 
 /* ---- place.c: a case's tensors in guarded memory, run once ---- */
 
@@ -191,6 +194,11 @@ void conform_run_activation(conform_pools *pools, const nlm_device *device, cons
 void conform_for_each_captured(conform_visit_fn visit, void *user);
 void conform_run_captured(conform_pools *pools, const nlm_device *device, const conform_options *options,
                           const char *name, conform_result *result);
+
+/* ---- abi_slots.c: manners of ops, and of levels ---- */
+
+/* Before threads are counted: ThreadSanitizer starts one of its own beside the first that a program makes. */
+void conform_make_first_thread(void);
 
 /* ---- abi_rules.c: level 0 ---- */
 

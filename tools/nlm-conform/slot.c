@@ -1,5 +1,6 @@
 /* What a slot of a sliced device may not do, whatever it computes: allocate, or leave another floating-point mode. */
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 
 #include "conform.h"
@@ -53,6 +54,12 @@ SEEN_BY_PLUGINS int posix_memalign(void **out, size_t alignment, size_t bytes) {
     return *out ? 0 : ENOMEM;
 }
 #endif
+
+size_t conform_allocated(void) {
+    if (!IS_COUNTING) return 0;
+    const struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
 
 void conform_slot_begin(conform_slot *slot) {
     *slot = (conform_slot){nlm_fp_mode_get(), n_allocations};

@@ -14,6 +14,8 @@
 #include "base/status.h"
 #include "conform.h"
 #include "guard.h"
+#include "plugin/leftovers.h"
+#include "plugin/watch.h"
 
 /* What parent and child share. A child works through the cases from `next`; a parent starts another one
  * behind the case that ended the last. */
@@ -30,7 +32,7 @@ typedef struct board {
 /* A rule runs no ops, so one that takes longer hangs. */
 #define RULE_LIMIT_S 20
 
-enum { CHILD_SICK = 2, CHILD_DONE = 0, CHILD_CANNOT_OPEN = 3, CHILD_FAULT = 4, CHILD_RULE_DONE = 5 };
+enum { CHILD_SICK = 2, CHILD_DONE = 0, CHILD_CANNOT_OPEN = 3, CHILD_FAULT = 4, CHILD_PART_DONE = 5 };
 
 static void leave_after_fault(void) {
     _exit(CHILD_FAULT);
@@ -46,7 +48,7 @@ static int check_rule(const conform_options *options, board *b, size_t at) {
         if (strcmp(rules[i].name, b->cases[at].name) == 0) rules[i].run(options, &b->cases[at].result);
     }
     atomic_store(&b->next, at + 1);
-    return CHILD_RULE_DONE;
+    return CHILD_PART_DONE;
 }
 
 static void run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
@@ -72,27 +74,69 @@ static bool is_well(const nlm_device *device) {
     return status == NLM_OK;
 }
 
-static int run_on_device(const conform_options *options, board *b, size_t count) {
+/* What a child has opened, and what the process was like before. */
+typedef struct opened {
     nlm_plugins *plugins;
     nlm_device *device;
-    conform_pools pools = {{NULL}};
+    conform_pools pools;
+    nlm_leftovers leftovers;
+    nlm_watch watch;
+} opened;
+
+static nlm_status open_all(const conform_options *options, opened *o, nlm_error *err) {
+    conform_make_first_thread();
+    nlm_leftovers_start(&o->leftovers);
+    nlm_watch_start(&o->watch);
+    return conform_open(options, &o->plugins, &o->device, err);
+}
+
+static void close_all(opened *o) {
+    conform_pools_destroy(&o->pools);
+    conform_close(o->plugins, o->device);
+}
+
+static bool has_passed(const board *b, size_t at) {
+    for (size_t i = 0; i < at; i++) {
+        if (b->cases[i].level == b->cases[at].level && b->cases[i].result.verdict == CONFORM_PASSED) return true;
+    }
+    return false;
+}
+
+/* Closes the device behind the cases of a level. */
+static void check_unload(opened *o, const board *b, size_t at, conform_result *result) {
+    char what[64];
+    nlm_verdict verdict = {0};
+    snprintf(what, sizeof what, "close, after the cases of level %d,", b->cases[at].level);
+    close_all(o);
+    result->verdict = has_passed(b, at) ? CONFORM_PASSED : CONFORM_NOT_OFFERED;
+    if (result->verdict == CONFORM_NOT_OFFERED) snprintf(result->message, sizeof result->message, "anything of it");
+    if (!nlm_leftovers_check(&o->leftovers, what, &verdict) || !nlm_watch_check(&o->watch, what, &verdict))
+        conform_fail(result, "%s", verdict.reason);
+}
+
+static int run_on_device(const conform_options *options, board *b, size_t count) {
+    static opened o; /* large */
     guard_on_fault(&b->message, sizeof b->cases[0].result.message, leave_after_fault);
     b->open_error = (nlm_error)NLM_ERROR_INIT;
-    b->open_status = conform_open(options, &plugins, &device, &b->open_error);
+    b->open_status = open_all(options, &o, &b->open_error);
     if (b->open_status != NLM_OK) {
-        conform_close(plugins, device);
+        close_all(&o);
         return CHILD_CANNOT_OPEN;
     }
     b->was_open = true;
     for (size_t i = atomic_load(&b->next); i < count; i++) {
         b->message = b->cases[i].result.message;
-        run_case(&pools, device, options, &b->cases[i]);
-        b->is_sick = b->cases[i].result.verdict == CONFORM_FAILED && !is_well(device);
+        if (b->cases[i].kind == CONFORM_UNLOAD) {
+            check_unload(&o, b, i, &b->cases[i].result);
+            atomic_store(&b->next, i + 1);
+            return CHILD_PART_DONE;
+        }
+        run_case(&o.pools, o.device, options, &b->cases[i]);
+        b->is_sick = b->cases[i].result.verdict == CONFORM_FAILED && !is_well(o.device);
         atomic_store(&b->next, i + 1);
         if (b->is_sick) _exit(CHILD_SICK); /* closing it may fail too: the next case gets a process of its own */
     }
-    conform_pools_destroy(&pools);
-    conform_close(plugins, device);
+    close_all(&o);
     return CHILD_DONE;
 }
 
@@ -129,6 +173,7 @@ static int wait_for(pid_t child, const board *b, int64_t timeout_s, bool *out_is
 /* The case under way when the child ended is the one that ended it. */
 static void blame(board *b, size_t index, int status, bool is_late, int64_t timeout_s) {
     conform_result *result = &b->cases[index].result;
+    if (result->verdict == CONFORM_FAILED) return; /* it has said why, and then ended as it had to */
     if (is_late) {
         conform_fail(result, "not done after %lld s", (long long)timeout_s);
     } else if (WIFSIGNALED(status)) {
@@ -175,10 +220,11 @@ static nlm_status run_children(const conform_options *options, board *b, size_t 
         if (at > from && b->cases[from].kind == CONFORM_RULE) {
             /* A rule that was kept, by a plugin that spoils the end of the process. */
             const bool is_said = b->cases[from].result.verdict == CONFORM_FAILED;
-            if (!is_said && (!is_exit || WEXITSTATUS(status) != CHILD_RULE_DONE))
+            if (!is_said && (!is_exit || WEXITSTATUS(status) != CHILD_PART_DONE))
                 blame(b, from, status, is_late, limit_s);
             continue;
         }
+        if (is_exit && WEXITSTATUS(status) == CHILD_PART_DONE) continue;
         if (at == count && is_exit && WEXITSTATUS(status) == CHILD_DONE) break;
         if (at == count)
             return nlm_fail(err, NLM_INTERNAL, "close", "all cases ran, but the process did not end well");
