@@ -113,12 +113,8 @@ static void a_daemon_of_a_plugin_is_ended_and_refused(void) {
     CU_ASSERT_EQUAL(errno, ESRCH);
 }
 
-/* As nlm-vet does not live to do it. */
-static void what_is_left_in_the_group_of_a_vetter_that_is_gone_is_ended(void) {
-    char trace[64];
-    make_trace(trace);
-    expect_refused("probe_ends_its_vetter", 60000, "gave no answer");
-    const int id = read_trace(trace);
+/* Of a process that is ended, or soon will be. */
+static void expect_end(int id) {
     struct pollfd ended = {.fd = (int)syscall(SYS_pidfd_open, id, 0), .events = POLLIN};
     CU_ASSERT_TRUE(ended.fd >= 0 || errno == ESRCH);
     if (ended.fd < 0) return;
@@ -126,6 +122,29 @@ static void what_is_left_in_the_group_of_a_vetter_that_is_gone_is_ended(void) {
     close(ended.fd);
 }
 
+/* As nlm-vet does not live to do it. */
+static void what_is_left_in_the_group_of_a_vetter_that_is_gone_is_ended(void) {
+    char trace[64];
+    make_trace(trace);
+    expect_refused("probe_ends_its_vetter", 60000, "gave no answer");
+    expect_end(read_trace(trace));
+}
+
+/* What is no member of any group that is known, too. */
+static void a_daemon_is_ended_whatever_becomes_of_its_vetter(void) {
+    static const struct {
+        const char *name, *reason;
+    } cases[] = {{"probe_daemon_ends_the_vetter", "gave no answer"},
+                 {"probe_daemon_stops_the_vetter", "gave no answer"},
+                 {"probe_daemon_ends_the_group", "ended its process with SIGKILL"},
+                 {"probe_daemon_ends_the_vetters_parent", ""}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char trace[64];
+        make_trace(trace);
+        expect_refused(cases[i].name, 60000, cases[i].reason);
+        expect_end(read_trace(trace));
+    }
+}
 static void a_host_without_standard_descriptors_can_vet(void) {
     int saved[3];
     nlm_verdict good, bad;
@@ -159,6 +178,7 @@ static const check_case cases[] = {
     CHECK_CASE(a_vetted_plugin_inherits_nothing_of_its_host),
     CHECK_CASE(a_daemon_of_a_plugin_is_ended_and_refused),
     CHECK_CASE(what_is_left_in_the_group_of_a_vetter_that_is_gone_is_ended),
+    CHECK_CASE(a_daemon_is_ended_whatever_becomes_of_its_vetter),
     CHECK_CASE(a_host_without_standard_descriptors_can_vet),
     CHECK_CASE(a_host_that_ignores_its_children_can_vet),
 };

@@ -111,14 +111,17 @@ bool lab_expect(lab *l, int buffer, size_t from, size_t to, int made_as, uint32_
     return true;
 }
 
-/* By all three kinds of transfer: one of them may be what does not wait its turn. */
+/* By all three kinds of transfer, as one of them may be what does not wait its turn: then the others are left to do
+ * when that is done. */
 bool lab_busy(lab *l, void *stream) {
-    enum { HALF_BUSY = BUSY_BYTES / 2 };
+    enum { HALF_BUSY = BUSY_BYTES / 2, TIMES = 4 };
     static uint8_t host[HALF_BUSY];
-    for (int i = 0; i < 6; i++) {
-        LAB_TRY(l, upload, stream, l->busy_buffer, 0, host, HALF_BUSY);
-        LAB_TRY(l, copy, stream, l->busy_buffer, HALF_BUSY, l->busy_buffer, 0, HALF_BUSY);
-        LAB_TRY(l, download, stream, l->busy_buffer, HALF_BUSY, host, HALF_BUSY);
+    for (int i = 0; i < 5 * TIMES; i++) {
+        switch (i / TIMES % 3) {
+            case 0: LAB_TRY(l, copy, stream, l->busy_buffer, HALF_BUSY, l->busy_buffer, 0, HALF_BUSY); break;
+            case 1: LAB_TRY(l, upload, stream, l->busy_buffer, 0, host, HALF_BUSY); break;
+            default: LAB_TRY(l, download, stream, l->busy_buffer, HALF_BUSY, host, HALF_BUSY); break;
+        }
     }
     return true;
 }
@@ -155,8 +158,8 @@ void abi_rule_transfers(const conform_options *options, conform_result *result) 
 
 /* Each call needs what the one before it did; host memory changes once the stream is waited for. */
 static bool keeps_order(lab *l) {
-    for (uint32_t round = 1; round <= 8; round++) {
-        void *stream = l->streams[round % LAB_STREAMS];
+    for (uint32_t round = 1; round <= 24; round++) {
+        void *stream = l->streams[round / 2 % LAB_STREAMS];
         for (int i = 0; i < LAB_BUFFERS; i++) {
             if (!lab_load(l, i, 0)) return false;
         }

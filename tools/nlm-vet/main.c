@@ -1,7 +1,9 @@
 /* nlm-vet: loads and probes a plugin in a process of its own, for libnlm (plugin/vet_answer.h).
  *
- * It is two processes. The plugin runs in the second, and may do what it likes to it; the first outlives that, says
- * how it went, and ends whatever the plugin has started. Forking is safe here, as nothing has begun in the first. */
+ * It is three processes. The plugin runs in the third, and may do what it likes to it; the second outlives that, says
+ * how it went, and ends whatever the plugin has started. Should the plugin end or stop the second, the first ends it
+ * all: what loses its parent is handed up to the next of them. Forking is safe here, as nothing has begun in the
+ * first. */
 #include "descendants.h"
 
 #include "base/clock.h"
@@ -20,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,12 +44,13 @@ static const char *stage_text(nlm_vet_stage stage) {
     }
 }
 
-/* ---- the second process ------------------------------------------------------------------- */
+/* ---- the third process -------------------------------------------------------------------- */
 
-/* Leaves no core file, writes no disk full, and does not outlive the first. A sanitizer's handlers go: a crash must
- * be a crash. */
+/* Leaves no core file, writes no disk full, does not outlive the second, and is no member of its process group. A
+ * sanitizer's handlers go: a crash must be a crash. */
 static void enter_child(void) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setpgid(0, 0);
     const struct sigaction standard = {.sa_handler = SIG_DFL};
     for (int i = 1; i < NSIG; i++) sigaction(i, &standard, NULL);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
@@ -93,19 +97,26 @@ static void run_child(const nlm_vet_job *job, report *out, int done) {
     _exit(write(done, &byte, 1) == 1 ? 0 : 1); /* without the exit handlers of the plugin */
 }
 
-/* ---- the first process -------------------------------------------------------------------- */
+/* ---- the second process ------------------------------------------------------------------- */
 
 typedef enum end { END_DONE, END_GONE, END_LATE, END_UNWANTED } end;
 
-/* Waits for the child's byte. Unwanted is an answer that nobody will read any more. */
-static end wait_for_end(int done, uint32_t timeout_ms) {
+/* Waits for the child's byte, or its end, which a daemon that has its end of the pipe does not put off. Unwanted is
+ * an answer that nobody will read any more, or that the first process, whose end of a pipe closes with it, is gone.
+ */
+static end wait_for_end(pid_t child, int done, int above, uint32_t timeout_ms) {
+    const int ended = (int)syscall(SYS_pidfd_open, child, 0); /* -1 on an old kernel: poll passes over it */
     const uint64_t deadline = nlm_clock_ns() + (uint64_t)timeout_ms * 1000000u;
     for (;;) {
         const uint64_t now = nlm_clock_ns();
         if (now >= deadline) return END_LATE;
-        struct pollfd waiting[] = {{.fd = done, .events = POLLIN}, {.fd = NLM_VET_ANSWER_FD}};
-        if (poll(waiting, 2, (int)((deadline - now) / 1000000u) + 1) <= 0) continue;
-        if (waiting[1].revents) return END_UNWANTED;
+        struct pollfd waiting[] = {{.fd = done, .events = POLLIN},
+                                   {.fd = NLM_VET_ANSWER_FD},
+                                   {.fd = above},
+                                   {.fd = ended, .events = POLLIN}};
+        if (poll(waiting, 4, (int)((deadline - now) / 1000000u) + 1) <= 0) continue;
+        if (waiting[1].revents || waiting[2].revents) return END_UNWANTED;
+        if (!waiting[0].revents) return END_GONE;
         char byte;
         const ssize_t got = read(done, &byte, 1);
         if (got >= 0) return got == 1 ? END_DONE : END_GONE;
@@ -144,7 +155,7 @@ static void finish(pid_t child, end how, const report *seen, uint32_t timeout_ms
     snprintf(out->reason, sizeof out->reason, "%.511s", verdict.reason);
 }
 
-static bool vet_in_child(const nlm_vet_job *job, nlm_vet_answer *answer) {
+static bool vet_in_child(const nlm_vet_job *job, int above, nlm_vet_answer *answer) {
     int done[2]; /* the child's end closes when it is gone, whatever the reason */
     report *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED || pipe2(done, O_CLOEXEC) != 0) return false;
@@ -152,12 +163,41 @@ static bool vet_in_child(const nlm_vet_job *job, nlm_vet_answer *answer) {
     if (child < 0) return false;
     if (child == 0) {
         close(NLM_VET_ANSWER_FD);
+        close(above);
         close(done[0]);
         run_child(job, shared, done[1]);
     }
     close(done[1]);
-    finish(child, wait_for_end(done[0], job->timeout_ms), shared, job->timeout_ms, answer);
+    finish(child, wait_for_end(child, done[0], above, job->timeout_ms), shared, job->timeout_ms, answer);
     return true;
+}
+
+static int fail(void) {
+    fprintf(stderr, "%s\n", strerror(errno));
+    return 1;
+}
+
+static int answer_for(const nlm_vet_job *job, int above) {
+    nlm_vet_answer answer = {0};
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 || !vet_in_child(job, above, &answer)) return fail();
+    return write(NLM_VET_ANSWER_FD, &answer, sizeof answer) == (ssize_t)sizeof answer ? 0 : 1;
+}
+
+/* ---- the first process -------------------------------------------------------------------- */
+
+/* Waits for the second, and ends what that could not. */
+static int stand_by(pid_t second) {
+    int status = 0;
+    for (;;) {
+        const pid_t changed = waitpid(second, &status, WUNTRACED);
+        if (changed < 0 && errno != EINTR) break;
+        if (changed != second) continue;
+        if (!WIFSTOPPED(status)) break;
+        kill(second, SIGKILL); /* it would never end */
+    }
+    if (WIFEXITED(status)) return WEXITSTATUS(status);
+    end_descendants();
+    return 1;
 }
 
 int main(int argc, char **argv) {
@@ -172,10 +212,12 @@ int main(int argc, char **argv) {
         .options = (const char *const *)(argv + 5),
         .timeout_ms = (uint32_t)strtoul(argv[4], NULL, 10),
     };
-    nlm_vet_answer answer = {0};
-    if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 || !vet_in_child(&job, &answer)) {
-        fprintf(stderr, "%s\n", strerror(errno));
-        return 1;
-    }
-    return write(NLM_VET_ANSWER_FD, &answer, sizeof answer) == (ssize_t)sizeof answer ? 0 : 1;
+    int above[2];
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) != 0 || pipe2(above, O_CLOEXEC) != 0) return fail();
+    const pid_t second = fork();
+    if (second < 0) return fail();
+    if (second > 0) close(above[0]);
+    if (second > 0) return stand_by(second);
+    close(above[1]);
+    return answer_for(&job, above[0]);
 }
