@@ -3,23 +3,24 @@ fake device, found by the row that it is about."""
 import os
 import re
 import subprocess
+import sys
 import tempfile
 import unittest
 from pathlib import Path
 
-BIN = Path(os.environ["NLM_BIN"])
+BIN, SOURCE = Path(os.environ["NLM_BIN"]), Path(os.environ["NLM_SOURCE"])
 FAKE = Path(os.environ["NLM_BUILD"]) / "tests/fakes/fake_stream.so"
 CASE = "add/R=7,N=33"
 
 
-def conform(options, *args):
+def conform(options, *args, program=(BIN / "nlm-conform", "--backend")):
     """What it says of the fake with these options."""
     with tempfile.TemporaryDirectory() as folder:
         registry = Path(folder) / "plugins.toml"
         lines = [f'[[plugin]]\nname = "fake_stream"\nlibrary = "{FAKE}"\nisolate = false\n[plugin.options]\n']
         lines += [f'{key} = "{value}"\n' for key, value in options.items()]
         registry.write_text("".join(lines))
-        command = [BIN / "nlm-conform", "--backend", "fake_stream", *args]
+        command = [*program, "fake_stream", *args]
         result = subprocess.run(command, capture_output=True, text=True, timeout=300,
                                 env=dict(os.environ, NLM_PLUGIN_REGISTRY=str(registry)))
         return result.returncode, result.stdout, result.stderr
@@ -169,6 +170,15 @@ class ConformStream(unittest.TestCase):
         code, out, _ = conform({"without": without}, "--filter", "captured/add")
         self.assertEqual(code, 1)  # nothing was checked
         self.assertIn("not: told not to record", out)
+
+    def test_many_seeds_are_run_and_what_fails_is_told(self):
+        seeds = (sys.executable, SOURCE / "tools/conform-seeds", "--program", BIN / "nlm-conform", "--count", "3", "--first", "5")
+        code, out, _ = conform({}, "--rows", CASE, program=seeds)
+        self.assertEqual((code, re.sub(r"\d+ passed", "N passed", out)), (0, "seeds 5 to 7: N passed, 0 failed\n"))
+        code, out, _ = conform({"spoil": "result"}, "--rows", CASE, program=seeds)
+        self.assertEqual(code, 1, out)
+        self.assertRegex(out, rf"(?m)^fake_stream --filter {CASE} --seed 6: FAILED {CASE}: y\[0, 0\] is ")
+        self.assertIn("seeds 5 to 7: 0 passed, 3 failed", out)
 
     def test_a_wrong_op_is_seen(self):
         self.fails({"spoil": "result"}, "y[0, 0] is ")
