@@ -11,8 +11,9 @@
 typedef struct nlm_weight_place {
     const nlm_device *device;
     uint32_t layout;
-    uint64_t buffer;   /* device buffer, or 0 */
-    void *host;        /* packed host memory owned here, or NULL when tensor.data is the source or mapped */
+    uint64_t buffer; /* device buffer, or 0 */
+    void *host;      /* packed host memory owned here, or NULL when tensor.data is the source or mapped */
+    uint64_t host_bytes;
     nlm_tensor tensor; /* what ops on that device are given */
 } nlm_weight_place;
 

@@ -1,4 +1,5 @@
 /* Weights, states and parameters go where their nodes run; each node's needs are settled. */
+#include "exec/packed_memory.h"
 #include "graph/plan_impl.h"
 #include "tensor/dtype.h"
 
@@ -64,5 +65,6 @@ nlm_status nlm_plan_place(nlm_plan *plan, nlm_error *err) {
     for (uint32_t n = 0; n < plan->n_nodes; n++) {
         if (plan->nodes[n].node.op == NLM_OP_embed) NLM_TRY(place_node(plan, &plan->nodes[n], err));
     }
+    nlm_packed_settle();
     return NLM_OK;
 }
