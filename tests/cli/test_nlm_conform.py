@@ -76,6 +76,14 @@ class NlmConform(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("FAILED mul/R=1,N=1: not supported: the device has no such op", out)
 
+    def test_a_sample_is_one_case_in_so_many_from_the_first_on(self):
+        def cases(*options):
+            return [case["name"] for case in json.loads(conform(*library("right"), "--filter", "add", "--json", *options)[1])["cases"]]
+
+        every = cases()
+        self.assertGreater(len(every), 5)
+        self.assertEqual(cases("--sample", 5), every[::5])
+
     def test_a_backend_that_supports_nothing_fails(self):
         code, out, _ = conform(*library("supports_nothing"))
         self.assertEqual(code, 1)

@@ -9,7 +9,8 @@ typedef struct collection {
     const conform_options *options;
     conform_case *cases; /* NULL while counting */
     size_t count;
-    int level; /* whose cases are collected */
+    int level;         /* whose cases are collected */
+    int64_t asked_for; /* cases so far, taken into the sample or not */
 } collection;
 
 #define UNLOAD "unload/level_"
@@ -30,6 +31,7 @@ static bool is_wanted(const collection *all, const char *name) {
 
 static void add(collection *all, const char *name, const char *row, conform_kind kind, int level) {
     if (level != all->level || !is_wanted(all, name)) return;
+    if (all->asked_for++ % all->options->sample != 0) return;
     if (all->cases) {
         conform_case *c = &all->cases[all->count];
         *c = (conform_case){.row = row, .kind = kind, .level = level};
@@ -60,6 +62,7 @@ static void add_all(collection *all) {
     const conform_rule *rules = conform_rules(&n_rules);
     const int64_t most = all->options->level == CONFORM_ALL_LEVELS ? CONFORM_MAX_LEVEL : all->options->level;
     all->count = 0;
+    all->asked_for = 0;
     for (all->level = 0; all->level <= most; all->level++) {
         char unload[] = UNLOAD "0";
         for (size_t i = 0; i < n_rules; i++) add(all, rules[i].name, "abi", CONFORM_RULE, 0);

@@ -28,7 +28,7 @@ static int run(const nlm_command *command, const conform_options *options) {
 }
 
 int main(int argc, char **argv) {
-    conform_options options = {.seed = 1, .timeout_s = 120, .level = CONFORM_ALL_LEVELS};
+    conform_options options = {.sample = 1, .seed = 1, .timeout_s = 120, .level = CONFORM_ALL_LEVELS};
     const nlm_option table[] = {
         {.name = "backend",
          .type = NLM_OPTION_TEXT,
@@ -45,6 +45,13 @@ int main(int argc, char **argv) {
          .argument = "ROW",
          .help = "only the cases of this row of the tables, an op for example,\nor the one case of this name",
          .out = &options.filter},
+        {.name = "sample",
+         .type = NLM_OPTION_INT,
+         .argument = "N",
+         .help = "only one in N of the cases, where the machine is too slow for all (1)",
+         .out = &options.sample,
+         .min = 1,
+         .max = 1000000},
         {.name = "level",
          .type = NLM_OPTION_INT,
          .argument = "N",
