@@ -19,6 +19,8 @@
 #include "cpu/vector/simd_avx512.h"
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include "cpu/vector/simd_avx2.h"
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include "cpu/vector/simd_neon.h"
 #else
 #error "no shim for this instruction set"
 #endif

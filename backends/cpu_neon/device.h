@@ -1,0 +1,18 @@
+/* The forms this backend opens its device in; they differ in their int8 kernels alone, and not in results. */
+#ifndef NLM_NEON_DEVICE_H
+#define NLM_NEON_DEVICE_H
+
+#include "cpu/vector/device.h"
+
+typedef enum nlm_neon_form {
+    NLM_NEON_PLAIN, /* what every AArch64 CPU has */
+    NLM_NEON_DOTPROD,
+    NLM_NEON_FORMS
+} nlm_neon_form;
+
+extern const nlm_vector_device nlm_neon_devices[NLM_NEON_FORMS];
+
+/* The best form, `most` at best, that CPU and kernel have. */
+nlm_neon_form nlm_neon_best_form(nlm_neon_form most);
+
+#endif
