@@ -295,7 +295,8 @@ static bool expect_bytes(lab *l, uint64_t from, uint64_t to, uint8_t byte) {
     LAB_TRY(l, download, NULL, l->buffers[0], 0, l->words[0], LAB_BYTES);
     for (uint64_t i = 0; i < LAB_BYTES; i++) {
         const bool is_inside = i >= from && i < to;
-        const uint8_t expected = is_inside ? byte : (uint8_t)(lab_word(0, 1, (size_t)i / 4) >> (8 * (i % 4)));
+        const uint32_t was = lab_word(0, 1, (size_t)i / 4) >> (8 * (i % 4)) & 255;
+        const uint32_t expected = is_inside ? byte : was;
         if (bytes[i] == expected) continue;
         return conform_fail(l->result, "fill of bytes %llu to %llu %s byte %llu", (unsigned long long)from,
                             (unsigned long long)to, is_inside ? "does not set" : "changes", (unsigned long long)i);
