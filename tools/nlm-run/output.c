@@ -11,6 +11,7 @@
 #include "common/terminal.h"
 
 #define SHOW_AFTER_NS 500000000ull
+#define SHOW_EVERY_NS 100000000ull /* a terminal that redraws takes the CPU from what it shows */
 #define TERM_SECONDS  3
 
 static volatile sig_atomic_t has_interrupt, has_term;
@@ -88,9 +89,11 @@ int progress_show(void *user, double fraction) {
     progress *p = user;
     const unsigned long long now = nlm_clock_ns();
     if (p->start_ns == 0) p->start_ns = now;
-    if (now - p->start_ns > SHOW_AFTER_NS && isatty(STDERR_FILENO)) {
+    const bool is_due = now - p->start_ns > SHOW_AFTER_NS && now - p->shown_ns > SHOW_EVERY_NS;
+    if (is_due && isatty(STDERR_FILENO)) {
         fprintf(stderr, "\r%s %3.0f%%", p->label, 100 * fraction);
         p->is_shown = true;
+        p->shown_ns = now;
     }
     return interrupt_came();
 }

@@ -34,6 +34,7 @@ void interrupt_forget(void);
 typedef struct progress {
     const char *label;
     unsigned long long start_ns; /* 0: begins with the next call */
+    unsigned long long shown_ns;
     bool is_shown;
 } progress;
 int progress_show(void *user, double fraction);
