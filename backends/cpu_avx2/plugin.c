@@ -4,18 +4,6 @@
 
 #include "cpu/vector/device.h"
 
-static nlm_status describe(void *self, nlm_device_info_v1 *out, nlm_error *error) {
-    static const nlm_device_info_v1 info = {
-        .kind = NLM_DEVICE_SLICED,
-        .flags = NLM_DEVICE_HOST_MEMORY,
-        .alignment_bytes = 64,
-        .name = "CPU, AVX2",
-        .arch = "x86_64+avx2",
-    };
-    (void)self;
-    return nlm_kit_describe((void *)(uintptr_t)&info, out, error);
-}
-
 static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *error) {
     (void)host;
     (void)error;
@@ -24,17 +12,9 @@ static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *e
     return NLM_OK;
 }
 
-static const nlm_vector_device self = {&nlm_vector_gemm_quant_words};
+static const nlm_vector_device self = {&nlm_vector_gemm_quant_words, "CPU, AVX2", "x86_64+avx2"};
 
-static const nlm_device_v1 device = {
-    .struct_size = sizeof device,
-    .self = (void *)(uintptr_t)&self,
-    .ops = &nlm_vector_ops,
-    .describe = describe,
-    .query = nlm_vector_query,
-    .pack_size = nlm_vector_pack_size,
-    .pack = nlm_vector_pack,
-};
+static const nlm_device_v1 device = NLM_VECTOR_DEVICE(&self);
 
 static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const nlm_device_v1 **out_device,
                               nlm_error *error) {

@@ -5,22 +5,6 @@
 
 #include "device.h"
 
-static nlm_status describe(void *self, nlm_device_info_v1 *out, nlm_error *error) {
-    (void)error;
-    nlm_device_info_v1 info = {
-        .kind = NLM_DEVICE_SLICED,
-        .flags = NLM_DEVICE_HOST_MEMORY,
-        .alignment_bytes = 64,
-        .name = "CPU, AVX-512",
-    };
-    static const char *const arch[NLM_AVX512_FORMS] = {"x86_64+avx512", "x86_64+avx512_vnni",
-                                                       "x86_64+avx512_vnni+amx_int8"};
-    snprintf(info.arch, sizeof info.arch, "%s", arch[(const nlm_vector_device *)self - nlm_avx512_devices]);
-    info.struct_size = out->struct_size;
-    memcpy(out, &info, out->struct_size < sizeof info ? out->struct_size : sizeof info);
-    return NLM_OK;
-}
-
 static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *error) {
     (void)host;
     (void)error;
@@ -29,28 +13,14 @@ static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *e
     return NLM_OK;
 }
 
-static int may_use(const nlm_host_v1 *host, const char *option) {
-    const char *value = host->option(host->self, option);
-    return !value || strcmp(value, "false") != 0;
-}
-
 static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const nlm_device_v1 **out_device,
                               nlm_error *error) {
     static const nlm_device_v1 devices[NLM_AVX512_FORMS] = {
-#define DEVICE(form)                                          \
-    [form] = {                                                \
-        .struct_size = sizeof(nlm_device_v1),                 \
-        .self = (void *)(uintptr_t)&nlm_avx512_devices[form], \
-        .ops = &nlm_vector_ops,                               \
-        .describe = describe,                                 \
-        .query = nlm_vector_query,                            \
-        .pack_size = nlm_vector_pack_size,                    \
-        .pack = nlm_vector_pack,                              \
-    }
+#define DEVICE(form) [form] = NLM_VECTOR_DEVICE(&nlm_avx512_devices[form])
         DEVICE(NLM_AVX512_PLAIN), DEVICE(NLM_AVX512_VNNI), DEVICE(NLM_AVX512_TILES)};
-    const nlm_avx512_form most = !may_use(host, "vnni")  ? NLM_AVX512_PLAIN
-                                 : !may_use(host, "amx") ? NLM_AVX512_VNNI
-                                                         : NLM_AVX512_TILES;
+    const nlm_avx512_form most = !nlm_vector_may_use(host, "vnni")  ? NLM_AVX512_PLAIN
+                                 : !nlm_vector_may_use(host, "amx") ? NLM_AVX512_VNNI
+                                                                    : NLM_AVX512_TILES;
     return nlm_kit_open_one(&devices[nlm_avx512_best_form(most)], ordinal, out_device, error);
 }
 

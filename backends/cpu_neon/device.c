@@ -7,8 +7,8 @@
 #include "dotprod.h"
 
 const nlm_vector_device nlm_neon_devices[NLM_NEON_FORMS] = {
-    [NLM_NEON_PLAIN] = {&nlm_vector_gemm_quant_dword},
-    [NLM_NEON_DOTPROD] = {&nlm_vector_gemm_quant_dotprod},
+    [NLM_NEON_PLAIN] = {&nlm_vector_gemm_quant_dword, "CPU, NEON", "aarch64+neon"},
+    [NLM_NEON_DOTPROD] = {&nlm_vector_gemm_quant_dotprod, "CPU, NEON", "aarch64+neon+dotprod"},
 };
 
 nlm_neon_form nlm_neon_best_form(nlm_neon_form most) {

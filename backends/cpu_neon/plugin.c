@@ -4,21 +4,6 @@
 
 #include "device.h"
 
-static nlm_status describe(void *self, nlm_device_info_v1 *out, nlm_error *error) {
-    (void)error;
-    nlm_device_info_v1 info = {
-        .kind = NLM_DEVICE_SLICED,
-        .flags = NLM_DEVICE_HOST_MEMORY,
-        .alignment_bytes = 64,
-        .name = "CPU, NEON",
-    };
-    static const char *const arch[NLM_NEON_FORMS] = {"aarch64+neon", "aarch64+neon+dotprod"};
-    snprintf(info.arch, sizeof info.arch, "%s", arch[(const nlm_vector_device *)self - nlm_neon_devices]);
-    info.struct_size = out->struct_size;
-    memcpy(out, &info, out->struct_size < sizeof info ? out->struct_size : sizeof info);
-    return NLM_OK;
-}
-
 static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *error) {
     (void)host;
     (void)error;
@@ -27,26 +12,12 @@ static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *e
     return NLM_OK;
 }
 
-static int may_use(const nlm_host_v1 *host, const char *option) {
-    const char *value = host->option(host->self, option);
-    return !value || strcmp(value, "false") != 0;
-}
-
 static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const nlm_device_v1 **out_device,
                               nlm_error *error) {
     static const nlm_device_v1 devices[NLM_NEON_FORMS] = {
-#define DEVICE(form)                                        \
-    [form] = {                                              \
-        .struct_size = sizeof(nlm_device_v1),               \
-        .self = (void *)(uintptr_t)&nlm_neon_devices[form], \
-        .ops = &nlm_vector_ops,                             \
-        .describe = describe,                               \
-        .query = nlm_vector_query,                          \
-        .pack_size = nlm_vector_pack_size,                  \
-        .pack = nlm_vector_pack,                            \
-    }
+#define DEVICE(form) [form] = NLM_VECTOR_DEVICE(&nlm_neon_devices[form])
         DEVICE(NLM_NEON_PLAIN), DEVICE(NLM_NEON_DOTPROD)};
-    const nlm_neon_form most = may_use(host, "dotprod") ? NLM_NEON_DOTPROD : NLM_NEON_PLAIN;
+    const nlm_neon_form most = nlm_vector_may_use(host, "dotprod") ? NLM_NEON_DOTPROD : NLM_NEON_PLAIN;
     return nlm_kit_open_one(&devices[nlm_neon_best_form(most)], ordinal, out_device, error);
 }
 

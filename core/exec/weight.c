@@ -131,8 +131,7 @@ static nlm_status ask_pack_size(const nlm_weight *weight, const nlm_device *devi
     return NLM_OK;
 }
 
-/* Huge pages make decoding 2 to 27% faster and prefill 4 to 13%, of quantised types and of halves; f32 weights are
- * read no faster from them, some slower. */
+/* Huge pages make quantised types and halves faster; f32 weights are read no faster from them, some slower. */
 static void *alloc_packed(const nlm_weight *weight, uint64_t bytes, uint64_t alignment) {
     return nlm_packed_alloc(bytes, alignment, weight->source.dtype != NLM_F32);
 }

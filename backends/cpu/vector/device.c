@@ -1,4 +1,5 @@
 /* query() and packing of the vector backends. */
+#include <stdio.h>
 #include <string.h>
 
 #include "cpu/vector/vector.h"
@@ -24,6 +25,18 @@ static const nlm_kit_backend has = {
 #undef TYPE
     .cache_types = NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16) | NLM_TYPE_BIT(Q8_0),
 };
+
+nlm_status nlm_vector_describe(void *self, nlm_device_info_v1 *out, nlm_error *error) {
+    const nlm_vector_device *device = self;
+    nlm_device_info_v1 info = {
+        .kind = NLM_DEVICE_SLICED,
+        .flags = NLM_DEVICE_HOST_MEMORY,
+        .alignment_bytes = 64,
+    };
+    snprintf(info.name, sizeof info.name, "%s", device->name);
+    snprintf(info.arch, sizeof info.arch, "%s", device->arch);
+    return nlm_kit_describe(&info, out, error);
+}
 
 nlm_status nlm_vector_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
     return nlm_kit_query(&has, self, op, args, nth, out);

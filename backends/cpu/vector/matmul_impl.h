@@ -18,6 +18,11 @@ nlm_panel_run nlm_vector_matmul_next_run(const nlm_matmul_job *job, int64_t at, 
 /* This worker's range of panels: those it was given, or its share in whole runs of `multiple`. */
 void nlm_vector_matmul_my_panels(const nlm_matmul_job *job, int32_t multiple, int64_t *from, int64_t *to);
 
+/* Brings part `part` of `parts` of the packed bytes of a run's group of columns, from `block` on, which are needed
+ * next, into the second cache. */
+void nlm_vector_matmul_prefetch(const nlm_matmul_job *job, const nlm_panel_run *run, int64_t block, int64_t part,
+                                int64_t parts);
+
 static inline int64_t tiles_of(int64_t tokens, int32_t tile) {
     return (tokens + tile - 1) / tile;
 }

@@ -44,18 +44,6 @@ static void pack(const nlm_matmul_job *job) {
     }
 }
 
-/* Part `part` of `parts` of the packed bytes of a run's blocks, which are needed soon. */
-static void prefetch_part(const nlm_matmul_job *job, const nlm_panel_run *run, int64_t block, int64_t part,
-                          int64_t parts) {
-    const nlm_panel_format *format = job->weights[run->weight].format;
-    const int64_t per_record = format->columns / BLOCK;
-    const int64_t bytes = (int64_t)format->bytes * GROUP_BLOCKS / per_record, at = block * format->bytes / per_record;
-    for (int32_t p = 0; p < run->count; p++) {
-        for (int64_t i = bytes * part / parts / 64; i < (bytes * (part + 1) / parts + 63) / 64; i++)
-            __builtin_prefetch(run->data[p] + at + 64 * i, 0, 2);
-    }
-}
-
 /* All groups of columns of one run of panels. */
 static void run_panels(const nlm_matmul_job *job, const nlm_panel_run *run) {
     const nlm_gemm_planes *gemm = job->gemm->planes;
@@ -73,7 +61,7 @@ static void run_panels(const nlm_matmul_job *job, const nlm_panel_run *run) {
             opened[p] = (nlm_open_panel){scratch->opened[p], scale, min};
         }
         for (int64_t t = 0; t < tiles; t++) {
-            if (block + GROUP_BLOCKS < blocks) prefetch_part(job, run, block + GROUP_BLOCKS, t, tiles);
+            if (block + GROUP_BLOCKS < blocks) nlm_vector_matmul_prefetch(job, run, block + GROUP_BLOCKS, t, tiles);
             const nlm_quant_tile x = nlm_vector_quant_tile_view(gemm, job->columns, block, tile_at(job, t));
             gemm->run(w->kernels, opened, run->count, n_blocks, &x, block == 0, scratch->sums + t * tile_sums);
         }

@@ -4,8 +4,6 @@
 #include "cpu/vector/gemm_words.h"
 #include "cpu/vector/matmul_impl.h"
 
-#define LINE 64
-
 /* Scratch of a worker: sums[tiles][panels][tokens][PANEL_ROWS]. */
 typedef struct words_scratch {
     nlm_open_words opened;
@@ -86,18 +84,6 @@ static words_cursor next_of(const nlm_matmul_job *job, const words_cursor *now) 
     return c.block < c.blocks ? c : start_at(job, c.at + c.run.count, c.end);
 }
 
-/* Part `part` of `parts` of the packed bytes at `c`, which are needed next. */
-static void prefetch_part(const nlm_matmul_job *job, const words_cursor *c, int64_t part, int64_t parts) {
-    const nlm_panel_format *format = job->weights[c->run.weight].format;
-    const int64_t per_record = format->columns / BLOCK;
-    const int64_t bytes = (int64_t)format->bytes * GROUP_BLOCKS / per_record,
-                  at = c->block * format->bytes / per_record;
-    for (int32_t p = 0; p < c->run.count; p++) {
-        for (int64_t i = bytes * part / parts / LINE; i < (bytes * (part + 1) / parts + LINE - 1) / LINE; i++)
-            __builtin_prefetch(c->run.data[p] + at + LINE * i, 0, 2);
-    }
-}
-
 /* All tokens against one group. */
 static void run_group(const nlm_matmul_job *job, const words_rows *r, const words_cursor *c,
                       const words_cursor *next) {
@@ -113,7 +99,7 @@ static void run_group(const nlm_matmul_job *job, const words_rows *r, const word
     for (int64_t t = 0; t < tiles; t++) {
         const int64_t at = c->block / GROUP_BLOCKS * r->rows + t * V_WORD_TOKENS;
         const nlm_words_tile x = {r->q + at * GROUP_COLUMNS, r->d + at, r->sum + at * GROUP_BLOCKS};
-        if (next->at < next->end) prefetch_part(job, next, t, tiles);
+        if (next->at < next->end) nlm_vector_matmul_prefetch(job, &next->run, next->block, t, tiles);
         words->run(kernels, &scratch->opened, n_blocks, &x, c->block == 0, scratch->sums + t * TILE_FLOATS);
     }
 }
