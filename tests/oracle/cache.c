@@ -102,28 +102,32 @@ ORACLE_OP(kv_append) {
 /* What one row of attention sees for one head: positions [first, last] of a slot of the cache, or rows of the batch.
  */
 typedef struct seen {
-    const nlm_tensor *q, *k, *v;
+    const nlm_tensor *q, *keys;
+    const double *k, *v;           /* every element, in row-major order */
     const nlm_tensor *block_table; /* NULL: k and v are [T, G, D] */
     int64_t slot, first, last;
     float scale;
 } seen;
 
-/* The head of k or v at position j, as it is stored. */
-static void read_seen(const seen *in, const nlm_tensor *t, int64_t j, int64_t g, double *row) {
-    const int64_t size = in->q->shape[2], page_tokens = t->shape[2];
-    if (!in->block_table) {
-        for (int64_t c = 0; c < size; c++) row[c] = oracle_at(t, j, g, c, 0);
-        return;
-    }
-    const int64_t page = (int64_t)oracle_at(in->block_table, in->slot, j / page_tokens, 0, 0);
-    for (int64_t c = 0; c < size; c++) row[c] = oracle_at(t, page, g, j % page_tokens, c);
+static double *open_tensor(oracle_run *run, const nlm_tensor *t) {
+    const int64_t count = oracle_count(t);
+    double *opened = calloc((size_t)count + 1, sizeof *opened);
+    if (!opened) run->has_failed = true;
+    for (int64_t i = 0; opened && i < count; i++) opened[i] = oracle_element(t, i);
+    return opened;
+}
+
+/* Where the head of k or v at position j stands. */
+static int64_t seen_index(const seen *in, int64_t j, int64_t g) {
+    if (in->block_table) return cache_index(in->keys, in->block_table, in->slot, j, g, 0);
+    return (j * in->keys->shape[1] + g) * in->keys->shape[2];
 }
 
 /* Values over the positions, and the log of the sum. */
 static void attend(oracle_run *run, const seen *in, int64_t t, int64_t h, oracle_result *y, oracle_result *lse) {
-    const int64_t heads = in->q->shape[1], size = in->q->shape[2], g = h / (heads / in->k->shape[1]);
+    const int64_t heads = in->q->shape[1], size = in->q->shape[2], g = h / (heads / in->keys->shape[1]);
     const int64_t count = in->last - in->first + 1;
-    double *query = calloc((size_t)(4 * size + count), sizeof *query), *row = query + size, *sums = row + size,
+    double *query = calloc((size_t)(3 * size + count), sizeof *query), *sums = query + size,
            *magnitudes = sums + size, *scores = magnitudes + size;
     double greatest = -INFINITY, total = 0, score_scale = 1;
     if (!query) {
@@ -133,7 +137,7 @@ static void attend(oracle_run *run, const seen *in, int64_t t, int64_t h, oracle
     for (int64_t c = 0; c < size; c++) query[c] = oracle_at(in->q, t, h, c, 0);
     for (int64_t j = 0; j < count; j++) {
         double sum = 0, magnitude = 0;
-        read_seen(in, in->k, in->first + j, g, row);
+        const double *row = in->k + seen_index(in, in->first + j, g);
         for (int64_t c = 0; c < size; c++) {
             sum += query[c] * row[c];
             magnitude += fabs(query[c] * row[c]);
@@ -144,7 +148,7 @@ static void attend(oracle_run *run, const seen *in, int64_t t, int64_t h, oracle
     }
     for (int64_t j = 0; j < count; j++) total += scores[j] = exp(scores[j] - greatest);
     for (int64_t j = 0; j < count; j++) {
-        read_seen(in, in->v, in->first + j, g, row);
+        const double *row = in->v + seen_index(in, in->first + j, g);
         for (int64_t c = 0; c < size; c++) {
             sums[c] += scores[j] / total * row[c];
             magnitudes[c] += scores[j] / total * fabs(row[c]);
@@ -166,37 +170,44 @@ ORACLE_OP(attention) {
     /* Queries and probabilities may both be rounded. */
     y->rounding = lse->rounding = 2 * oracle_rounding(run, a->k_cache->dtype);
     y->terms = lse->terms = a->q->shape[2];
-    for (int64_t s = 0; s < run->live_seqs; s++) {
+    double *k = open_tensor(run, a->k_cache), *v = open_tensor(run, a->v_cache);
+    for (int64_t s = 0; k && v && s < run->live_seqs; s++) {
         const oracle_sequence q = oracle_sequence_at(a->seq_start, a->slot, s);
         for (int64_t t = q.from; t < q.to; t++) {
             const int64_t pos = (int64_t)oracle_at(a->pos, t, 0, 0, 0);
-            const seen in = {a->q, a->k_cache, a->v_cache, a->block_table, q.slot, first_seen(0, pos, a->window),
+            const seen in = {a->q, a->k_cache, k, v, a->block_table, q.slot, first_seen(0, pos, a->window),
                              pos,  a->scale};
             for (int64_t h = 0; h < a->q->shape[1]; h++) attend(run, &in, t, h, y, lse);
         }
     }
+    free(k);
+    free(v);
 }
 
 ORACLE_OP(attention_plain) {
     oracle_result *y = oracle_output(run, a->y), *lse = oracle_output(run, a->lse);
     y->terms = lse->terms = a->q->shape[2];
-    for (int64_t s = 0; s + 1 < a->seq_start->shape[0]; s++) {
+    double *k = open_tensor(run, a->k), *v = open_tensor(run, a->v);
+    for (int64_t s = 0; k && v && s + 1 < a->seq_start->shape[0]; s++) {
         const int64_t from = (int64_t)oracle_at(a->seq_start, s, 0, 0, 0);
         for (int64_t t = from; t < (int64_t)oracle_at(a->seq_start, s + 1, 0, 0, 0); t++) {
-            const seen in = {a->q, a->k, a->v, NULL, 0, first_seen(from, t, a->window), t, a->scale};
+            const seen in = {a->q, a->k, k, v, NULL, 0, first_seen(from, t, a->window), t, a->scale};
             for (int64_t h = 0; h < a->q->shape[1]; h++) attend(run, &in, t, h, y, lse);
         }
     }
+    free(k);
+    free(v);
 }
 
 /* A head of x w^T + b. */
 typedef struct projected_head {
-    const nlm_tensor *x, *w, *bias;
+    const oracle_factors *factors;
+    const nlm_tensor *bias;
     int64_t row, first;
 } projected_head;
 
 static oracle_product projected(const projected_head *h, int64_t c) {
-    oracle_product sum = oracle_multiply(h->x, h->w, h->row, h->first + c);
+    oracle_product sum = oracle_multiply(h->factors, h->row, h->first + c);
     const double bias = h->bias ? oracle_at(h->bias, h->first + c, 0, 0, 0) : 0;
     sum.value += bias;
     sum.scale += fabs(bias);
@@ -228,22 +239,24 @@ ORACLE_OP(qkv_rope_append) {
     const rotation r = {(double)a->freq_base, (double)a->freq_scale, a->n_rot, a->flags, a->freq_factors};
     const int64_t heads = a->q->shape[1], size = a->q->shape[2], groups = a->k_cache->shape[1];
     double *values = calloc((size_t)size * 2 + 1, sizeof *values), *scales = values + size;
+    oracle_factors of_q = oracle_open(run, a->x, a->w_q), of_k = oracle_open(run, a->x, a->w_k),
+                   of_v = oracle_open(run, a->x, a->w_v);
     if (!values) run->has_failed = true;
     q_result->rounding = oracle_rounding(run, a->w_q->dtype);
     q_result->terms = a->x->shape[1];
-    for (int64_t s = 0; values && s < run->live_seqs; s++) {
+    for (int64_t s = 0; !run->has_failed && s < run->live_seqs; s++) {
         const oracle_sequence seq = oracle_sequence_at(a->seq_start, a->slot, s);
         for (int64_t t = seq.from; t < seq.to; t++) {
             const double pos = oracle_at(a->pos, t, 0, 0, 0);
             for (int64_t h = 0; h < heads; h++) {
-                const projected_head head = {a->x, a->w_q, a->b_q, t, h * size};
+                const projected_head head = {&of_q, a->b_q, t, h * size};
                 project(&head, &r, pos, size, values, scales);
                 for (int64_t c = 0; c < size; c++)
                     oracle_set(q_result, (t * heads + h) * size + c, values[c], scales[c]);
             }
             for (int64_t g = 0; g < groups; g++) {
                 const int64_t at = cache_index(a->k_cache, a->block_table, seq.slot, (int64_t)pos, g, 0);
-                const projected_head k = {a->x, a->w_k, a->b_k, t, g * size}, v = {a->x, a->w_v, a->b_v, t, g * size};
+                const projected_head k = {&of_k, a->b_k, t, g * size}, v = {&of_v, a->b_v, t, g * size};
                 project(&k, &r, pos, size, values, scales);
                 to_errors(run, scales, size, a->w_k);
                 store(k_result, at, values, scales, size);
@@ -253,5 +266,8 @@ ORACLE_OP(qkv_rope_append) {
             }
         }
     }
+    oracle_close(&of_q);
+    oracle_close(&of_k);
+    oracle_close(&of_v);
     free(values);
 }

@@ -112,12 +112,10 @@ static int64_t block_elements(int32_t dtype) {
 
 const void *oracle_address(const nlm_tensor *t, int64_t i, int64_t j, int64_t k, int64_t l) {
     const int64_t index[NLM_MAX_RANK] = {i, j, k, l};
+    const int last = t->rank - 1;
     const char *address = t->data;
-    for (int d = 0; d < t->rank; d++) {
-        const int64_t step = d == t->rank - 1 ? index[d] / block_elements(t->dtype) : index[d];
-        address += step * t->stride_bytes[d];
-    }
-    return address;
+    for (int d = 0; d < last; d++) address += index[d] * t->stride_bytes[d];
+    return address + index[last] / block_elements(t->dtype) * t->stride_bytes[last];
 }
 
 double oracle_at(const nlm_tensor *t, int64_t i, int64_t j, int64_t k, int64_t l) {

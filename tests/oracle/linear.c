@@ -15,14 +15,55 @@ ORACLE_OP(embed) {
     }
 }
 
-oracle_product oracle_multiply(const nlm_tensor *x, const nlm_tensor *w, int64_t m, int64_t n) {
+static void open_scales(const double *x, int64_t k_count, int32_t weight_dtype, double *scale) {
+    double greatest = 0; /* of the 32 that quantised types round together */
+    for (int64_t k = 0; k < k_count; k++) {
+        if (k % 32 == 0) {
+            greatest = 0;
+            for (int64_t i = k; i < k + 32 && i < k_count; i++) greatest = fmax(greatest, fabs(x[i]));
+        }
+        switch (weight_dtype) {
+            case NLM_F32:
+            case NLM_BF16: scale[k] = fabs(x[k]); break;
+            case NLM_F16: scale[k] = fmax(fabs(x[k]), 0x1p-14); break; /* below, f16 is evenly spaced */
+            default: scale[k] = greatest;
+        }
+    }
+}
+
+static void open_rows(const nlm_tensor *t, int64_t rows, double *out) {
+    const int64_t k_count = t->shape[1];
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t k = 0; k < k_count; k++) out[r * k_count + k] = oracle_at(t, r, k, 0, 0);
+    }
+}
+
+oracle_factors oracle_open(oracle_run *run, const nlm_tensor *x, const nlm_tensor *w) {
+    const int64_t k = w->shape[1], live = run->live_rows;
+    double *memory = calloc((size_t)((2 * live + w->shape[0]) * k) + 1, sizeof *memory);
+    if (!memory) {
+        run->has_failed = true;
+        return (oracle_factors){.k = 0};
+    }
+    const oracle_factors f = {memory, memory + live * k, memory + 2 * live * k, k};
+    open_rows(x, live, f.x);
+    for (int64_t m = 0; m < live; m++) open_scales(f.x + m * k, k, w->dtype, f.scale + m * k);
+    open_rows(w, w->shape[0], f.w);
+    return f;
+}
+
+void oracle_close(oracle_factors *factors) {
+    free(factors->x);
+    factors->x = NULL;
+}
+
+oracle_product oracle_multiply(const oracle_factors *factors, int64_t m, int64_t n) {
+    const int64_t k_count = factors->k;
+    const double *x = factors->x + m * k_count, *scale = factors->scale + m * k_count, *w = factors->w + n * k_count;
     oracle_product sum = {0, 0};
-    double scale = 0;
-    for (int64_t k = 0; k < w->shape[1]; k++) {
-        const double weight = oracle_at(w, n, k, 0, 0);
-        if (oracle_scale_begins(w->dtype, k)) scale = oracle_activation_scale(x, w->dtype, m, k);
-        sum.value += oracle_at(x, m, k, 0, 0) * weight;
-        sum.scale += scale * fabs(weight);
+    for (int64_t k = 0; k < k_count; k++) {
+        sum.value += x[k] * w[k];
+        sum.scale += scale[k] * fabs(w[k]);
     }
     return sum;
 }
@@ -36,15 +77,17 @@ ORACLE_OP(matmul) {
     oracle_result *y = oracle_output(run, a->y);
     const int64_t columns = a->y->shape[1];
     set_precision(run, y, a->w);
-    for (int64_t m = 0; m < run->live_rows; m++) {
+    oracle_factors factors = oracle_open(run, a->x, a->w);
+    for (int64_t m = 0; factors.x && m < run->live_rows; m++) {
         for (int64_t n = 0; n < columns; n++) {
-            oracle_product sum = oracle_multiply(a->x, a->w, m, n);
+            oracle_product sum = oracle_multiply(&factors, m, n);
             const double bias = a->bias ? oracle_at(a->bias, n, 0, 0, 0) : 0;
             const double residual = a->residual ? oracle_at(a->residual, m, n, 0, 0) : 0;
             sum.scale += fabs(bias) + fabs(residual);
             oracle_set(y, m * columns + n, sum.value + bias + residual, sum.scale);
         }
     }
+    oracle_close(&factors);
 }
 
 /* Column c of head r, the heads of all rows being counted. */
@@ -77,16 +120,18 @@ ORACLE_OP(gate_up_silu_mul) {
     oracle_result *y = oracle_output(run, a->y);
     const int64_t columns = a->y->shape[1];
     set_precision(run, y, a->w_gate);
-    for (int64_t m = 0; m < run->live_rows; m++) {
+    oracle_factors of_gate = oracle_open(run, a->x, a->w_gate), of_up = oracle_open(run, a->x, a->w_up);
+    for (int64_t m = 0; !run->has_failed && m < run->live_rows; m++) {
         for (int64_t n = 0; n < columns; n++) {
-            const oracle_product gate = oracle_multiply(a->x, a->w_gate, m, n),
-                                 up = oracle_multiply(a->x, a->w_up, m, n);
+            const oracle_product gate = oracle_multiply(&of_gate, m, n), up = oracle_multiply(&of_up, m, n);
             const double silu = oracle_silu(gate.value);
             /* silu's slope is below 1.1 everywhere. */
             const double scale = 1.1 * gate.scale * fabs(up.value) + fabs(silu) * up.scale;
             oracle_set(y, m * columns + n, silu * up.value, scale + 1e-30);
         }
     }
+    oracle_close(&of_gate);
+    oracle_close(&of_up);
 }
 
 nlm_tensor oracle_normed(oracle_run *run, const nlm_tensor *x, const nlm_tensor *w, float eps) {
@@ -111,12 +156,15 @@ ORACLE_OP(norm_matmul) {
     const int64_t columns = a->y->shape[1];
     set_precision(run, y, a->w);
     const nlm_tensor normed = oracle_normed(run, a->x, a->norm_w, a->eps);
-    for (int64_t m = 0; normed.data && m < run->live_rows; m++) {
+    oracle_factors factors = {.k = 0};
+    if (!run->has_failed) factors = oracle_open(run, &normed, a->w);
+    for (int64_t m = 0; factors.x && m < run->live_rows; m++) {
         for (int64_t n = 0; n < columns; n++) {
-            const oracle_product sum = oracle_multiply(&normed, a->w, m, n);
+            const oracle_product sum = oracle_multiply(&factors, m, n);
             const double bias = a->bias ? oracle_at(a->bias, n, 0, 0, 0) : 0;
             oracle_set(y, m * columns + n, sum.value + bias, sum.scale + fabs(bias) + 1e-30);
         }
     }
+    oracle_close(&factors);
     free(normed.data);
 }

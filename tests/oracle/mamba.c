@@ -58,9 +58,11 @@ ORACLE_OP(norm_xz_conv) {
     float *values = conv_x.data = calloc((size_t)(conv_x.shape[0] * channels) + 1, sizeof *values);
     double *scales = calloc((size_t)(conv_x.shape[0] * channels) + 1, sizeof *scales);
     if (!values || !scales) run->has_failed = true;
+    oracle_factors factors = {.k = 0};
+    if (!run->has_failed) factors = oracle_open(run, &normed, a->w);
     for (int64_t i = 0; !run->has_failed && i < run->live_rows * columns; i++) {
         const int64_t m = i / columns, n = i % columns;
-        const oracle_product sum = oracle_multiply(&normed, a->w, m, n);
+        const oracle_product sum = oracle_multiply(&factors, m, n);
         oracle_set(xz, i, sum.value, sum.scale + 1e-30);
         if (n >= channels) continue;
         values[m * channels + n] = (float)sum.value;
@@ -70,6 +72,7 @@ ORACLE_OP(norm_xz_conv) {
                                          a->state,    a->seq_start, a->slot, a->y,      a->state_out};
     const oracle_doubt doubt = {.conv_x = scales, .conv_columns = channels};
     if (!run->has_failed) oracle_convolve(run, &conv, &doubt, y, state);
+    oracle_close(&factors);
     free(normed.data);
     free(values);
     free(scales);
@@ -159,18 +162,20 @@ static nlm_tensor columns_of(const between *b, int64_t from, int64_t count) {
 }
 
 /* y = x w^T + bias; the errors of x, if there are any, become part of those of y. */
-static void multiply_all(const oracle_run *run, const nlm_tensor *x, const double *x_scales, int64_t x_columns,
+static void multiply_all(oracle_run *run, const nlm_tensor *x, const double *x_scales, int64_t x_columns,
                          const nlm_tensor *w, const nlm_tensor *bias, between *y) {
     const int64_t columns = y->t.shape[1];
-    for (int64_t i = 0; i < run->live_rows * columns; i++) {
+    oracle_factors factors = oracle_open(run, x, w);
+    for (int64_t i = 0; factors.x && i < run->live_rows * columns; i++) {
         const int64_t m = i / columns, n = i % columns;
-        oracle_product sum = oracle_multiply(x, w, m, n);
+        oracle_product sum = oracle_multiply(&factors, m, n);
         const double added = bias ? oracle_at(bias, n, 0, 0, 0) : 0;
-        for (int64_t k = 0; x_scales && k < w->shape[1]; k++)
-            sum.scale += x_scales[m * x_columns + k] * fabs(oracle_at(w, n, k, 0, 0));
+        for (int64_t k = 0; x_scales && k < factors.k; k++)
+            sum.scale += x_scales[m * x_columns + k] * fabs(factors.w[n * factors.k + k]);
         ((float *)y->t.data)[i] = (float)(sum.value + added);
         y->scales[i] = sum.scale + fabs(added) + 1e-30;
     }
+    oracle_close(&factors);
 }
 
 ORACLE_OP(dt_bc_scan) {

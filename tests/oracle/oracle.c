@@ -66,14 +66,3 @@ double oracle_rounding(const oracle_run *run, int32_t dtype) {
 double oracle_bound(double scale, double rounding, int64_t terms) {
     return FLT_MIN + scale * (rounding + 0x1p-24 * (8 + 2 * sqrt((double)terms)));
 }
-
-double oracle_activation_scale(const nlm_tensor *x, int32_t weight_dtype, int64_t m, int64_t k) {
-    const double magnitude = fabs(oracle_at(x, m, k, 0, 0));
-    if (weight_dtype == NLM_F32 || weight_dtype == NLM_BF16) return magnitude;
-    if (weight_dtype == NLM_F16) return fmax(magnitude, 0x1p-14); /* below, f16 is evenly spaced */
-    double greatest = 0;
-    for (int64_t i = k / 32 * 32; i < k / 32 * 32 + 32 && i < x->shape[1]; i++) {
-        greatest = fmax(greatest, fabs(oracle_at(x, m, i, 0, 0)));
-    }
-    return greatest;
-}

@@ -31,18 +31,21 @@ static inline oracle_sequence oracle_sequence_at(const nlm_tensor *seq_start, co
                              (int64_t)oracle_at(slot, s, 0, 0, 0)};
 }
 
-/* The magnitude by which rounding x[m,k] for a multiplication with this type of weight is measured; and whether
- * that of k is another than that of k - 1, as it is but for types that round 32 together. */
-double oracle_activation_scale(const nlm_tensor *x, int32_t weight_dtype, int64_t m, int64_t k);
-static inline bool oracle_scale_begins(int32_t weight_dtype, int64_t k) {
-    return k % 32 == 0 || weight_dtype == NLM_F32 || weight_dtype == NLM_F16 || weight_dtype == NLM_BF16;
-}
+/* The factors of products x w^T, each element opened once: [live rows, k] and [columns, k]. scale[m,k] is the
+ * magnitude by which rounding x[m,k] for a multiplication with w's type is measured. */
+typedef struct oracle_factors {
+    double *x, *scale, *w;
+    int64_t k;
+} oracle_factors;
+/* No memory: the run has failed, and nothing may be multiplied. */
+oracle_factors oracle_open(oracle_run *run, const nlm_tensor *x, const nlm_tensor *w);
+void oracle_close(oracle_factors *factors);
 
-/* One element of a product x w^T, and the scale of its error. */
+/* One element of a product, and the scale of its error. */
 typedef struct oracle_product {
     double value, scale;
 } oracle_product;
-oracle_product oracle_multiply(const nlm_tensor *x, const nlm_tensor *w, int64_t m, int64_t n);
+oracle_product oracle_multiply(const oracle_factors *factors, int64_t m, int64_t n);
 
 /* rms_norm of the live rows, rounded to f32 as any implementation rounds them: the error of that is within
  * the bound of a sum of them. In memory of its own, which the caller frees; NULL data: no memory. */
