@@ -6,11 +6,7 @@
 #define MAX_STATES 256
 #define VECTORS    32 /* of a chunk */
 #define LOG2_E     1.44269504088896341f
-#if V_LANES == 16
-#define GROUP 8 /* states in registers, beside their a */
-#else
-#define GROUP 4
-#endif
+#define GROUP      V_SCAN_STATES
 
 /* Tokens of one sequence and channels, V_LANES a vector: vectors are [n_tiles][n_tokens]. */
 typedef struct scan_chunk {

@@ -33,11 +33,7 @@ typedef struct nlm_gemm_quant {
     const nlm_matmul_kernels *few;
 } nlm_gemm_quant;
 
-#if V_LANES == 16
-#define GEMM_F32_TOKENS 12
-#else
-#define GEMM_F32_TOKENS 6
-#endif
+#define GEMM_F32_TOKENS V_F32_TOKENS
 
 /* Columns of a tile of tokens against two panels of f32, continuing the sums of `out` unless is_first. */
 typedef struct nlm_gemm_f32_call {

@@ -4,11 +4,7 @@
 #include "cpu/vector/device.h"
 #include "cpu/vector/gemm_planes.h"
 
-#if V_LANES == 16
-#define TOKENS 6
-#else
-#define TOKENS 2 /* 16 registers */
-#endif
+#define TOKENS V_BYTE_TOKENS
 
 /* What differs between the forms; a constant wherever it is used. */
 typedef struct dword_format {

@@ -3,13 +3,6 @@
 
 #define PREFETCH_BYTES 1024
 
-/* Sums that registers hold beside weights and activations. */
-#if V_LANES == 16
-#define MAX_SUMS 24
-#else
-#define MAX_SUMS 12
-#endif
-
 /* What differs between the types; a constant wherever it is used. */
 typedef struct plain_format {
     vf (*load)(const uint8_t *weights);
@@ -59,7 +52,7 @@ V_INLINE void streams(const plain_format *f, int n_panels, int n_tokens, const u
 /* As many panels at a time as their sums have registers. */
 V_INLINE void gemv(const plain_format *f, int n_panels, int n_tokens, const uint8_t *const *panels, int64_t columns,
                    const float *const *x, float *tile) {
-    const int fit = MAX_SUMS / n_tokens, room = fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
+    const int fit = V_PLAIN_SUMS / n_tokens, room = fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
     const int step = room < n_panels ? room : n_panels;
     for (int p = 0; p < n_panels; p += step)
         streams(f, step, n_tokens, panels + p, columns, x, tile + p * n_tokens * PANEL_ROWS);

@@ -4,20 +4,14 @@
 #include "cpu/vector/activations.h"
 #include "cpu/vector/gemv_quant.h"
 
-/* A dot product waits for the one before it in its sum, so sums take turns: as many as registers hold. */
-#if V_LANES == 16
-#define TURN_SUMS 16
-#else
-#define TURN_SUMS 4
-#endif
-
 V_INLINE vi four_of(const int8_t *q) {
     int32_t four;
     memcpy(&four, q, 4);
     return vi_set1(four);
 }
 
-/* sum[panel][token] + the products of block `b` of the records at `at` with the tokens' block `block`. */
+/* sum[panel][token] + the products of block `b` of the records at `at` with the tokens' block `block`. A dot product
+ * waits for the one before it in its sum, so sums take turns. */
 V_INLINE void block_dots(const nlm_quant_format *f, const uint8_t *const *at, int b, int n_panels,
                          const nlm_quant_row *x, int n_tokens, int64_t block, vf (*sum)[GEMV_TOKENS]) {
     vi high[2][GEMV_PANELS][GEMV_TOKENS], low[2][GEMV_PANELS][GEMV_TOKENS];
@@ -70,6 +64,6 @@ static nlm_quant_row row_of_15_bits(const float *x, int64_t columns, void *memor
 }
 
 #define GEMV_BLOCK(form) block_dots
-#define GEMV_MOST(form)  (TURN_SUMS / (2 * FORM_##form##_HALVES))
+#define GEMV_MOST(form)  (V_BYTE_SUMS / (2 * FORM_##form##_HALVES))
 #define GEMV_ROW(form)   (FORM_##form##_PLANE_BITS == 4 ? row_of_12_bits : row_of_15_bits)
 GEMV_KERNELS

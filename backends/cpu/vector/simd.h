@@ -6,7 +6,14 @@
  *   V_Q8_OFFSET    what is added to an int8 weight when it is packed: 128 where the dot product takes
  *                  unsigned weights, 0 where it takes signed ones
  *   V_NIBBLE_PLANE_BITS  bits of the low byte of activations beside weights of 4 bits: 7, or 4 if that is cheaper
+ *   How much its registers hold, so that the bodies know of no instruction set:
+ *   V_CHUNK        vectors of a row beside 6 rows of sums, in attention_take.c
+ *   V_F32_TOKENS   tokens of a tile against two panels of f32, in gemm.h
+ *   V_PLAIN_SUMS   sums of gemv_plain.c, beside weights and activations
+ *   V_SCAN_STATES  states of a vector of channels, beside their decay, in ssm_scan.c
  *   V_WORD_PANELS, V_WORD_TOKENS  the tile of gemm_words.h, where the shim has dot products of words
+ *   V_BYTE_TOKENS, V_BYTE_SUMS    tokens of a tile against two panels in gemm_planes.c and sums of gemv_planes.c,
+ *                                 where it has dot products of bytes
  *
  * Every function is one or a few instructions; sums over lanes have a fixed order. */
 #ifndef NLM_CPU_SIMD_H

@@ -6,7 +6,12 @@
 
 #define V_LANES             16
 #define V_Q8_OFFSET         128
-#define V_CHUNK             4 /* vectors beside 6 rows of accumulators in registers */
+#define V_CHUNK             4
+#define V_F32_TOKENS        12
+#define V_PLAIN_SUMS        24
+#define V_SCAN_STATES       8
+#define V_BYTE_TOKENS       6
+#define V_BYTE_SUMS         16
 #define V_NIBBLE_PLANE_BITS 4 /* what tiles want */
 typedef __m512 vf;
 typedef __m512i vi;

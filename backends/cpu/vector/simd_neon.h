@@ -7,7 +7,12 @@
 
 #define V_LANES             8
 #define V_Q8_OFFSET         0
-#define V_CHUNK             2 /* vectors beside 6 rows of accumulators in registers */
+#define V_CHUNK             2
+#define V_F32_TOKENS        6
+#define V_PLAIN_SUMS        12
+#define V_SCAN_STATES       4
+#define V_BYTE_TOKENS       2
+#define V_BYTE_SUMS         4
 #define V_NIBBLE_PLANE_BITS 7
 typedef struct vf {
     float32x4_t low, high;
