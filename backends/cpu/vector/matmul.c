@@ -68,15 +68,15 @@ void nlm_vector_matmul_my_panels(const nlm_matmul_job *job, int32_t multiple, in
     if (*to > panels) *to = panels;
 }
 
-void nlm_vector_matmul_prefetch(const nlm_matmul_job *job, const nlm_panel_run *run, int64_t block, int64_t part,
-                                int64_t parts) {
+nlm_panel_ahead nlm_vector_matmul_ahead(const nlm_matmul_job *job, const nlm_panel_run *run, int64_t block,
+                                        int64_t parts) {
     const nlm_panel_format *format = job->weights[run->weight].format;
-    const int64_t per_record = format->columns / BLOCK;
-    const int64_t bytes = (int64_t)format->bytes * GROUP_BLOCKS / per_record, at = block * format->bytes / per_record;
-    for (int32_t p = 0; p < run->count; p++) {
-        for (int64_t i = bytes * part / parts / 64; i < (bytes * (part + 1) / parts + 63) / 64; i++)
-            __builtin_prefetch(run->data[p] + at + 64 * i, 0, 2);
-    }
+    const int64_t per_record = format->columns / BLOCK, skipped = block * format->bytes / per_record;
+    nlm_panel_ahead a = {.panels = run->count,
+                         .lines = ((int64_t)format->bytes * GROUP_BLOCKS / per_record + 63) / 64};
+    for (int32_t p = 0; p < run->count; p++) a.data[p] = run->data[p] + skipped;
+    a.share = (a.lines * a.panels + parts - 1) / parts;
+    return a;
 }
 
 /* ---- few tokens -------------------------------------------------------------------------------- */

@@ -18,13 +18,30 @@ nlm_panel_run nlm_vector_matmul_next_run(const nlm_matmul_job *job, int64_t at, 
 /* This worker's range of panels: those it was given, or its share in whole runs of `multiple`. */
 void nlm_vector_matmul_my_panels(const nlm_matmul_job *job, int32_t multiple, int64_t *from, int64_t *to);
 
-/* Brings part `part` of `parts` of the packed bytes of a run's group of columns, from `block` on, which are needed
- * next, into the second cache. */
-void nlm_vector_matmul_prefetch(const nlm_matmul_job *job, const nlm_panel_run *run, int64_t block, int64_t part,
-                                int64_t parts);
-
 static inline int64_t tiles_of(int64_t tokens, int32_t tile) {
     return (tokens + tile - 1) / tile;
+}
+
+/* The packed bytes of a run's group of columns, which are needed next: lines of 64 bytes of each panel. */
+typedef struct nlm_panel_ahead {
+    const uint8_t *data[OPEN_MAX_PANELS];
+    int64_t lines, line;
+    int32_t panels, panel;
+    int64_t share; /* lines at a time */
+} nlm_panel_ahead;
+
+/* Those from `block` on, to be brought in `parts` parts. */
+nlm_panel_ahead nlm_vector_matmul_ahead(const nlm_matmul_job *job, const nlm_panel_run *run, int64_t block,
+                                        int64_t parts);
+
+/* Brings the next part into the second cache. */
+static inline void nlm_vector_matmul_bring(nlm_panel_ahead *ahead) {
+    for (int64_t i = 0; i < ahead->share && ahead->panel < ahead->panels; i++) {
+        __builtin_prefetch(ahead->data[ahead->panel] + 64 * ahead->line, 0, 2);
+        if (++ahead->line < ahead->lines) continue;
+        ahead->line = 0;
+        ahead->panel++;
+    }
 }
 
 /* Plain weights, in the steps of a nlm_gemm_way. */

@@ -60,8 +60,10 @@ static void run_panels(const nlm_matmul_job *job, const nlm_panel_run *run) {
             open_panel(run->data[p], block, n_blocks, gemm->form, scratch->opened[p], scale, min);
             opened[p] = (nlm_open_panel){scratch->opened[p], scale, min};
         }
+        nlm_panel_ahead ahead = {.panels = 0};
+        if (block + GROUP_BLOCKS < blocks) ahead = nlm_vector_matmul_ahead(job, run, block + GROUP_BLOCKS, tiles);
         for (int64_t t = 0; t < tiles; t++) {
-            if (block + GROUP_BLOCKS < blocks) nlm_vector_matmul_prefetch(job, run, block + GROUP_BLOCKS, t, tiles);
+            nlm_vector_matmul_bring(&ahead);
             const nlm_quant_tile x = nlm_vector_quant_tile_view(gemm, job->columns, block, tile_at(job, t));
             gemm->run(w->kernels, opened, run->count, n_blocks, &x, block == 0, scratch->sums + t * tile_sums);
         }

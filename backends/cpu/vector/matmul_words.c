@@ -96,10 +96,12 @@ static void run_group(const nlm_matmul_job *job, const words_rows *r, const word
         const uint8_t *panel = c->run.data[p < c->run.count ? p : c->run.count - 1];
         words->open[kernels - nlm_vector_quant_kernels](panel, c->block, n_blocks, p, &scratch->opened);
     }
+    nlm_panel_ahead ahead = {.panels = 0};
+    if (next->at < next->end) ahead = nlm_vector_matmul_ahead(job, &next->run, next->block, tiles);
     for (int64_t t = 0; t < tiles; t++) {
         const int64_t at = c->block / GROUP_BLOCKS * r->rows + t * V_WORD_TOKENS;
         const nlm_words_tile x = {r->q + at * GROUP_COLUMNS, r->d + at, r->sum + at * GROUP_BLOCKS};
-        if (next->at < next->end) nlm_vector_matmul_prefetch(job, &next->run, next->block, t, tiles);
+        nlm_vector_matmul_bring(&ahead);
         words->run(kernels, &scratch->opened, n_blocks, &x, c->block == 0, scratch->sums + t * TILE_FLOATS);
     }
 }
