@@ -1,8 +1,9 @@
-/* cpu_avx2: AVX2, FMA and F16C. This file is compiled for the baseline: the host checks the instruction set
- * before it loads the library. */
+/* cpu_avx2: AVX2, FMA and F16C; AVX-VNNI where the CPU has it. This file is compiled for the baseline: the host
+ * checks the instruction set before it loads the library.
+ * Options: vnni = false. */
 #include <nlm/plugin_kit.h>
 
-#include "cpu/vector/device.h"
+#include "device.h"
 
 static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *error) {
     (void)host;
@@ -12,14 +13,13 @@ static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *e
     return NLM_OK;
 }
 
-static const nlm_vector_device self = {&nlm_vector_gemm_quant_words, "CPU, AVX2", "x86_64+avx2"};
-
-static const nlm_device_v1 device = NLM_VECTOR_DEVICE(&self);
-
 static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const nlm_device_v1 **out_device,
                               nlm_error *error) {
-    (void)host;
-    return nlm_kit_open_one(&device, ordinal, out_device, error);
+    static const nlm_device_v1 devices[NLM_AVX2_FORMS] = {
+#define DEVICE(form) [form] = NLM_VECTOR_DEVICE(&nlm_avx2_devices[form])
+        DEVICE(NLM_AVX2_PLAIN), DEVICE(NLM_AVX2_VNNI)};
+    const nlm_avx2_form most = nlm_vector_may_use(host, "vnni") ? NLM_AVX2_VNNI : NLM_AVX2_PLAIN;
+    return nlm_kit_open_one(&devices[nlm_avx2_best_form(most)], ordinal, out_device, error);
 }
 
 static const nlm_plugin_v1 plugin = {
@@ -29,7 +29,7 @@ static const nlm_plugin_v1 plugin = {
     .sanitizer = NLM_SANITIZER_BUILD,
     .name = "cpu_avx2",
     .version = "1",
-    .description = "x86-64 with AVX2",
+    .description = "x86-64 with AVX2; VNNI where present",
     .probe = probe,
     .open = open_device,
     .close = nlm_kit_close_nothing,

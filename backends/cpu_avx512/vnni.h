@@ -1,4 +1,4 @@
-/* The int8 kernels of cpu/vector, compiled with VNNI: for each, the same sums. */
+/* The kernels of quantised weights of cpu/vector, compiled with VNNI: for each, the same sums. */
 #ifndef NLM_CPU_AVX512_VNNI_H
 #define NLM_CPU_AVX512_VNNI_H
 

@@ -28,10 +28,8 @@ uint64_t nlm_vector_quant_row_bytes(int64_t columns);
 /* Quantises into `memory` and describes it. */
 nlm_quant_row nlm_vector_quant_row_make(const float *x, int64_t columns, int32_t plane_bits, void *memory);
 
-/* The same with words, which have no sum16. And one group: `blocks` blocks, the rest of its columns zeros; returns d.
- */
-nlm_quant_row nlm_vector_words_row_make(const float *x, int64_t columns, void *memory);
-float nlm_vector_words_group(const float *x, int64_t blocks, int16_t *q, float *sum);
+/* The same integers of one group as words: `blocks` blocks, the rest of its columns zeros; returns d. */
+float nlm_vector_words_group(const float *x, int64_t blocks, int32_t plane_bits, int16_t *q, float *sum);
 
 /* Bytes of a tile of `tokens`, and its making from rows x[0..count) (the rest zeros). `row` is memory for
  * nlm_vector_quant_row_bytes. */

@@ -71,7 +71,11 @@ V_INLINE void add_steps(const words_step *w, const int16_t *x, int steps, word_i
             memcpy(&both, x + m * GROUP_COLUMNS + 2 * s, sizeof both);
             pair[m] = vi_set1(both);
         }
-        EACH_SUM(p, m) ints[p][m] = vi_dot2(ints[p][m], w[s][p], pair[m]);
+        _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) {
+            const vw weights = vw_at(w[s][p]);
+            _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++) ints[p][m] =
+                vi_dot2(ints[p][m], weights, pair[m]);
+        }
     }
 }
 

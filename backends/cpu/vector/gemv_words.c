@@ -112,7 +112,18 @@ static nlm_quant_row row_of_planes(const float *x, int64_t columns, void *memory
     return nlm_vector_quant_row_make(x, columns, 7, memory);
 }
 
+static nlm_quant_row row_of_words(const float *x, int64_t columns, void *memory) {
+    const int64_t groups = padded_blocks(columns) / GROUP_BLOCKS, whole = columns / BLOCK;
+    int16_t *q = memory;
+    float *d = (float *)(void *)(q + groups * GROUP_COLUMNS), *sum = d + groups;
+    for (int64_t g = 0; g < groups; g++) {
+        const int64_t left = whole - g * GROUP_BLOCKS, n = left < 0 ? 0 : left < GROUP_BLOCKS ? left : GROUP_BLOCKS;
+        d[g] = nlm_vector_words_group(x + g * GROUP_COLUMNS, n, 7, q + g * GROUP_COLUMNS, sum + g * GROUP_BLOCKS);
+    }
+    return (nlm_quant_row){memory, d, sum, NULL};
+}
+
 #define GEMV_BLOCK(form) (FORM_##form##_IS_SMALL ? small_block : byte_block)
 #define GEMV_MOST(form)  4
-#define GEMV_ROW(form)   (FORM_##form##_IS_SMALL ? row_of_planes : nlm_vector_words_row_make)
+#define GEMV_ROW(form)   (FORM_##form##_IS_SMALL ? row_of_planes : row_of_words)
 GEMV_KERNELS

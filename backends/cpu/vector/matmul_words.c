@@ -47,14 +47,13 @@ static uint64_t scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_
 
 static void pack(const nlm_matmul_job *job) {
     const words_rows r = rows_of(job->tokens, job->columns, job->exec->workspace);
+    const int32_t plane_bits = job->weights[0].kernels->plane_bits;
     const int64_t end = r.rows * (job->exec->ith + 1) / job->exec->nth;
     for (int64_t m = r.rows * job->exec->ith / job->exec->nth; m < end; m++) {
         for (int64_t g = 0; g < r.groups; g++) {
             const int64_t left = m < job->tokens ? job->columns / BLOCK - g * GROUP_BLOCKS : 0, at = g * r.rows + m;
-            r.d[at] = nlm_vector_words_group(job->x + m * job->x_stride + g * GROUP_COLUMNS,
-                                             left < 0              ? 0
-                                             : left < GROUP_BLOCKS ? left
-                                                                   : GROUP_BLOCKS,
+            const int64_t blocks = left < 0 ? 0 : left < GROUP_BLOCKS ? left : GROUP_BLOCKS;
+            r.d[at] = nlm_vector_words_group(job->x + m * job->x_stride + g * GROUP_COLUMNS, blocks, plane_bits,
                                              r.q + at * GROUP_COLUMNS, r.sum + at * GROUP_BLOCKS);
         }
     }

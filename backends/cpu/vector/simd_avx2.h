@@ -180,13 +180,21 @@ VF_FN vf_from_i32(vi a) {
     return _mm256_cvtepi32_ps(a);
 }
 
-/* acc[lane] += sum of 2 products of words; w in memory, in its place. Compilers would take it into a register, which
- * the sums need. */
-VI_FN vi_dot2(vi acc, const void *w, vi a) {
+/* A vector of words of weights stays in memory: compilers would take it into a register, which the sums need. */
+typedef const vi *vw;
+static inline __attribute__((always_inline)) vw vw_at(const void *p) {
+    return p;
+}
+/* acc[lane] += sum of 2 products of words */
+VI_FN vi_dot2(vi acc, vw w, vi a) {
+#if defined(__AVXVNNI__)
+    __asm__("%{vex%} vpdpwssd %[w], %[a], %[acc]" : [acc] "+x"(acc) : [w] "m"(*w), [a] "x"(a));
+#else
     vi products;
     __asm__("vpmaddwd %[w], %[a], %[products]\n\tvpaddd %[products], %[acc], %[acc]"
             : [acc] "+x"(acc), [products] "=&x"(products)
-            : [w] "m"(*(const vi *)w), [a] "x"(a));
+            : [w] "m"(*w), [a] "x"(a));
+#endif
     return acc;
 }
 /* Sums of 2 products of words. */

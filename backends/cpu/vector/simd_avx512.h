@@ -12,6 +12,8 @@
 #define V_SCAN_STATES       8
 #define V_BYTE_TOKENS       6
 #define V_BYTE_SUMS         16
+#define V_WORD_PANELS       3
+#define V_WORD_TOKENS       6
 #define V_NIBBLE_PLANE_BITS 4 /* what tiles want */
 typedef __m512 vf;
 typedef __m512i vi;
@@ -140,6 +142,12 @@ VI_FN vi_and(vi a, vi b) {
 VI_FN vi_or(vi a, vi b) {
     return _mm512_or_si512(a, b);
 }
+VI_FN vi_set1_i16(int16_t a) {
+    return _mm512_set1_epi16(a);
+}
+VI_FN vi_sub16(vi a, vi b) {
+    return _mm512_sub_epi16(a, b);
+}
 VI_FN vi_sub_u8(vi a, vi b) {
     return _mm512_sub_epi8(a, b);
 }
@@ -157,6 +165,7 @@ VI_FN vi_add(vi a, vi b) {
 #endif
 #define vi_shr16(a, n) _mm512_srli_epi16(a, V_COUNT16(n))
 #define vi_shl16(a, n) _mm512_slli_epi16(a, V_COUNT16(n))
+#define vi_sra16(a, n) _mm512_srai_epi16(a, V_COUNT16(n))
 VF_FN vf_from_i32(vi a) {
     return _mm512_cvtepi32_ps(a);
 }
@@ -181,6 +190,23 @@ VI_FN vi_dot4_small(vi acc, vi w, vi a) {
 #else
     return _mm512_add_epi32(acc, _mm512_madd_epi16(_mm512_maddubs_epi16(w, a), _mm512_set1_epi16(1)));
 #endif
+}
+/* A vector of words of weights, which the registers have room for. */
+typedef vi vw;
+static inline __attribute__((always_inline)) vw vw_at(const void *p) {
+    return vi_load(p);
+}
+/* acc[lane] += sum of 2 products of words. Compilers would move every sum to another register and back. */
+VI_FN vi_dot2(vi acc, vw w, vi a) {
+#if defined(__AVX512VNNI__)
+    __asm__("vpdpwssd %[a], %[w], %[acc]" : [acc] "+v"(acc) : [w] "v"(w), [a] "v"(a));
+#else
+    vi products;
+    __asm__("vpmaddwd %[a], %[w], %[products]\n\tvpaddd %[products], %[acc], %[acc]"
+            : [acc] "+v"(acc), [products] "=&v"(products)
+            : [w] "v"(w), [a] "v"(a));
+#endif
+    return acc;
 }
 /* Adds `value` to the bytes whose bit is set in bits[0..V_LANES/2): bit i of byte j is byte 8j+i. */
 VI_FN vi_add_where(vi a, const uint8_t *bits, vi value) {
@@ -263,6 +289,20 @@ static inline __attribute__((always_inline)) int32_t v_split16(const float *x, f
     _mm_storeu_si128((__m128i *)low,
                      _mm512_cvtepi32_epi8(_mm512_sub_epi32(q, _mm512_slli_epi32(top, (unsigned)bits))));
     return _mm512_reduce_add_epi32(q);
+}
+
+/* 32 floats, scaled and rounded to nearest even, as words of 16 bits, those of every four as 0 2 1 3; returns the sum
+ * of the integers. */
+static inline __attribute__((always_inline)) int32_t v_round32(const float *x, float scale, int16_t *out) {
+    const __m256i order =
+        _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
+    const vf s = vf_set1(scale);
+    vi q[2];
+    for (int i = 0; i < 2; i++) {
+        q[i] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), s));
+        _mm256_storeu_si256((__m256i *)(out + 16 * i), _mm256_shuffle_epi8(_mm512_cvtepi32_epi16(q[i]), order));
+    }
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(q[0], q[1]));
 }
 
 #endif
