@@ -22,11 +22,14 @@ V_INLINE void convolve(const conv_lanes *l, const float *w_lanes, int width) {
     for (int j = 0; j < width - 1; j++)
         in[j] = vf_load_n((const float *)nlm_kit_at2(args->state_out, l->slot, j) + l->channel, l->n);
     for (int64_t t = l->from; t < l->to; t++) {
-        in[width - 1] = vf_load_n((const float *)nlm_kit_at(args->x, t) + l->channel, l->n);
+        const float *x = (const float *)nlm_kit_at(args->x, t) + l->channel;
+        float *y = (float *)nlm_kit_at(args->y, t) + l->channel;
+        nlm_vector_expect(x + V_LINE);
+        in[width - 1] = vf_load_n(x, l->n);
         vf sum = bias;
         for (int j = 0; j < width; j++) sum = vf_fma(w[j], in[j], sum);
         if (args->flags & NLM_CONV_SILU) sum = vf_silu(sum);
-        vf_store_n((float *)nlm_kit_at(args->y, t) + l->channel, sum, l->n);
+        vf_store_n(y, sum, l->n);
         for (int j = 0; j < width - 1; j++) in[j] = in[j + 1];
     }
     for (int j = 0; j < width - 1; j++)

@@ -35,9 +35,6 @@ void nlm_vector_store_rows(const nlm_matmul_job *job, int32_t weight, int64_t pa
     }
 }
 
-/* Rows are pages apart, which no CPU foresees: the residual of a later token is brought nearer. */
-#define AHEAD_TOKENS 12
-
 static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel, int32_t n_panels, int64_t token,
                        int32_t n_tokens, int32_t tile_tokens, const float *tile) {
     (void)weight;
@@ -45,18 +42,17 @@ static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel,
     const float *bias = nlm_vector_data(args->bias);
     for (int32_t m = 0; m < n_tokens; m++) {
         const float *residual = args->residual ? nlm_kit_at(args->residual, token + m) : NULL;
+        const int64_t ahead = token + m + VECTOR_AHEAD < job->tokens ? token + m + VECTOR_AHEAD : token + m;
         float *y = nlm_kit_at(args->y, token + m);
-        if (residual && token + m + AHEAD_TOKENS < job->tokens) {
-            const char *later =
-                (const char *)(residual + panel * PANEL_ROWS) + AHEAD_TOKENS * args->residual->stride_bytes[0];
-            for (int32_t i = 0; i < n_panels * GROUP_BYTES; i += 64) __builtin_prefetch(later + i, 0, 3);
-        }
         for (int32_t p = 0; p < n_panels; p++) {
             const int64_t first = (panel + p) * PANEL_ROWS, left = args->w->shape[0] - first;
             const int n = (int)(left < PANEL_ROWS ? left : PANEL_ROWS);
             vf value = vf_load(tile + (p * tile_tokens + m) * PANEL_ROWS);
             if (bias) value = vf_add(value, vf_load_n(bias + first, n));
-            if (residual) value = vf_add(value, vf_load_n(residual + first, n));
+            if (residual) {
+                value = vf_add(value, vf_load_n(residual + first, n));
+                nlm_vector_expect((const float *)nlm_kit_at(args->residual, ahead) + first);
+            }
             vf_store_n(y + first, value, n);
         }
     }

@@ -28,8 +28,18 @@ static scan_tile tile_at(const scan_chunk *chunk, int32_t tile) {
     return (scan_tile){channel, (int32_t)(left < V_LANES ? left : V_LANES), tile * chunk->n_tokens};
 }
 
+V_INLINE float *lanes_at(const nlm_tensor *t, int64_t row, scan_tile tile) {
+    return (float *)nlm_kit_at(t, row) + tile.channel;
+}
 V_INLINE vf lanes_of(const nlm_tensor *t, int64_t row, scan_tile tile) {
-    return vf_load_n((const float *)nlm_kit_at(t, row) + tile.channel, tile.n);
+    return vf_load_n(lanes_at(t, row, tile), tile.n);
+}
+
+/* Of a token: what end_tile needs, and what begin_tile needs of the next line of channels. */
+V_INLINE void expect(const nlm_ssm_scan_args *args, int64_t row, scan_tile tile) {
+    nlm_vector_expect(lanes_at(args->dt, row, tile) + V_LINE);
+    nlm_vector_expect(lanes_at(args->x, row, tile) + V_LINE);
+    if (args->z) nlm_vector_expect(lanes_at(args->z, row, tile));
 }
 
 /* 2^x for x <= 0; at least 2^-125, which is nothing beside the rest of a state. NaN stays: max is the second where
@@ -43,6 +53,7 @@ static void begin_tile(scan_chunk *chunk, scan_tile tile) {
     const nlm_ssm_scan_args *args = chunk->args;
     for (int32_t t = 0; t < chunk->n_tokens; t++) {
         const int32_t i = tile.first_vector + t;
+        expect(args, chunk->token + t, tile);
         const vf step = vf_softplus(lanes_of(args->dt, chunk->token + t, tile));
         chunk->x[i] = lanes_of(args->x, chunk->token + t, tile);
         chunk->step_log2[i] = vf_mul(step, vf_set1(LOG2_E));
@@ -94,7 +105,7 @@ static void end_tile(const scan_chunk *chunk, scan_tile tile) {
         const int32_t i = tile.first_vector + t;
         vf y = vf_fma(d, chunk->x[i], chunk->y[i]);
         if (args->z) y = vf_mul(y, vf_silu(lanes_of(args->z, chunk->token + t, tile)));
-        vf_store_n((float *)nlm_kit_at(args->y, chunk->token + t) + tile.channel, y, tile.n);
+        vf_store_n(lanes_at(args->y, chunk->token + t, tile), y, tile.n);
     }
 }
 

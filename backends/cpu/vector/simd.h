@@ -32,6 +32,7 @@
 #error "no shim for this instruction set"
 #endif
 
+#define V_LINE   16 /* floats of a line of the caches */
 #define V_INLINE static inline __attribute__((always_inline))
 
 /* 2^r for |r| <= 1/2, times 2^n: degree 5, relative error below 1e-7, exactly 1 at 0. */

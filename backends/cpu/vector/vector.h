@@ -38,6 +38,13 @@
 VECTOR_OPS(VECTOR_DECLARE)
 #undef VECTOR_DECLARE
 
+/* Rows of activations are pages apart, which no CPU foresees: a sweep over tokens brings nearer what the next sweep,
+ * or a token VECTOR_AHEAD later, is to read. */
+#define VECTOR_AHEAD 12
+static inline void nlm_vector_expect(const void *at) {
+    __builtin_prefetch(at, 0, 3);
+}
+
 /* A job over x's live rows, all but weights and sink filled in. */
 nlm_matmul_job nlm_vector_job(const nlm_exec_v1 *x, const nlm_tensor *rows);
 /* A sink and its arguments: where the products with each weight go, rows `stride` floats apart, with a bias
