@@ -8,6 +8,7 @@
 const nlm_vector_device nlm_avx2_devices[NLM_AVX2_FORMS] = {
     [NLM_AVX2_PLAIN] = {&nlm_vector_gemm_quant_words, "CPU, AVX2", "x86_64+avx2"},
     [NLM_AVX2_VNNI] = {&nlm_vector_gemm_quant_avxvnni, "CPU, AVX2", "x86_64+avx2+avx_vnni"},
+    [NLM_AVX2_BYTES] = {&nlm_vector_gemm_quant_bytes, "CPU, AVX2, 8-bit activations", "x86_64+avx2"},
 };
 
 #define CPUID_7_1_EAX_AVX_VNNI (1u << 4)

@@ -1,6 +1,6 @@
 /* cpu_avx2: AVX2, FMA and F16C; AVX-VNNI where the CPU has it. This file is compiled for the baseline: the host
  * checks the instruction set before it loads the library.
- * Options: vnni = false. */
+ * Options: vnni = false; activations = 8. */
 #include <nlm/plugin_kit.h>
 
 #include "device.h"
@@ -17,9 +17,12 @@ static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const n
                               nlm_error *error) {
     static const nlm_device_v1 devices[NLM_AVX2_FORMS] = {
 #define DEVICE(form) [form] = NLM_VECTOR_DEVICE(&nlm_avx2_devices[form])
-        DEVICE(NLM_AVX2_PLAIN), DEVICE(NLM_AVX2_VNNI)};
+        DEVICE(NLM_AVX2_PLAIN), DEVICE(NLM_AVX2_VNNI), DEVICE(NLM_AVX2_BYTES)};
+    int is_8_bits;
+    NLM_KIT_TRY(nlm_vector_take_activations(host, 1, &is_8_bits, error));
     const nlm_avx2_form most = nlm_vector_may_use(host, "vnni") ? NLM_AVX2_VNNI : NLM_AVX2_PLAIN;
-    return nlm_kit_open_one(&devices[nlm_avx2_best_form(most)], ordinal, out_device, error);
+    const nlm_avx2_form form = is_8_bits ? NLM_AVX2_BYTES : nlm_avx2_best_form(most);
+    return nlm_kit_open_one(&devices[form], ordinal, out_device, error);
 }
 
 static const nlm_plugin_v1 plugin = {

@@ -196,5 +196,5 @@ static void run(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels,
 
 static const nlm_gemm_planes tiles = {TOKENS, 1, OPEN_TILES, begin, end, run};
 
-const nlm_gemm_quant nlm_avx512_gemm_quant = {&nlm_vector_gemm_by_planes, &tiles, NULL,
+const nlm_gemm_quant nlm_avx512_gemm_quant = {&nlm_vector_gemm_by_planes, &tiles, NULL, NULL,
                                               nlm_vector_quant_kernels_vnni};

@@ -18,6 +18,8 @@ static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const n
     static const nlm_device_v1 devices[NLM_AVX512_FORMS] = {
 #define DEVICE(form) [form] = NLM_VECTOR_DEVICE(&nlm_avx512_devices[form])
         DEVICE(NLM_AVX512_PLAIN), DEVICE(NLM_AVX512_VNNI), DEVICE(NLM_AVX512_TILES)};
+    int is_8_bits;
+    NLM_KIT_TRY(nlm_vector_take_activations(host, 0, &is_8_bits, error));
     const nlm_avx512_form most = !nlm_vector_may_use(host, "vnni")  ? NLM_AVX512_PLAIN
                                  : !nlm_vector_may_use(host, "amx") ? NLM_AVX512_VNNI
                                                                     : NLM_AVX512_TILES;

@@ -17,6 +17,8 @@ static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const n
     static const nlm_device_v1 devices[NLM_NEON_FORMS] = {
 #define DEVICE(form) [form] = NLM_VECTOR_DEVICE(&nlm_neon_devices[form])
         DEVICE(NLM_NEON_PLAIN), DEVICE(NLM_NEON_DOTPROD)};
+    int is_8_bits;
+    NLM_KIT_TRY(nlm_vector_take_activations(host, 0, &is_8_bits, error));
     const nlm_neon_form most = nlm_vector_may_use(host, "dotprod") ? NLM_NEON_DOTPROD : NLM_NEON_PLAIN;
     return nlm_kit_open_one(&devices[nlm_neon_best_form(most)], ordinal, out_device, error);
 }

@@ -113,7 +113,7 @@ class BuildTree:
         folder = "backends/CMakeFiles/cpu_avx2"
         changed = f"{folder}_kernels.dir/cpu/{file}.o"
         target = self.compile(name, SOURCE / "backends/cpu" / file, before, after, changed)
-        rest = [BUILD / o for o in self.commands if re.match(f"{folder}(_kernels)?[.]dir/", o) and o != changed]
+        rest = [BUILD / o for o in self.commands if re.match(f"{folder}(_\w+)?[.]dir/", o) and o != changed]
         library = self.work / f"{name}.so"
         run([*CC, *LINK, "-o", library, target, *rest, "-lm"])
         return library
@@ -149,11 +149,11 @@ def judge(kit, mutant):
         return str(error)
 
 
-def judge_vector(tree, mutant):
+def judge_vector(tree, mutant, *options):
     name, file, before, after, row, reason = mutant
     try:
         library = tree.backend(name, file, before, after)
-        return judge_failures(conform(library, "--filter", row), row, reason)
+        return judge_failures(conform(library, "--filter", row, *options), row, reason)
     except (RuntimeError, subprocess.TimeoutExpired) as error:
         return str(error)
 
@@ -190,7 +190,7 @@ class Mutants(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout[-2000:] + result.stderr)
 
     def test_names_are_unique_and_there_are_many(self):
-        every = MUTANTS + vector.MUTANTS + core.MUTANTS
+        every = MUTANTS + vector.MUTANTS + vector.COARSE_MUTANTS + core.MUTANTS
         self.assertEqual(len({mutant[0] for mutant in every}), len(every))
         self.assertGreaterEqual(len(MUTANTS), 20)
         self.assertGreaterEqual(len(vector.MUTANTS + core.MUTANTS), 25)
@@ -208,6 +208,7 @@ class Mutants(unittest.TestCase):
         if conform(BUILD / "lib/nlm/cpu_avx2.so", "--filter", "add").returncode:
             self.skipTest("cpu_avx2 is not for this machine")
         self.check_each(vector.MUTANTS, judge_vector, self.tree)
+        self.check_each(vector.COARSE_MUTANTS, lambda tree, m: judge_vector(tree, m, "--option", "activations=8"), self.tree)
 
     def test_each_mutant_of_core_fails_the_case_that_is_there_for_it(self):
         self.check_each(core.MUTANTS, judge_core, self.tree)

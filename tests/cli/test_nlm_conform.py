@@ -208,7 +208,23 @@ class NlmConform(unittest.TestCase):
         self.assertEqual(code, 1)
         self.assertIn("no case was timed", err)
 
+    def test_options_reach_the_device(self):
+        def nmse(bits):
+            args = ("--backend", "cpu_avx2", "--filter", "matmul/M=3,K=256,N=33,w:q4_0", "--option", f"activations={bits}", "--json")
+            code, out, err = conform(*args)
+            if "is not for this machine" in err:
+                self.skipTest(err)
+            self.assertEqual((code, err), (0, ""))
+            return json.loads(out)["cases"][0]["nmse"]
+        self.assertGreater(nmse(8), 1000 * nmse(15))
+        code, _, err = conform("--backend", "cpu_avx2", "--filter", "matmul", "--option", "activations=7")
+        self.assertEqual((code, err), (1, "nlm-conform: cpu_avx2: device 0: open failed: option activations is '7'; "
+                                          "expected 8 or 15 (bits)\n"))
+
     def test_wrong_use_is_told(self):
+        code, _, err = conform("--option", "threads")
+        self.assertEqual(code, 2)
+        self.assertIn("--option: 'threads' is not KEY=VALUE", err)
         code, _, err = conform("--filter", "no_such_op")
         self.assertEqual(code, 2)
         self.assertIn("no case is named 'no_such_op'", err)

@@ -98,3 +98,24 @@ MUTANTS = [
     ("gate_up_takes_up_for_gate", "ops/gate_up_silu_mul.c",
      "vf_mul(vf_silu(gate), up)", "vf_mul(vf_silu(up), gate)", "gate_up_silu_mul/M=1,K=256,N=19,w:f32", WRONG_VALUE),
 ]
+
+# Those of activations of 8 bits, for which a device is opened with an option.
+COARSE_MUTANTS = [
+    ("bytes_use_values_that_bytes_do_not_hold", "vector/activations_bytes.c",
+     "blocks * BLOCK, 127, raised", "blocks * BLOCK, 160, raised", "matmul/M=3,K=256,N=20,data=equal,w:q4_0", WRONG_VALUE),
+    ("gemm_bytes_are_not_raised", "vector/gemm_bytes.c",
+     "bytes[i] ^= RAISE", "bytes[i] ^= 0", "matmul/M=17,K=256,N=12,w:q4_1,residual,y=residual", WRONG_VALUE),
+    ("gemm_bytes_take_off_what_one_half_has_too_much", "vector/gemm_bytes.c",
+     "too_much[0] = vi_add16(too_much[0], too_much[1])", "(void)0", "matmul/M=17,K=256,N=12,w:q4_1,residual,y=residual",
+     WRONG_VALUE),
+    ("gemm_bytes_begin_halves_as_the_first", "vector/gemm_bytes.c",
+     "vi_load(w->seed[at][p])", "vi_load(w->seed[at * steps / 8 * 8 / steps][p])", "matmul/M=40,K=256,N=5,data=equal,w:q6_k",
+     WRONG_VALUE),
+    ("gemv_bytes_centre_halves_as_the_first", "vector/gemv_bytes.c",
+     "vi_set1(sum16[h])", "vi_set1(sum16[0])", "matmul/M=3,K=256,N=33,w:q6_k", WRONG_VALUE),
+    ("gemv_bytes_leave_the_minimum_as_it_is", "vector/gemv_bytes.c",
+     "scales_from_centre(f, at[p], b, scale, &min)", "f->scales(at[p], b, scale, &min)", "matmul/M=3,K=256,N=33,w:q5_k",
+     WRONG_VALUE),
+    ("words_rows_of_bytes_overlap", "vector/matmul_words.c",
+     "r.q + at * r.q_bytes,", "r.q + at * r.q_bytes / 2,", "matmul/M=17,K=256,N=12,w:q4_1,residual,y=residual", WRONG_VALUE),
+]

@@ -15,12 +15,14 @@ ORACLE_OP(embed) {
     }
 }
 
-static void open_scales(const double *x, int64_t k_count, int32_t weight_dtype, double *scale) {
-    double greatest = 0; /* of the 32 that quantised types round together */
+static void open_scales(const oracle_run *run, const double *x, int64_t k_count, int32_t weight_dtype,
+                        double *scale) {
+    const int64_t together = run->activations == ORACLE_COARSE ? 128 : 32;
+    double greatest = 0; /* of those that quantised types round together */
     for (int64_t k = 0; k < k_count; k++) {
-        if (k % 32 == 0) {
+        if (k % together == 0) {
             greatest = 0;
-            for (int64_t i = k; i < k + 32 && i < k_count; i++) greatest = fmax(greatest, fabs(x[i]));
+            for (int64_t i = k; i < k + together && i < k_count; i++) greatest = fmax(greatest, fabs(x[i]));
         }
         switch (weight_dtype) {
             case NLM_F32:
@@ -47,7 +49,7 @@ oracle_factors oracle_open(oracle_run *run, const nlm_tensor *x, const nlm_tenso
     }
     const oracle_factors f = {memory, memory + live * k, memory + 2 * live * k, k};
     open_rows(x, live, f.x);
-    for (int64_t m = 0; m < live; m++) open_scales(f.x + m * k, k, w->dtype, f.scale + m * k);
+    for (int64_t m = 0; m < live; m++) open_scales(run, f.x + m * k, k, w->dtype, f.scale + m * k);
     open_rows(w, w->shape[0], f.w);
     return f;
 }

@@ -54,12 +54,12 @@ oracle_result *oracle_state(oracle_run *run, const nlm_tensor *t) {
 }
 
 double oracle_rounding(const oracle_run *run, int32_t dtype) {
-    if (run->is_strict) return 0;
+    if (run->activations == ORACLE_STRICT) return 0;
     switch (dtype) {
         case NLM_F32: return 0;
         case NLM_F16: return 0x1p-11;
         case NLM_BF16: return 0x1p-8;
-        default: return 1.0 / 250;
+        default: return run->activations == ORACLE_COARSE ? 1.0 / 254 : 1.0 / 250;
     }
 }
 

@@ -24,12 +24,19 @@ typedef struct oracle_result {
     bool is_absolute; /* scale is the bound itself */
 } oracle_result;
 
+/* How far activations may be rounded before they meet weights of quantised types, and others: see oracle_rounding. */
+typedef enum oracle_activations {
+    ORACLE_ROUNDED, /* what every backend may do */
+    ORACLE_STRICT,  /* not at all, whatever the weights are */
+    ORACLE_COARSE   /* what one may do that was opened with activations = 8 */
+} oracle_activations;
+
 typedef struct oracle_run {
     nlm_op op;
     const void *args; /* tensors hold inputs, and states as they were before the op; nothing is written */
     int64_t live_rows;
     int64_t live_seqs;
-    bool is_strict; /* activations stay f32 whatever the weights are */
+    oracle_activations activations;
     int n_results;
     oracle_result results[ORACLE_RESULTS];
     oracle_result spare; /* stands in for an optional output that is absent */
@@ -64,7 +71,8 @@ const oracle_block *oracle_block_of(int32_t dtype);
 double oracle_round(int32_t dtype, double value);
 
 /* How much an implementation may round activations before they meet numbers of this type: f32 0, f16
- * 2^-11, bf16 2^-8; quantised types 1/250 of the greatest of a block of 32. Strict: 0. */
+ * 2^-11, bf16 2^-8; quantised types 1/250 of the greatest of a block of 32. Strict: 0. Coarse: before quantised types
+ * half a step of 8 bits, 1/254 of the greatest of 128 columns. */
 double oracle_rounding(const oracle_run *run, int32_t dtype);
 
 /* The greatest error allowed where the magnitudes added up to `scale`: the rounding of the inputs, and that

@@ -20,7 +20,7 @@ typedef struct trial {
     uint8_t *kinds[NLM_OP_MAX_FIELDS]; /* BYTE_* of every byte of a written tensor's memory */
     conform_images first;              /* after the first run */
     conform_images again;
-    bool is_strict;
+    oracle_activations activations;
     char how[32];     /* the last run was, of a sentence */
     bool is_replayed; /* what is asked is whether a replay equals it */
     conform_result *result;
@@ -147,7 +147,7 @@ static size_t n_whole_plans(const trial *t) {
 /* Another run of the same: the same bits if the device claims so; else as right as the first. */
 static bool check_again(trial *t, uint32_t claim, const char *what) {
     if (nlm_device_claims(t->device, claim)) return compare(t, what);
-    return conform_judge(&t->in, &t->again, t->is_strict, t->result);
+    return conform_judge(&t->in, &t->again, t->activations, t->result);
 }
 
 static const char *another_run(trial *t, const conform_plan *plan) {
@@ -163,7 +163,7 @@ static bool run_whole(trial *t) {
         conform_images *images = i == 0 ? &t->first : &t->again;
         reset(t, images);
         if (!run_ok(t, &plan, images, &is_refused)) return false;
-        if (i == 0 && (!check_gaps(t) || !conform_judge(&t->in, images, t->is_strict, t->result))) return false;
+        if (i == 0 && (!check_gaps(t) || !conform_judge(&t->in, images, t->activations, t->result))) return false;
         if (i > 0 && !check_again(t, NLM_DEVICE_DETERMINISTIC, another_run(t, &plan))) return false;
     }
     return true;
@@ -288,7 +288,7 @@ static bool run_shared(trial *t) {
     bool is_refused;
     if (t->in.c.op != NLM_OP_embed || !finds_shared_layout(t, &layouts[0])) return true;
     reset(t, &t->again);
-    return run_ok(t, &plan, &t->again, &is_refused) && conform_judge(&t->in, &t->again, t->is_strict, t->result);
+    return run_ok(t, &plan, &t->again, &is_refused) && conform_judge(&t->in, &t->again, t->activations, t->result);
 }
 
 /* A run that must end in INVALID_ARGUMENT with a sentence, and touch nothing beside its buffers. */
@@ -398,7 +398,7 @@ static bool run_trial(trial *t) {
     if (!prepare_images(t)) return false;
     if (t->in.c.bad != SPEC_BAD_none) return run_bad(t);
     if (!run_whole(t) || !run_parts(t) || !run_shared(t)) return false;
-    return conform_check_decomposition(t->pools, t->device, &t->in, &t->first, t->is_strict, t->result);
+    return conform_check_decomposition(t->pools, t->device, &t->in, &t->first, t->activations, t->result);
 }
 
 static void run_named(trial *t, const conform_options *options, const char *name) {
@@ -421,13 +421,13 @@ static void run_named(trial *t, const conform_options *options, const char *name
 
 void conform_run_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
                       const char *name, conform_result *result) {
-    trial t = {.pools = pools, .device = device, .is_strict = options->is_strict, .result = result};
+    trial t = {.pools = pools, .device = device, .activations = options->activations, .result = result};
     run_named(&t, options, name);
 }
 
 bool conform_replay_case(conform_pools *pools, const nlm_device *device, const conform_options *options,
                          const char *name, conform_result *result) {
-    trial t = {.pools = pools, .device = device, .is_strict = options->is_strict, .result = result};
+    trial t = {.pools = pools, .device = device, .activations = options->activations, .result = result};
     t.is_replayed = true;
     if (nlm_device_can_capture(device)) {
         run_named(&t, options, name);

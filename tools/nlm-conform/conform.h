@@ -3,6 +3,7 @@
 #define NLM_CONFORM_H
 
 #include "base/threads.h"
+#include "oracle/oracle.h"
 #include "plugin/fp_mode.h"
 #include "plugin/plugins.h"
 #include "specs/spec.h"
@@ -14,9 +15,11 @@ typedef struct conform_options {
     int64_t sample;      /* one in so many of those cases, from the first on */
     int64_t level;       /* cases up to this one; CONFORM_ALL_LEVELS: those there are */
     int64_t seed;
-    int64_t timeout_s; /* a case */
-    bool is_strict;    /* bounds of f32 activations for every weight type */
-    bool is_complete;  /* a case the device does not support fails */
+    int64_t timeout_s;              /* a case */
+    oracle_activations activations; /* what the bounds allow */
+    const char *const
+        *device_options; /* key, value, ..., NULL: for the device, before those of the registry; or NULL */
+    bool is_complete;    /* a case the device does not support fails */
     bool is_json;
     bool is_perf;    /* times the cases, judges nothing */
     int64_t threads; /* of the timing; 0: one per core */
@@ -153,7 +156,8 @@ bool conform_place_and_run(conform_pools *pools, const nlm_device *device, spec_
 
 /* ---- judge.c: is it right ---- */
 
-bool conform_judge(spec_instance *in, const conform_images *images, bool is_strict, conform_result *result);
+bool conform_judge(spec_instance *in, const conform_images *images, oracle_activations activations,
+                   conform_result *result);
 
 /* ---- decompose.c: a fused op beside its parts ---- */
 
@@ -162,7 +166,7 @@ bool conform_judge(spec_instance *in, const conform_images *images, bool is_stri
  * the fused op to keep what the parts round in between. Nothing to compare (true): the op is not a fused
  * one, or the device does not take a part of it. */
 bool conform_check_decomposition(conform_pools *pools, const nlm_device *device, spec_instance *in,
-                                 const conform_images *first, bool is_strict, conform_result *result);
+                                 const conform_images *first, oracle_activations activations, conform_result *result);
 
 /* ---- case.c: everything about one case ---- */
 

@@ -224,12 +224,12 @@ static bool compare_result(chain *c, const oracle_result *expected, int index, c
     return true;
 }
 
-static bool compare_all(chain *c, const conform_images *first, bool is_strict) {
+static bool compare_all(chain *c, const conform_images *first, oracle_activations activations) {
     oracle_run run = {.op = c->fused->c.op,
                       .args = &c->fused->args,
                       .live_rows = c->fused->live_rows,
                       .live_seqs = c->fused->c.n_seqs,
-                      .is_strict = is_strict};
+                      .activations = activations};
     bool is_right = oracle_compute(&run) || conform_fail(c->result, "no memory for the reference");
     c->result->has_parts = true;
     for (int i = 0; is_right && i < run.n_results; i++) {
@@ -259,14 +259,15 @@ static void release(chain *c) {
 }
 
 bool conform_check_decomposition(conform_pools *pools, const nlm_device *device, spec_instance *in,
-                                 const conform_images *first, bool is_strict, conform_result *result) {
+                                 const conform_images *first, oracle_activations activations,
+                                 conform_result *result) {
     nlm_op_part parts[NLM_OP_MAX_PARTS];
     const uint32_t n_parts = nlm_op_parts_read(in->c.op, parts);
     if (n_parts == 0) return true;
     chain c = {.pools = pools, .device = device, .fused = in, .result = result};
     bool is_right = prepare(&c), is_run = true;
     for (uint32_t i = 0; is_right && is_run && i < n_parts; i++) is_right = run_chain_part(&c, &parts[i], &is_run);
-    if (is_right && is_run) is_right = compare_all(&c, first, is_strict);
+    if (is_right && is_run) is_right = compare_all(&c, first, activations);
     release(&c);
     return is_right;
 }

@@ -1,8 +1,35 @@
 /* The command line of nlm-conform. */
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/arena.h"
 #include "common/options.h"
+#include "config/config.h"
 #include "conform.h"
+
+/* KEY=VALUE as key, value, ..., NULL in the arena's memory. NULL: no memory, or said what is wrong. */
+static const char **split_options(const nlm_command *command, const nlm_option_texts *given, nlm_arena *arena) {
+    const char **list = nlm_arena_array(arena, 2 * given->count + 1, sizeof *list);
+    for (size_t i = 0; list && i < given->count; i++) {
+        const char *text = given->items[i], *equals = strchr(text, '=');
+        if (!equals || equals == text) {
+            nlm_tell_usage(command, "--option: '%s' is not KEY=VALUE", text);
+            return NULL;
+        }
+        list[2 * i] = nlm_arena_strndup(arena, text, (size_t)(equals - text));
+        list[2 * i + 1] = equals + 1;
+        if (!list[2 * i]) return NULL;
+    }
+    if (list) list[2 * given->count] = NULL;
+    return list;
+}
+
+/* What the device is opened with says how far it may round activations; --strict overrides that. */
+static oracle_activations activations_of(const conform_options *options, bool is_strict) {
+    const char *bits = nlm_config_option(options->device_options, "activations");
+    if (is_strict) return ORACLE_STRICT;
+    return bits && strcmp(bits, "8") == 0 ? ORACLE_COARSE : ORACLE_ROUNDED;
+}
 
 static int run(const nlm_command *command, const conform_options *options) {
     nlm_error err = NLM_ERROR_INIT;
@@ -28,6 +55,8 @@ static int run(const nlm_command *command, const conform_options *options) {
 }
 
 int main(int argc, char **argv) {
+    nlm_option_texts device_options = {.count = 0};
+    bool is_strict = false;
     conform_options options = {.sample = 1, .seed = 1, .timeout_s = 120, .level = CONFORM_ALL_LEVELS};
     const nlm_option table[] = {
         {.name = "backend",
@@ -40,6 +69,12 @@ int main(int argc, char **argv) {
          .argument = "FILE",
          .help = "a backend's shared object",
          .out = &options.library},
+        {.name = "option",
+         .type = NLM_OPTION_TEXTS,
+         .argument = "KEY=VALUE",
+         .help = "an option of the device, before those of the registry; may be repeated.\n"
+                 "With activations=8 bounds are those of activations of 8 bits",
+         .out = &device_options},
         {.name = "filter",
          .type = NLM_OPTION_TEXT,
          .argument = "ROW",
@@ -75,7 +110,7 @@ int main(int argc, char **argv) {
         {.name = "strict",
          .type = NLM_OPTION_FLAG,
          .help = "allow no rounding of activations, whatever the weights' type",
-         .out = &options.is_strict},
+         .out = &is_strict},
         {.name = "complete",
          .type = NLM_OPTION_FLAG,
          .help = "a case that is not supported has failed",
@@ -108,5 +143,10 @@ int main(int argc, char **argv) {
     int first_operand;
     const int code = nlm_options_parse(&command, argc, argv, &first_operand);
     if (code != NLM_OPTIONS_GO_ON) return code;
-    return run(&command, &options);
+    nlm_arena arena = {0};
+    options.device_options = split_options(&command, &device_options, &arena);
+    options.activations = activations_of(&options, is_strict);
+    const int exit_code = options.device_options ? run(&command, &options) : NLM_EXIT_USAGE;
+    nlm_arena_release(&arena);
+    return exit_code;
 }

@@ -378,7 +378,8 @@ static void run(conform_pools *pools, const nlm_device *device, const conform_op
         return;
     }
     s.eager.capture = (nlm_capture_v1){0};
-    s.most_nmse = (options->is_strict ? NMSE_F32 : s.row->nmse) + cache_nmse(s.cache, options->is_strict);
+    const bool is_strict = options->activations == ORACLE_STRICT;
+    s.most_nmse = (is_strict ? NMSE_F32 : s.row->nmse) + cache_nmse(s.cache, is_strict);
     nlm_status status = run_with(&s, NULL, check_all, &err);
     if (status == NLM_UNSUPPORTED && may_stand_in) {
         status = run_with_reference(&s, check_all, &ignored);

@@ -18,7 +18,7 @@ nlm_status conform_open(const conform_options *options, nlm_plugins **out_plugin
     *out = NULL;
     NLM_TRY(nlm_plugins_create(&discovery, out_plugins, err));
     if (options->library) NLM_TRY(add_library(*out_plugins, options->library, &name, err));
-    return nlm_plugins_open(*out_plugins, name, -1, NULL, out, err);
+    return nlm_plugins_open(*out_plugins, name, -1, options->device_options, out, err);
 }
 
 void conform_close(nlm_plugins *plugins, nlm_device *device) {

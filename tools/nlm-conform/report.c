@@ -45,7 +45,8 @@ static void print_selection(const conform_options *options) {
     if (options->backend) printf(" --backend %s", options->backend);
     if (options->library) printf(" --library '%s'", options->library);
     printf(" --seed %lld", (long long)options->seed);
-    if (options->is_strict) printf(" --strict");
+    for (const char *const *o = options->device_options; o && *o; o += 2) printf(" --option '%s=%s'", o[0], o[1]);
+    if (options->activations == ORACLE_STRICT) printf(" --strict");
     if (options->is_complete) printf(" --complete");
 }
 

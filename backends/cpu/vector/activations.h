@@ -9,6 +9,12 @@ static inline int64_t padded_blocks(int64_t columns) {
     return (columns + 255) / 256 * 8;
 }
 
+/* Blocks of group `group` that a row has. */
+static inline int64_t whole_blocks(int64_t columns, int64_t group) {
+    const int64_t left = columns / BLOCK - group * GROUP_BLOCKS;
+    return left < 0 ? 0 : left < GROUP_BLOCKS ? left : GROUP_BLOCKS;
+}
+
 /* What the floats of a group of columns are multiplied with to become integers. */
 typedef struct nlm_quant_scale {
     const float *x; /* the floats: those given, or their multiples by a power of two */
@@ -30,6 +36,10 @@ nlm_quant_row nlm_vector_quant_row_make(const float *x, int64_t columns, int32_t
 
 /* The same integers of one group as words: `blocks` blocks, the rest of its columns zeros; returns d. */
 float nlm_vector_words_group(const float *x, int64_t blocks, int32_t plane_bits, int16_t *q, float *sum);
+
+/* The same with bytes, of 8 bits: q is [blocks][32], and sum16 pairs of words, as v_round32_bytes has them. */
+nlm_quant_row nlm_vector_bytes_row_make(const float *x, int64_t columns, void *memory);
+float nlm_vector_bytes_group(const float *x, int64_t blocks, int8_t *q, float *sum, int32_t *sum16);
 
 /* Bytes of a tile of `tokens`, and its making from rows x[0..count) (the rest zeros). `row` is memory for
  * nlm_vector_quant_row_bytes. */

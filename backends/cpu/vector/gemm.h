@@ -27,8 +27,8 @@ extern const nlm_gemm_way nlm_vector_gemm_by_words;  /* matmul_words.c, gemm_wor
 /* What a device multiplies quantised weights with. */
 typedef struct nlm_gemm_quant {
     const nlm_gemm_way *way;
-    const struct nlm_gemm_planes *planes; /* the kernels of that way; NULL for the other */
-    const struct nlm_gemm_words *words;
+    const struct nlm_gemm_planes *planes;       /* the kernels of that way; NULL for the other */
+    const struct nlm_gemm_words *words, *small; /* for weights of 8 bits, and for those of up to 6 */
     /* The kernels for few tokens of the same CPUs; the same types as nlm_vector_quant_kernels. */
     const nlm_matmul_kernels *few;
 } nlm_gemm_quant;

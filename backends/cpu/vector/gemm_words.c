@@ -3,18 +3,21 @@
 
 #include <stddef.h>
 
+#include "cpu/vector/activations.h"
 #include "cpu/vector/device.h"
 #include "cpu/vector/quant_format.h"
 
 #define PANELS V_WORD_PANELS
 #define TOKENS V_WORD_TOKENS
 
+static float pack(const float *x, int64_t blocks, int32_t plane_bits, void *q, float *sum) {
+    return nlm_vector_words_group(x, blocks, plane_bits, q, sum);
+}
+
 /* ---- opening ----------------------------------------------------------------------------------- */
 
-typedef int16_t words_step[PANELS][PANEL_ROWS][2];
-
 /* A group of 4 columns: two steps. */
-V_INLINE void put_words(const nlm_quant_format *f, vi w, int32_t p, words_step *q) {
+V_INLINE void put_words(const nlm_quant_format *f, vi w, int32_t p, nlm_words_step *q) {
     const int is_signed = !f->is_small && f->offset == 0;
     const vi offset = vi_set1_i16((int16_t)f->offset);
     vi first = is_signed ? vi_sra16(vi_shl16(w, 8), 8) : vi_and(w, vi_set1_i16(0xFF));
@@ -32,7 +35,7 @@ V_INLINE void open_blocks(const nlm_quant_format *f, const uint8_t *panel, int64
     for (int32_t i = 0; i < n_blocks; i++, block++) {
         const uint8_t *record = panel + block / f->blocks * f->bytes;
         const int b = (int)(block % f->blocks);
-        words_step *q = out->q + i * BLOCK_STEPS;
+        nlm_words_step *q = out->q + i * (BLOCK / WORDS_STEP);
         vf scales[2], mins;
         for (int v = 0; v < 4; v++) {
             vi low, high;
@@ -62,7 +65,7 @@ typedef vf word_sums[PANELS][TOKENS];
     _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++)
 
 /* The products of `steps` steps. */
-V_INLINE void add_steps(const words_step *w, const int16_t *x, int steps, word_ints ints) {
+V_INLINE void add_steps(const nlm_words_step *w, const int16_t *x, int steps, word_ints ints) {
     EACH_SUM(p, m) ints[p][m] = vi_set1(0);
     _Pragma("GCC unroll 4") for (int s = 0; s < steps; s++) {
         vi pair[TOKENS];
@@ -81,14 +84,14 @@ V_INLINE void add_steps(const words_step *w, const int16_t *x, int steps, word_i
 
 V_INLINE void words_group(int halves, int has_min, const nlm_open_words *w, int32_t n_blocks, const nlm_words_tile *x,
                           int is_first, float *out) {
-    const int steps = BLOCK_STEPS / halves;
+    const int steps = (BLOCK / WORDS_STEP) / halves;
     word_sums sum;
     EACH_SUM(p, m) sum[p][m] = vf_zero();
     for (int32_t b = 0; b < n_blocks; b++) {
         for (int h = 0; h < halves; h++) {
             const int at = b * halves + h;
             word_ints ints;
-            add_steps(w->q + at * steps, x->q + at * 2 * steps, steps, ints);
+            add_steps(w->q + at * steps, (const int16_t *)x->q + at * 2 * steps, steps, ints);
             EACH_SUM(p, m) sum[p][m] = vf_fma(vf_from_i32(ints[p][m]), vf_load(w->scale[at][p]), sum[p][m]);
         }
         if (!has_min) continue;
@@ -114,7 +117,7 @@ static void run(const nlm_matmul_kernels *kernels, const nlm_open_words *w, int3
 static void (*const open[NLM_VECTOR_QUANT_TYPES])(const uint8_t *, int64_t, int32_t, int32_t,
                                                   nlm_open_words *) = {QUANT_LIST(ENTRY)};
 
-static const nlm_gemm_words words = {open, run};
+const nlm_gemm_words nlm_vector_gemm_words = {sizeof(int16_t), pack, open, run};
 
-const nlm_gemm_quant nlm_vector_gemm_quant_words = {&nlm_vector_gemm_by_words, NULL, &words,
-                                                    nlm_vector_quant_kernels};
+const nlm_gemm_quant nlm_vector_gemm_quant_words = {&nlm_vector_gemm_by_words, NULL, &nlm_vector_gemm_words,
+                                                    &nlm_vector_gemm_words, nlm_vector_quant_kernels};

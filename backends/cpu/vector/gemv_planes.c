@@ -66,4 +66,4 @@ static nlm_quant_row row_of_15_bits(const float *x, int64_t columns, void *memor
 #define GEMV_BLOCK(form) block_dots
 #define GEMV_MOST(form)  (V_BYTE_SUMS / (2 * FORM_##form##_HALVES))
 #define GEMV_ROW(form)   (FORM_##form##_PLANE_BITS == 4 ? row_of_12_bits : row_of_15_bits)
-GEMV_KERNELS
+GEMV_KERNELS(nlm_vector_quant_kernels)

@@ -52,7 +52,7 @@ V_INLINE void gemv(const nlm_quant_format *f, nlm_gemv_block_fn block_dots, int 
     }
 }
 
-/* All kernels, and nlm_vector_quant_kernels. The file that uses it says for each form: GEMV_BLOCK, its
+/* All kernels, and the table of them. The file that uses it says for each form: GEMV_BLOCK, its
  * nlm_gemv_block_fn; GEMV_MOST, what gemv() calls most; GEMV_ROW, how activations are made for it. */
 #define GEMV(name, form, P, M)                                                                                 \
     static void gemv_##name##_##P##x##M(const uint8_t *const *panels, int64_t records, const nlm_quant_row *x, \
@@ -77,11 +77,12 @@ V_INLINE void gemv(const nlm_quant_format *f, nlm_gemv_block_fn block_dots, int 
      .offset = FORM_##quant_form##_OFFSET,         \
      .halves = FORM_##quant_form##_HALVES,         \
      .has_min = FORM_##quant_form##_HAS_MIN,       \
+     .is_small = FORM_##quant_form##_IS_SMALL,     \
      .plane_bits = FORM_##quant_form##_PLANE_BITS, \
      .make_row = GEMV_ROW(quant_form),             \
      .gemv_quant = {GEMV_ROW_OF(name, 1), GEMV_ROW_OF(name, 4)}},
-#define GEMV_KERNELS     \
-    QUANT_LIST(GEMV_ALL) \
-    const nlm_matmul_kernels nlm_vector_quant_kernels[NLM_VECTOR_QUANT_TYPES] = {QUANT_LIST(GEMV_ENTRY)};
+#define GEMV_KERNELS(table) \
+    QUANT_LIST(GEMV_ALL)    \
+    const nlm_matmul_kernels table[NLM_VECTOR_QUANT_TYPES] = {QUANT_LIST(GEMV_ENTRY)};
 
 #endif

@@ -3,24 +3,12 @@
  * words. */
 #include <stddef.h>
 
-#include "cpu/vector/activations.h"
-#include "cpu/vector/gemv_quant.h"
+#include "cpu/vector/gemv_words.h"
 
 /* Groups of 4 columns whose products with bytes of at most `byte` a sum of 16 bits holds. */
 #define FIT(most, byte) (32767 / (2 * (most) * (byte)))
 #define HIGH_BYTE       127
 #define LOW_BYTE        64
-
-#define EACH_PANEL(p) _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++)
-#define EACH_TOKEN(m) _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++)
-
-typedef vi panel_ints[GEMV_PANELS][GEMV_TOKENS];
-
-V_INLINE vi four_bytes(const void *q) {
-    int32_t four;
-    memcpy(&four, q, 4);
-    return vi_set1(four);
-}
 
 /* ints += 16-bit sums * factor, and the sums begin again. */
 V_INLINE void empty_sums(int n_panels, int n_tokens, panel_ints sums, int16_t factor, panel_ints ints) {
@@ -62,10 +50,6 @@ V_INLINE void small_half(const nlm_quant_format *f, const uint8_t *const *at, in
     }
 }
 
-V_INLINE void add_min(const nlm_quant_format *f, vf min, const nlm_quant_row *x, int64_t block, vf *sum) {
-    if (f->has_min) *sum = vf_fma(min, vf_set1(x->sum[block]), *sum);
-}
-
 V_INLINE void small_block(const nlm_quant_format *f, const uint8_t *const *at, int b, int n_panels,
                           const nlm_quant_row *x, int n_tokens, int64_t block, vf (*sum)[GEMV_TOKENS]) {
     _Pragma("GCC unroll 2") for (int h = 0; h < f->halves; h++) {
@@ -82,48 +66,11 @@ V_INLINE void small_block(const nlm_quant_format *f, const uint8_t *const *at, i
     }
 }
 
-V_INLINE void byte_block(const nlm_quant_format *f, const uint8_t *const *at, int b, int n_panels,
-                         const nlm_quant_row *x, int n_tokens, int64_t block, vf (*sum)[GEMV_TOKENS]) {
-    panel_ints ints;
-    EACH_PANEL(p) EACH_TOKEN(m) ints[p][m] = vi_set1(0);
-    _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++) {
-        _Pragma("GCC unroll 2") for (int g = 0; g < 2; g++) {
-            EACH_TOKEN(m) {
-                const int8_t *q = x[m].q + block * PLANES * BLOCK + 2 * (16 * g + 4 * v);
-                const vi first = four_bytes(q), then = four_bytes(q + 4);
-                EACH_PANEL(p) {
-                    vi pair[2];
-                    f->pair(at[p], b, v, &pair[0], &pair[1]);
-                    const vi w = vi_sra16(vi_shl16(pair[g], 8), 8);
-                    ints[p][m] = vi_add(ints[p][m], vi_dot2_by(w, first));
-                    ints[p][m] = vi_add(ints[p][m], vi_dot2_by(vi_sra16(pair[g], 8), then));
-                }
-            }
-        }
-    }
-    EACH_PANEL(p) {
-        vf scale[2], min;
-        f->scales(at[p], b, scale, &min);
-        EACH_TOKEN(m) sum[p][m] = vf_fma(vf_from_i32(ints[p][m]), scale[0], sum[p][m]);
-    }
-}
-
 static nlm_quant_row row_of_planes(const float *x, int64_t columns, void *memory) {
     return nlm_vector_quant_row_make(x, columns, 7, memory);
-}
-
-static nlm_quant_row row_of_words(const float *x, int64_t columns, void *memory) {
-    const int64_t groups = padded_blocks(columns) / GROUP_BLOCKS, whole = columns / BLOCK;
-    int16_t *q = memory;
-    float *d = (float *)(void *)(q + groups * GROUP_COLUMNS), *sum = d + groups;
-    for (int64_t g = 0; g < groups; g++) {
-        const int64_t left = whole - g * GROUP_BLOCKS, n = left < 0 ? 0 : left < GROUP_BLOCKS ? left : GROUP_BLOCKS;
-        d[g] = nlm_vector_words_group(x + g * GROUP_COLUMNS, n, 7, q + g * GROUP_COLUMNS, sum + g * GROUP_BLOCKS);
-    }
-    return (nlm_quant_row){memory, d, sum, NULL};
 }
 
 #define GEMV_BLOCK(form) (FORM_##form##_IS_SMALL ? small_block : byte_block)
 #define GEMV_MOST(form)  4
 #define GEMV_ROW(form)   (FORM_##form##_IS_SMALL ? row_of_planes : row_of_words)
-GEMV_KERNELS
+GEMV_KERNELS(nlm_vector_quant_kernels)

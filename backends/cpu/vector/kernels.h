@@ -15,12 +15,14 @@
 
 /* One token's activations as integers x = d * (high << plane_bits | low), both bytes: 15 bits, or 12 for weights
  * of 4 bits where V_NIBBLE_PLANE_BITS says so. (8 are not enough: the outliers of real models then cost 1e-3 and more
- * of the logits; see docs/adr/0002.) Blocks past the last are zeros. */
+ * of the logits; see docs/adr/0002. Who asks for them gets q in one byte: nlm_vector_byte_kernels.) Blocks past the
+ * last are zeros. */
 typedef struct nlm_quant_row {
-    const int8_t *q;      /* [blocks][2: high, low][32], or words [blocks][32], of every four columns 0 2 1 3 */
+    const int8_t *q;      /* [blocks][2: high, low][32], or words [blocks][32], of every four columns 0 2 1 3;
+                           or bytes [blocks][32] */
     const float *d;       /* [groups] */
     const float *sum;     /* [blocks]: of the block's integers */
-    const int32_t *sum16; /* [blocks][2]: of 16 integers */
+    const int32_t *sum16; /* [blocks][2]: of 16 integers; beside bytes two sums of 16 bits in each */
 } nlm_quant_row;
 
 /* Blocks of a quantised panel opened up: bytes, f32 scales and mins. */
@@ -60,6 +62,7 @@ typedef struct nlm_matmul_kernels {
     nlm_dtype dtype;
     nlm_quant_form form;
     int32_t is_quant, offset, halves, has_min;
+    int32_t is_small;   /* up to 6 bits */
     int32_t plane_bits; /* of the low byte of the activations */
     /* Activations as gemv_quant takes them, in memory of nlm_vector_quant_row_bytes. */
     nlm_quant_row (*make_row)(const float *x, int64_t columns, void *memory);
@@ -76,6 +79,8 @@ enum {
 };
 extern const nlm_matmul_kernels nlm_vector_plain_kernels[NLM_VECTOR_PLAIN_TYPES];
 extern const nlm_matmul_kernels nlm_vector_quant_kernels[NLM_VECTOR_QUANT_TYPES];
+/* For activations of 8 bits; in the same order. */
+extern const nlm_matmul_kernels nlm_vector_byte_kernels[NLM_VECTOR_QUANT_TYPES];
 extern const nlm_open_quant_fn nlm_vector_open_quant[NLM_VECTOR_QUANT_TYPES]; /* in the same order */
 
 /* NULL for a type without kernels. */

@@ -87,8 +87,13 @@ typedef struct gemv_rows {
     nlm_quant_row quant[MATMUL_GEMM_TOKENS];
 } gemv_rows;
 
+/* Those of the device, which may know instructions that the backend's every CPU does not. */
+static const nlm_matmul_kernels *few_kernels(const nlm_matmul_job *job, const nlm_matmul_kernels *kernels) {
+    return kernels->is_quant ? &job->gemm->few[kernels - nlm_vector_quant_kernels] : kernels;
+}
+
 static void take_rows(const nlm_matmul_job *job, gemv_rows *rows) {
-    const nlm_matmul_kernels *kernels = job->weights[0].kernels;
+    const nlm_matmul_kernels *kernels = few_kernels(job, job->weights[0].kernels);
     uint8_t *memory = job->exec->scratch;
     for (int64_t m = 0; m < job->tokens; m++) {
         rows->plain[m] = job->x + m * job->x_stride;
@@ -96,11 +101,6 @@ static void take_rows(const nlm_matmul_job *job, gemv_rows *rows) {
         rows->quant[m] = kernels->make_row(rows->plain[m], job->columns, memory);
         memory += nlm_vector_quant_row_bytes(job->columns);
     }
-}
-
-/* Those of the device, which may know instructions that the backend's every CPU does not. */
-static const nlm_matmul_kernels *few_kernels(const nlm_matmul_job *job, const nlm_matmul_kernels *kernels) {
-    return kernels->is_quant ? &job->gemm->few[kernels - nlm_vector_quant_kernels] : kernels;
 }
 
 static void gemv_panels(const nlm_matmul_job *job, const nlm_matmul_weight *w, const uint8_t *const *panels,

@@ -14,29 +14,34 @@ typedef struct words_scratch {
 
 /* ---- activations ------------------------------------------------------------------------------- */
 
+/* The kernels for a job's weights, which are of one kind: see nlm_vector_matmul_is_one_job. */
+static const nlm_gemm_words *words_of(const nlm_matmul_job *job) {
+    return job->weights[0].kernels->is_small ? job->gemm->small : job->gemm->words;
+}
+
 /* The workspace: q[groups][rows][GROUP_COLUMNS], sum[groups][rows][GROUP_BLOCKS], d[groups][rows]. Rows are tokens,
  * up to a whole number of tiles; groups of columns as panels count them, up to whole super-blocks. */
 typedef struct words_rows {
     int64_t rows, groups;
-    int16_t *q;
+    int64_t q_bytes; /* of a group of a row */
+    uint8_t *q;
     float *sum, *d;
 } words_rows;
 
-#define GROUP_BYTES_OF_ROW (GROUP_COLUMNS * sizeof(int16_t) + (GROUP_BLOCKS + 1) * sizeof(float))
-
-static words_rows rows_of(int64_t tokens, int64_t columns, void *workspace) {
-    words_rows r = {tiles_of(tokens, V_WORD_TOKENS) * V_WORD_TOKENS, padded_blocks(columns) / GROUP_BLOCKS, workspace,
-                    NULL, NULL};
-    if (!workspace) return r;
-    r.sum = (float *)(void *)(r.q + r.groups * r.rows * GROUP_COLUMNS);
+static words_rows rows_of(const nlm_matmul_job *job) {
+    words_rows r = {.rows = tiles_of(job->tokens, V_WORD_TOKENS) * V_WORD_TOKENS,
+                    .groups = padded_blocks(job->columns) / GROUP_BLOCKS,
+                    .q_bytes = GROUP_COLUMNS * words_of(job)->column_bytes,
+                    .q = job->exec->workspace};
+    r.sum = (float *)(void *)(r.q + r.groups * r.rows * r.q_bytes);
     r.d = r.sum + r.groups * r.rows * GROUP_BLOCKS;
     return r;
 }
 
 static uint64_t workspace_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
-    (void)gemm;
-    const words_rows r = rows_of(tokens, columns, NULL);
-    return (uint64_t)(r.rows * r.groups) * GROUP_BYTES_OF_ROW;
+    const int64_t rows = tiles_of(tokens, V_WORD_TOKENS) * V_WORD_TOKENS;
+    const uint64_t q_bytes = GROUP_COLUMNS * (uint64_t)gemm->words->column_bytes; /* not less than of the small */
+    return (uint64_t)(rows * padded_blocks(columns) / GROUP_BLOCKS) * (q_bytes + (GROUP_BLOCKS + 1) * sizeof(float));
 }
 
 static uint64_t scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_t columns) {
@@ -46,15 +51,16 @@ static uint64_t scratch_bytes(const nlm_gemm_quant *gemm, int64_t tokens, int64_
 }
 
 static void pack(const nlm_matmul_job *job) {
-    const words_rows r = rows_of(job->tokens, job->columns, job->exec->workspace);
+    const nlm_gemm_words *words = words_of(job);
+    const words_rows r = rows_of(job);
     const int32_t plane_bits = job->weights[0].kernels->plane_bits;
     const int64_t end = r.rows * (job->exec->ith + 1) / job->exec->nth;
     for (int64_t m = r.rows * job->exec->ith / job->exec->nth; m < end; m++) {
         for (int64_t g = 0; g < r.groups; g++) {
-            const int64_t left = m < job->tokens ? job->columns / BLOCK - g * GROUP_BLOCKS : 0, at = g * r.rows + m;
-            const int64_t blocks = left < 0 ? 0 : left < GROUP_BLOCKS ? left : GROUP_BLOCKS;
-            r.d[at] = nlm_vector_words_group(job->x + m * job->x_stride + g * GROUP_COLUMNS, blocks, plane_bits,
-                                             r.q + at * GROUP_COLUMNS, r.sum + at * GROUP_BLOCKS);
+            const int64_t at = g * r.rows + m;
+            r.d[at] = words->pack(job->x + m * job->x_stride + g * GROUP_COLUMNS,
+                                  m < job->tokens ? whole_blocks(job->columns, g) : 0, plane_bits,
+                                  r.q + at * r.q_bytes, r.sum + at * GROUP_BLOCKS);
         }
     }
 }
@@ -86,7 +92,7 @@ static words_cursor next_of(const nlm_matmul_job *job, const words_cursor *now) 
 /* All tokens against one group. */
 static void run_group(const nlm_matmul_job *job, const words_rows *r, const words_cursor *c,
                       const words_cursor *next) {
-    const nlm_gemm_words *words = job->gemm->words;
+    const nlm_gemm_words *words = words_of(job);
     const nlm_matmul_kernels *kernels = job->weights[c->run.weight].kernels;
     words_scratch *scratch = job->exec->scratch;
     const int64_t tiles = r->rows / V_WORD_TOKENS, left = c->blocks - c->block;
@@ -99,7 +105,7 @@ static void run_group(const nlm_matmul_job *job, const words_rows *r, const word
     if (next->at < next->end) ahead = nlm_vector_matmul_ahead(job, &next->run, next->block, tiles);
     for (int64_t t = 0; t < tiles; t++) {
         const int64_t at = c->block / GROUP_BLOCKS * r->rows + t * V_WORD_TOKENS;
-        const nlm_words_tile x = {r->q + at * GROUP_COLUMNS, r->d + at, r->sum + at * GROUP_BLOCKS};
+        const nlm_words_tile x = {r->q + at * r->q_bytes, r->d + at, r->sum + at * GROUP_BLOCKS};
         nlm_vector_matmul_bring(&ahead);
         words->run(kernels, &scratch->opened, n_blocks, &x, c->block == 0, scratch->sums + t * TILE_FLOATS);
     }
@@ -115,7 +121,7 @@ static void sink_tiles(const nlm_matmul_job *job, const nlm_panel_run *run) {
 }
 
 static void run(const nlm_matmul_job *job) {
-    const words_rows r = rows_of(job->tokens, job->columns, job->exec->workspace);
+    const words_rows r = rows_of(job);
     int64_t first, end;
     nlm_vector_matmul_my_panels(job, V_WORD_PANELS, &first, &end);
     words_cursor now = start_at(job, first, end);

@@ -26,4 +26,18 @@ typedef struct nlm_quant_format {
 QUANT_LIST(FORMAT)
 #undef FORMAT
 
+/* ---- beside activations of 8 bits --------------------------------------------------------------
+ *
+ * The products of a small form's weights with a block of 32 bytes, or of half a block where halves have scales, are
+ * summed in words of 16 bits, each of half the columns: the sums wrap on their way, and end where they should, as
+ * 16 * 15 * 127, 16 * 16 * 127 and 8 * 32 * 127 fit. So q is counted from `centre`: its offset, or, of the 5 bits
+ * that have a min and no offset, 16, which the min makes up for. */
+V_INLINE int centre_of(const nlm_quant_format *f) {
+    return f->has_min && f->most > 15 ? 16 : f->offset;
+}
+V_INLINE void scales_from_centre(const nlm_quant_format *f, const uint8_t *record, int b, vf *scale, vf *min) {
+    f->scales(record, b, scale, min);
+    if (centre_of(f) != f->offset) *min = vf_fma(scale[0], vf_set1((float)(centre_of(f) - f->offset)), *min);
+}
+
 #endif

@@ -161,8 +161,14 @@ VI_FN vi_or(vi a, vi b) {
 VI_FN vi_set1_i16(int16_t a) {
     return _mm256_set1_epi16(a);
 }
+VI_FN vi_add16(vi a, vi b) {
+    return _mm256_add_epi16(a, b);
+}
 VI_FN vi_sub16(vi a, vi b) {
     return _mm256_sub_epi16(a, b);
+}
+VI_FN vi_mul16(vi a, vi b) {
+    return _mm256_mullo_epi16(a, b);
 }
 VI_FN vi_sub_u8(vi a, vi b) {
     return _mm256_sub_epi8(a, b);
@@ -207,6 +213,14 @@ VI_FN vi_dot2_bytes(vi acc, vi w, vi a) {
     __asm__("vpmaddubsw %[a], %[w], %[products]\n\tvpaddw %[products], %[acc], %[acc]"
             : [acc] "+x"(acc), [products] "=&x"(products)
             : [w] "x"(w), [a] "x"(a));
+    return acc;
+}
+/* The same, w signed, a unsigned. */
+VI_FN vi_dot2_signed(vi acc, vw w, vi a) {
+    vi products;
+    __asm__("vpmaddubsw %[w], %[a], %[products]\n\tvpaddw %[products], %[acc], %[acc]"
+            : [acc] "+x"(acc), [products] "=&x"(products)
+            : [w] "m"(*w), [a] "x"(a));
     return acc;
 }
 /* Adds `value` to the bytes whose bit is set in bits[0..4): bit i of byte j is byte 8j+i. */
@@ -314,6 +328,26 @@ static inline __attribute__((always_inline)) int32_t v_round32(const float *x, f
     const __m128i four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
     const __m128i two = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
     return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
+}
+
+/* 32 floats, scaled and rounded to nearest even, as bytes. Each half of 16 leaves two sums of 16 bits in sum16: of
+ * the columns 0 and 1 of every four, and of 2 and 3. Returns the sum of all. */
+static inline __attribute__((always_inline)) int32_t v_round32_bytes(const float *x, float scale, int8_t *out,
+                                                                     int32_t *sum16) {
+    const vf s = vf_set1(scale);
+    vi four[4]; /* 8 integers each */
+    for (int i = 0; i < 4; i++) four[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i), s));
+    const vi words[2] = {_mm256_packs_epi32(four[0], four[1]), _mm256_packs_epi32(four[2], four[3])};
+    const vi bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(words[0], words[1]),
+                                                 _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256((__m256i *)out, bytes);
+    const vi pairs = _mm256_maddubs_epi16(vi_set1_u8(1), bytes);
+    const vi two = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, 0x4E));
+    const vi one = _mm256_add_epi16(two, _mm256_shuffle_epi32(two, 0xB1));
+    sum16[0] = _mm256_extract_epi32(one, 0);
+    sum16[1] = _mm256_extract_epi32(one, 4);
+    const __m128i halves = _mm_add_epi16(_mm256_castsi256_si128(one), _mm256_extracti128_si256(one, 1));
+    return _mm_cvtsi128_si32(_mm_madd_epi16(halves, _mm_set1_epi16(1)));
 }
 
 #endif

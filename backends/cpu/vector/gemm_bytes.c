@@ -1,0 +1,124 @@
+/* Bytes beside activations of 8 bits: opening panels of weights of up to 6 bits, and the tile that meets them. */
+#include <stddef.h>
+
+#include "cpu/vector/activations.h"
+#include "cpu/vector/device.h"
+#include "cpu/vector/gemm_words.h"
+#include "cpu/vector/quant_format.h"
+
+#define PANELS V_WORD_PANELS
+#define TOKENS V_WORD_TOKENS
+
+/* The dot product takes one factor unsigned: the activations, so that weights can stay in memory. */
+#define RAISE 128
+
+static float pack(const float *x, int64_t blocks, int32_t plane_bits, void *q, float *sum) {
+    int32_t unused[GROUP_BLOCKS * 2];
+    (void)plane_bits;
+    const float d = nlm_vector_bytes_group(x, blocks, q, sum, unused);
+    uint8_t *bytes = q;
+    for (int i = 0; i < GROUP_COLUMNS; i++) bytes[i] ^= RAISE;
+    return d;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------- */
+
+/* A group of 4 columns. Returns `too_much` and what RAISE makes of them. */
+V_INLINE vi put_bytes(const nlm_quant_format *f, vi w, uint8_t *q, vi too_much) {
+    if (centre_of(f)) w = vi_sub_u8(w, vi_set1_u8((uint8_t)centre_of(f)));
+    vi_store(q, w);
+    return vi_dot2_signed(too_much, vw_at(q), vi_set1_u8(RAISE));
+}
+
+V_INLINE void open_blocks(const nlm_quant_format *f, const uint8_t *panel, int64_t block, int32_t n_blocks, int32_t p,
+                          nlm_open_words *out) {
+    for (int32_t i = 0; i < n_blocks; i++, block++) {
+        const uint8_t *record = panel + block / f->blocks * f->bytes;
+        const int b = (int)(block % f->blocks);
+        nlm_words_step *q = out->q + i * (BLOCK / BYTES_STEP);
+        vi too_much[2] = {vi_set1(0), vi_set1(0)}; /* of both halves */
+        vf scales[2], mins;
+        for (int v = 0; v < 4; v++) {
+            vi low, high;
+            f->pair(record, b, v, &low, &high);
+            too_much[0] = put_bytes(f, low, q[v][p], too_much[0]);
+            too_much[1] = put_bytes(f, high, q[v + 4][p], too_much[1]);
+        }
+        if (f->halves == 1) too_much[0] = vi_add16(too_much[0], too_much[1]);
+        scales_from_centre(f, record, b, scales, &mins);
+        for (int h = 0; h < f->halves; h++) {
+            vi_store(out->seed[i * f->halves + h][p], vi_sub16(vi_set1(0), too_much[h]));
+            vf_store(out->scale[i * f->halves + h][p], scales[h]);
+        }
+        if (f->has_min) vf_store(out->min[i][p], mins);
+    }
+}
+
+/* Those of 8 bits never come here. */
+#define OPEN(NAME, name, blocks, form)                                                                               \
+    static void open_##name(const uint8_t *panel, int64_t block, int32_t n_blocks, int32_t p, nlm_open_words *out) { \
+        if (FORM_##form##_IS_SMALL) open_blocks(&format_##name, panel, block, n_blocks, p, out);                     \
+    }
+QUANT_LIST(OPEN)
+
+/* ---- the tile ---------------------------------------------------------------------------------- */
+
+/* Sums of a panel and a token are vectors of its rows: first two words of each, then one integer. */
+typedef vi byte_ints[PANELS][TOKENS];
+typedef vf byte_sums[PANELS][TOKENS];
+
+#define EACH_SUM(p, m) \
+    _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++)
+
+/* The products of the columns of block `at`, or half block where there are two. */
+V_INLINE void add_steps(const nlm_open_words *w, const uint8_t *x, int at, int steps, byte_ints ints) {
+    EACH_SUM(p, m) ints[p][m] = vi_load(w->seed[at][p]);
+    _Pragma("GCC unroll 8") for (int s = at * steps; s < (at + 1) * steps; s++) {
+        vi four[TOKENS];
+        _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++) {
+            int32_t bytes;
+            memcpy(&bytes, x + m * GROUP_COLUMNS + BYTES_STEP * s, sizeof bytes);
+            four[m] = vi_set1(bytes);
+        }
+        EACH_SUM(p, m) ints[p][m] = vi_dot2_signed(ints[p][m], vw_at(w->q[s][p]), four[m]);
+    }
+    EACH_SUM(p, m) ints[p][m] = vi_dot2_by(ints[p][m], vi_set1_i16(1));
+}
+
+V_INLINE void bytes_group(int halves, int has_min, const nlm_open_words *w, int32_t n_blocks, const nlm_words_tile *x,
+                          int is_first, float *out) {
+    byte_sums sum;
+    EACH_SUM(p, m) sum[p][m] = vf_zero();
+    for (int32_t b = 0; b < n_blocks; b++) {
+        for (int at = b * halves; at < (b + 1) * halves; at++) {
+            byte_ints ints;
+            add_steps(w, x->q, at, BLOCK / BYTES_STEP / halves, ints);
+            EACH_SUM(p, m) sum[p][m] = vf_fma(vf_from_i32(ints[p][m]), vf_load(w->scale[at][p]), sum[p][m]);
+        }
+        if (!has_min) continue;
+        EACH_SUM(p, m) sum[p][m] = vf_fma(vf_load(w->min[b][p]), vf_set1(x->sum[m * GROUP_BLOCKS + b]), sum[p][m]);
+    }
+    EACH_SUM(p, m) {
+        float *to = out + (p * TOKENS + m) * PANEL_ROWS;
+        vf_store(to, vf_fma(sum[p][m], vf_set1(x->d[m]), is_first ? vf_zero() : vf_load(to)));
+    }
+}
+
+static void run(const nlm_matmul_kernels *kernels, const nlm_open_words *w, int32_t n_blocks, const nlm_words_tile *x,
+                int is_first, float *out) {
+    if (kernels->halves == 2)
+        bytes_group(2, 0, w, n_blocks, x, is_first, out);
+    else if (kernels->has_min)
+        bytes_group(1, 1, w, n_blocks, x, is_first, out);
+    else
+        bytes_group(1, 0, w, n_blocks, x, is_first, out);
+}
+
+#define ENTRY(NAME, name, blocks, form) open_##name,
+static void (*const open[NLM_VECTOR_QUANT_TYPES])(const uint8_t *, int64_t, int32_t, int32_t,
+                                                  nlm_open_words *) = {QUANT_LIST(ENTRY)};
+
+static const nlm_gemm_words bytes = {sizeof(int8_t), pack, open, run};
+
+const nlm_gemm_quant nlm_vector_gemm_quant_bytes = {&nlm_vector_gemm_by_words, NULL, &nlm_vector_gemm_words, &bytes,
+                                                    nlm_vector_byte_kernels};
