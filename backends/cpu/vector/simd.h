@@ -1,5 +1,6 @@
 /* The shim the shared bodies are written on: one vector of f32 lanes, one of the same width in bytes
- * of integers. A backend compiles the bodies with its own flags; the flags choose the shim.
+ * of integers. A backend compiles the bodies with its own flags; the flags choose the shim. Tests compile them with
+ * simd_scalar.h, whatever the flags. The shape of a shim is a header of its own, shape_*.h, which that one has too.
  *
  *   V_LANES        f32 lanes of a vector: 16 or 8
  *   vf, vi         float lanes, integer lanes
@@ -11,9 +12,9 @@
  *   V_F32_TOKENS   tokens of a tile against two panels of f32, in gemm.h
  *   V_PLAIN_SUMS   sums of gemv_plain.c, beside weights and activations
  *   V_SCAN_STATES  states of a vector of channels, beside their decay, in ssm_scan.c
- *   V_WORD_PANELS, V_WORD_TOKENS  the tile of gemm_words.h, where the shim has dot products of words
- *   V_BYTE_TOKENS, V_BYTE_SUMS    tokens of a tile against two panels in gemm_planes.c and sums of gemv_planes.c,
- *                                 where it has dot products of bytes
+ *   V_WORD_PANELS, V_WORD_TOKENS  the tile of gemm_words.h, where it is used: the shim has dot products of words
+ *   V_BYTE_TOKENS  tokens of a tile against two panels in gemm_planes.c, where that is used
+ *   V_BYTE_SUMS    sums of gemv_planes.c, where that is used; else gemv_words.c is. Dot products of bytes or of words
  *
  * Every function is one or a few instructions; sums over lanes have a fixed order. */
 #ifndef NLM_CPU_SIMD_H
@@ -22,7 +23,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#if defined(NLM_SCALAR_SHIM)
+#include "cpu/vector/simd_scalar.h"
+#elif defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include "cpu/vector/simd_avx512.h"
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #include "cpu/vector/simd_avx2.h"
@@ -32,8 +35,10 @@
 #error "no shim for this instruction set"
 #endif
 
-#define V_LINE   16 /* floats of a line of the caches */
+#define V_LINE 16 /* floats of a line of the caches */
+#ifndef V_INLINE
 #define V_INLINE static inline __attribute__((always_inline))
+#endif
 
 /* 2^r for |r| <= 1/2, times 2^n: degree 5, relative error below 1e-7, exactly 1 at 0. */
 V_INLINE vf vf_exp2_parts(vf r, vf n) {

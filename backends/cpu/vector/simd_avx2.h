@@ -4,15 +4,8 @@
 
 #include <immintrin.h>
 
-#define V_LANES             8
-#define V_Q8_OFFSET         0
-#define V_CHUNK             2
-#define V_F32_TOKENS        6
-#define V_PLAIN_SUMS        12
-#define V_SCAN_STATES       4
-#define V_WORD_PANELS       4
-#define V_WORD_TOKENS       3
-#define V_NIBBLE_PLANE_BITS 7
+#include "cpu/vector/shape_avx2.h"
+
 typedef __m256 vf;
 typedef __m256i vi;
 #define VF_FN static inline __attribute__((always_inline)) vf

@@ -4,17 +4,8 @@
 
 #include <immintrin.h>
 
-#define V_LANES             16
-#define V_Q8_OFFSET         128
-#define V_CHUNK             4
-#define V_F32_TOKENS        12
-#define V_PLAIN_SUMS        24
-#define V_SCAN_STATES       8
-#define V_BYTE_TOKENS       6
-#define V_BYTE_SUMS         16
-#define V_WORD_PANELS       3
-#define V_WORD_TOKENS       6
-#define V_NIBBLE_PLANE_BITS 4 /* what tiles want */
+#include "cpu/vector/shape_avx512.h"
+
 typedef __m512 vf;
 typedef __m512i vi;
 #define VF_FN static inline __attribute__((always_inline)) vf
@@ -93,10 +84,6 @@ VF_FN vf_scale2(vf a, vf n) {
 /* 0 where x < limit, else a: also where x is NaN */
 VF_FN vf_unless_lt(vf a, vf x, vf limit) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), a);
-}
-/* a where x > limit, else b */
-VF_FN vf_select_gt(vf x, vf limit, vf a, vf b) {
-    return _mm512_mask_mov_ps(b, _mm512_cmp_ps_mask(x, limit, _CMP_GT_OQ), a);
 }
 static inline __attribute__((always_inline)) float vf_sum(vf a) {
     return _mm512_reduce_add_ps(a);

@@ -5,15 +5,8 @@
 
 #include <arm_neon.h>
 
-#define V_LANES             8
-#define V_Q8_OFFSET         0
-#define V_CHUNK             2
-#define V_F32_TOKENS        6
-#define V_PLAIN_SUMS        12
-#define V_SCAN_STATES       4
-#define V_BYTE_TOKENS       2
-#define V_BYTE_SUMS         4
-#define V_NIBBLE_PLANE_BITS 7
+#include "cpu/vector/shape_neon.h"
+
 typedef struct vf {
     float32x4_t low, high;
 } vf;
