@@ -194,7 +194,7 @@ static void run(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels,
         any_group(kernels, panels, n_panels, n_blocks, x, 0, out);
 }
 
-static const nlm_gemm_planes tiles = {TOKENS, 1, OPEN_TILES, begin, end, run};
+static const nlm_gemm_planes tiles = {TOKENS, TOKEN_STEP, OPEN_TILES, NULL, begin, end, run};
 
 const nlm_gemm_quant nlm_avx512_gemm_quant = {&nlm_vector_gemm_by_planes, &tiles, NULL, NULL,
                                               nlm_vector_quant_kernels_vnni};

@@ -7,6 +7,7 @@
 typedef enum nlm_neon_form {
     NLM_NEON_PLAIN, /* what every AArch64 CPU has */
     NLM_NEON_DOTPROD,
+    NLM_NEON_I8MM, /* for many tokens; dot products for few */
     NLM_NEON_FORMS
 } nlm_neon_form;
 

@@ -1,5 +1,5 @@
-/* cpu_neon: AArch64 with NEON; dot products of bytes where the CPU has them.
- * Options: dotprod = false. */
+/* cpu_neon: AArch64 with NEON; dot products and products of matrices of bytes where the CPU has them.
+ * Options: i8mm = false, dotprod = false (then no matrices either). */
 #include <nlm/plugin_kit.h>
 
 #include "device.h"
@@ -16,10 +16,12 @@ static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const n
                               nlm_error *error) {
     static const nlm_device_v1 devices[NLM_NEON_FORMS] = {
 #define DEVICE(form) [form] = NLM_VECTOR_DEVICE(&nlm_neon_devices[form])
-        DEVICE(NLM_NEON_PLAIN), DEVICE(NLM_NEON_DOTPROD)};
+        DEVICE(NLM_NEON_PLAIN), DEVICE(NLM_NEON_DOTPROD), DEVICE(NLM_NEON_I8MM)};
     int is_8_bits;
     NLM_KIT_TRY(nlm_vector_take_activations(host, 0, &is_8_bits, error));
-    const nlm_neon_form most = nlm_vector_may_use(host, "dotprod") ? NLM_NEON_DOTPROD : NLM_NEON_PLAIN;
+    const nlm_neon_form most = !nlm_vector_may_use(host, "dotprod") ? NLM_NEON_PLAIN
+                               : !nlm_vector_may_use(host, "i8mm")  ? NLM_NEON_DOTPROD
+                                                                    : NLM_NEON_I8MM;
     return nlm_kit_open_one(&devices[nlm_neon_best_form(most)], ordinal, out_device, error);
 }
 
@@ -30,7 +32,7 @@ static const nlm_plugin_v1 plugin = {
     .sanitizer = NLM_SANITIZER_BUILD,
     .name = "cpu_neon",
     .version = "1",
-    .description = "AArch64 with NEON; dotprod where present",
+    .description = "AArch64 with NEON; dotprod and i8mm where present",
     .probe = probe,
     .open = open_device,
     .close = nlm_kit_close_nothing,

@@ -16,11 +16,19 @@ nlm_quant_tile nlm_vector_quant_tile_view(const nlm_gemm_planes *gemm, int64_t c
                             sum + block * tokens, sum16 + block * 2 * tokens};
 }
 
-/* Row-major tiles hold a block's 64 bytes of every token one after the other; the others the tokens' groups of
- * 4 columns. */
-static void put_bytes(const int8_t *row, int64_t blocks, int64_t tokens, int64_t m, int is_row_major, int8_t *tile) {
-    const int64_t piece = is_row_major ? PLANES * BLOCK : 4, n = blocks * PLANES * BLOCK / piece;
+V_INLINE void put_pieces(const int8_t *row, int64_t blocks, int64_t tokens, int64_t m, int64_t piece, int8_t *tile) {
+    const int64_t n = blocks * PLANES * BLOCK / piece;
     for (int64_t i = 0; i < n; i++) memcpy(tile + (i * tokens + m) * piece, row + i * piece, (size_t)piece);
+}
+
+/* By the sizes that there are, so that a copy is an instruction or two. */
+static void put_bytes(const int8_t *row, int64_t blocks, int64_t tokens, int64_t m, int32_t piece, int8_t *tile) {
+    if (piece == 4)
+        put_pieces(row, blocks, tokens, m, 4, tile);
+    else if (piece == 8)
+        put_pieces(row, blocks, tokens, m, 8, tile);
+    else
+        put_pieces(row, blocks, tokens, m, PLANES * BLOCK, tile);
 }
 
 void nlm_vector_quant_tile_make(const nlm_gemm_planes *gemm, const float *x, int64_t x_stride, int32_t count,
@@ -35,9 +43,6 @@ void nlm_vector_quant_tile_make(const nlm_gemm_planes *gemm, const float *x, int
         for (int64_t g = 0; g < blocks / GROUP_BLOCKS; g++) d[g * tokens + m] = r.d[g];
         for (int64_t b = 0; b < blocks; b++) sum[b * tokens + m] = r.sum[b];
         for (int64_t h = 0; h < 2 * blocks; h++) sum16[h * tokens + m] = r.sum16[h];
-        if (gemm->is_row_major)
-            put_bytes(r.q, blocks, tokens, m, 1, q);
-        else
-            put_bytes(r.q, blocks, tokens, m, 0, q);
+        put_bytes(r.q, blocks, tokens, m, gemm->piece, q);
     }
 }

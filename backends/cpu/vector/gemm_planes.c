@@ -97,7 +97,7 @@ static void run_dword(const nlm_matmul_kernels *kernels, const nlm_open_panel *p
     }
 }
 
-static const nlm_gemm_planes dword = {TOKENS, 0, OPEN_UNSIGNED, NULL, NULL, run_dword};
+static const nlm_gemm_planes dword = {TOKENS, 4, OPEN_UNSIGNED, NULL, NULL, NULL, run_dword};
 
 const nlm_gemm_quant nlm_vector_gemm_quant_dword = {&nlm_vector_gemm_by_planes, &dword, NULL, NULL,
                                                     nlm_vector_quant_kernels};

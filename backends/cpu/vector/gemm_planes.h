@@ -5,8 +5,8 @@
 
 #include "cpu/vector/gemm.h"
 
-/* One group of a tile of `tokens` tokens, quantised. q is [blocks][PLANES][8][tokens][4] for dword kernels and
- * [blocks][tokens][PLANES][32] for row-major ones. */
+/* One group of a tile of `tokens` tokens, quantised. q is [blocks][PLANES][32 / piece][tokens][piece], or
+ * [blocks][tokens][PLANES][32] where a piece is both planes of a block. */
 typedef struct nlm_quant_tile {
     const int8_t *q;
     const float *d;       /* [tokens] */
@@ -16,8 +16,10 @@ typedef struct nlm_quant_tile {
 
 typedef struct nlm_gemm_planes {
     int32_t tokens; /* of a tile */
-    int32_t is_row_major;
+    int32_t piece;  /* bytes of a token that stand together in a tile: 4, 8 or PLANES * BLOCK */
     nlm_open_form form;
+    /* Puts the bytes of an opened panel into the order that `run` takes; may be NULL. */
+    void (*arrange)(uint8_t *q, int32_t n_blocks);
     /* before and after the calls of one thread; may be NULL */
     void (*begin)(const nlm_matmul_kernels *kernels);
     void (*end)(void);

@@ -58,6 +58,7 @@ static void run_panels(const nlm_matmul_job *job, const nlm_panel_run *run) {
         for (int32_t p = 0; p < run->count; p++) {
             float *scale = scratch->scales[p], *min = scale + 2 * GROUP_BLOCKS * PANEL_ROWS;
             open_panel(run->data[p], block, n_blocks, gemm->form, scratch->opened[p], scale, min);
+            if (gemm->arrange) gemm->arrange(scratch->opened[p], n_blocks);
             opened[p] = (nlm_open_panel){scratch->opened[p], scale, min};
         }
         nlm_panel_ahead ahead = {.panels = 0};
