@@ -12,7 +12,7 @@
 #include "tensor/dtype.h"
 
 #define WHERE          "nlm_weight"
-#define CHUNK_BYTES    (1ull << 20) /* of source, between two drops */
+#define CHUNK_BYTES    (1ull << 18) /* of source, between two drops */
 #define UPLOAD_BYTES   (1ull << 24)
 #define DROP_ALIGNMENT (1ull << 16) /* a multiple of every page size in use */
 #define HOST_ALIGNMENT 64u
