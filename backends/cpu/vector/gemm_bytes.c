@@ -3,11 +3,8 @@
 
 #include "cpu/vector/activations.h"
 #include "cpu/vector/device.h"
-#include "cpu/vector/gemm_words.h"
+#include "cpu/vector/gemm_tile.h"
 #include "cpu/vector/quant_format.h"
-
-#define PANELS V_WORD_PANELS
-#define TOKENS V_WORD_TOKENS
 
 /* The dot product takes one factor unsigned: the activations, so that weights can stay in memory. */
 #define RAISE 128
@@ -63,21 +60,16 @@ QUANT_LIST(OPEN)
 
 /* ---- the tile ---------------------------------------------------------------------------------- */
 
-/* Sums of a panel and a token are vectors of its rows: first two words of each, then one integer. */
-typedef vi byte_ints[PANELS][TOKENS];
-typedef vf byte_sums[PANELS][TOKENS];
-
-#define EACH_SUM(p, m) \
-    _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++)
-
-/* The products of the columns of block `at`, or half block where there are two. */
-V_INLINE void add_steps(const nlm_open_words *w, const uint8_t *x, int at, int steps, byte_ints ints) {
+/* Sums are two words of 16 bits for each row first, then one integer. */
+V_INLINE void byte_products(const nlm_open_words *w, const void *x, int at, int halves, nlm_tile_ints ints) {
+    const int steps = BLOCK / BYTES_STEP / halves;
+    const uint8_t *q = x;
     EACH_SUM(p, m) ints[p][m] = vi_load(w->seed[at][p]);
     _Pragma("GCC unroll 8") for (int s = at * steps; s < (at + 1) * steps; s++) {
         vi four[TOKENS];
         _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++) {
             int32_t bytes;
-            memcpy(&bytes, x + m * GROUP_COLUMNS + BYTES_STEP * s, sizeof bytes);
+            memcpy(&bytes, q + m * GROUP_COLUMNS + BYTES_STEP * s, sizeof bytes);
             four[m] = vi_set1(bytes);
         }
         EACH_SUM(p, m) ints[p][m] = vi_dot2_signed(ints[p][m], vw_at(w->q[s][p]), four[m]);
@@ -85,34 +77,7 @@ V_INLINE void add_steps(const nlm_open_words *w, const uint8_t *x, int at, int s
     EACH_SUM(p, m) ints[p][m] = vi_dot2_by(ints[p][m], vi_set1_i16(1));
 }
 
-V_INLINE void bytes_group(int halves, int has_min, const nlm_open_words *w, int32_t n_blocks, const nlm_words_tile *x,
-                          int is_first, float *out) {
-    byte_sums sum;
-    EACH_SUM(p, m) sum[p][m] = vf_zero();
-    for (int32_t b = 0; b < n_blocks; b++) {
-        for (int at = b * halves; at < (b + 1) * halves; at++) {
-            byte_ints ints;
-            add_steps(w, x->q, at, BLOCK / BYTES_STEP / halves, ints);
-            EACH_SUM(p, m) sum[p][m] = vf_fma(vf_from_i32(ints[p][m]), vf_load(w->scale[at][p]), sum[p][m]);
-        }
-        if (!has_min) continue;
-        EACH_SUM(p, m) sum[p][m] = vf_fma(vf_load(w->min[b][p]), vf_set1(x->sum[m * GROUP_BLOCKS + b]), sum[p][m]);
-    }
-    EACH_SUM(p, m) {
-        float *to = out + (p * TOKENS + m) * PANEL_ROWS;
-        vf_store(to, vf_fma(sum[p][m], vf_set1(x->d[m]), is_first ? vf_zero() : vf_load(to)));
-    }
-}
-
-static void run(const nlm_matmul_kernels *kernels, const nlm_open_words *w, int32_t n_blocks, const nlm_words_tile *x,
-                int is_first, float *out) {
-    if (kernels->halves == 2)
-        bytes_group(2, 0, w, n_blocks, x, is_first, out);
-    else if (kernels->has_min)
-        bytes_group(1, 1, w, n_blocks, x, is_first, out);
-    else
-        bytes_group(1, 0, w, n_blocks, x, is_first, out);
-}
+TILE_RUN(byte_products)
 
 #define ENTRY(NAME, name, blocks, form) open_##name,
 static void (*const open[NLM_VECTOR_QUANT_TYPES])(const uint8_t *, int64_t, int32_t, int32_t,
