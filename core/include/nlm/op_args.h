@@ -362,6 +362,238 @@ typedef struct nlm_attention_plain_args {
     int32_t window; /* tokens, 0 for none */
 } nlm_attention_plain_args;
 
+/* ---- training: the backward of an op is ops ----
+ *
+ * d<field> is the gradient of the loss by that field, of the field's shape. What a product or a norm adds up over
+ * rows (dw, db, da, dd) is f32, may be memory that outlives the run, and with NLM_GRADIENT_ADD is added to what it
+ * held; without, it is replaced. Orders of sums depend on shapes and seq_start alone. */
+#define NLM_GRADIENT_ADD 256u
+
+/* dx[m,k] = sum_n dy[m,n] w[n,k] (+ residual[m,k]): matmul's gradient by x.
+ * Shapes   dy: [M, N] f32, any row stride; w: [N, K] any type, as matmul's; residual, dx: [M, K] f32, dx may be
+ *          exactly residual. */
+typedef struct nlm_matmul_dx_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *dy;
+    const nlm_tensor *w;
+    const nlm_tensor *residual;
+    const nlm_tensor *dx;
+} nlm_matmul_dx_args;
+
+/* dw[n,k] = sum_m dy[m,n] x[m,k]; db[n] = sum_m dy[m,n]: matmul's gradients by w and bias. Padding rows count
+ * nothing. Shapes   dy: [M, N] f32; x: [M, K] f32; dw: [N, K] f32; db: [N] f32 or NULL. */
+typedef struct nlm_matmul_dw_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_GRADIENT_ADD */
+    const nlm_tensor *dy;
+    const nlm_tensor *x;
+    const nlm_tensor *dw;
+    const nlm_tensor *db;
+} nlm_matmul_dw_args;
+
+/* With i = 1 / sqrt(mean_c(x[r,:]^2) + eps):
+ *   dx[r,c] = i w[c] dy[r,c] - x[r,c] i^3 mean_j(x[r,j] w[j] dy[r,j]) (+ residual[r,c]);  dw[c] = sum_r i x[r,c]
+ * dy[r,c] Shapes   x, dy, residual, dx: [R, N] f32, or all [R, H, N] as in rms_norm, dw being summed over the heads
+ * too; w, dw: [N] f32 or NULL. x is what was normed, the sum where rms_norm had a residual. In place: dx may be dy or
+ * residual. */
+typedef struct nlm_rms_norm_bwd_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_GRADIENT_ADD */
+    const nlm_tensor *x;
+    const nlm_tensor *w;
+    const nlm_tensor *dy;
+    const nlm_tensor *residual;
+    const nlm_tensor *dx;
+    const nlm_tensor *dw;
+    float eps;
+    uint32_t reserved;
+} nlm_rms_norm_bwd_args;
+
+/* With s = 1 / (1 + exp(-gate)): dgate = dy up s (1 + gate (1 - s)); dup = dy gate s.
+ * Shapes   gate, up, dy, dgate, dup: [R, N] f32. In place: dgate may be gate, dup may be up. */
+typedef struct nlm_silu_mul_bwd_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *gate;
+    const nlm_tensor *up;
+    const nlm_tensor *dy;
+    const nlm_tensor *dgate;
+    const nlm_tensor *dup;
+} nlm_silu_mul_bwd_args;
+
+/* attention_plain's gradients. With p[t,h,j] = exp(scale q[t,h,:] . k[j,g,:] - lse[t,h]) over the rows j that t sees,
+ * and e[t,h,j] = p (dy[t,h,:] . v[j,g,:] - dy[t,h,:] . y[t,h,:]):
+ *   dq[t,h,:] = scale sum_j e k[j,g,:];  dk[j,g,:] = scale sum_{t,h} e q[t,h,:];  dv[j,g,:] = sum_{t,h} p dy[t,h,:]
+ * Shapes   q, y, dy, dq: [T, H, D] f32; k, v, dk, dv: [T, G, D] f32; lse: [T, H]; seq_start: [S+1].
+ * Source   Dao et al. 2022. */
+typedef struct nlm_attention_plain_bwd_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *q;
+    const nlm_tensor *k;
+    const nlm_tensor *v;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *y;
+    const nlm_tensor *lse;
+    const nlm_tensor *dy;
+    const nlm_tensor *dq;
+    const nlm_tensor *dk;
+    const nlm_tensor *dv;
+    float scale;
+    int32_t window; /* tokens, 0 for none */
+} nlm_attention_plain_bwd_args;
+
+/* conv1d_causal's gradients. With u the sum before silu and g[t,c] = dy[t,c] silu'(u[t,c]), or dy without
+ * NLM_CONV_SILU: dx[t,c] = sum_j w[c,j] g[t+K-1-j, c] (+ what dstate_out says of inputs that the sequence leaves in
+ * its state) dw[c,j] = sum_t g[t,c] x[t-K+1+j, c];  db[c] = sum_t g[t,c] over each sequence, rows before its first
+ * coming from state[slot[s]]. dstate[slot[s]] receives the gradient by state; its other slots are left alone. Shapes
+ * x, dy, dx: [T, C] f32; w, dw: [C, K] f32; bias, db: [C] f32 or NULL; state, dstate_out, dstate: [slots, K-1, C]
+ * f32, the last two or NULL (zero; not wanted). */
+typedef struct nlm_conv1d_causal_bwd_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_CONV_SILU, NLM_GRADIENT_ADD */
+    const nlm_tensor *x;
+    const nlm_tensor *w;
+    const nlm_tensor *bias;
+    const nlm_tensor *state;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *slot;
+    const nlm_tensor *dy;
+    const nlm_tensor *dstate_out;
+    const nlm_tensor *dx;
+    const nlm_tensor *dw;
+    const nlm_tensor *db;
+    const nlm_tensor *dstate;
+} nlm_conv1d_causal_bwd_args;
+
+/* ssm_scan's gradients by all its inputs, from those it was given: h is computed again from state[slot[s]], and
+ * dh[t] = exp(e[t+1] a) dh[t+1] + c[t] dy'[t] runs back from dstate_out[slot[s]], dy' being dy silu(z).
+ * dd is NULL where d is, dz where z is; other slots of dstate are left alone.
+ * Shapes   as in ssm_scan: x, dt, z, dy, dx, ddt, dz: [T, C] f32; a, da: [C, N]; b, c, db, dc: [T, N]; d, dd: [C];
+ *          state, dstate_out, dstate: [slots, ceil(C/16), N, 16], the last two or NULL (zero; not wanted).
+ *          ddt is by dt before softplus.
+ * Source   Gu & Dao 2023. */
+typedef struct nlm_ssm_scan_bwd_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_GRADIENT_ADD */
+    const nlm_tensor *x;
+    const nlm_tensor *dt;
+    const nlm_tensor *a;
+    const nlm_tensor *b;
+    const nlm_tensor *c;
+    const nlm_tensor *d;
+    const nlm_tensor *z;
+    const nlm_tensor *state;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *slot;
+    const nlm_tensor *dy;
+    const nlm_tensor *dstate_out;
+    const nlm_tensor *dx;
+    const nlm_tensor *ddt;
+    const nlm_tensor *da;
+    const nlm_tensor *db;
+    const nlm_tensor *dc;
+    const nlm_tensor *dd;
+    const nlm_tensor *dz;
+    const nlm_tensor *dstate;
+} nlm_ssm_scan_bwd_args;
+
+/* dw[ids[r],:] += dy[r,:], in the order of r: embed's gradient, always added.
+ * Shapes   ids: [R] i32; dy: [R, N] f32; dw: [V, N] f32.
+ * Errors   as embed. */
+typedef struct nlm_embed_bwd_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *ids;
+    const nlm_tensor *dy;
+    const nlm_tensor *dw;
+} nlm_embed_bwd_args;
+
+/* The head and the loss, with their gradients, the logits of some rows at a time. With u = x w^T (+ bias), e the
+ * log-sum-exp of u[r,:] and y = labels[r]:
+ *   loss[r] = e - (1 - smoothing) u[r,y] - smoothing mean_n(u[r,n]) + z_loss e^2
+ *   du[r,n] = softmax_n(u[r,:]) (1 + 2 z_loss e) - (1 - smoothing) [n = y] - smoothing / N
+ *   dx = du w;  dw = du^T x;  db = sum_r du[r,:]
+ * A row with a negative label is not counted: its loss and dx are 0, and it adds nothing to dw and db.
+ * Shapes   x, dx: [R, K] f32; w: [N, K] any type, as matmul's; bias, db: [N] f32; labels: [R] i32; loss: [R] f32;
+ *          dw: [N, K] f32. bias, dx, dw and db may be NULL, db with bias alone; all gradients being so only the loss
+ *          is computed. In place: dx may be x.
+ * Errors   a label of N or more of a live row is INVALID_ARGUMENT.
+ * Source   label smoothing: Szegedy et al. 2016; z_loss: Chowdhery et al. 2022. */
+typedef struct nlm_cross_entropy_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_GRADIENT_ADD: of dw and db */
+    const nlm_tensor *x;
+    const nlm_tensor *w;
+    const nlm_tensor *bias;
+    const nlm_tensor *labels;
+    const nlm_tensor *loss;
+    const nlm_tensor *dx;
+    const nlm_tensor *dw;
+    const nlm_tensor *db;
+    float smoothing; /* 0 to 1 */
+    float z_loss;    /* 0 or more */
+} nlm_cross_entropy_args;
+
+/* total[0] = the sum of x^2, added to what it was with NLM_GRADIENT_ADD. A NaN or an infinity in x gives one.
+ * Shapes   x: [R, N] or [N] f32; total: [1] f32. */
+typedef struct nlm_sum_sq_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_GRADIENT_ADD */
+    const nlm_tensor *x;
+    const nlm_tensor *total;
+} nlm_sum_sq_args;
+
+/* A step of AdamW. With rates = [learning rate, factor of gradients, 1 - beta1^step, 1 - beta2^step] and
+ * g = rates[1] dw:
+ *   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+ *   w = w (1 - rates[0] weight_decay) - rates[0] (m / rates[2]) / (sqrt(v / rates[3]) + eps);  dw = 0
+ * Shapes   w: [R, N] or [N], f32, f16 or bf16; master: of the shape of w, f32, or NULL: it is what is updated, and w
+ *          receives it rounded; dw, m, v: of the shape of w, f32; rates: [4] f32.
+ * Source   Loshchilov & Hutter 2019. */
+typedef struct nlm_adamw_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *w;
+    const nlm_tensor *master;
+    const nlm_tensor *dw;
+    const nlm_tensor *m;
+    const nlm_tensor *v;
+    const nlm_tensor *rates;
+    float beta1, beta2;
+    float eps;
+    float weight_decay;
+} nlm_adamw_args;
+
+/* y = factor exp(x). Shapes x, y: [R, N] f32. In place: y may be x. Its gradient by x is dy y. */
+typedef struct nlm_exp_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *y;
+    float factor;
+    uint32_t reserved;
+} nlm_exp_args;
+
+/* total += x. Shapes x, total: [R, N] or [N] f32; total is memory that outlives the run. */
+typedef struct nlm_accumulate_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *total;
+} nlm_accumulate_args;
+
+/* y[n] = sum_r a[r,n] (b[r,n]): the gradients of add and mul by a row that stands for all.
+ * Shapes   a: [R, N] f32; b: [R, N] f32 or NULL; y: [N] f32. */
+typedef struct nlm_sum_rows_args {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_GRADIENT_ADD */
+    const nlm_tensor *a;
+    const nlm_tensor *b;
+    const nlm_tensor *y;
+} nlm_sum_rows_args;
+
 #ifdef __cplusplus
 }
 #endif

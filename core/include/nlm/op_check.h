@@ -159,6 +159,7 @@ static inline uint64_t nlm_field_type_bits(nlm_field_types types) {
         case NLM_TYPES_I32: return NLM_TYPE_BIT(I32);
         case NLM_TYPES_PLAIN: return NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16) | NLM_TYPE_BIT(BF16) | NLM_TYPE_BIT(I32);
         case NLM_TYPES_CACHE: return NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16) | NLM_TYPE_BIT(Q8_0);
+        case NLM_TYPES_FLOAT: return NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16) | NLM_TYPE_BIT(BF16);
         case NLM_TYPES_WEIGHT: return NLM_TYPES_DECODED;
     }
     return 0;
@@ -183,6 +184,7 @@ static inline const char *nlm_field_types_text(nlm_field_types types) {
         case NLM_TYPES_I32: return "i32";
         case NLM_TYPES_PLAIN: return "f32, f16, bf16 or i32";
         case NLM_TYPES_CACHE: return "f32, f16 or q8_0";
+        case NLM_TYPES_FLOAT: return "f32, f16 or bf16";
         case NLM_TYPES_WEIGHT: return "any type but i32";
     }
     return "?";

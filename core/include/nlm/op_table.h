@@ -50,9 +50,10 @@ typedef enum nlm_field_types {
     NLM_TYPES_ACTIVATION, /* f32, or f16 or bf16 where a device has them: one type for all of a call */
     NLM_TYPES_F32,
     NLM_TYPES_I32,
-    NLM_TYPES_PLAIN, /* f32 f16 bf16 i32 */
-    NLM_TYPES_CACHE, /* f32 f16 q8_0 */
-    NLM_TYPES_WEIGHT /* all but i32 */
+    NLM_TYPES_PLAIN,  /* f32 f16 bf16 i32 */
+    NLM_TYPES_CACHE,  /* f32 f16 q8_0 */
+    NLM_TYPES_WEIGHT, /* all but i32 */
+    NLM_TYPES_FLOAT   /* f32 f16 bf16 */
 } nlm_field_types;
 
 typedef struct nlm_op_field {
@@ -110,6 +111,16 @@ typedef struct nlm_op_spec {
     NLM_ROW(op, field, NLM_FIELD_OUT, NLM_TYPES_##types, shape, in_place, 0)
 #define NLM_OPTIONAL_OUT(op, field, types, shape, in_place) \
     NLM_ROW(op, field, NLM_FIELD_OUT | NLM_FIELD_OPTIONAL, NLM_TYPES_##types, shape, in_place, 0)
+
+/* What an op adds up, or adds to: memory that outlives a run, or in a graph a result. */
+#define NLM_GRADIENT(op, field, shape) \
+    NLM_ROW(op, field, NLM_FIELD_OUT | NLM_FIELD_WRITES | NLM_FIELD_DENSE, NLM_TYPES_F32, shape, "", 0)
+#define NLM_OPTIONAL_GRADIENT(op, field, shape)                                                                \
+    NLM_ROW(op, field, NLM_FIELD_OUT | NLM_FIELD_WRITES | NLM_FIELD_DENSE | NLM_FIELD_OPTIONAL, NLM_TYPES_F32, \
+            shape, "", 0)
+#define NLM_OPTIONAL_STATE(op, field, types, shape)                                                              \
+    NLM_ROW(op, field, NLM_FIELD_IN | NLM_FIELD_READS | NLM_FIELD_DENSE | NLM_FIELD_OPTIONAL, NLM_TYPES_##types, \
+            shape, "", 0)
 
 #define NLM_NUMBER(op, name, kind, least, greatest, usual) \
     { #name, NLM_SCALAR_##kind, NLM_AT(op, name), 0, least, greatest, usual }
@@ -413,6 +424,179 @@ static const nlm_op_scalar nlm_scalars_attention_plain[] = {
 };
 NLM_SPEC(attention_plain, nlm_scalars_attention_plain, "H % G = 0", "2 T T H D", NULL)
 
+#define NLM_ADD_FLAG NLM_FLAG(accumulate, NLM_GRADIENT_ADD)
+static const nlm_op_scalar nlm_scalars_of_gradients[] = {NLM_ADD_FLAG, NLM_END_OF_SCALARS};
+
+static const nlm_op_field nlm_fields_matmul_dx[] = {
+    NLM_IN(matmul_dx, dy, ACTIVATION, "M N"),
+    NLM_WEIGHT(matmul_dx, w, WEIGHT, "N K", MATMUL),
+    NLM_OPTIONAL(matmul_dx, residual, ACTIVATION, "M K"),
+    NLM_OUT(matmul_dx, dx, ACTIVATION, "M K", "residual"),
+};
+NLM_SPEC(matmul_dx, nlm_no_scalars, "", "2 M N K", NULL)
+
+static const nlm_op_field nlm_fields_matmul_dw[] = {
+    NLM_IN(matmul_dw, dy, ACTIVATION, "M N"),
+    NLM_IN(matmul_dw, x, ACTIVATION, "M K"),
+    NLM_GRADIENT(matmul_dw, dw, "N K"),
+    NLM_OPTIONAL_GRADIENT(matmul_dw, db, "N"),
+};
+NLM_SPEC(matmul_dw, nlm_scalars_of_gradients, "", "2 M N K", NULL)
+
+static const nlm_op_field nlm_fields_rms_norm_bwd[] = {
+    NLM_IN(rms_norm_bwd, x, ACTIVATION, "R N|R H N"),
+    NLM_OPTIONAL(rms_norm_bwd, w, F32, "N"),
+    NLM_IN(rms_norm_bwd, dy, ACTIVATION, "R N|R H N"),
+    NLM_OPTIONAL(rms_norm_bwd, residual, ACTIVATION, "R N|R H N"),
+    NLM_OUT(rms_norm_bwd, dx, ACTIVATION, "R N|R H N", "dy residual"),
+    NLM_OPTIONAL_GRADIENT(rms_norm_bwd, dw, "N"),
+};
+static const nlm_op_scalar nlm_scalars_rms_norm_bwd[] = {
+    NLM_ADD_FLAG,
+    NLM_NUMBER(rms_norm_bwd, eps, F32, 0, FLT_MAX, 1e-5),
+    NLM_RESERVED(rms_norm_bwd),
+    NLM_END_OF_SCALARS,
+};
+NLM_SPEC(rms_norm_bwd, nlm_scalars_rms_norm_bwd, "x.rank = dy.rank, x.rank = dx.rank, x.rank = residual.rank",
+         "10 R H N", NULL)
+
+static const nlm_op_field nlm_fields_silu_mul_bwd[] = {
+    NLM_IN(silu_mul_bwd, gate, ACTIVATION, "R N"),       NLM_IN(silu_mul_bwd, up, ACTIVATION, "R N"),
+    NLM_IN(silu_mul_bwd, dy, ACTIVATION, "R N"),         NLM_OUT(silu_mul_bwd, dgate, ACTIVATION, "R N", "gate"),
+    NLM_OUT(silu_mul_bwd, dup, ACTIVATION, "R N", "up"),
+};
+NLM_SPEC(silu_mul_bwd, nlm_no_scalars, "", "10 R N", NULL)
+
+static const nlm_op_field nlm_fields_attention_plain_bwd[] = {
+    NLM_IN(attention_plain_bwd, q, ACTIVATION, "T H D"),
+    NLM_IN(attention_plain_bwd, k, ACTIVATION, "T G D"),
+    NLM_IN(attention_plain_bwd, v, ACTIVATION, "T G D"),
+    NLM_IN(attention_plain_bwd, seq_start, I32, "S+1"),
+    NLM_IN(attention_plain_bwd, y, ACTIVATION, "T H D"),
+    NLM_IN(attention_plain_bwd, lse, F32, "T H"),
+    NLM_IN(attention_plain_bwd, dy, ACTIVATION, "T H D"),
+    NLM_OUT(attention_plain_bwd, dq, ACTIVATION, "T H D", ""),
+    NLM_OUT(attention_plain_bwd, dk, ACTIVATION, "T G D", ""),
+    NLM_OUT(attention_plain_bwd, dv, ACTIVATION, "T G D", ""),
+};
+static const nlm_op_scalar nlm_scalars_attention_plain_bwd[] = {
+    NLM_ANY_F32(attention_plain_bwd, scale, 0),
+    NLM_NUMBER(attention_plain_bwd, window, I32, 0, INT32_MAX, 0),
+    NLM_END_OF_SCALARS,
+};
+NLM_SPEC(attention_plain_bwd, nlm_scalars_attention_plain_bwd, "H % G = 0", "5 T T H D", NULL)
+
+static const nlm_op_field nlm_fields_conv1d_causal_bwd[] = {
+    NLM_IN(conv1d_causal_bwd, x, ACTIVATION, "T C"),
+    NLM_IN(conv1d_causal_bwd, w, F32, "C K"),
+    NLM_OPTIONAL(conv1d_causal_bwd, bias, F32, "C"),
+    NLM_STATE(conv1d_causal_bwd, state, F32, "L K-1 C"),
+    NLM_IN(conv1d_causal_bwd, seq_start, I32, "S+1"),
+    NLM_IN(conv1d_causal_bwd, slot, I32, "S"),
+    NLM_IN(conv1d_causal_bwd, dy, ACTIVATION, "T C"),
+    NLM_OPTIONAL_STATE(conv1d_causal_bwd, dstate_out, F32, "L K-1 C"),
+    NLM_OUT(conv1d_causal_bwd, dx, ACTIVATION, "T C", ""),
+    NLM_GRADIENT(conv1d_causal_bwd, dw, "C K"),
+    NLM_OPTIONAL_GRADIENT(conv1d_causal_bwd, db, "C"),
+    NLM_OPTIONAL_GRADIENT(conv1d_causal_bwd, dstate, "L K-1 C"),
+};
+static const nlm_op_scalar nlm_scalars_conv1d_causal_bwd[] = {NLM_FLAG(silu, NLM_CONV_SILU), NLM_ADD_FLAG,
+                                                              NLM_END_OF_SCALARS};
+NLM_SPEC(conv1d_causal_bwd, nlm_scalars_conv1d_causal_bwd, "2 <= K <= 8", "6 T C K", NULL)
+
+static const nlm_op_field nlm_fields_ssm_scan_bwd[] = {
+    NLM_IN(ssm_scan_bwd, x, ACTIVATION, "T C"),
+    NLM_IN(ssm_scan_bwd, dt, ACTIVATION, "T C"),
+    NLM_IN(ssm_scan_bwd, a, F32, "C N"),
+    NLM_IN(ssm_scan_bwd, b, ACTIVATION, "T N"),
+    NLM_IN(ssm_scan_bwd, c, ACTIVATION, "T N"),
+    NLM_OPTIONAL(ssm_scan_bwd, d, F32, "C"),
+    NLM_OPTIONAL(ssm_scan_bwd, z, ACTIVATION, "T C"),
+    NLM_STATE(ssm_scan_bwd, state, F32, "L C/16 N 16"),
+    NLM_IN(ssm_scan_bwd, seq_start, I32, "S+1"),
+    NLM_IN(ssm_scan_bwd, slot, I32, "S"),
+    NLM_IN(ssm_scan_bwd, dy, ACTIVATION, "T C"),
+    NLM_OPTIONAL_STATE(ssm_scan_bwd, dstate_out, F32, "L C/16 N 16"),
+    NLM_OUT(ssm_scan_bwd, dx, ACTIVATION, "T C", ""),
+    NLM_OUT(ssm_scan_bwd, ddt, ACTIVATION, "T C", ""),
+    NLM_GRADIENT(ssm_scan_bwd, da, "C N"),
+    NLM_OUT(ssm_scan_bwd, db, ACTIVATION, "T N", ""),
+    NLM_OUT(ssm_scan_bwd, dc, ACTIVATION, "T N", ""),
+    NLM_OPTIONAL_GRADIENT(ssm_scan_bwd, dd, "C"),
+    NLM_OPTIONAL_OUT(ssm_scan_bwd, dz, ACTIVATION, "T C", ""),
+    NLM_OPTIONAL_GRADIENT(ssm_scan_bwd, dstate, "L C/16 N 16"),
+};
+NLM_SPEC(ssm_scan_bwd, nlm_scalars_of_gradients, "1 <= N <= 256", "25 T C N", NULL)
+
+static const nlm_op_field nlm_fields_embed_bwd[] = {
+    NLM_IN(embed_bwd, ids, I32, "R"),
+    NLM_IN(embed_bwd, dy, ACTIVATION, "R N"),
+    NLM_WRITES(embed_bwd, dw, F32, "V N"),
+};
+NLM_SPEC(embed_bwd, nlm_no_scalars, "", "R N", NULL)
+
+static const nlm_op_field nlm_fields_cross_entropy[] = {
+    NLM_IN(cross_entropy, x, ACTIVATION, "R K"),     NLM_WEIGHT(cross_entropy, w, WEIGHT, "N K", MATMUL),
+    NLM_OPTIONAL(cross_entropy, bias, F32, "N"),     NLM_IN(cross_entropy, labels, I32, "R"),
+    NLM_OUT(cross_entropy, loss, F32, "R", ""),      NLM_OPTIONAL_OUT(cross_entropy, dx, ACTIVATION, "R K", "x"),
+    NLM_OPTIONAL_GRADIENT(cross_entropy, dw, "N K"), NLM_OPTIONAL_GRADIENT(cross_entropy, db, "N"),
+};
+static const nlm_op_scalar nlm_scalars_cross_entropy[] = {
+    NLM_ADD_FLAG,
+    NLM_NUMBER(cross_entropy, smoothing, F32, 0, 1, 0),
+    NLM_NUMBER(cross_entropy, z_loss, F32, 0, FLT_MAX, 0),
+    NLM_END_OF_SCALARS,
+};
+NLM_SPEC(cross_entropy, nlm_scalars_cross_entropy, "", "6 R N K", NULL)
+
+static const nlm_op_field nlm_fields_sum_sq[] = {
+    NLM_ROW(sum_sq, x, NLM_FIELD_IN | NLM_FIELD_READS, NLM_TYPES_F32, "R N|N", "", 0),
+    NLM_GRADIENT(sum_sq, total, "1"),
+};
+NLM_SPEC(sum_sq, nlm_scalars_of_gradients, "", "2 R N", NULL)
+
+static const nlm_op_field nlm_fields_adamw[] = {
+    NLM_WRITES(adamw, w, FLOAT, "R N|N"),
+    NLM_ROW(adamw, master, NLM_FIELD_WRITES | NLM_FIELD_OPTIONAL, NLM_TYPES_F32, "R N|N", "", 0),
+    NLM_WRITES(adamw, dw, F32, "R N|N"),
+    NLM_WRITES(adamw, m, F32, "R N|N"),
+    NLM_WRITES(adamw, v, F32, "R N|N"),
+    NLM_IN(adamw, rates, F32, "4"),
+};
+static const nlm_op_scalar nlm_scalars_adamw[] = {
+    NLM_NUMBER(adamw, beta1, F32, 0, 1, 0.9),
+    NLM_NUMBER(adamw, beta2, F32, 0, 1, 0.999),
+    NLM_NUMBER(adamw, eps, F32, 0, FLT_MAX, 1e-8),
+    NLM_NUMBER(adamw, weight_decay, F32, 0, FLT_MAX, 0.01),
+    NLM_END_OF_SCALARS,
+};
+NLM_SPEC(adamw, nlm_scalars_adamw, "w.rank = dw.rank, w.rank = m.rank, w.rank = v.rank, w.rank = master.rank",
+         "12 R N", NULL)
+
+static const nlm_op_field nlm_fields_exp[] = {
+    NLM_IN(exp, x, F32, "R N"),
+    NLM_OUT(exp, y, F32, "R N", "x"),
+};
+static const nlm_op_scalar nlm_scalars_exp[] = {
+    NLM_ANY_F32(exp, factor, 1),
+    NLM_RESERVED(exp),
+    NLM_END_OF_SCALARS,
+};
+NLM_SPEC(exp, nlm_scalars_exp, "", "2 R N", NULL)
+
+static const nlm_op_field nlm_fields_accumulate[] = {
+    NLM_IN(accumulate, x, F32, "R N|N"),
+    NLM_WRITES(accumulate, total, F32, "R N|N"),
+};
+NLM_SPEC(accumulate, nlm_no_scalars, "x.rank = total.rank", "R N", NULL)
+
+static const nlm_op_field nlm_fields_sum_rows[] = {
+    NLM_IN(sum_rows, a, ACTIVATION, "R N"),
+    NLM_OPTIONAL(sum_rows, b, ACTIVATION, "R N"),
+    NLM_GRADIENT(sum_rows, y, "N"),
+};
+NLM_SPEC(sum_rows, nlm_scalars_of_gradients, "", "2 R N", NULL)
+
 /* clang-format on */
 /* ---- finding one ----------------------------------------------------------------------------- */
 
@@ -445,6 +629,10 @@ static inline int nlm_weight_index(const nlm_op_spec *spec, const nlm_op_field *
 #undef NLM_STATE_OUT
 #undef NLM_OUT
 #undef NLM_OPTIONAL_OUT
+#undef NLM_GRADIENT
+#undef NLM_OPTIONAL_GRADIENT
+#undef NLM_OPTIONAL_STATE
+#undef NLM_ADD_FLAG
 #undef NLM_NUMBER
 #undef NLM_ANY_F32
 #undef NLM_RESERVED
