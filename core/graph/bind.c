@@ -118,7 +118,8 @@ static uint32_t sole_output(const binder *b, const nlm_plan_node *node) {
         const nlm_value value = node->node.fields[i];
         if (value < 0 || !(spec->fields[i].use & (NLM_FIELD_OUT | NLM_FIELD_WRITES))) continue;
         if (output != NLM_NO_OUTPUT || (spec->fields[i].use & NLM_FIELD_WRITES)) return NLM_NO_OUTPUT;
-        if (b->uses[value] || b->outputs[value] >= SEVERAL) return NLM_NO_OUTPUT;
+        const nlm_value base = b->plan->values[value].base;
+        if (base != value || b->uses[value] || b->outputs[value] >= SEVERAL) return NLM_NO_OUTPUT;
         output = b->outputs[value];
     }
     return output;

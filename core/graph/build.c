@@ -146,6 +146,16 @@ void nlm_graph_output(nlm_graph *graph, nlm_value value) {
     graph->values[value].is_output = true;
 }
 
+nlm_value nlm_graph_empty_like(nlm_graph *graph, nlm_value like) {
+    if (has_failed(graph) || !is_value(graph, like)) return NLM_NO_VALUE;
+    nlm_value_info info = {.kind = NLM_VALUE_RESULT};
+    const nlm_tensor *tensor = &graph->values[like].tensor;
+    if (nlm_tensor_init(&info.tensor, tensor->dtype, tensor->rank, tensor->shape, NULL, &graph->error) != NLM_OK)
+        return NLM_NO_VALUE;
+    info.tensor.row_kind = tensor->row_kind;
+    return add_value(graph, &info);
+}
+
 /* ---- views ----------------------------------------------------------------------------------- */
 
 static const nlm_value_info *viewable(nlm_graph *graph, nlm_value x, const char *what) {
@@ -258,10 +268,8 @@ static nlm_status check_fields(nlm_graph *graph, const nlm_node *node, const nlm
     return NLM_OK;
 }
 
-/* Adds a node and its results. `params` has the numbers of the op's argument struct; `fields` is in the
- * order of its spec. Returns the first result, or NLM_NO_VALUE (also for an op without one). */
-static nlm_value emit(nlm_graph *graph, nlm_op op, const void *params, nlm_dtype dtype, const nlm_value *fields,
-                      size_t count) {
+nlm_value nlm_graph_emit(nlm_graph *graph, nlm_op op, const void *params, nlm_dtype dtype, const nlm_value *fields,
+                         size_t count) {
     if (has_failed(graph)) return NLM_NO_VALUE;
     const nlm_op_spec *spec = nlm_op_spec_of(op);
     nlm_node node = {.op = op, .layer = graph->layer, .is_backward = graph->is_backward};
@@ -299,9 +307,8 @@ static nlm_value emit(nlm_graph *graph, nlm_op op, const void *params, nlm_dtype
 
 #define NEW                   NLM_VALUE_NEW
 #define NONE                  NLM_NO_VALUE
-#define INFERRED_DTYPE        (-1)
 #define FIELDS(...)           (const nlm_value[]){__VA_ARGS__}, sizeof((const nlm_value[]){__VA_ARGS__}) / sizeof(nlm_value)
-#define EMIT(op, params, ...) emit(g, NLM_OP_##op, params, INFERRED_DTYPE, FIELDS(__VA_ARGS__))
+#define EMIT(op, params, ...) nlm_graph_emit(g, NLM_OP_##op, params, NLM_INFERRED_DTYPE, FIELDS(__VA_ARGS__))
 
 /* The result of the last node in this field, which the builder was asked for or not. */
 static void give(const nlm_graph *g, nlm_value y, uint32_t field, nlm_value *out) {
@@ -403,7 +410,7 @@ nlm_value nlm_graph_copy(nlm_graph *g, nlm_value x, nlm_dtype dtype) {
                  nlm_dtype_name(dtype));
         return NLM_NO_VALUE;
     }
-    return emit(g, NLM_OP_copy, NULL, dtype, FIELDS(x, NEW));
+    return nlm_graph_emit(g, NLM_OP_copy, NULL, dtype, FIELDS(x, NEW));
 }
 
 nlm_value nlm_graph_sum_over_ranks(nlm_graph *g, nlm_value x) {
@@ -415,4 +422,40 @@ nlm_value nlm_graph_sum_over_ranks(nlm_graph *g, nlm_value x) {
 nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x, uint32_t flags) {
     const nlm_argmax_args params = {.flags = flags};
     return EMIT(argmax, &params, x, NEW);
+}
+
+/* ---- training ------------------------------------------------------------------------------------ */
+
+nlm_value nlm_graph_exp(nlm_graph *g, nlm_value x, float factor) {
+    const nlm_exp_args params = {.factor = factor};
+    return EMIT(exp, &params, x, NEW);
+}
+
+void nlm_graph_sum_sq(nlm_graph *g, nlm_value x, nlm_value total, bool adds) {
+    const nlm_sum_sq_args params = {.flags = adds ? NLM_GRADIENT_ADD : 0};
+    EMIT(sum_sq, &params, x, total);
+}
+
+/* Of a parameter its gradient. */
+static nlm_value sum_of(nlm_graph *g, nlm_value value) {
+    const bool is_parameter = is_value(g, value) && g->values[value].kind == NLM_VALUE_PARAMETER;
+    return is_parameter ? nlm_graph_gradient(g, value) : NONE;
+}
+
+nlm_value nlm_graph_cross_entropy(nlm_graph *g, nlm_value x, nlm_value w, nlm_value bias, nlm_value labels,
+                                  const nlm_cross_entropy_params *params, nlm_value *out_dx) {
+    const nlm_cross_entropy_args numbers = {
+        .flags = out_dx ? NLM_GRADIENT_ADD : 0, .smoothing = params->smoothing, .z_loss = params->z_loss};
+    const nlm_value dw = out_dx ? sum_of(g, w) : NONE, db = out_dx ? sum_of(g, bias) : NONE;
+    const nlm_value loss = EMIT(cross_entropy, &numbers, x, w, bias, labels, NEW, out_dx ? NEW : NONE, dw, db);
+    give(g, loss, 5, out_dx);
+    return loss;
+}
+
+void nlm_graph_adamw(nlm_graph *g, nlm_value parameter, const nlm_adamw_values *values,
+                     const nlm_adamw_params *params) {
+    const nlm_adamw_args numbers = {
+        .beta1 = params->beta1, .beta2 = params->beta2, .eps = params->eps, .weight_decay = params->weight_decay};
+    EMIT(adamw, &numbers, parameter, values->master, nlm_graph_gradient(g, parameter), values->m, values->v,
+         values->rates);
 }

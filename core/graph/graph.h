@@ -86,6 +86,47 @@ nlm_value nlm_graph_copy(nlm_graph *g, nlm_value x, nlm_dtype dtype);
 nlm_value nlm_graph_sum_over_ranks(nlm_graph *g, nlm_value x);
 nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x, uint32_t flags);
 
+nlm_value nlm_graph_exp(nlm_graph *g, nlm_value x, float factor);
+/* Added up in `total`, a state [1]; what it held counts if `adds`. x: a value, a parameter or its gradient. */
+void nlm_graph_sum_sq(nlm_graph *g, nlm_value x, nlm_value total, bool adds);
+
+typedef struct nlm_cross_entropy_params {
+    float smoothing, z_loss;
+} nlm_cross_entropy_params;
+/* The losses of rows. *out_dx (NULL: no gradients are wanted) receives the gradient of their sum by x; those of w and
+ * bias are added to their own if they are parameters. */
+nlm_value nlm_graph_cross_entropy(nlm_graph *g, nlm_value x, nlm_value w, nlm_value bias, nlm_value labels,
+                                  const nlm_cross_entropy_params *params, nlm_value *out_dx);
+
+/* The states of AdamW for a parameter; master may be NLM_NO_VALUE. rates: an input, see nlm/op_args.h. */
+typedef struct nlm_adamw_values {
+    nlm_value master, m, v, rates;
+} nlm_adamw_values;
+typedef struct nlm_adamw_params {
+    float beta1, beta2, eps, weight_decay;
+} nlm_adamw_params;
+void nlm_graph_adamw(nlm_graph *g, nlm_value parameter, const nlm_adamw_values *values,
+                     const nlm_adamw_params *params);
+
+/* ---- the backward pass ---- */
+
+/* The gradient of a value, where the pass begins. */
+typedef struct nlm_seed {
+    nlm_value of, gradient;
+} nlm_seed;
+
+typedef struct nlm_backward {
+    const nlm_seed *seeds;
+    uint32_t n_seeds, n_wanted;
+    const nlm_value *wanted;  /* inputs and states whose gradients are asked for beside the parameters' */
+    nlm_value *out_gradients; /* [n_wanted] NLM_NO_VALUE: the loss does not depend on it */
+    bool recomputes_layers;   /* of a layer keep what the next one reads; the rest is computed again */
+} nlm_backward;
+
+/* Emits the backward of all ops so far: gradients of parameters are added to theirs (nlm_graph_gradient). Errors are
+ * the builder's: UNSUPPORTED for an op that has no backward. */
+void nlm_graph_backward(nlm_graph *graph, const nlm_backward *how);
+
 /* Fuses, assigns each op to a device, places weights and states, packs activations by liveness and
  * binds. The graph is not needed afterwards; values keep their numbers. Errors UNSUPPORTED (an op no
  * device has: op, shapes, each device's reason), OUT_OF_MEMORY, and the builder's. */

@@ -74,6 +74,17 @@ struct nlm_graph {
     nlm_error error; /* the first; code NLM_OK while there is none */
 };
 
+/* Adds a node and its results. `params` has the numbers of the op's argument struct, NULL: all zero; `fields` is in
+ * the order of its spec, NLM_VALUE_NEW where a result is to be created, of `dtype` (NLM_INFERRED_DTYPE: as the table
+ * says). An OUT field may also be a view of a result that was made by nlm_graph_empty_like: several ops may write
+ * their columns of one value, which all of them have done before the first op reads it. Returns the first new result,
+ * or NLM_NO_VALUE (also where there is none). */
+#define NLM_INFERRED_DTYPE (-1)
+nlm_value nlm_graph_emit(nlm_graph *graph, nlm_op op, const void *params, nlm_dtype dtype, const nlm_value *fields,
+                         size_t count);
+/* A result of the shape and type of `like` whose parts ops write. */
+nlm_value nlm_graph_empty_like(nlm_graph *graph, nlm_value like);
+
 /* Checks a node's arguments against the op's spec and its special rules. For fields that are
  * NLM_VALUE_NEW, results[field] receives the descriptor of the result (dtype f32 or i32; for copy the
  * caller sets it). Errors INVALID_ARGUMENT: op, layer, field, shapes. */

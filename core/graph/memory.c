@@ -148,8 +148,10 @@ static nlm_status walk_node(walk *w, uint32_t n) {
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         const nlm_value value = node->node.fields[i];
         if (!(spec->fields[i].use & NLM_FIELD_OUT) || !is_activation(plan, value)) continue;
-        w->spaces[value] = (uint16_t)(1u << space);
-        touch(plan, space, value, n);
+        const nlm_value base = plan->values[value].base;
+        if (base != value && w->spaces[base]) NLM_TRY(need(w, base, space, n)); /* other ops wrote the rest of it */
+        w->spaces[base] = (uint16_t)(1u << space);
+        touch(plan, space, base, n);
     }
     return NLM_OK;
 }
@@ -230,7 +232,9 @@ static void merge_in_place(nlm_plan *plan) {
         const nlm_node *node = &plan->nodes[n].node;
         const nlm_op_spec *spec = nlm_op_spec_of(node->op);
         for (uint32_t i = 0; i < spec->n_fields; i++) {
-            if ((spec->fields[i].use & NLM_FIELD_OUT) && is_activation(plan, node->fields[i]))
+            const nlm_value value = node->fields[i];
+            if ((spec->fields[i].use & NLM_FIELD_OUT) && is_activation(plan, value) &&
+                plan->values[value].base == value)
                 merge_output(plan, n, i);
         }
     }
