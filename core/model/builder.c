@@ -1,12 +1,16 @@
 /* Weights and states by layer, embedding and head: what every family's builder begins and ends with. */
 #include "model/builder.h"
 
+#include "model/parameters.h"
+
 void nlm_build_layer(nlm_builder *b, int32_t layer) {
     b->layer = layer;
     nlm_graph_set_layer(b->graph, layer);
 }
 
 nlm_value nlm_build_weight(const nlm_builder *b, int32_t weight) {
+    nlm_trained *trained = b->training ? nlm_parameters_get(b->training->parameters, weight, b->layer) : NULL;
+    if (trained) return nlm_graph_parameter(b->graph, &trained->parameter);
     nlm_weight *found = nlm_weights_get(b->weights, weight, b->layer);
     return found ? nlm_graph_weight(b->graph, found) : NLM_NO_VALUE;
 }
@@ -14,6 +18,16 @@ nlm_value nlm_build_weight(const nlm_builder *b, int32_t weight) {
 nlm_value nlm_build_state(const nlm_builder *b, int32_t group) {
     nlm_state *state = nlm_cache_state(b->cache, group, b->layer);
     return state ? nlm_graph_state(b->graph, state) : NLM_NO_VALUE;
+}
+
+nlm_value *nlm_build_state_after(const nlm_builder *b, int32_t group) {
+    if (!b->training) return NULL;
+    return &b->training->states_after[group * b->h->n_layer + b->layer];
+}
+
+nlm_value nlm_build_decay(const nlm_builder *b, int32_t weight) {
+    const nlm_value value = nlm_build_weight(b, weight);
+    return b->training ? nlm_graph_exp(b->graph, value, -1) : value;
 }
 
 nlm_value nlm_build_linear(const nlm_builder *b, nlm_value x, int32_t w, int32_t bias, nlm_value residual) {
@@ -28,8 +42,19 @@ nlm_value nlm_build_embed(const nlm_builder *b, int32_t embedding) {
     return nlm_graph_embed(b->graph, b->io->ids, nlm_build_weight(b, embedding));
 }
 
+static nlm_value build_losses(const nlm_builder *b, nlm_value x, int32_t norm, int32_t head, int32_t bias) {
+    nlm_training_io *t = b->training;
+    t->hidden = nlm_build_norm(b, x, norm);
+    return nlm_graph_cross_entropy(b->graph, t->hidden, nlm_build_weight(b, head), nlm_build_weight(b, bias), t->labels,
+                                   &t->loss, t->wants_gradients ? &t->d_hidden : NULL);
+}
+
 nlm_value nlm_build_head(const nlm_builder *b, nlm_value x, int32_t norm, int32_t head, int32_t bias,
                          int32_t embedding) {
+    if (b->training) {
+        const bool has_head = nlm_build_weight(b, head) != NLM_NO_VALUE;
+        return build_losses(b, x, norm, has_head ? head : embedding, bias);
+    }
     const nlm_value rows = nlm_graph_embed(b->graph, b->io->outputs, x);
     const bool is_tied = nlm_build_weight(b, head) == NLM_NO_VALUE;
     return nlm_build_linear(b, nlm_build_norm(b, rows, norm), is_tied ? embedding : head, bias, NLM_NO_VALUE);

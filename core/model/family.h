@@ -17,9 +17,10 @@ typedef struct nlm_model_family {
     const nlm_state_spec *states;
     /* After the keys are read: what follows from them, and what must fit together. NULL: nothing. */
     nlm_status (*derive)(const nlm_keys *keys, nlm_hparams *out, nlm_error *err);
-    /* Emits the forward pass from b->io's inputs, which are there, and returns the logits; sticky builder
-     * errors are enough. */
+    /* Emits the forward pass from b->io's inputs, which are there, and returns the logits, or when training (b->training)
+     * the losses; sticky builder errors are enough. */
     nlm_value (*build)(nlm_builder *b);
+    bool is_trained; /* build knows what to do then */
 } nlm_model_family;
 
 /* X(name): nlm_family_NAME stands in NAME.c. */
@@ -42,5 +43,6 @@ const nlm_model_family *nlm_family_find(const char *architecture);
 nlm_status nlm_model_take_gguf_as(nlm_gguf *gguf, const nlm_model_family *family, nlm_model **out, nlm_error *err);
 
 nlm_weights *nlm_model_weights(nlm_model *model);
+const nlm_model_family *nlm_model_family_of(const nlm_model *model);
 
 #endif

@@ -62,4 +62,5 @@ const nlm_model_family nlm_family_llama = {
     .states = states,
     .derive = derive,
     .build = build,
+    .is_trained = true,
 };

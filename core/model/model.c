@@ -157,6 +157,9 @@ const char *nlm_model_family_name(const nlm_model *model) {
 nlm_weights *nlm_model_weights(nlm_model *model) {
     return model->weights;
 }
+const nlm_model_family *nlm_model_family_of(const nlm_model *model) {
+    return model->family;
+}
 
 void nlm_model_set_runtime(nlm_model *model, struct nlm_runtime *runtime) {
     model->runtime = runtime;
@@ -229,5 +232,40 @@ nlm_status nlm_model_build(nlm_model *model, nlm_cache *cache, const nlm_graph_d
                            .layer = -1};
     out_io->logits = model->family->build(&builder);
     nlm_graph_output(graph, out_io->logits);
+    return nlm_graph_check(graph, err);
+}
+
+/* ---- training ----------------------------------------------------------------------------- */
+
+static void build_backward(const nlm_training_io *t, bool recomputes_layers, nlm_graph *graph) {
+    const nlm_seed seed = {t->hidden, t->d_hidden};
+    nlm_graph_backward(graph, &(nlm_backward){.seeds = &seed, .n_seeds = 1, .recomputes_layers = recomputes_layers});
+}
+
+nlm_status nlm_model_build_training(nlm_model *model, nlm_cache *cache, const nlm_training_dims *dims, nlm_graph *graph,
+                                    nlm_training_io *training, nlm_graph_io *out_io, nlm_error *err) {
+    const nlm_graph_dims *batch = &dims->batch;
+    const int32_t n_states = cache ? cache->n_groups * cache->n_layer : 0;
+    for (int32_t i = 0; i < n_states; i++) training->states_after[i] = NLM_NO_VALUE;
+    *out_io = (nlm_graph_io){.outputs = NLM_NO_VALUE, .batch.block_table = NLM_NO_VALUE, .batch.slot = NLM_NO_VALUE};
+    out_io->ids = i32_input(graph, "ids", batch->n_tokens, 0, NLM_ROWS_TOKENS);
+    out_io->batch.pos = i32_input(graph, "pos", batch->n_tokens, 0, NLM_ROWS_TOKENS);
+    out_io->batch.seq_start = i32_input(graph, "seq_start", (int64_t)batch->n_seqs + 1, 0, NLM_ROWS_FIXED);
+    if (cache) out_io->batch.slot = i32_input(graph, "slot", batch->n_seqs, 0, NLM_ROWS_SEQS);
+    training->labels = i32_input(graph, "labels", batch->n_tokens, 0, NLM_ROWS_TOKENS);
+    nlm_builder builder = {.graph = graph,
+                           .h = &model->hparams,
+                           .weights = model->weights,
+                           .cache = cache,
+                           .io = out_io,
+                           .training = training,
+                           .n_tokens = batch->n_tokens,
+                           .layer = -1};
+    out_io->logits = model->family->build(&builder);
+    nlm_graph_output(graph, out_io->logits);
+    for (int32_t i = 0; dims->carries && i < n_states; i++) {
+        if (training->states_after[i] != NLM_NO_VALUE) nlm_graph_output(graph, training->states_after[i]);
+    }
+    if (training->wants_gradients) build_backward(training, dims->recomputes_layers, graph);
     return nlm_graph_check(graph, err);
 }

@@ -51,4 +51,5 @@ const nlm_model_family nlm_family_qwen3 = {
     .states = states,
     .derive = derive,
     .build = build,
+    .is_trained = true,
 };

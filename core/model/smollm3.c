@@ -45,4 +45,5 @@ const nlm_model_family nlm_family_smollm3 = {
     .states = states,
     .derive = nlm_transformer_derive,
     .build = build,
+    .is_trained = true,
 };

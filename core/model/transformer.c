@@ -153,14 +153,27 @@ nlm_value nlm_build_rope(const nlm_builder *b, nlm_value x) {
     return nlm_graph_rope(b->graph, x, b->io->batch.pos, &rope);
 }
 
+/* [n_tokens, heads, head_dim] as [n_tokens, heads * head_dim] */
+static nlm_value flat(const nlm_builder *b, nlm_value y) {
+    const int64_t shape[2] = {b->n_tokens, nlm_size_q(b->h, b->layer)};
+    return nlm_graph_reshape(b->graph, y, 2, shape);
+}
+
+/* Over the batch's own keys and values; with what the backward needs. */
+static nlm_value build_plain_attention(const nlm_builder *b, const nlm_qkv *qkv) {
+    nlm_value lse;
+    return nlm_graph_attention_plain(b->graph, qkv->q, qkv->k, qkv->v, b->io->batch.seq_start, b->h->attention_scale,
+                                     nlm_at_layer(b->h->sliding_window, b->layer), &lse);
+}
+
 nlm_value nlm_build_attention(const nlm_builder *b, const nlm_qkv *qkv) {
+    if (b->training) return flat(b, build_plain_attention(b, qkv));
     const nlm_batch_values *batch = &b->io->batch;
     const nlm_value k_cache = nlm_build_state(b, NLM_S_K), v_cache = nlm_build_state(b, NLM_S_V);
     nlm_graph_kv_append(b->graph, qkv->k, qkv->v, k_cache, v_cache, batch);
     const nlm_value y = nlm_graph_attention(b->graph, qkv->q, k_cache, v_cache, batch, b->h->attention_scale,
                                             nlm_at_layer(b->h->sliding_window, b->layer));
-    const int64_t flat[2] = {b->n_tokens, nlm_size_q(b->h, b->layer)};
-    return nlm_graph_reshape(b->graph, y, 2, flat);
+    return flat(b, y);
 }
 
 nlm_value nlm_build_swiglu(const nlm_builder *b, nlm_value x, nlm_value residual) {

@@ -62,7 +62,7 @@ enum { NLM_VECTOR = NLM_WEIGHT_F32_ONLY, NLM_BIAS = NLM_WEIGHT_F32_ONLY | NLM_WE
     X(TOKEN_EMBD, "token_embd.weight", nlm_size_vocab, nlm_size_embd, 0)           \
     X(OUTPUT_NORM, "output_norm.weight", NULL, nlm_size_embd, NLM_VECTOR)          \
     X(OUTPUT, "output.weight", nlm_size_vocab, nlm_size_embd, NLM_WEIGHT_OPTIONAL) \
-    X(ROPE_FREQS, "rope_freqs.weight", NULL, nlm_size_rope_pairs, NLM_BIAS)        \
+    X(ROPE_FREQS, "rope_freqs.weight", NULL, nlm_size_rope_pairs, NLM_CONSTANT)    \
     X(ATTN_NORM, "blk.%d.attn_norm.weight", NULL, nlm_size_embd, NLM_VECTOR)       \
     X(ATTN_Q, "blk.%d.attn_q.weight", nlm_size_q, nlm_size_embd, 0)                \
     X(ATTN_K, "blk.%d.attn_k.weight", nlm_size_kv, nlm_size_embd, 0)               \

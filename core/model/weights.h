@@ -20,6 +20,7 @@ typedef struct nlm_weight_spec {
 enum {
     NLM_WEIGHT_OPTIONAL = 1, /* absent: NULL */
     NLM_WEIGHT_F32_ONLY = 2, /* norms, biases, SSM vectors: converted to f32 on load if stored otherwise */
+    NLM_WEIGHT_CONSTANT = 4, /* not trained */
 };
 
 /* A table and its ids from one X-list, X(id, name, rows, cols, flags): the weight of line id is W_id. */

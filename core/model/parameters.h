@@ -1,0 +1,47 @@
+/* The weights of a model as parameters: what training changes, each with its gradient. */
+#ifndef NLM_MODEL_PARAMETERS_H
+#define NLM_MODEL_PARAMETERS_H
+
+#include "exec/parameter.h"
+#include "model/model.h"
+#include "model/weights.h"
+
+/* One weight that is trained. */
+typedef struct nlm_trained {
+    nlm_parameter parameter;
+    nlm_weight *weight; /* of the model: its name, and the values it begins with */
+    int32_t layer;      /* -1: of none */
+    bool is_log;        /* the parameter is log(-w), as Mamba's A is trained (A_log) */
+    bool decays;        /* AdamW's weight decay: of matrices, but not of A */
+} nlm_trained;
+
+typedef struct nlm_parameters nlm_parameters;
+
+/* Describes a parameter of `dtype` (f32, f16 or bf16) for every weight of the model; vectors and A are f32. Nothing
+ * is placed yet, see nlm_state. The model outlives it. Errors UNSUPPORTED (a family that is not trained),
+ * INVALID_ARGUMENT (dtype), OUT_OF_MEMORY. */
+nlm_status nlm_parameters_create(nlm_model *model, nlm_dtype dtype, nlm_parameters **out, nlm_error *err);
+/* Not before the programs that use them. */
+void nlm_parameters_destroy(nlm_parameters *parameters);
+
+uint32_t nlm_parameters_count(const nlm_parameters *parameters);
+nlm_trained *nlm_parameters_at(nlm_parameters *parameters, uint32_t index);
+/* By the family's id and layer, as nlm_weights_get; NULL: the model has no such weight. */
+nlm_trained *nlm_parameters_get(nlm_parameters *parameters, int32_t id, int32_t layer);
+
+/* Elements of the parameter, and of all. */
+uint64_t nlm_trained_elements(const nlm_trained *trained);
+uint64_t nlm_parameters_elements(const nlm_parameters *parameters);
+
+/* Between the values of a weight, as a file has them, and those of its parameter; f32, in place. */
+void nlm_trained_from_weight(const nlm_trained *trained, float *values, uint64_t count);
+void nlm_trained_to_weight(const nlm_trained *trained, float *values, uint64_t count);
+
+/* Sets a placed parameter to `values` [elements] f32, rounded to its type; reads it as f32. `master`, if not NULL, is
+ * an f32 state of its shape and receives, or gives, the values unrounded. */
+nlm_status nlm_trained_write(nlm_trained *trained, nlm_state *master, const float *values, nlm_error *err);
+nlm_status nlm_trained_read(const nlm_trained *trained, const nlm_state *master, float *out, nlm_error *err);
+/* The weight's own values, decoded, as the parameter's. */
+nlm_status nlm_trained_decode(const nlm_trained *trained, float *out, nlm_error *err);
+
+#endif
