@@ -24,4 +24,10 @@ static inline nlm_tensor nlm_cpu_matrix(const nlm_tensor *rows, void *data, int6
     return view;
 }
 
+/* The elements of a matrix, or of a row that is a tensor of its own. */
+static inline nlm_kit_cells nlm_cpu_cells(const nlm_exec_v1 *x, const nlm_tensor *t) {
+    if (t->rank == 1) return nlm_kit_cells_of(x, 1, t->shape[0]);
+    return nlm_kit_cells_of(x, nlm_live_rows(x, t), t->shape[1]);
+}
+
 #endif

@@ -27,7 +27,18 @@
     X(norm_matmul, 0, nlm_scalar_norm_matmul_needs)                                              \
     X(norm_xz_conv, NLM_CONV_SILU, nlm_scalar_norm_xz_conv_needs)                                \
     X(dt_bc_scan, 0, nlm_scalar_dt_bc_scan_needs)                                                \
-    X(attention_plain, 0, NULL)
+    X(attention_plain, 0, NULL)                                                                  \
+    X(matmul_dx, 0, nlm_scalar_matmul_dx_needs)                                                  \
+    X(matmul_dw, NLM_GRADIENT_ADD, NULL)                                                         \
+    X(rms_norm_bwd, NLM_GRADIENT_ADD, nlm_scalar_rms_norm_bwd_needs)                             \
+    X(silu_mul_bwd, 0, NULL)                                                                     \
+    X(embed_bwd, 0, NULL)                                                                        \
+    X(cross_entropy, NLM_GRADIENT_ADD, nlm_scalar_cross_entropy_needs)                           \
+    X(sum_sq, NLM_GRADIENT_ADD, nlm_scalar_sum_sq_needs)                                         \
+    X(adamw, 0, NULL)                                                                            \
+    X(exp, 0, NULL)                                                                              \
+    X(accumulate, 0, NULL)                                                                       \
+    X(sum_rows, NLM_GRADIENT_ADD, NULL)
 
 #define SCALAR_DECLARE(op, flags, needs)                                           \
     nlm_status nlm_scalar_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \

@@ -53,6 +53,15 @@ oracle_result *oracle_state(oracle_run *run, const nlm_tensor *t) {
     return result;
 }
 
+oracle_result *oracle_gradient(oracle_run *run, const nlm_tensor *t, uint32_t flags) {
+    oracle_result *result = add_result(run, t);
+    for (int64_t i = 0; i < result->count && (flags & NLM_GRADIENT_ADD); i++) {
+        const double before = oracle_element(t, i);
+        oracle_set(result, i, before, fabs(before));
+    }
+    return result;
+}
+
 double oracle_rounding(const oracle_run *run, int32_t dtype) {
     if (run->activations == ORACLE_STRICT) return 0;
     switch (dtype) {

@@ -9,7 +9,7 @@
 #include <nlm/plugin.h>
 #include <stdbool.h>
 
-#define ORACLE_RESULTS 4
+#define ORACLE_RESULTS 12
 
 /* What one output or state of an op should hold; elements are in row-major order of the tensor's shape.
  * How far an implementation may be off follows from scale[i], see oracle_bound; a scale of 0 asks for the

@@ -10,11 +10,20 @@
  * they are). Never NULL: a spare one when there is no memory or t is NULL. */
 oracle_result *oracle_output(oracle_run *run, const nlm_tensor *t);
 oracle_result *oracle_state(oracle_run *run, const nlm_tensor *t);
+/* What an op adds up: from zero, or with NLM_GRADIENT_ADD in `flags` from what t holds; all elements. */
+oracle_result *oracle_gradient(oracle_run *run, const nlm_tensor *t, uint32_t flags);
 
 static inline void oracle_set(oracle_result *result, int64_t index, double value, double scale) {
     if (index >= result->count) return;
     result->value[index] = value;
     result->scale[index] = scale;
+}
+
+/* One more term of a sum, and the scale of its error. */
+static inline void oracle_add_term(oracle_result *result, int64_t index, double value, double scale) {
+    if (index >= result->count) return;
+    result->value[index] += value;
+    result->scale[index] += scale;
 }
 
 static inline double oracle_silu(double v) {

@@ -73,10 +73,11 @@ static void fill_pages(spec_instance *in) {
 static void apply_bad(spec_instance *in) {
     const spec_case *c = &in->c;
     int32_t *ids = ints(in, "ids"), *pos = ints(in, "pos"), *slot = ints(in, "slot");
-    int32_t *starts = ints(in, "seq_start"), *pages = ints(in, "block_table");
+    int32_t *labels = ints(in, "labels"), *starts = ints(in, "seq_start"), *pages = ints(in, "block_table");
     const int64_t last = in->live_rows - 1, blocks = c->dims['M' - 'A'], page_tokens = c->dims['B' - 'A'];
     switch (c->bad) {
         case SPEC_BAD_id: ids[last] = (int32_t)c->dims['V' - 'A']; break;
+        case SPEC_BAD_label: labels[last] = (int32_t)c->dims['N' - 'A']; break;
         case SPEC_BAD_negative_id: ids[last] = -1; break;
         case SPEC_BAD_page:
             pages[slot[c->n_seqs - 1] * blocks + pos[last] / page_tokens] = (int32_t)c->dims['P' - 'A'];
@@ -92,7 +93,11 @@ static void apply_bad(spec_instance *in) {
 
 void spec_fill_batch(spec_instance *in) {
     const spec_case *c = &in->c;
-    int32_t *ids = ints(in, "ids"), *pos = ints(in, "pos");
+    int32_t *ids = ints(in, "ids"), *pos = ints(in, "pos"), *labels = ints(in, "labels");
+    for (int64_t i = 0; labels && i < in->live_rows; i++) {
+        const int64_t label = spec_random_below(in, c->dims['N' - 'A']);
+        labels[i] = (int32_t)(spec_random_below(in, 3) ? label : -1 - label); /* a third is not counted */
+    }
     for (int64_t i = 0; ids && i < in->live_rows; i++) ids[i] = (int32_t)spec_random_below(in, c->dims['V' - 'A']);
     for (int64_t i = 0; pos && i < in->live_rows; i++) pos[i] = (int32_t)(c->pos + i);
     for (int64_t i = 0; pos && c->is_scattered && i < in->live_rows; i++) {

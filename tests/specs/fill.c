@@ -50,17 +50,31 @@ static double scan_content(spec_instance *in, const spec_tensor *t, int64_t row,
     return spec_normal(in);
 }
 
+/* What the optimizer is given. */
+static double adamw_content(spec_instance *in, const spec_tensor *t, int64_t row, int64_t column) {
+    static const double rates[] = {1e-3, 0.5, 0.1, 0.05};
+    const char *name = t->field->name;
+    if (strcmp(name, "rates") == 0) return rates[column % 4] * (1 + 0.1 * spec_uniform(in));
+    if (strcmp(name, "dw") == 0) return activation(in, row, column);
+    if (strcmp(name, "m") == 0) return 0.5 * activation(in, row, column);
+    if (strcmp(name, "v") == 0) return pow(0.5 * activation(in, row, column), 2);
+    return spec_normal(in);
+}
+
 /* What one element of a tensor holds, by the tensor's part in its op; `row` and `column` are its first and
  * last index. */
 static double content(spec_instance *in, const spec_tensor *t, int64_t row, int64_t column) {
     const char *name = t->field->name;
     if (in->c.op == NLM_OP_ssm_scan || in->c.op == NLM_OP_dt_bc_scan) return scan_content(in, t, row, column);
+    if (in->c.op == NLM_OP_adamw) return adamw_content(in, t, row, column);
     if (t->field->types == NLM_TYPES_WEIGHT) return spec_normal(in) * deviation(t);
-    if (strcmp(name, "norm_w") == 0 || (in->c.op == NLM_OP_rms_norm && strcmp(name, "w") == 0)) {
+    const bool is_norm = in->c.op == NLM_OP_rms_norm || in->c.op == NLM_OP_rms_norm_bwd;
+    if (strcmp(name, "norm_w") == 0 || (is_norm && strcmp(name, "w") == 0)) {
         return 1 + 0.2 * spec_normal(in);
     }
     if (strcmp(name, "freq_factors") == 0) return 1 + 7 * spec_uniform(in);
-    return t->is_state || t->rows != SPEC_ROWS_TOKENS ? spec_normal(in) : activation(in, row, column);
+    return (t->is_state && t->is_written) || t->rows != SPEC_ROWS_TOKENS ? spec_normal(in)
+                                                                         : activation(in, row, column);
 }
 
 static void fill_plain(spec_instance *in, spec_tensor *t) {
@@ -94,10 +108,16 @@ static void clear_spare_lanes(spec_instance *in, spec_tensor *t) {
     }
 }
 
+/* Is it written without being read? A gradient that is replaced holds NaN before. */
+static bool is_plain_output(const spec_instance *in, const spec_tensor *t) {
+    const bool is_gradient = t->is_sum && (t->field->use & NLM_FIELD_OUT);
+    return t->is_written && (!t->is_state || (is_gradient && !(in->c.args.head.flags & NLM_GRADIENT_ADD)));
+}
+
 void spec_fill_tensors(spec_instance *in) {
     for (int i = 0; i < in->n_tensors; i++) {
         spec_tensor *t = &in->tensors[i];
-        if ((t->is_written && !t->is_state) || (t->desc.dtype == NLM_I32 && in->c.op != NLM_OP_copy)) continue;
+        if (is_plain_output(in, t) || (t->desc.dtype == NLM_I32 && in->c.op != NLM_OP_copy)) continue;
         if (nlm_dtype_find(t->desc.dtype)->block_elements > 1) {
             spec_fill_blocks(in, &t->desc, t->is_state ? 1 : deviation(t));
         } else {

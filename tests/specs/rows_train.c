@@ -1,14 +1,149 @@
-/* Rows: the gradients of products, norms and gates, the loss, and the optimizer. */
+/* The gradients of products, norms, gates and embeddings, the loss, and the optimizer. What is added up over rows is
+ * replaced, or with `accumulate` added to. */
 #include "rows.h"
 
-const char *const spec_matmul_dx_rows[] = {NULL};
-const char *const spec_matmul_dw_rows[] = {NULL};
-const char *const spec_rms_norm_bwd_rows[] = {NULL};
-const char *const spec_silu_mul_bwd_rows[] = {NULL};
-const char *const spec_embed_bwd_rows[] = {NULL};
-const char *const spec_cross_entropy_rows[] = {NULL};
-const char *const spec_sum_sq_rows[] = {NULL};
-const char *const spec_adamw_rows[] = {NULL};
-const char *const spec_exp_rows[] = {NULL};
-const char *const spec_accumulate_rows[] = {NULL};
-const char *const spec_sum_rows_rows[] = {NULL};
+const char *const spec_matmul_dx_rows[] = {
+    "M=1,N=1,K=1",
+    "M=1,N=19,K=256,w:all",
+    "M=3,N=33,K=256,w:all",
+    "M=17,N=12,K=512,w:all,residual",
+    "M=5,N=9,K=96,w:blocks,dy+7,w+1,dx+3,residual+2,residual,pad=2",
+    "M=4,N=65,K=31,w:plain",
+    "M=33,N=17,K=16,residual,dx=residual",
+    "M=130,N=3,K=5",
+    "M=16,N=130,K=130,w:plain,pad=3",
+    "M=1,N=257,K=1037",
+    "M=2,N=1000,K=33",
+    "M=66,N=40,K=64,residual,dx=residual,dy+3,fixed",
+    "M=3,N=100,K=20,data=mixed,w:plain",
+    "M=3,N=100,K=20,data=tiny,w:plain",
+    "M=3,N=100,K=20,data=huge,w:plain",
+    "M=9,N=40,K=256,data=faint,w:all",
+    "M=3,N=20,K=256,data=one_nan,w:all",
+    "M=0,N=8,K=32,w:blocks,pad=4",
+    "M=530,N=9,K=40",
+    "M=33,N=41,K=768,w:all,drawn",
+    "M=41,N=99,K=511,w:plain,residual,drawn",
+    CONTRACT("M=2,N=4,K=32"),
+    NULL,
+};
+
+const char *const spec_matmul_dw_rows[] = {
+    "M=1,N=1,K=1",
+    "M=1,N=1,K=1,db,accumulate",
+    "M=7,N=33,K=65,db",
+    "M=7,N=33,K=65,db,accumulate",
+    "M=16,N=16,K=16",
+    "M=33,N=17,K=130,accumulate",
+    "M=130,N=130,K=33,db",
+    "M=5,N=3,K=257,dy+3,x+5,db,pad=2",
+    "M=5,N=3,K=257,dy+3,x+5,db,accumulate,pad=2",
+    "M=12,N=40,K=24,db,accumulate,fixed",
+    "M=1,N=257,K=9,db",
+    "M=530,N=9,K=40,db",
+    "M=1031,N=4,K=7,accumulate",
+    "M=2,N=7,K=1100",
+    "M=9,N=20,K=40,db,data=mixed",
+    "M=9,N=20,K=40,db,accumulate,data=tiny",
+    "M=9,N=20,K=40,db,data=huge",
+    "M=6,N=20,K=40,data=one_nan",
+    "M=0,N=5,K=8,db,pad=2",
+    "M=0,N=5,K=8,db,accumulate,pad=2",
+    "M=99,N=70,K=150,db,drawn",
+    "M=99,N=70,K=150,db,accumulate,drawn",
+    CONTRACT("M=2,N=4,K=32"),
+    NULL,
+};
+
+const char *const spec_rms_norm_bwd_rows[] = {
+    "R=1,N=1",
+    "R=1,N=576,w,dw",
+    "R=5,N=33,w,dw",
+    "R=5,N=33,w,dw,accumulate",
+    "R=5,N=33",
+    "R=5,N=33,dw",
+    "R=7,N=64,w,residual",
+    "R=4,N=48,w,dw,dx=dy",
+    "R=4,N=48,w,dw,residual,dx=residual",
+    "R=4,N=48,w,residual,dx=dy",
+    "R=16,N=16,w,dw,accumulate,residual,dx=dy",
+    "R=3,N=17,w,x+3,dy+5,residual+1,residual,dx+2,dw,pad=2",
+    "R=33,N=130,w,dw,accumulate,fixed",
+    "R=2,N=4097,w,dw,eps=1e-6",
+    "R=1,H=3,N=128,w,dw,x@3,dy@3,dx@3",
+    "R=5,H=4,N=12,w,dw,x@3,dy@3,dx@3,dx=dy,pad=2",
+    "R=3,H=7,N=33,dw,accumulate,x@3,dy@3,dx@3,x+3,dy+5",
+    "R=2,H=2,N=64,w,x@3,dy@3,dx@3,residual,residual@3,dx=residual",
+    "R=3,N=64,w,dw,data=tiny,eps=1e-12",
+    "R=3,N=64,w,dw,data=huge",
+    "R=3,N=200,w,dw,data=mixed",
+    "R=530,N=40,w,dw,residual",
+    "R=0,N=64,w,dw,pad=3",
+    "R=0,N=64,w,dw,accumulate,pad=3",
+    "R=9,N=999,w,dw,drawn",
+    CONTRACT("R=2,N=8"),
+    NULL,
+};
+
+const char *const spec_silu_mul_bwd_rows[] = {
+    "R=1,N=1",
+    "R=1,N=1537",
+    "R=5,N=33",
+    "R=16,N=130",
+    "R=3,N=64,dgate=gate",
+    "R=3,N=64,dup=up",
+    "R=3,N=67,dgate=gate,dup=up",
+    "R=4,N=31,gate+2,up+3,dy+1,dgate+4,dup+5,pad=2",
+    "R=6,N=50,gate+50,up+50,dgate=gate,dup=up,fixed",
+    "R=4,N=64,data=wide",
+    "R=4,N=64,data=tiny",
+    "R=0,N=16,pad=2",
+    "R=2,N=11008",
+    "R=9,N=999,drawn",
+    CONTRACT("R=2,N=8"),
+    NULL,
+};
+
+const char *const spec_embed_bwd_rows[] = {
+    "R=1,V=1,N=1",
+    "R=5,V=7,N=33",
+    "R=40,V=3,N=16",
+    "R=17,V=4,N=96,pad=3",
+    "R=9,V=300,N=130,dy+5",
+    "R=33,V=2,N=40,fixed",
+    "R=9,V=5,N=20,data=mixed",
+    "R=0,V=3,N=8,pad=2",
+    "R=3,V=4,N=64,bad=id",
+    "R=3,V=4,N=64,bad=negative_id",
+    "R=3,V=32000,N=32",
+    "R=99,V=30,N=300,drawn",
+    CONTRACT("R=2,V=3,N=32"),
+    NULL,
+};
+
+const char *const spec_sum_rows_rows[] = {
+    "R=1,N=1",
+    "R=1,N=1,b,accumulate",
+    "R=5,N=33",
+    "R=5,N=33,b",
+    "R=16,N=130,b,accumulate",
+    "R=33,N=17,accumulate",
+    "R=4,N=31,a+2,b+3,b,pad=2",
+    "R=4,N=31,a+2,accumulate,fixed",
+    "R=1031,N=5,b",
+    "R=2,N=4099",
+    "R=9,N=40,b,data=mixed",
+    "R=0,N=16,pad=2",
+    "R=0,N=16,accumulate,pad=2",
+    "R=99,N=300,b,drawn",
+    "R=2,N=8,b,refuse=flags",
+    "R=2,N=8,b,refuse=appended",
+    "R=2,N=8,b,refuse=size",
+    "R=2,N=8,b,refuse=missing",
+    "R=2,N=8,b,refuse=type",
+    "R=2,N=8,b,refuse=rank",
+    "R=2,N=8,b,refuse=layout",
+    "R=2,N=8,b,refuse=shape",
+    "R=2,N=8,b,grown",
+    NULL,
+};

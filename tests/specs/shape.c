@@ -78,6 +78,7 @@ static void mark_rows(spec_instance *in, spec_tensor *t, char letter) {
         t->desc.shape[0] += c->pad;
         t->desc.row_kind = c->is_fixed ? NLM_ROWS_FIXED : NLM_ROWS_TOKENS;
     }
+    t->is_sum = t->is_state && t->is_written && t->rows == SPEC_ROWS_WHOLE && letter != 'L' && letter != 'P';
 }
 
 static nlm_status set_shape(spec_instance *in, spec_tensor *t, const spec_field *field, nlm_error *err) {
@@ -149,6 +150,7 @@ nlm_status spec_shape_tensors(spec_instance *in, nlm_error *err) {
     derive_sizes(in);
     derive_scalars(in);
     const char rows = spec_rows_letter(c->spec);
+    if (rows && c->fields[0].rank == 1) set_default(c, rows, 0); /* a row that is a tensor of its own */
     in->live_rows = rows ? *dim(c, rows) : c->shape[0];
     int at[NLM_OP_MAX_FIELDS];
     for (uint32_t i = 0; i < c->spec->n_fields; i++) {

@@ -69,15 +69,16 @@ bool spec_spell_out(spec_visit_fn visit, void *user, const spec_table *table, co
     X(ties)    /* small integers */                              \
     X(edges)   /* halfway cases, subnormals, infinities */
 
-#define SPEC_BAD_LIST(X)                                   \
-    X(none)                                                \
-    X(id) /* an id equal to the number of rows */          \
-    X(negative_id)                                         \
-    X(page)    /* the last page used is the cache's end */ \
-    X(no_page) /* the last page used is -1 */              \
-    X(pos)     /* a position past the block table */       \
-    X(negative_pos)                                        \
-    X(slot)      /* a slot equal to the number of slots */ \
+#define SPEC_BAD_LIST(X)                                      \
+    X(none)                                                   \
+    X(id) /* an id equal to the number of rows */             \
+    X(negative_id)                                            \
+    X(page)    /* the last page used is the cache's end */    \
+    X(no_page) /* the last page used is -1 */                 \
+    X(pos)     /* a position past the block table */          \
+    X(negative_pos)                                           \
+    X(slot)      /* a slot equal to the number of slots */    \
+    X(label)     /* a label equal to the number of classes */ \
     X(seq_start) /* a sequence that ends past the last row */
 
 #define SPEC_REFUSE_LIST(X)                                                         \
@@ -141,6 +142,7 @@ typedef struct spec_tensor {
     spec_rows rows;
     bool is_written;
     bool is_state;
+    bool is_sum; /* written, but of no row, slot or page: what the op adds up over the batch */
 } spec_tensor;
 
 /* A case with its tensors. Borrows nothing; release with spec_release. */

@@ -253,16 +253,27 @@ static bool run_batches(trial *t, bool *out_is_refused) {
     return true;
 }
 
+/* What an op adds up over the batch, its parts do not give: that stays as the first run left it. */
+static void keep_sums(trial *t) {
+    for (int i = 0; i < t->in.n_tensors; i++) {
+        const spec_tensor *tensor = &t->in.tensors[i];
+        if (tensor->is_sum) memcpy(t->again.data[i], t->first.data[i], tensor->bytes);
+    }
+}
+
 static bool run_parts(trial *t) {
     bool is_refused = false;
     if (t->in.has_sequences) {
         if (!run_sequences(t, &is_refused)) return false;
+        keep_sums(t);
         return is_refused || check_again(t, NLM_DEVICE_BATCH_INVARIANT, "for a sequence alone or in steps");
     }
     if (t->in.live_rows < 2 || t->in.c.has_odd_strides) return true;
     if (!run_rows(t, &is_refused)) return false;
+    keep_sums(t);
     if (!is_refused && !check_again(t, NLM_DEVICE_BATCH_INVARIANT, "for a row alone")) return false;
     if (!run_batches(t, &is_refused)) return false;
+    keep_sums(t);
     return is_refused || check_again(t, NLM_DEVICE_BATCH_INVARIANT, "for rows in smaller batches");
 }
 
