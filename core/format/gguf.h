@@ -165,6 +165,8 @@ void nlm_gguf_writer_string(nlm_gguf_writer *w, const char *key, const char *dat
 void nlm_gguf_writer_array(nlm_gguf_writer *w, const char *key, nlm_gguf_type element_type, const void *data,
                            uint64_t count); /* numbers, little-endian */
 void nlm_gguf_writer_strings(nlm_gguf_writer *w, const char *key, const nlm_gguf_string *strings, uint64_t count);
+/* An entry of another file as it is. */
+void nlm_gguf_writer_entry(nlm_gguf_writer *w, const nlm_gguf_entry *entry);
 void nlm_gguf_writer_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor);
 nlm_status nlm_gguf_writer_finish(nlm_gguf_writer *w, const char *path, nlm_error *err);
 /* In place of finish: the file in private memory of this process, open. Tensors are given without data; it

@@ -45,8 +45,8 @@ nlm_value nlm_build_embed(const nlm_builder *b, int32_t embedding) {
 static nlm_value build_losses(const nlm_builder *b, nlm_value x, int32_t norm, int32_t head, int32_t bias) {
     nlm_training_io *t = b->training;
     t->hidden = nlm_build_norm(b, x, norm);
-    return nlm_graph_cross_entropy(b->graph, t->hidden, nlm_build_weight(b, head), nlm_build_weight(b, bias), t->labels,
-                                   &t->loss, t->wants_gradients ? &t->d_hidden : NULL);
+    return nlm_graph_cross_entropy(b->graph, t->hidden, nlm_build_weight(b, head), nlm_build_weight(b, bias),
+                                   t->labels, &t->loss, t->wants_gradients ? &t->d_hidden : NULL);
 }
 
 nlm_value nlm_build_head(const nlm_builder *b, nlm_value x, int32_t norm, int32_t head, int32_t bias,

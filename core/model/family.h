@@ -17,8 +17,8 @@ typedef struct nlm_model_family {
     const nlm_state_spec *states;
     /* After the keys are read: what follows from them, and what must fit together. NULL: nothing. */
     nlm_status (*derive)(const nlm_keys *keys, nlm_hparams *out, nlm_error *err);
-    /* Emits the forward pass from b->io's inputs, which are there, and returns the logits, or when training (b->training)
-     * the losses; sticky builder errors are enough. */
+    /* Emits the forward pass from b->io's inputs, which are there, and returns the logits, or when training
+     * (b->training) the losses; sticky builder errors are enough. */
     nlm_value (*build)(nlm_builder *b);
     bool is_trained; /* build knows what to do then */
 } nlm_model_family;

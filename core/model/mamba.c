@@ -131,16 +131,18 @@ static nlm_value mamba_block(const nlm_builder *b, nlm_value residual) {
     const nlm_value normed = nlm_build_norm(b, residual, W_ATTN_NORM);
     const nlm_value xz = nlm_build_linear(b, normed, W_SSM_IN, W_SSM_IN_BIAS, NLM_NO_VALUE);
     const nlm_value z = nlm_graph_columns(g, xz, h->d_inner, h->d_inner);
-    const nlm_value x = nlm_graph_conv1d_causal(
-        g, nlm_graph_columns(g, xz, 0, h->d_inner), nlm_build_weight(b, W_SSM_CONV1D),
-        nlm_build_weight(b, W_SSM_CONV1D_BIAS), nlm_build_state(b, S_CONV), nlm_build_state_after(b, S_CONV), batch, NLM_CONV_SILU);
+    const nlm_value x =
+        nlm_graph_conv1d_causal(g, nlm_graph_columns(g, xz, 0, h->d_inner), nlm_build_weight(b, W_SSM_CONV1D),
+                                nlm_build_weight(b, W_SSM_CONV1D_BIAS), nlm_build_state(b, S_CONV),
+                                nlm_build_state_after(b, S_CONV), batch, NLM_CONV_SILU);
     const nlm_value dt_b_c = nlm_build_linear(b, x, W_SSM_X, NLM_NO_WEIGHT, NLM_NO_VALUE);
     const nlm_value dt_low = part(b, dt_b_c, 0, h->dt_rank);
     const nlm_value b_in = part(b, dt_b_c, h->dt_rank, h->d_state);
     const nlm_value c_out = part(b, dt_b_c, h->dt_rank + h->d_state, h->d_state);
     const nlm_value dt = nlm_build_linear(b, dt_low, W_SSM_DT, W_SSM_DT_BIAS, NLM_NO_VALUE);
-    const nlm_value y = nlm_graph_ssm_scan(g, x, dt, nlm_build_decay(b, W_SSM_A), b_in, c_out,
-                                           nlm_build_weight(b, W_SSM_D), z, nlm_build_state(b, S_SSM), nlm_build_state_after(b, S_SSM), batch);
+    const nlm_value y =
+        nlm_graph_ssm_scan(g, x, dt, nlm_build_decay(b, W_SSM_A), b_in, c_out, nlm_build_weight(b, W_SSM_D), z,
+                           nlm_build_state(b, S_SSM), nlm_build_state_after(b, S_SSM), batch);
     return nlm_build_linear(b, y, W_SSM_OUT, W_SSM_OUT_BIAS, residual);
 }
 

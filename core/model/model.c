@@ -242,8 +242,9 @@ static void build_backward(const nlm_training_io *t, bool recomputes_layers, nlm
     nlm_graph_backward(graph, &(nlm_backward){.seeds = &seed, .n_seeds = 1, .recomputes_layers = recomputes_layers});
 }
 
-nlm_status nlm_model_build_training(nlm_model *model, nlm_cache *cache, const nlm_training_dims *dims, nlm_graph *graph,
-                                    nlm_training_io *training, nlm_graph_io *out_io, nlm_error *err) {
+nlm_status nlm_model_build_training(nlm_model *model, nlm_cache *cache, const nlm_training_dims *dims,
+                                    nlm_graph *graph, nlm_training_io *training, nlm_graph_io *out_io,
+                                    nlm_error *err) {
     const nlm_graph_dims *batch = &dims->batch;
     const int32_t n_states = cache ? cache->n_groups * cache->n_layer : 0;
     for (int32_t i = 0; i < n_states; i++) training->states_after[i] = NLM_NO_VALUE;

@@ -27,8 +27,8 @@ static bool ends_with(const char *text, const char *end) {
 static nlm_status describe(nlm_trained *trained, nlm_weight *weight, int32_t layer, nlm_dtype dtype, nlm_error *err) {
     const nlm_tensor *source = &weight->source;
     const bool is_log = ends_with(weight->name, ".ssm_a");
-    *trained = (nlm_trained){
-        .weight = weight, .layer = layer, .is_log = is_log, .decays = source->rank == 2 && !is_log};
+    *trained =
+        (nlm_trained){.weight = weight, .layer = layer, .is_log = is_log, .decays = source->rank == 2 && !is_log};
     const bool is_f32 = source->rank == 1 || is_log || ends_with(weight->name, "conv1d.weight");
     return nlm_parameter_init(&trained->parameter, weight->name, is_f32 ? NLM_F32 : dtype, source->rank,
                               source->shape, err);
@@ -155,7 +155,8 @@ nlm_status nlm_trained_decode(const nlm_trained *trained, float *out, nlm_error 
     const int64_t rows = source->rank == 2 ? source->shape[0] : 1, columns = source->shape[source->rank - 1];
     const uint64_t row_bytes = nlm_dtype_row_bytes(source->dtype, (uint64_t)columns);
     for (int64_t r = 0; r < rows; r++)
-        nlm_decode_row(source->dtype, (const char *)source->data + (uint64_t)r * row_bytes, out + r * columns, columns);
+        nlm_decode_row(source->dtype, (const char *)source->data + (uint64_t)r * row_bytes, out + r * columns,
+                       columns);
     nlm_trained_from_weight(trained, out, nlm_trained_elements(trained));
     return NLM_OK;
 }

@@ -55,7 +55,11 @@ int64_t nlm_size_head(const nlm_hparams *h, int32_t layer);
 int64_t nlm_size_ff(const nlm_hparams *h, int32_t layer);
 int64_t nlm_size_rope_pairs(const nlm_hparams *h, int32_t layer);
 
-enum { NLM_VECTOR = NLM_WEIGHT_F32_ONLY, NLM_BIAS = NLM_WEIGHT_F32_ONLY | NLM_WEIGHT_OPTIONAL };
+enum {
+    NLM_VECTOR = NLM_WEIGHT_F32_ONLY,
+    NLM_BIAS = NLM_WEIGHT_F32_ONLY | NLM_WEIGHT_OPTIONAL,
+    NLM_CONSTANT = NLM_BIAS | NLM_WEIGHT_CONSTANT,
+};
 
 /* X(id, name, rows, cols, flags); a family's own table goes on from NLM_TRANSFORMER_N_WEIGHTS. */
 #define NLM_TRANSFORMER_WEIGHTS(X)                                                 \

@@ -1,9 +1,9 @@
 /* Text for training: documents as tokens in one file that is mapped, and the batches that are cut from it.
  *
- * The file is built once from text files, directories and JSON lines, and named after their content and the tokenizer's.
- * Documents are packed: a row of a batch is a stretch of the stream, of one document or several, whose sequences begin
- * anew. Which stretch a step sees follows from the seed and the step's number alone, so a run that is resumed goes on
- * where it was. */
+ * The file is built once from text files, directories and JSON lines, and named after their content and the
+ * tokenizer's. Documents are packed: a row of a batch is a stretch of the stream, of one document or several, whose
+ * sequences begin anew. Which stretch a step sees follows from the seed and the step's number alone, so a run that is
+ * resumed goes on where it was. */
 #ifndef NLM_TRAIN_DATASET_H
 #define NLM_TRAIN_DATASET_H
 
@@ -51,8 +51,8 @@ uint64_t nlm_dataset_documents(const nlm_dataset *dataset, int split);
 /* Batches that see every token once. */
 uint64_t nlm_dataset_batches(const nlm_dataset *dataset, int split, const nlm_batch_shape *shape);
 
-/* Fills batch number `index` of the endless sequence of batches: of training in an order that is shuffled anew for each
- * pass over the data, of validation in the order of the file. Pure; any thread. */
+/* Fills batch number `index` of the endless sequence of batches: of training in an order that is shuffled anew for
+ * each pass over the data, of validation in the order of the file. Pure; any thread. */
 void nlm_dataset_batch(const nlm_dataset *dataset, int split, const nlm_batch_shape *shape, uint64_t index,
                        nlm_train_batch *out);
 

@@ -1,0 +1,78 @@
+/* Training a model: its parameters, their optimizer, and the step that changes them.
+ *
+ * A step runs one graph for each part of its batch, which adds to the gradients; then one that adds up their squares,
+ * and, if what came out is finite, one that updates. Numbers do not depend on the number of threads. */
+#ifndef NLM_TRAIN_TRAINER_H
+#define NLM_TRAIN_TRAINER_H
+
+#include "model/parameters.h"
+#include "train/dataset.h"
+#include "train/schedule.h"
+
+typedef struct nlm_trainer nlm_trainer;
+
+typedef struct nlm_trainer_options {
+    nlm_batch_shape shape;  /* of a part of a batch */
+    nlm_dtype dtype;        /* of the parameters: f32, or bf16 or f16 with masters in f32 */
+    bool recomputes_layers; /* as in nlm_backward */
+    bool is_new;            /* begin with initial values, not with the model's */
+    uint64_t seed;          /* of these */
+    nlm_cross_entropy_params loss;
+    nlm_adamw_params optimizer; /* weight_decay is of the parameters that decay */
+    double clip_norm;           /* of the gradient's norm; 0: as it is */
+    nlm_schedule schedule;
+} nlm_trainer_options;
+
+/* What a step did. */
+typedef struct nlm_trainer_metrics {
+    uint64_t step; /* this one's number, from 1 */
+    double loss;   /* mean over the tokens that count, in nats */
+    double norm;   /* of the gradient, before clipping */
+    double rate;
+    int64_t n_tokens, n_counted;
+    double seconds;
+} nlm_trainer_metrics;
+
+/* Plans the programs and sets the parameters. The env and the model outlive it. Errors UNSUPPORTED (a family that
+ * is not trained, an op no device has), INVALID_ARGUMENT (options, named), OUT_OF_MEMORY. */
+nlm_status nlm_trainer_create(const nlm_env *env, nlm_model *model, const nlm_trainer_options *options,
+                              nlm_trainer **out, nlm_error *err);
+void nlm_trainer_destroy(nlm_trainer *trainer);
+
+/* Bytes of what it holds, and of what a step needs beside it. */
+typedef struct nlm_trainer_memory {
+    uint64_t parameters, gradients, optimizer, states, activations;
+} nlm_trainer_memory;
+void nlm_trainer_memory_of(const nlm_trainer *trainer, nlm_trainer_memory *out);
+
+const nlm_trainer_options *nlm_trainer_options_of(const nlm_trainer *trainer);
+nlm_model *nlm_trainer_model(const nlm_trainer *trainer);
+nlm_parameters *nlm_trainer_parameters(const nlm_trainer *trainer);
+/* Steps done. */
+uint64_t nlm_trainer_steps(const nlm_trainer *trainer);
+
+/* One step over `n` parts of a batch. Errors NUMERIC: the loss or the gradient is not finite (step, and where it is
+ * so first); the parameters are as they were, and the gradients zero. */
+nlm_status nlm_trainer_step(nlm_trainer *trainer, const nlm_train_batch *parts, int32_t n, nlm_trainer_metrics *out,
+                            nlm_error *err);
+/* The sum of the losses of a batch, and no more. */
+nlm_status nlm_trainer_evaluate(nlm_trainer *trainer, const nlm_train_batch *batch, double *out_loss, nlm_error *err);
+
+/* Adds the gradients of a batch to those of the parameters and gives the sum of its losses: the first part of a step,
+ * for those who look at gradients; and makes gradients zero. */
+nlm_status nlm_trainer_accumulate(nlm_trainer *trainer, const nlm_train_batch *batch, double *out_loss,
+                                  nlm_error *err);
+nlm_status nlm_trainer_clear(nlm_trainer *trainer, nlm_error *err);
+
+/* Values of parameter `index`, all f32 [elements]: the parameter (its master if it has one), m and v of AdamW. For
+ * checkpoints. */
+enum { NLM_TRAINER_VALUE, NLM_TRAINER_M, NLM_TRAINER_V, NLM_TRAINER_KINDS };
+nlm_status nlm_trainer_read(const nlm_trainer *trainer, uint32_t index, int kind, float *out, nlm_error *err);
+nlm_status nlm_trainer_write(nlm_trainer *trainer, uint32_t index, int kind, const float *values, nlm_error *err);
+void nlm_trainer_set_steps(nlm_trainer *trainer, uint64_t steps);
+
+/* The model as a GGUF file with the metadata of the one it came from, matrices of `dtype` (rows that are no multiple
+ * of its blocks f16), the rest f32. Errors as of nlm_gguf_writer_finish, INVALID_ARGUMENT (dtype). */
+nlm_status nlm_trainer_export(const nlm_trainer *trainer, nlm_dtype dtype, const char *path, nlm_error *err);
+
+#endif
