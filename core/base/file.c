@@ -120,6 +120,16 @@ nlm_status nlm_file_map_check(const nlm_file_map *map, const char *path, nlm_err
     return nlm_fail(err, NLM_IO, path, "'%s' was changed while it was read; " CHANGED_ADVICE, path);
 }
 
+void nlm_file_map_drop(const nlm_file_map *map, const void *data, uint64_t bytes) {
+    const uintptr_t base = (uintptr_t)map->data, at = (uintptr_t)data;
+    if (map->is_file && !map->is_mapped) return; /* there is nothing it could come back from */
+    if (!map->data || at < base || at - base > map->size || bytes > map->size - (at - base)) return;
+    /* Only whole pages: those at the edges may hold neighbours. */
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t from = (at + page - 1) & ~(page - 1), to = (at + (uintptr_t)bytes) & ~(page - 1);
+    if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
+}
+
 void nlm_file_map_close(nlm_file_map *map) {
     if (map->data) munmap((void *)(uintptr_t)map->data, map->size);
     if (map->is_mapped) close(map->fd);
@@ -340,4 +350,13 @@ void nlm_file_writer_destroy(nlm_file_writer *writer) {
     free(writer->temporary);
     free(writer->buffer);
     free(writer);
+}
+
+nlm_status nlm_file_write(const char *path, const void *data, size_t bytes, nlm_error *err) {
+    nlm_file_writer *file = NULL;
+    NLM_TRY(nlm_file_writer_create(path, &file, err));
+    nlm_status status = nlm_file_writer_write(file, data, bytes, err);
+    if (status == NLM_OK) status = nlm_file_writer_commit(file, err);
+    nlm_file_writer_destroy(file);
+    return status;
 }

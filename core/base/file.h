@@ -33,6 +33,9 @@ nlm_status nlm_file_map_check_size(const nlm_file_map *map, const char *path, nl
 /* `bytes` (not 0) of private, zeroed, writable memory in pages of the usual size, as a file's are; committed
  * as it is written. Errors OUT_OF_MEMORY. */
 nlm_status nlm_file_map_zeros(size_t bytes, nlm_file_map *out, nlm_error *err);
+/* Tells the system that bytes in a map will not be read again soon. What is mapped stays valid, a copy of a file as
+ * it is; zeroed memory is zeros again, and free. */
+void nlm_file_map_drop(const nlm_file_map *map, const void *data, uint64_t bytes);
 void nlm_file_map_close(nlm_file_map *map); /* leaves a valid empty map */
 
 /* Makes a folder and those above it that are missing, for their owner alone. Errors PERMISSION, IO, NOT_FOUND
@@ -57,5 +60,7 @@ nlm_status nlm_file_writer_pad(nlm_file_writer *writer, uint64_t bytes, nlm_erro
 uint64_t nlm_file_writer_position(const nlm_file_writer *writer); /* bytes written so far */
 nlm_status nlm_file_writer_commit(nlm_file_writer *writer, nlm_error *err);
 void nlm_file_writer_destroy(nlm_file_writer *writer); /* NULL is fine */
+/* All of that at once. */
+nlm_status nlm_file_write(const char *path, const void *data, size_t bytes, nlm_error *err);
 
 #endif

@@ -8,8 +8,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 /* X(NAME, name, C type); strings and arrays have no fixed size. */
 #define FIXED_TYPE_LIST(X)   \
@@ -314,22 +312,11 @@ nlm_status nlm_gguf_get_string(const nlm_gguf *gguf, const char *key, nlm_gguf_s
 }
 
 nlm_status nlm_gguf_save(const nlm_gguf *gguf, const char *path, nlm_error *err) {
-    nlm_file_writer *file = NULL;
-    NLM_TRY(nlm_file_writer_create(path, &file, err));
-    nlm_status status = nlm_file_writer_write(file, gguf->data, gguf->size, err);
-    if (status == NLM_OK) status = nlm_file_writer_commit(file, err);
-    nlm_file_writer_destroy(file);
-    return status;
+    return nlm_file_write(path, gguf->data, gguf->size, err);
 }
 
 void nlm_gguf_drop_pages(const nlm_gguf *gguf, const void *data, uint64_t bytes) {
-    const uintptr_t base = (uintptr_t)gguf->map.data, at = (uintptr_t)data;
-    if (nlm_gguf_is_copy(gguf)) return; /* there is nothing it could come back from */
-    if (!gguf->map.data || at < base || at - base > gguf->map.size || bytes > gguf->map.size - (at - base)) return;
-    /* Only whole pages: those at the edges may hold neighbours. */
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t from = (at + page - 1) & ~(page - 1), to = (at + (uintptr_t)bytes) & ~(page - 1);
-    if (from < to) madvise((void *)from, to - from, MADV_DONTNEED);
+    nlm_file_map_drop(&gguf->map, data, bytes);
 }
 
 #define N_SAMPLES    64u

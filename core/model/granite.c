@@ -6,10 +6,10 @@
 /* clang-format off */
 static const nlm_key keys[] = {
     NLM_TRANSFORMER_KEYS,
-    NLM_FLOAT("attention.scale", attention_scale, 0, 1e6, 0), /* else that of other Llamas */
-    NLM_FLOAT("embedding_scale", embedding_scale, 0, 1e6, 1),
-    NLM_FLOAT("residual_scale", residual_scale, 0, 1e6, 1),
-    NLM_FLOAT("logit_scale", logit_scale, 0, 1e6, NLM_REQUIRED),
+    NLM_FLOAT("attention.scale", "attention_multiplier", attention_scale, 0, 1e6, 0), /* else that of other Llamas */
+    NLM_FLOAT("embedding_scale", "embedding_multiplier", embedding_scale, 0, 1e6, 1),
+    NLM_FLOAT("residual_scale", "residual_multiplier", residual_scale, 0, 1e6, 1),
+    NLM_FLOAT("logit_scale", "logits_scaling", logit_scale, 0, 1e6, NLM_REQUIRED),
     {0}};
 
 static const nlm_key_refused refused[] = {

@@ -22,23 +22,24 @@ enum { NLM_KEY_I32, NLM_KEY_BY_LAYER, NLM_KEY_F32, NLM_KEY_BOOL };
 
 /* One hyper-parameter and where it stands: a line of a family's table. */
 typedef struct nlm_key {
-    const char *name; /* NULL ends a table */
-    int32_t type;     /* NLM_KEY_* */
-    size_t offset;    /* of the field in nlm_hparams */
-    double min, max;  /* an f32 is greater than min; a bool has no range */
-    double fallback;  /* when the key is absent; NAN: that is an error */
+    const char *name;    /* NULL ends a table */
+    const char *hf_name; /* in config.json; NULL: it is not there, or not as one number */
+    int32_t type;        /* NLM_KEY_* */
+    size_t offset;       /* of the field in nlm_hparams */
+    double min, max;     /* an f32 is greater than min; a bool has no range */
+    double fallback;     /* when the key is absent; NAN: that is an error */
 } nlm_key;
 
 #define NLM_REQUIRED NAN
-#define NLM_INT(name, field, min, max, fallback) \
-    { name, NLM_KEY_I32, offsetof(nlm_hparams, field), min, max, fallback }
+#define NLM_INT(name, hf_name, field, min, max, fallback) \
+    { name, hf_name, NLM_KEY_I32, offsetof(nlm_hparams, field), min, max, fallback }
 /* One value for all layers, or an array of one for each. */
-#define NLM_INT_BY_LAYER(name, field, min, max, fallback) \
-    { name, NLM_KEY_BY_LAYER, offsetof(nlm_hparams, field.most), min, max, fallback }
-#define NLM_FLOAT(name, field, min, max, fallback) \
-    { name, NLM_KEY_F32, offsetof(nlm_hparams, field), min, max, fallback }
-#define NLM_BOOL(name, field, fallback) \
-    { name, NLM_KEY_BOOL, offsetof(nlm_hparams, field), 0, 1, fallback }
+#define NLM_INT_BY_LAYER(name, hf_name, field, min, max, fallback) \
+    { name, hf_name, NLM_KEY_BY_LAYER, offsetof(nlm_hparams, field.most), min, max, fallback }
+#define NLM_FLOAT(name, hf_name, field, min, max, fallback) \
+    { name, hf_name, NLM_KEY_F32, offsetof(nlm_hparams, field), min, max, fallback }
+#define NLM_BOOL(name, hf_name, field, fallback) \
+    { name, hf_name, NLM_KEY_BOOL, offsetof(nlm_hparams, field), 0, 1, fallback }
 
 /* Reads a table in its order; block_count stands before what has an array by layer. BAD_FORMAT for a key
  * that is missing, of another type, out of range, or an array that has not one value for each layer;

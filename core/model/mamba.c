@@ -5,15 +5,15 @@
 /* ---- hyper-parameters --------------------------------------------------------------------- */
 
 static const nlm_key keys[] = {
-    NLM_INT("context_length", n_ctx_train, 1, 1 << 28, NLM_REQUIRED),
-    NLM_INT("embedding_length", n_embd, 1, 1 << 20, NLM_REQUIRED),
-    NLM_INT("block_count", n_layer, 1, 1 << 12, NLM_REQUIRED),
-    NLM_INT("ssm.conv_kernel", d_conv, 1, 1 << 12, NLM_REQUIRED),
-    NLM_INT("ssm.inner_size", d_inner, 1, 1 << 21, NLM_REQUIRED),
-    NLM_INT("ssm.state_size", d_state, 1, 256, NLM_REQUIRED),
-    NLM_INT("ssm.time_step_rank", dt_rank, 1, 1 << 20, NLM_REQUIRED),
-    NLM_FLOAT("attention.layer_norm_rms_epsilon", rms_norm_eps, 0, 1, NLM_REQUIRED),
-    NLM_BOOL("ssm.dt_b_c_rms", ssm_dt_b_c_rms, false),
+    NLM_INT("context_length", NULL, n_ctx_train, 1, 1 << 28, NLM_REQUIRED),
+    NLM_INT("embedding_length", "hidden_size", n_embd, 1, 1 << 20, NLM_REQUIRED),
+    NLM_INT("block_count", "num_hidden_layers", n_layer, 1, 1 << 12, NLM_REQUIRED),
+    NLM_INT("ssm.conv_kernel", "conv_kernel", d_conv, 1, 1 << 12, NLM_REQUIRED),
+    NLM_INT("ssm.inner_size", "intermediate_size", d_inner, 1, 1 << 21, NLM_REQUIRED),
+    NLM_INT("ssm.state_size", "state_size", d_state, 1, 256, NLM_REQUIRED),
+    NLM_INT("ssm.time_step_rank", "time_step_rank", dt_rank, 1, 1 << 20, NLM_REQUIRED),
+    NLM_FLOAT("attention.layer_norm_rms_epsilon", "layer_norm_epsilon", rms_norm_eps, 0, 1, NLM_REQUIRED),
+    NLM_BOOL("ssm.dt_b_c_rms", NULL, ssm_dt_b_c_rms, false),
     {0},
 };
 
@@ -66,26 +66,32 @@ static int64_t kernel(const nlm_hparams *h, int32_t layer) {
     return h->d_conv;
 }
 
-enum { F32 = NLM_WEIGHT_F32_ONLY, OPTIONAL = NLM_WEIGHT_OPTIONAL };
+enum {
+    F32 = NLM_WEIGHT_F32_ONLY,
+    OPTIONAL = NLM_WEIGHT_OPTIONAL,
+    KERNEL = NLM_WEIGHT_HF_KERNEL,
+    LOG = NLM_WEIGHT_HF_LOG
+};
 
-/* X(id, name, rows, cols, flags). ssm_a is -exp(A_log) already. */
-#define WEIGHTS(X)                                                            \
-    X(TOKEN_EMBD, "token_embd.weight", vocab, embd, 0)                        \
-    X(OUTPUT_NORM, "output_norm.weight", NULL, embd, F32)                     \
-    X(OUTPUT, "output.weight", vocab, embd, OPTIONAL)                         \
-    X(OUTPUT_BIAS, "output.bias", NULL, vocab, F32 | OPTIONAL)                \
-    X(ATTN_NORM, "blk.%d.attn_norm.weight", NULL, embd, F32)                  \
-    X(SSM_IN, "blk.%d.ssm_in.weight", x_and_z, embd, 0)                       \
-    X(SSM_IN_BIAS, "blk.%d.ssm_in.bias", NULL, x_and_z, F32 | OPTIONAL)       \
-    X(SSM_CONV1D, "blk.%d.ssm_conv1d.weight", inner, kernel, F32)             \
-    X(SSM_CONV1D_BIAS, "blk.%d.ssm_conv1d.bias", NULL, inner, F32 | OPTIONAL) \
-    X(SSM_X, "blk.%d.ssm_x.weight", dt_b_c, inner, 0)                         \
-    X(SSM_DT, "blk.%d.ssm_dt.weight", inner, rank, 0)                         \
-    X(SSM_DT_BIAS, "blk.%d.ssm_dt.bias", NULL, inner, F32)                    \
-    X(SSM_A, "blk.%d.ssm_a", inner, state, F32)                               \
-    X(SSM_D, "blk.%d.ssm_d", NULL, inner, F32)                                \
-    X(SSM_OUT, "blk.%d.ssm_out.weight", embd, inner, 0)                       \
-    X(SSM_OUT_BIAS, "blk.%d.ssm_out.bias", NULL, embd, F32 | OPTIONAL)
+/* X(id, name, hf_name, rows, cols, flags). ssm_a is -exp(A_log) already. */
+#define WEIGHTS(X)                                                                                                   \
+    X(TOKEN_EMBD, "token_embd.weight", "backbone.embeddings.weight", vocab, embd, 0)                                 \
+    X(OUTPUT_NORM, "output_norm.weight", "backbone.norm_f.weight", NULL, embd, F32)                                  \
+    X(OUTPUT, "output.weight", "lm_head.weight", vocab, embd, OPTIONAL)                                              \
+    X(OUTPUT_BIAS, "output.bias", NULL, NULL, vocab, F32 | OPTIONAL)                                                 \
+    X(ATTN_NORM, "blk.%d.attn_norm.weight", "backbone.layers.%d.norm.weight", NULL, embd, F32)                       \
+    X(SSM_IN, "blk.%d.ssm_in.weight", "backbone.layers.%d.mixer.in_proj.weight", x_and_z, embd, 0)                   \
+    X(SSM_IN_BIAS, "blk.%d.ssm_in.bias", "backbone.layers.%d.mixer.in_proj.bias", NULL, x_and_z, F32 | OPTIONAL)     \
+    X(SSM_CONV1D, "blk.%d.ssm_conv1d.weight", "backbone.layers.%d.mixer.conv1d.weight", inner, kernel, F32 | KERNEL) \
+    X(SSM_CONV1D_BIAS, "blk.%d.ssm_conv1d.bias", "backbone.layers.%d.mixer.conv1d.bias", NULL, inner,                \
+      F32 | OPTIONAL)                                                                                                \
+    X(SSM_X, "blk.%d.ssm_x.weight", "backbone.layers.%d.mixer.x_proj.weight", dt_b_c, inner, 0)                      \
+    X(SSM_DT, "blk.%d.ssm_dt.weight", "backbone.layers.%d.mixer.dt_proj.weight", inner, rank, 0)                     \
+    X(SSM_DT_BIAS, "blk.%d.ssm_dt.bias", "backbone.layers.%d.mixer.dt_proj.bias", NULL, inner, F32)                  \
+    X(SSM_A, "blk.%d.ssm_a", "backbone.layers.%d.mixer.A_log", inner, state, F32 | LOG)                              \
+    X(SSM_D, "blk.%d.ssm_d", "backbone.layers.%d.mixer.D", NULL, inner, F32)                                         \
+    X(SSM_OUT, "blk.%d.ssm_out.weight", "backbone.layers.%d.mixer.out_proj.weight", embd, inner, 0)                  \
+    X(SSM_OUT_BIAS, "blk.%d.ssm_out.bias", "backbone.layers.%d.mixer.out_proj.bias", NULL, embd, F32 | OPTIONAL)
 
 enum { WEIGHTS(NLM_WEIGHT_ID) };
 

@@ -79,7 +79,7 @@ static nlm_status read_n_vocab(const nlm_keys *keys, int32_t *out, nlm_error *er
                         tokens->count, n_vocab);
     }
     nlm_hparams declared = {0};
-    const nlm_key key[] = {NLM_INT("vocab_size", n_vocab, 1, INT32_MAX, (double)n_vocab), {0}};
+    const nlm_key key[] = {NLM_INT("vocab_size", NULL, n_vocab, 1, INT32_MAX, (double)n_vocab), {0}};
     NLM_TRY(nlm_keys_read(keys, key, &declared, err));
     if ((uint64_t)declared.n_vocab != n_vocab) { /* the rows are what is computed with */
         nlm_log(NLM_LOG_WARN,

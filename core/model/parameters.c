@@ -19,17 +19,13 @@ struct nlm_parameters {
     int32_t n_specs, stride;
 };
 
-static bool ends_with(const char *text, const char *end) {
-    const size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcmp(text + length - tail, end) == 0;
-}
-
-static nlm_status describe(nlm_trained *trained, nlm_weight *weight, int32_t layer, nlm_dtype dtype, nlm_error *err) {
+static nlm_status describe(nlm_trained *trained, const nlm_weight_spec *spec, nlm_weight *weight, int32_t layer,
+                           nlm_dtype dtype, nlm_error *err) {
     const nlm_tensor *source = &weight->source;
-    const bool is_log = ends_with(weight->name, ".ssm_a");
+    const bool is_log = (spec->flags & NLM_WEIGHT_HF_LOG) != 0;
     *trained =
         (nlm_trained){.weight = weight, .layer = layer, .is_log = is_log, .decays = source->rank == 2 && !is_log};
-    const bool is_f32 = source->rank == 1 || is_log || ends_with(weight->name, "conv1d.weight");
+    const bool is_f32 = (spec->flags & NLM_WEIGHT_F32_ONLY) != 0;
     return nlm_parameter_init(&trained->parameter, weight->name, is_f32 ? NLM_F32 : dtype, source->rank,
                               source->shape, err);
 }
@@ -40,7 +36,7 @@ static nlm_status describe_all(nlm_parameters *p, nlm_weights *weights, nlm_dtyp
         for (int32_t layer = 0; layer < (is_layered ? p->stride : 1); layer++) {
             nlm_weight *weight = nlm_weights_get(weights, p->specs[s].id, layer);
             if (!weight || (p->specs[s].flags & NLM_WEIGHT_CONSTANT)) continue;
-            NLM_TRY(describe(&p->list[p->count], weight, is_layered ? layer : -1, dtype, err));
+            NLM_TRY(describe(&p->list[p->count], &p->specs[s], weight, is_layered ? layer : -1, dtype, err));
             p->places[s * p->stride + layer] = (int32_t)++p->count;
         }
     }

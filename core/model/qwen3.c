@@ -11,10 +11,12 @@ static nlm_status derive(const nlm_keys *read, nlm_hparams *out, nlm_error *err)
     return nlm_transformer_derive(read, out, err);
 }
 
-/* X(id, name, rows, cols, flags) */
-#define WEIGHTS(X)                                                               \
-    X(ATTN_Q_NORM, "blk.%d.attn_q_norm.weight", NULL, nlm_size_head, NLM_VECTOR) \
-    X(ATTN_K_NORM, "blk.%d.attn_k_norm.weight", NULL, nlm_size_head, NLM_VECTOR)
+/* X(id, name, hf_name, rows, cols, flags) */
+#define WEIGHTS(X)                                                                                              \
+    X(ATTN_Q_NORM, "blk.%d.attn_q_norm.weight", "model.layers.%d.self_attn.q_norm.weight", NULL, nlm_size_head, \
+      NLM_VECTOR)                                                                                               \
+    X(ATTN_K_NORM, "blk.%d.attn_k_norm.weight", "model.layers.%d.self_attn.k_norm.weight", NULL, nlm_size_head, \
+      NLM_VECTOR)
 
 enum { W_LAST_SHARED = NLM_TRANSFORMER_N_WEIGHTS - 1, WEIGHTS(NLM_WEIGHT_ID) };
 

@@ -24,7 +24,7 @@ static nlm_status read_rope_scaling(const nlm_keys *keys, nlm_hparams *out, nlm_
     }
     const bool is_new = nlm_keys_has(keys, "rope.scaling.factor");
     const nlm_key factor[] = {
-        NLM_FLOAT(is_new ? "rope.scaling.factor" : "rope.scale_linear", rope_freq_scale, -1, 1e6, 1), {0}};
+        NLM_FLOAT(is_new ? "rope.scaling.factor" : "rope.scale_linear", NULL, rope_freq_scale, -1, 1e6, 1), {0}};
     NLM_TRY(nlm_keys_read(keys, factor, out, err));
     if (out->rope_freq_scale < 0) {
         return nlm_keys_fail(keys, err, NLM_BAD_FORMAT, "rope.scaling.factor", "is negative");
@@ -55,7 +55,7 @@ static nlm_status derive_head_dim(const nlm_keys *keys, nlm_hparams *out, nlm_er
         out->head_dim = out->n_embd / out->n_head.most;
     }
     nlm_hparams value = {0};
-    const nlm_key length[] = {NLM_INT("attention.value_length", head_dim, 1, 1 << 14, out->head_dim), {0}};
+    const nlm_key length[] = {NLM_INT("attention.value_length", NULL, head_dim, 1, 1 << 14, out->head_dim), {0}};
     NLM_TRY(nlm_keys_read(keys, length, &value, err));
     if (value.head_dim == out->head_dim) return NLM_OK;
     return nlm_keys_fail(keys, err, NLM_UNSUPPORTED, "attention.value_length",

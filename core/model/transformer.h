@@ -8,18 +8,18 @@
 /* ---- hyper-parameters --------------------------------------------------------------------- */
 
 /* clang-format off */
-#define NLM_TRANSFORMER_KEYS                                                                \
-    NLM_INT("context_length", n_ctx_train, 1, 1 << 28, NLM_REQUIRED),                       \
-    NLM_INT("embedding_length", n_embd, 1, 1 << 20, NLM_REQUIRED),                          \
-    NLM_INT("block_count", n_layer, 1, 1 << 12, NLM_REQUIRED),                              \
-    NLM_INT_BY_LAYER("feed_forward_length", n_ff, 1, 1 << 22, NLM_REQUIRED),                \
-    NLM_INT_BY_LAYER("attention.head_count", n_head, 1, 1 << 14, NLM_REQUIRED),             \
-    NLM_INT_BY_LAYER("attention.head_count_kv", n_head_kv, 1, 1 << 14, 0),                  \
-    NLM_INT("attention.key_length", head_dim, 1, 1 << 14, 0),                               \
-    NLM_INT_BY_LAYER("attention.sliding_window", sliding_window, 0, 1 << 28, 0),            \
-    NLM_INT("rope.dimension_count", n_rot, 2, 1 << 14, 0),                                  \
-    NLM_FLOAT("attention.layer_norm_rms_epsilon", rms_norm_eps, 0, 1, NLM_REQUIRED),        \
-    NLM_FLOAT("rope.freq_base", rope_freq_base, 0, 1e15, 10000)
+#define NLM_TRANSFORMER_KEYS                                                                           \
+    NLM_INT("context_length", "max_position_embeddings", n_ctx_train, 1, 1 << 28, NLM_REQUIRED),       \
+    NLM_INT("embedding_length", "hidden_size", n_embd, 1, 1 << 20, NLM_REQUIRED),                      \
+    NLM_INT("block_count", "num_hidden_layers", n_layer, 1, 1 << 12, NLM_REQUIRED),                    \
+    NLM_INT_BY_LAYER("feed_forward_length", "intermediate_size", n_ff, 1, 1 << 22, NLM_REQUIRED),      \
+    NLM_INT_BY_LAYER("attention.head_count", "num_attention_heads", n_head, 1, 1 << 14, NLM_REQUIRED), \
+    NLM_INT_BY_LAYER("attention.head_count_kv", "num_key_value_heads", n_head_kv, 1, 1 << 14, 0),      \
+    NLM_INT("attention.key_length", "head_dim", head_dim, 1, 1 << 14, 0),                              \
+    NLM_INT_BY_LAYER("attention.sliding_window", NULL, sliding_window, 0, 1 << 28, 0),                 \
+    NLM_INT("rope.dimension_count", NULL, n_rot, 2, 1 << 14, 0),                                       \
+    NLM_FLOAT("attention.layer_norm_rms_epsilon", "rms_norm_eps", rms_norm_eps, 0, 1, NLM_REQUIRED),   \
+    NLM_FLOAT("rope.freq_base", "rope_theta", rope_freq_base, 0, 1e15, 10000)
 
 #define NLM_TRANSFORMER_REFUSED                                        \
     {"expert_count", 0, "a mixture of experts"},                       \
@@ -61,28 +61,36 @@ enum {
     NLM_CONSTANT = NLM_BIAS | NLM_WEIGHT_CONSTANT,
 };
 
-/* X(id, name, rows, cols, flags); a family's own table goes on from NLM_TRANSFORMER_N_WEIGHTS. */
-#define NLM_TRANSFORMER_WEIGHTS(X)                                                 \
-    X(TOKEN_EMBD, "token_embd.weight", nlm_size_vocab, nlm_size_embd, 0)           \
-    X(OUTPUT_NORM, "output_norm.weight", NULL, nlm_size_embd, NLM_VECTOR)          \
-    X(OUTPUT, "output.weight", nlm_size_vocab, nlm_size_embd, NLM_WEIGHT_OPTIONAL) \
-    X(ROPE_FREQS, "rope_freqs.weight", NULL, nlm_size_rope_pairs, NLM_CONSTANT)    \
-    X(ATTN_NORM, "blk.%d.attn_norm.weight", NULL, nlm_size_embd, NLM_VECTOR)       \
-    X(ATTN_Q, "blk.%d.attn_q.weight", nlm_size_q, nlm_size_embd, 0)                \
-    X(ATTN_K, "blk.%d.attn_k.weight", nlm_size_kv, nlm_size_embd, 0)               \
-    X(ATTN_V, "blk.%d.attn_v.weight", nlm_size_kv, nlm_size_embd, 0)               \
-    X(ATTN_OUTPUT, "blk.%d.attn_output.weight", nlm_size_embd, nlm_size_q, 0)      \
-    X(FFN_NORM, "blk.%d.ffn_norm.weight", NULL, nlm_size_embd, NLM_VECTOR)         \
-    X(FFN_GATE, "blk.%d.ffn_gate.weight", nlm_size_ff, nlm_size_embd, 0)           \
-    X(FFN_UP, "blk.%d.ffn_up.weight", nlm_size_ff, nlm_size_embd, 0)               \
-    X(FFN_DOWN, "blk.%d.ffn_down.weight", nlm_size_embd, nlm_size_ff, 0)           \
-    X(ATTN_Q_BIAS, "blk.%d.attn_q.bias", NULL, nlm_size_q, NLM_BIAS)               \
-    X(ATTN_K_BIAS, "blk.%d.attn_k.bias", NULL, nlm_size_kv, NLM_BIAS)              \
-    X(ATTN_V_BIAS, "blk.%d.attn_v.bias", NULL, nlm_size_kv, NLM_BIAS)              \
-    X(ATTN_OUTPUT_BIAS, "blk.%d.attn_output.bias", NULL, nlm_size_embd, NLM_BIAS)  \
-    X(FFN_GATE_BIAS, "blk.%d.ffn_gate.bias", NULL, nlm_size_ff, NLM_BIAS)          \
-    X(FFN_UP_BIAS, "blk.%d.ffn_up.bias", NULL, nlm_size_ff, NLM_BIAS)              \
-    X(FFN_DOWN_BIAS, "blk.%d.ffn_down.bias", NULL, nlm_size_embd, NLM_BIAS)
+/* X(id, name, hf_name, rows, cols, flags); a family's own table goes on from NLM_TRANSFORMER_N_WEIGHTS. */
+#define NLM_TRANSFORMER_WEIGHTS(X)                                                                                \
+    X(TOKEN_EMBD, "token_embd.weight", "model.embed_tokens.weight", nlm_size_vocab, nlm_size_embd, 0)             \
+    X(OUTPUT_NORM, "output_norm.weight", "model.norm.weight", NULL, nlm_size_embd, NLM_VECTOR)                    \
+    X(OUTPUT, "output.weight", "lm_head.weight", nlm_size_vocab, nlm_size_embd, NLM_WEIGHT_OPTIONAL)              \
+    X(ROPE_FREQS, "rope_freqs.weight", NULL, NULL, nlm_size_rope_pairs, NLM_CONSTANT)                             \
+    X(ATTN_NORM, "blk.%d.attn_norm.weight", "model.layers.%d.input_layernorm.weight", NULL, nlm_size_embd,        \
+      NLM_VECTOR)                                                                                                 \
+    X(ATTN_Q, "blk.%d.attn_q.weight", "model.layers.%d.self_attn.q_proj.weight", nlm_size_q, nlm_size_embd,       \
+      NLM_WEIGHT_HF_ROPE)                                                                                         \
+    X(ATTN_K, "blk.%d.attn_k.weight", "model.layers.%d.self_attn.k_proj.weight", nlm_size_kv, nlm_size_embd,      \
+      NLM_WEIGHT_HF_ROPE)                                                                                         \
+    X(ATTN_V, "blk.%d.attn_v.weight", "model.layers.%d.self_attn.v_proj.weight", nlm_size_kv, nlm_size_embd, 0)   \
+    X(ATTN_OUTPUT, "blk.%d.attn_output.weight", "model.layers.%d.self_attn.o_proj.weight", nlm_size_embd,         \
+      nlm_size_q, 0)                                                                                              \
+    X(FFN_NORM, "blk.%d.ffn_norm.weight", "model.layers.%d.post_attention_layernorm.weight", NULL, nlm_size_embd, \
+      NLM_VECTOR)                                                                                                 \
+    X(FFN_GATE, "blk.%d.ffn_gate.weight", "model.layers.%d.mlp.gate_proj.weight", nlm_size_ff, nlm_size_embd, 0)  \
+    X(FFN_UP, "blk.%d.ffn_up.weight", "model.layers.%d.mlp.up_proj.weight", nlm_size_ff, nlm_size_embd, 0)        \
+    X(FFN_DOWN, "blk.%d.ffn_down.weight", "model.layers.%d.mlp.down_proj.weight", nlm_size_embd, nlm_size_ff, 0)  \
+    X(ATTN_Q_BIAS, "blk.%d.attn_q.bias", "model.layers.%d.self_attn.q_proj.bias", NULL, nlm_size_q,               \
+      NLM_BIAS | NLM_WEIGHT_HF_ROPE)                                                                              \
+    X(ATTN_K_BIAS, "blk.%d.attn_k.bias", "model.layers.%d.self_attn.k_proj.bias", NULL, nlm_size_kv,              \
+      NLM_BIAS | NLM_WEIGHT_HF_ROPE)                                                                              \
+    X(ATTN_V_BIAS, "blk.%d.attn_v.bias", "model.layers.%d.self_attn.v_proj.bias", NULL, nlm_size_kv, NLM_BIAS)    \
+    X(ATTN_OUTPUT_BIAS, "blk.%d.attn_output.bias", "model.layers.%d.self_attn.o_proj.bias", NULL, nlm_size_embd,  \
+      NLM_BIAS)                                                                                                   \
+    X(FFN_GATE_BIAS, "blk.%d.ffn_gate.bias", "model.layers.%d.mlp.gate_proj.bias", NULL, nlm_size_ff, NLM_BIAS)   \
+    X(FFN_UP_BIAS, "blk.%d.ffn_up.bias", "model.layers.%d.mlp.up_proj.bias", NULL, nlm_size_ff, NLM_BIAS)         \
+    X(FFN_DOWN_BIAS, "blk.%d.ffn_down.bias", "model.layers.%d.mlp.down_proj.bias", NULL, nlm_size_embd, NLM_BIAS)
 
 enum { NLM_TRANSFORMER_WEIGHTS(NLM_WEIGHT_ID) NLM_TRANSFORMER_N_WEIGHTS };
 

@@ -10,8 +10,9 @@
  * shape from the hyper-parameters; rows NULL means a vector [cols]. A size of 0: this layer has no such
  * weight. */
 typedef struct nlm_weight_spec {
-    int32_t id;       /* the family's own enum */
-    const char *name; /* "blk.%d.attn_q.weight" */
+    int32_t id;          /* the family's own enum */
+    const char *name;    /* "blk.%d.attn_q.weight" */
+    const char *hf_name; /* "model.layers.%d.self_attn.q_proj.weight"; NULL: Hugging Face's models have none */
     int64_t (*rows)(const nlm_hparams *, int32_t layer);
     int64_t (*cols)(const nlm_hparams *, int32_t layer);
     uint32_t flags; /* NLM_WEIGHT_* */
@@ -20,12 +21,16 @@ typedef struct nlm_weight_spec {
 enum {
     NLM_WEIGHT_OPTIONAL = 1, /* absent: NULL */
     NLM_WEIGHT_F32_ONLY = 2, /* norms, biases, SSM vectors: converted to f32 on load if stored otherwise */
-    NLM_WEIGHT_CONSTANT = 4, /* not trained */
+    /* How Hugging Face has it otherwise than GGUF. */
+    NLM_WEIGHT_HF_ROPE = 4,    /* rows of a head that RoPE turns as pairs are halves there */
+    NLM_WEIGHT_HF_LOG = 8,     /* w is log(-w) there */
+    NLM_WEIGHT_HF_KERNEL = 16, /* [rows, cols] is [rows, 1, cols] there */
+    NLM_WEIGHT_CONSTANT = 32   /* not trained */
 };
 
-/* A table and its ids from one X-list, X(id, name, rows, cols, flags): the weight of line id is W_id. */
-#define NLM_WEIGHT_ID(id, name, rows, cols, flags)   W_##id,
-#define NLM_WEIGHT_LINE(id, name, rows, cols, flags) {W_##id, name, rows, cols, flags},
+/* A table and its ids from one X-list, X(id, name, hf_name, rows, cols, flags): the weight of line id is W_id. */
+#define NLM_WEIGHT_ID(id, name, hf_name, rows, cols, flags)   W_##id,
+#define NLM_WEIGHT_LINE(id, name, hf_name, rows, cols, flags) {W_##id, name, hf_name, rows, cols, flags},
 
 typedef struct nlm_weights nlm_weights;
 

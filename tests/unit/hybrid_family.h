@@ -9,18 +9,18 @@
 
 /* Layers without key/value heads are state space layers. */
 static const nlm_key hybrid_keys[] = {
-    NLM_INT("context_length", n_ctx_train, 1, 1 << 28, NLM_REQUIRED),
-    NLM_INT("embedding_length", n_embd, 1, 1 << 20, NLM_REQUIRED),
-    NLM_INT("block_count", n_layer, 1, 1 << 12, NLM_REQUIRED),
-    NLM_INT("feed_forward_length", n_ff.most, 1, 1 << 22, NLM_REQUIRED),
-    NLM_INT_BY_LAYER("attention.head_count", n_head, 0, 1 << 14, NLM_REQUIRED),
-    NLM_INT_BY_LAYER("attention.head_count_kv", n_head_kv, 0, 1 << 14, NLM_REQUIRED),
-    NLM_INT("attention.key_length", head_dim, 1, 1 << 14, NLM_REQUIRED),
-    NLM_INT("ssm.conv_kernel", d_conv, 2, 8, NLM_REQUIRED),
-    NLM_INT("ssm.inner_size", d_inner, 1, 1 << 21, NLM_REQUIRED),
-    NLM_INT("ssm.state_size", d_state, 1, 256, NLM_REQUIRED),
-    NLM_FLOAT("attention.layer_norm_rms_epsilon", rms_norm_eps, 0, 1, NLM_REQUIRED),
-    NLM_FLOAT("attention.scale", attention_scale, 0, 1, NLM_REQUIRED),
+    NLM_INT("context_length", NULL, n_ctx_train, 1, 1 << 28, NLM_REQUIRED),
+    NLM_INT("embedding_length", NULL, n_embd, 1, 1 << 20, NLM_REQUIRED),
+    NLM_INT("block_count", NULL, n_layer, 1, 1 << 12, NLM_REQUIRED),
+    NLM_INT("feed_forward_length", NULL, n_ff.most, 1, 1 << 22, NLM_REQUIRED),
+    NLM_INT_BY_LAYER("attention.head_count", NULL, n_head, 0, 1 << 14, NLM_REQUIRED),
+    NLM_INT_BY_LAYER("attention.head_count_kv", NULL, n_head_kv, 0, 1 << 14, NLM_REQUIRED),
+    NLM_INT("attention.key_length", NULL, head_dim, 1, 1 << 14, NLM_REQUIRED),
+    NLM_INT("ssm.conv_kernel", NULL, d_conv, 2, 8, NLM_REQUIRED),
+    NLM_INT("ssm.inner_size", NULL, d_inner, 1, 1 << 21, NLM_REQUIRED),
+    NLM_INT("ssm.state_size", NULL, d_state, 1, 256, NLM_REQUIRED),
+    NLM_FLOAT("attention.layer_norm_rms_epsilon", NULL, rms_norm_eps, 0, 1, NLM_REQUIRED),
+    NLM_FLOAT("attention.scale", NULL, attention_scale, 0, 1, NLM_REQUIRED),
     {0}};
 
 static const nlm_key_refused hybrid_refused[] = {{0}};
@@ -43,13 +43,13 @@ static int64_t hybrid_kernel(const nlm_hparams *h, int32_t layer) {
     return h->d_conv;
 }
 
-#define HYBRID_WEIGHTS(X)                                                            \
-    X(SSM_IN, "blk.%d.ssm_in.weight", hybrid_x_and_z, nlm_size_embd, 0)              \
-    X(SSM_CONV, "blk.%d.ssm_conv1d.weight", hybrid_inner, hybrid_kernel, NLM_VECTOR) \
-    X(SSM_X, "blk.%d.ssm_x.weight", hybrid_dt_b_c, hybrid_inner, 0)                  \
-    X(SSM_A, "blk.%d.ssm_a", hybrid_inner, hybrid_state, NLM_VECTOR)                 \
-    X(SSM_D, "blk.%d.ssm_d", NULL, hybrid_inner, NLM_VECTOR)                         \
-    X(SSM_OUT, "blk.%d.ssm_out.weight", nlm_size_embd, hybrid_inner, 0)
+#define HYBRID_WEIGHTS(X)                                                                  \
+    X(SSM_IN, "blk.%d.ssm_in.weight", NULL, hybrid_x_and_z, nlm_size_embd, 0)              \
+    X(SSM_CONV, "blk.%d.ssm_conv1d.weight", NULL, hybrid_inner, hybrid_kernel, NLM_VECTOR) \
+    X(SSM_X, "blk.%d.ssm_x.weight", NULL, hybrid_dt_b_c, hybrid_inner, 0)                  \
+    X(SSM_A, "blk.%d.ssm_a", NULL, hybrid_inner, hybrid_state, NLM_VECTOR)                 \
+    X(SSM_D, "blk.%d.ssm_d", NULL, NULL, hybrid_inner, NLM_VECTOR)                         \
+    X(SSM_OUT, "blk.%d.ssm_out.weight", NULL, nlm_size_embd, hybrid_inner, 0)
 
 enum { W_HYBRID = NLM_TRANSFORMER_N_WEIGHTS - 1, HYBRID_WEIGHTS(NLM_WEIGHT_ID) };
 
