@@ -5,12 +5,11 @@
 
 #include <string.h>
 
-nlm_status nlm_cpu_batch_read(const nlm_exec_v1 *x, const char *where, const nlm_tensor *seq_start,
-                              const nlm_tensor *slot, int64_t rows, int64_t n_slots, nlm_cpu_batch *out) {
-    *out = (nlm_cpu_batch){nlm_cpu_i32(seq_start), nlm_cpu_i32(slot), nlm_live_rows(x, slot), 0};
+/* Fills n_tokens of a batch whose sequences are known. */
+static nlm_status read_starts(const nlm_exec_v1 *x, const char *where, int64_t rows, nlm_cpu_batch *batch) {
     int64_t previous = 0;
-    for (int64_t s = 0; s <= out->n_seqs; s++) {
-        const int64_t start = out->seq_start[s], limit = s == 0 ? 0 : rows;
+    for (int64_t s = 0; s <= batch->n_seqs; s++) {
+        const int64_t start = batch->seq_start[s], limit = s == 0 ? 0 : rows;
         if (start < previous || start > limit) {
             return nlm_kit_fail(x->error, NLM_INVALID_ARGUMENT, where,
                                 "seq_start[%lld] is %lld, expected %lld to %lld", (long long)s, (long long)start,
@@ -18,7 +17,20 @@ nlm_status nlm_cpu_batch_read(const nlm_exec_v1 *x, const char *where, const nlm
         }
         previous = start;
     }
-    out->n_tokens = previous;
+    batch->n_tokens = previous;
+    return NLM_OK;
+}
+
+nlm_status nlm_cpu_packed_read(const nlm_exec_v1 *x, const char *where, const nlm_tensor *seq_start, int64_t rows,
+                               nlm_cpu_batch *out) {
+    *out = (nlm_cpu_batch){nlm_cpu_i32(seq_start), NULL, seq_start->shape[0] - 1, 0};
+    return read_starts(x, where, rows, out);
+}
+
+nlm_status nlm_cpu_batch_read(const nlm_exec_v1 *x, const char *where, const nlm_tensor *seq_start,
+                              const nlm_tensor *slot, int64_t rows, int64_t n_slots, nlm_cpu_batch *out) {
+    *out = (nlm_cpu_batch){nlm_cpu_i32(seq_start), nlm_cpu_i32(slot), nlm_live_rows(x, slot), 0};
+    NLM_KIT_TRY(read_starts(x, where, rows, out));
     for (int64_t s = 0; s < out->n_seqs; s++) {
         if (out->slot[s] >= 0 && out->slot[s] < n_slots) continue;
         return nlm_kit_fail(x->error, NLM_INVALID_ARGUMENT, where, "slot[%lld] is %d, expected 0 to %lld",

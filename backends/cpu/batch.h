@@ -6,7 +6,7 @@
 
 typedef struct nlm_cpu_batch {
     const int32_t *seq_start; /* [n_seqs + 1], ascending */
-    const int32_t *slot;      /* [n_seqs], each in [0, n_slots) */
+    const int32_t *slot;      /* [n_seqs], each in [0, n_slots); NULL: there are none */
     int64_t n_seqs;
     int64_t n_tokens; /* rows from here on are padding */
 } nlm_cpu_batch;
@@ -14,6 +14,10 @@ typedef struct nlm_cpu_batch {
 /* Errors INVALID_ARGUMENT: seq_start descends or passes `rows`, a slot outside [0, n_slots). */
 nlm_status nlm_cpu_batch_read(const nlm_exec_v1 *x, const char *where, const nlm_tensor *seq_start,
                               const nlm_tensor *slot, int64_t rows, int64_t n_slots, nlm_cpu_batch *out);
+
+/* As nlm_cpu_batch_read for a batch without slots, each of whose sequences begins with its first row. */
+nlm_status nlm_cpu_packed_read(const nlm_exec_v1 *x, const char *where, const nlm_tensor *seq_start, int64_t rows,
+                               nlm_cpu_batch *out);
 
 /* The sequence of token t, t < n_tokens; the search starts at sequence `hint`, which is not past it. */
 static inline int64_t nlm_cpu_sequence_of(const nlm_cpu_batch *batch, int64_t t, int64_t hint) {

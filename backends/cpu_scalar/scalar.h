@@ -32,6 +32,9 @@
     X(matmul_dw, NLM_GRADIENT_ADD, NULL)                                                         \
     X(rms_norm_bwd, NLM_GRADIENT_ADD, nlm_scalar_rms_norm_bwd_needs)                             \
     X(silu_mul_bwd, 0, NULL)                                                                     \
+    X(attention_plain_bwd, 0, nlm_scalar_attention_plain_bwd_needs)                              \
+    X(conv1d_causal_bwd, NLM_CONV_SILU | NLM_GRADIENT_ADD, NULL)                                 \
+    X(ssm_scan_bwd, NLM_GRADIENT_ADD, nlm_scalar_ssm_scan_bwd_needs)                             \
     X(embed_bwd, 0, NULL)                                                                        \
     X(cross_entropy, NLM_GRADIENT_ADD, nlm_scalar_cross_entropy_needs)                           \
     X(sum_sq, NLM_GRADIENT_ADD, nlm_scalar_sum_sq_needs)                                         \

@@ -9,4 +9,10 @@ static inline float nlm_scalar_silu(float v) {
     return v / (1 + expf(-v));
 }
 
+/* silu'(v). */
+static inline float nlm_scalar_silu_slope(float v) {
+    const float s = 1 / (1 + expf(-v));
+    return s * (1 + v * (1 - s));
+}
+
 #endif

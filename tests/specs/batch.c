@@ -114,6 +114,7 @@ void spec_fill_batch(spec_instance *in) {
             starts[s + 1] = row;
         }
         fill_pages(in);
+        if (in->c.op == NLM_OP_attention_plain_bwd) spec_fill_attention(in);
     }
     apply_bad(in);
 }

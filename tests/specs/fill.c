@@ -37,6 +37,10 @@ static double deviation(const spec_tensor *t) {
     return is_matrix ? 1 / sqrt((double)t->desc.shape[1]) : 1;
 }
 
+static bool is_scan(nlm_op op) {
+    return op == NLM_OP_ssm_scan || op == NLM_OP_dt_bc_scan || op == NLM_OP_ssm_scan_bwd;
+}
+
 /* The scan's parameters: decays a, steps dt around softplus(-3) = 0.05. */
 static double scan_content(spec_instance *in, const spec_tensor *t, int64_t row, int64_t column) {
     const char *name = t->field->name;
@@ -65,7 +69,7 @@ static double adamw_content(spec_instance *in, const spec_tensor *t, int64_t row
  * last index. */
 static double content(spec_instance *in, const spec_tensor *t, int64_t row, int64_t column) {
     const char *name = t->field->name;
-    if (in->c.op == NLM_OP_ssm_scan || in->c.op == NLM_OP_dt_bc_scan) return scan_content(in, t, row, column);
+    if (is_scan(in->c.op)) return scan_content(in, t, row, column);
     if (in->c.op == NLM_OP_adamw) return adamw_content(in, t, row, column);
     if (t->field->types == NLM_TYPES_WEIGHT) return spec_normal(in) * deviation(t);
     const bool is_norm = in->c.op == NLM_OP_rms_norm || in->c.op == NLM_OP_rms_norm_bwd;
@@ -123,7 +127,7 @@ void spec_fill_tensors(spec_instance *in) {
         } else {
             fill_plain(in, t);
         }
-        const bool is_scan = in->c.op == NLM_OP_ssm_scan || in->c.op == NLM_OP_dt_bc_scan;
-        if (is_scan && t->is_state) clear_spare_lanes(in, t);
+        const bool has_tiles = t->is_state && t->desc.rank == 4;
+        if (is_scan(in->c.op) && has_tiles) clear_spare_lanes(in, t);
     }
 }

@@ -167,6 +167,7 @@ spec_tensor *spec_find(spec_instance *instance, const char *field); /* NULL: abs
 nlm_status spec_shape_tensors(spec_instance *instance, nlm_error *err); /* shape.c */
 void spec_fill_tensors(spec_instance *instance);                        /* fill.c */
 void spec_fill_batch(spec_instance *instance);                          /* batch.c */
+void spec_fill_attention(spec_instance *instance);                      /* attention.c; after the batch */
 uint64_t spec_random(spec_instance *instance);
 int64_t spec_random_below(spec_instance *instance, int64_t n);
 double spec_uniform(spec_instance *instance); /* [0, 1) */

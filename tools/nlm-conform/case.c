@@ -175,15 +175,15 @@ static bool run_part(trial *t, int64_t sequence, int64_t from, int64_t to, bool 
     return run_ok(t, &plan, &t->again, out_is_refused);
 }
 
-/* Does the next step of a sequence begin where one ended? Not if the op carries nothing on, or writes it apart from
- * what it reads. */
+/* Does the next step of a sequence begin where one ended? Not if the op carries nothing on, or has as a result, apart
+ * from what it reads, what it writes. */
 static bool can_step(const trial *t) {
     bool has_state = false;
     for (int i = 0; i < t->in.n_tensors; i++) {
         const spec_tensor *tensor = &t->in.tensors[i];
-        const bool may_be_in_place = tensor->field->in_place[0] != '\0';
+        const bool is_result = (tensor->field->use & NLM_FIELD_OUT) != 0;
         has_state |= tensor->is_state;
-        if (tensor->is_state && tensor->is_written && may_be_in_place && tensor->shares < 0) return false;
+        if (tensor->is_state && is_result && tensor->shares < 0) return false;
     }
     return has_state;
 }

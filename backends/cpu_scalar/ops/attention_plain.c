@@ -1,6 +1,7 @@
 /* attention_plain: causal attention over the batch's own keys and values, for training. */
 #include <math.h>
 
+#include "cpu/batch.h"
 #include "dot.h"
 #include "scalar.h"
 
@@ -25,30 +26,16 @@ static void attend(const nlm_attention_plain_args *args, int64_t first, int64_t 
     if (args->lse) *(float *)nlm_kit_at2(args->lse, t, h) = (float)((double)greatest + log(total));
 }
 
-static nlm_status check_starts(const nlm_exec_v1 *x, const int32_t *start, int64_t n_seqs, int64_t rows) {
-    for (int64_t s = 0; s <= n_seqs; s++) {
-        const int64_t least = s ? start[s - 1] : 0, most = s ? rows : 0;
-        if (start[s] >= least && start[s] <= most) continue;
-        return nlm_kit_fail(x->error, NLM_INVALID_ARGUMENT, "attention_plain",
-                            "seq_start[%lld] is %d, expected %lld to %lld", (long long)s, start[s], (long long)least,
-                            (long long)most);
-    }
-    return NLM_OK;
-}
-
 /* Slices (row, head) pairs. Rows come from both ends in turn: a late one sees more, and so slices cost alike. */
 nlm_status nlm_scalar_attention_plain(const nlm_exec_v1 *x, const nlm_attention_plain_args *args) {
-    const int32_t *start = nlm_cpu_i32(args->seq_start);
-    const int64_t n_seqs = args->seq_start->shape[0] - 1, heads = args->q->shape[1];
-    NLM_KIT_TRY(check_starts(x, start, n_seqs, nlm_live_rows(x, args->q)));
-    const int64_t n_tokens = start[n_seqs];
+    nlm_cpu_batch batch;
+    NLM_KIT_TRY(nlm_cpu_packed_read(x, "attention_plain", args->seq_start, nlm_live_rows(x, args->q), &batch));
+    const int64_t heads = args->q->shape[1], n_tokens = batch.n_tokens;
     const nlm_kit_range pairs = nlm_kit_slice(x, n_tokens * heads, 1);
     for (int64_t pair = pairs.from; pair < pairs.to; pair++) {
         const int64_t turn = pair / heads, t = turn % 2 ? n_tokens - 1 - turn / 2 : turn / 2;
-        int64_t s = 0;
-        while (start[s + 1] <= t) s++;
-        const int64_t seen = t - start[s] + 1;
-        attend(args, args->window > 0 && seen > args->window ? t - args->window + 1 : start[s], t, pair % heads);
+        const int64_t first = batch.seq_start[nlm_cpu_sequence_of(&batch, t, 0)], seen = t - first + 1;
+        attend(args, args->window > 0 && seen > args->window ? t - args->window + 1 : first, t, pair % heads);
     }
     return NLM_OK;
 }
