@@ -81,8 +81,10 @@ static const int iq4_nl_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 
 
 static double block_value(int32_t dtype, const uint8_t *b, int e) {
     float f32;
+    double f64;
     int32_t i32;
     switch (dtype) {
+        case ORACLE_F64: memcpy(&f64, b, sizeof f64); return f64;
         case NLM_F32: memcpy(&f32, b, sizeof f32); return (double)f32;
         case NLM_I32: memcpy(&i32, b, sizeof i32); return i32;
         case NLM_F16: return f16_value(b);

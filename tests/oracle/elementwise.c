@@ -1,6 +1,11 @@
 /* silu_mul, add, mul, scale, softmax, copy, argmax. */
 #include "oracle_impl.h"
 
+/* What one rounding gives. */
+static int32_t result_type(const nlm_tensor *y) {
+    return y->dtype == ORACLE_F64 ? ORACLE_F64 : NLM_F32;
+}
+
 /* b[r,c], or b[c] for every row. */
 static double broadcast(const nlm_tensor *b, int64_t r, int64_t c) {
     return b->rank == 1 ? oracle_at(b, c, 0, 0, 0) : oracle_at(b, r, c, 0, 0);
@@ -22,7 +27,7 @@ ORACLE_OP(add) {
     const int64_t n = a->y->shape[1];
     for (int64_t i = 0; i < run->live_rows * n; i++) {
         const double value = oracle_at(a->a, i / n, i % n, 0, 0) + broadcast(a->b, i / n, i % n);
-        oracle_set(y, i, oracle_round(NLM_F32, value), 0);
+        oracle_set(y, i, oracle_round(result_type(a->y), value), 0);
     }
 }
 
@@ -31,7 +36,7 @@ ORACLE_OP(mul) {
     const int64_t n = a->y->shape[1];
     for (int64_t i = 0; i < run->live_rows * n; i++) {
         const double value = oracle_at(a->a, i / n, i % n, 0, 0) * broadcast(a->b, i / n, i % n);
-        oracle_set(y, i, oracle_round(NLM_F32, value), 0);
+        oracle_set(y, i, oracle_round(result_type(a->y), value), 0);
     }
 }
 

@@ -47,6 +47,9 @@ typedef struct oracle_run {
 bool oracle_compute(oracle_run *run);
 void oracle_release(oracle_run *run);
 
+/* Numbers of the references' own: a tensor of them is computed with as it is. No type of nlm. */
+#define ORACLE_F64 1000
+
 /* One element of a tensor of any type, as the number it stands for. Unused indices are 0. */
 double oracle_at(const nlm_tensor *t, int64_t i, int64_t j, int64_t k, int64_t l);
 /* Where element i, j, k, l (or its block) stands. */

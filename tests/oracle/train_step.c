@@ -162,11 +162,12 @@ ORACLE_OP(adamw) {
 ORACLE_OP(exp) {
     oracle_result *y = oracle_output(run, a->y);
     const double factor = (double)a->factor;
+    const int32_t type = a->y->dtype == ORACLE_F64 ? ORACLE_F64 : NLM_F32;
     const int64_t n = a->y->shape[1];
     for (int64_t i = 0; i < run->live_rows * n; i++) {
         /* It may be infinite where exp alone passes f32, and 0 where exp comes near its end. */
-        const double power = oracle_round(NLM_F32, exp(oracle_at(a->x, i / n, i % n, 0, 0)));
-        const double value = oracle_round(NLM_F32, factor * power);
+        const double power = oracle_round(type, exp(oracle_at(a->x, i / n, i % n, 0, 0)));
+        const double value = oracle_round(type, factor * power);
         oracle_set(y, i, value, fabs(value) + fabs(factor) * 0x1p-125 * 0x1p21);
     }
 }
