@@ -1,4 +1,6 @@
 /* The loss, the optimizer, and sums of what it works on. */
+#include <float.h>
+
 #include "oracle_impl.h"
 
 /* A row of logits, its log-sum-exp, and the scales of their errors. `unit` is the bound of an error whose scale is 1.
@@ -162,12 +164,13 @@ ORACLE_OP(adamw) {
 ORACLE_OP(exp) {
     oracle_result *y = oracle_output(run, a->y);
     const double factor = (double)a->factor;
-    const int32_t type = a->y->dtype == ORACLE_F64 ? ORACLE_F64 : NLM_F32;
     const int64_t n = a->y->shape[1];
     for (int64_t i = 0; i < run->live_rows * n; i++) {
         /* It may be infinite where exp alone passes f32, and 0 where exp comes near its end. */
-        const double power = oracle_round(type, exp(oracle_at(a->x, i / n, i % n, 0, 0)));
-        const double value = oracle_round(type, factor * power);
+        double power = exp(oracle_at(a->x, i / n, i % n, 0, 0));
+        if (power > (double)FLT_MAX) power = INFINITY;
+        const double product = factor * power;
+        const double value = fabs(product) > (double)FLT_MAX ? copysign(INFINITY, product) : product;
         oracle_set(y, i, value, fabs(value) + fabs(factor) * 0x1p-125 * 0x1p21);
     }
 }

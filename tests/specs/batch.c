@@ -96,7 +96,8 @@ void spec_fill_batch(spec_instance *in) {
     int32_t *ids = ints(in, "ids"), *pos = ints(in, "pos"), *labels = ints(in, "labels");
     for (int64_t i = 0; labels && i < in->live_rows; i++) {
         const int64_t label = spec_random_below(in, c->dims['N' - 'A']);
-        labels[i] = (int32_t)(spec_random_below(in, 3) ? label : -1 - label); /* a third is not counted */
+        const bool is_counted = i == 0 || spec_random_below(in, 3) > 0; /* of the others a third is not */
+        labels[i] = (int32_t)(is_counted ? label : -1 - label);
     }
     for (int64_t i = 0; ids && i < in->live_rows; i++) ids[i] = (int32_t)spec_random_below(in, c->dims['V' - 'A']);
     for (int64_t i = 0; pos && i < in->live_rows; i++) pos[i] = (int32_t)(c->pos + i);

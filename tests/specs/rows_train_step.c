@@ -1,4 +1,4 @@
-/* The loss, the optimizer, and sums of what it works on. A third of the labels is negative. */
+/* The loss, the optimizer, and sums of what it works on. Of the labels but the first a third is negative. */
 #include "rows.h"
 
 const char *const spec_cross_entropy_rows[] = {
