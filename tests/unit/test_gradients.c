@@ -40,6 +40,17 @@ static const gradient_row gradient_rows[] = {
     {"cross_entropy/R=6,N=9,K=4,dx,dw,z_loss=0.01", "cross_entropy/R=6,N=9,K=4,z_loss=0.01"},
     {"cross_entropy/R=7,N=11,K=4,bias,dx,dw,db,accumulate,smoothing=0.3,z_loss=0.1",
      "cross_entropy/R=7,N=11,K=4,bias,smoothing=0.3,z_loss=0.1"},
+    {"attention_plain_bwd/seqs=2,H=1,G=1,D=1", "attention_plain/seqs=2,H=1,G=1,D=1,lse"},
+    {"attention_plain_bwd/seqs=3+0+5,H=4,G=2,D=3,pad=1", "attention_plain/seqs=3+0+5,H=4,G=2,D=3,lse,pad=1"},
+    {"attention_plain_bwd/seqs=9,H=2,G=1,D=4,window=3", "attention_plain/seqs=9,H=2,G=1,D=4,lse,window=3"},
+    {"conv1d_causal_bwd/seqs=1,C=1,K=2,dstate", "conv1d_causal/seqs=1,past=0,C=1,K=2"},
+    {"conv1d_causal_bwd/seqs=3+0+5+1,C=3,K=4,bias,db,silu,dstate_out,dstate",
+     "conv1d_causal/seqs=3+0+5+1,past=0+0+0+0,C=3,K=4,bias,silu"},
+    {"conv1d_causal_bwd/seqs=2,C=3,K=8,dstate_out,dstate,accumulate", "conv1d_causal/seqs=2,past=0,C=3,K=8"},
+    {"ssm_scan_bwd/seqs=1,C=1,N=1,dstate", "ssm_scan/seqs=1,past=0,C=1,N=1"},
+    {"ssm_scan_bwd/seqs=3+0+5+1,C=3,N=4,d,dd,z,dz,dstate_out,dstate",
+     "ssm_scan/seqs=3+0+5+1,past=0+0+0+0,C=3,N=4,d,z"},
+    {"ssm_scan_bwd/seqs=7,C=3,N=4,d,dd,accumulate", "ssm_scan/seqs=7,past=0,C=3,N=4,d"},
 };
 
 #define SEEDS     3
