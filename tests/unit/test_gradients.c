@@ -40,7 +40,7 @@ static const gradient_row gradient_rows[] = {
     {"cross_entropy/R=6,N=9,K=4,dx,dw,z_loss=0.01", "cross_entropy/R=6,N=9,K=4,z_loss=0.01"},
     {"cross_entropy/R=7,N=11,K=4,bias,dx,dw,db,accumulate,smoothing=0.3,z_loss=0.1",
      "cross_entropy/R=7,N=11,K=4,bias,smoothing=0.3,z_loss=0.1"},
-    {"attention_plain_bwd/seqs=2,H=1,G=1,D=1", "attention_plain/seqs=2,H=1,G=1,D=1,lse"},
+    {"attention_plain_bwd/seqs=5,H=1,G=1,D=1", "attention_plain/seqs=5,H=1,G=1,D=1,lse"},
     {"attention_plain_bwd/seqs=3+0+5,H=4,G=2,D=3,pad=1", "attention_plain/seqs=3+0+5,H=4,G=2,D=3,lse,pad=1"},
     {"attention_plain_bwd/seqs=9,H=2,G=1,D=4,window=3", "attention_plain/seqs=9,H=2,G=1,D=4,lse,window=3"},
     {"conv1d_causal_bwd/seqs=1,C=1,K=2,dstate", "conv1d_causal/seqs=1,past=0,C=1,K=2"},
