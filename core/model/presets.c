@@ -156,11 +156,24 @@ static const preset_key keys[] = {
     {"ssm.time_step_rank", FIELD(dt_rank)},
 };
 
-static void add_metadata(const nlm_preset *preset, nlm_gguf_writer *w) {
+static void add_tokenizer(const nlm_gguf *vocabulary, nlm_gguf_writer *w) {
+    static const char prefix[] = "tokenizer.";
+    if (!vocabulary) {
+        nlm_gguf_writer_string(w, "tokenizer.ggml.model", "none", strlen("none"));
+        return;
+    }
+    for (size_t i = 0; i < nlm_gguf_entry_count(vocabulary); i++) {
+        const nlm_gguf_entry *entry = nlm_gguf_entry_at(vocabulary, i);
+        if (entry->key.length > strlen(prefix) && memcmp(entry->key.data, prefix, strlen(prefix)) == 0)
+            nlm_gguf_writer_entry(w, entry);
+    }
+}
+
+static void add_metadata(const nlm_preset *preset, const nlm_gguf *vocabulary, nlm_gguf_writer *w) {
     char name[96];
     nlm_gguf_writer_string(w, "general.architecture", preset->architecture, strlen(preset->architecture));
     nlm_gguf_writer_string(w, "general.name", preset->name, strlen(preset->name));
-    nlm_gguf_writer_string(w, "tokenizer.ggml.model", "none", strlen("none"));
+    add_tokenizer(vocabulary, w);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         int32_t value;
         memcpy(&value, (const char *)&preset->hparams + keys[i].offset, sizeof value);
@@ -172,9 +185,9 @@ static void add_metadata(const nlm_preset *preset, nlm_gguf_writer *w) {
     nlm_gguf_writer_f32(w, name, preset->hparams.rms_norm_eps);
 }
 
-static nlm_status write_all(const nlm_preset *preset, nlm_dtype dtype, nlm_gguf_writer *w, nlm_gguf **out,
-                            nlm_error *err) {
-    add_metadata(preset, w);
+static nlm_status write_all(const nlm_preset *preset, nlm_dtype dtype, const nlm_gguf *vocabulary, nlm_gguf_writer *w,
+                            nlm_gguf **out, nlm_error *err) {
+    add_metadata(preset, vocabulary, w);
     for (const nlm_weight_spec *spec = family_of(preset)->weights; spec->name; spec++) {
         NLM_TRY(add_tensors(preset, spec, dtype, w, err));
     }
@@ -182,13 +195,18 @@ static nlm_status write_all(const nlm_preset *preset, nlm_dtype dtype, nlm_gguf_
 }
 
 nlm_status nlm_preset_gguf(const nlm_preset *preset, nlm_dtype dtype, nlm_gguf **out, nlm_error *err) {
+    return nlm_preset_gguf_with(preset, dtype, NULL, out, err);
+}
+
+nlm_status nlm_preset_gguf_with(const nlm_preset *preset, nlm_dtype dtype, const nlm_gguf *vocabulary, nlm_gguf **out,
+                                nlm_error *err) {
     *out = NULL;
     if (!nlm_dtype_find(dtype) || dtype == NLM_I32) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, preset->name, "type %d is no type of weights", dtype);
     }
     nlm_gguf_writer *w = NULL;
     NLM_TRY(nlm_gguf_writer_create(&w, err));
-    const nlm_status status = write_all(preset, dtype, w, out, err);
+    const nlm_status status = write_all(preset, dtype, vocabulary, w, out, err);
     nlm_gguf_writer_destroy(w);
     return status;
 }

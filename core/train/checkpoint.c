@@ -1,0 +1,260 @@
+/* Checkpoints: one safetensors file a time. */
+#include "train/checkpoint.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/checksum.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "format/safetensors.h"
+
+#define WHERE  "checkpoint"
+#define FORMAT "1"
+#define NAME   "step-%08" PRIu64 ".safetensors"
+
+static const char *const kinds[NLM_TRAINER_KINDS] = {"value", "adamw_m", "adamw_v"};
+
+/* "value.blk.0.attn_q.weight" */
+static void tensor_name(const nlm_trainer *t, uint32_t index, int kind, char *out, size_t capacity) {
+    const nlm_trained *trained = nlm_parameters_at(nlm_trainer_parameters(t), index);
+    snprintf(out, capacity, "%s.%s", kinds[kind], trained->weight->name);
+}
+
+/* ---- the values one after the other ---------------------------------------------------------------- */
+
+static uint64_t most_elements(const nlm_trainer *t) {
+    nlm_parameters *parameters = nlm_trainer_parameters(t);
+    uint64_t most = 1;
+    for (uint32_t i = 0; i < nlm_parameters_count(parameters); i++) {
+        const uint64_t count = nlm_trained_elements(nlm_parameters_at(parameters, i));
+        if (count > most) most = count;
+    }
+    return most;
+}
+
+static nlm_status sum_values(const nlm_trainer *t, float *room, uint64_t *out, nlm_error *err) {
+    nlm_parameters *parameters = nlm_trainer_parameters(t);
+    nlm_checksum sum;
+    nlm_checksum_init(&sum);
+    for (uint32_t i = 0; i < nlm_parameters_count(parameters); i++) {
+        for (int kind = 0; kind < NLM_TRAINER_KINDS; kind++) {
+            NLM_TRY(nlm_trainer_read(t, i, kind, room, err));
+            nlm_checksum_update(&sum, room, nlm_trained_elements(nlm_parameters_at(parameters, i)) * sizeof *room);
+        }
+    }
+    *out = nlm_checksum_value(&sum);
+    return NLM_OK;
+}
+
+/* ---- saving ------------------------------------------------------------------------------------------ */
+
+/* One tensor while it is written: read when its first element is asked for. */
+typedef struct source {
+    const nlm_trainer *trainer;
+    float *room;
+    uint32_t index;
+    int kind;
+} source;
+
+static nlm_status read_source(void *user, int64_t first, int64_t count, void *out, nlm_error *err) {
+    const source *s = user;
+    if (first == 0) NLM_TRY(nlm_trainer_read(s->trainer, s->index, s->kind, s->room, err));
+    memcpy(out, s->room + first, (size_t)count * sizeof *s->room);
+    return NLM_OK;
+}
+
+static void add_tensors(const nlm_trainer *t, source *sources, float *room, nlm_safetensors_writer *w) {
+    nlm_parameters *parameters = nlm_trainer_parameters(t);
+    for (uint32_t i = 0; i < nlm_parameters_count(parameters); i++) {
+        const nlm_tensor *shape = &nlm_parameters_at(parameters, i)->parameter.value.tensor;
+        for (int kind = 0; kind < NLM_TRAINER_KINDS; kind++) {
+            char name[160];
+            source *s = &sources[i * NLM_TRAINER_KINDS + (uint32_t)kind];
+            *s = (source){t, room, i, kind};
+            tensor_name(t, i, kind, name, sizeof name);
+            nlm_safetensors_writer_source(w, name, NLM_F32, shape->rank, shape->shape,
+                                          (nlm_tensor_source){read_source, s});
+        }
+    }
+}
+
+static nlm_status write_file(const nlm_trainer *t, const char *path, const char *run, float *room, source *sources,
+                             nlm_error *err) {
+    uint64_t sum;
+    char text[32];
+    NLM_TRY(sum_values(t, room, &sum, err));
+    nlm_safetensors_writer *w = NULL;
+    NLM_TRY(nlm_safetensors_writer_create(&w, err));
+    nlm_safetensors_writer_metadata(w, "nlm.checkpoint", FORMAT);
+    nlm_safetensors_writer_metadata(w, "nlm.run", run);
+    snprintf(text, sizeof text, "%" PRIu64, nlm_trainer_steps(t));
+    nlm_safetensors_writer_metadata(w, "nlm.steps", text);
+    snprintf(text, sizeof text, "%016" PRIx64, sum);
+    nlm_safetensors_writer_metadata(w, "nlm.checksum", text);
+    add_tensors(t, sources, room, w);
+    const nlm_status status = nlm_safetensors_writer_finish(w, path, err);
+    nlm_safetensors_writer_destroy(w);
+    return status;
+}
+
+/* ---- the folder ---------------------------------------------------------------------------------------- */
+
+static int descending(const void *a, const void *b) {
+    const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x > y ? -1 : x < y;
+}
+
+/* The steps of the checkpoints there, the last first; *out from malloc. A folder that is not there has none. */
+static nlm_status list_steps(const char *folder, uint64_t **out, size_t *out_count, nlm_error *err) {
+    *out = NULL;
+    *out_count = 0;
+    DIR *stream = opendir(folder);
+    if (!stream && errno == ENOENT) return NLM_OK;
+    if (!stream) return nlm_fail(err, NLM_IO, folder, "cannot be read: %s", strerror(errno));
+    size_t capacity = 0;
+    for (const struct dirent *entry; (entry = readdir(stream));) {
+        uint64_t step;
+        int end = 0;
+        if (sscanf(entry->d_name, "step-%" SCNu64 ".safetensors%n", &step, &end) != 1 || end == 0 ||
+            entry->d_name[end])
+            continue;
+        if (*out_count == capacity) {
+            capacity = capacity ? capacity * 2 : 16;
+            uint64_t *more = realloc(*out, capacity * sizeof *more);
+            if (!more) {
+                closedir(stream);
+                return nlm_fail(err, NLM_OUT_OF_MEMORY, folder, "no memory for its names");
+            }
+            *out = more;
+        }
+        (*out)[(*out_count)++] = step;
+    }
+    closedir(stream);
+    if (*out_count) qsort(*out, *out_count, sizeof **out, descending);
+    return NLM_OK;
+}
+
+static char *path_of(const char *folder, uint64_t step, nlm_arena *arena) {
+    return nlm_arena_printf(arena, "%s/" NAME, folder, step);
+}
+
+static void remove_old(const char *folder, int32_t keep, nlm_arena *arena) {
+    uint64_t *steps = NULL;
+    size_t count = 0;
+    if (keep > 0 && list_steps(folder, &steps, &count, NULL) == NLM_OK) {
+        for (size_t i = (size_t)keep; i < count; i++) {
+            const char *path = path_of(folder, steps[i], arena);
+            if (path && unlink(path) != 0) nlm_log(NLM_LOG_WARN, "%s stays: %s", path, strerror(errno));
+        }
+    }
+    free(steps);
+}
+
+nlm_status nlm_checkpoint_save(const nlm_trainer *t, const char *folder, const char *run, int32_t keep,
+                               nlm_error *err) {
+    nlm_arena arena = {0};
+    const char *path = path_of(folder, nlm_trainer_steps(t), &arena);
+    float *room = malloc(most_elements(t) * sizeof *room);
+    source *sources =
+        calloc((size_t)nlm_parameters_count(nlm_trainer_parameters(t)) * NLM_TRAINER_KINDS, sizeof *sources);
+    nlm_status status = path && room && sources
+                            ? write_file(t, path, run, room, sources, err)
+                            : nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a checkpoint");
+    free(room);
+    free(sources);
+    if (status == NLM_OK) remove_old(folder, keep, &arena);
+    nlm_arena_release(&arena);
+    return status;
+}
+
+/* ---- restoring -------------------------------------------------------------------------------------------- */
+
+static nlm_status check_run(const nlm_safetensors *st, const char *run, nlm_error *err) {
+    const char *format = nlm_safetensors_metadata(st, "nlm.checkpoint"),
+               *theirs = nlm_safetensors_metadata(st, "nlm.run");
+    if (!format || strcmp(format, FORMAT) != 0 || !theirs) {
+        return nlm_fail(err, NLM_BAD_FORMAT, nlm_safetensors_path(st), "is no checkpoint of this version");
+    }
+    if (strcmp(theirs, run) == 0) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, nlm_safetensors_path(st),
+                    "is of another run (%s; this one is %s): train into another folder, or do not resume", theirs,
+                    run);
+}
+
+static const nlm_safetensors_tensor *find_tensor(const nlm_safetensors *st, const nlm_trainer *t, uint32_t index,
+                                                 int kind, nlm_error *err) {
+    char name[160];
+    tensor_name(t, index, kind, name, sizeof name);
+    const nlm_tensor *shape = &nlm_parameters_at(nlm_trainer_parameters(t), index)->parameter.value.tensor;
+    const nlm_safetensors_tensor *tensor = nlm_safetensors_find(st, name);
+    const bool fits = tensor && tensor->is_supported && tensor->tensor.dtype == NLM_F32 &&
+                      tensor->rank == shape->rank &&
+                      memcmp(tensor->shape, shape->shape, (size_t)shape->rank * sizeof *shape->shape) == 0;
+    if (!fits) {
+        nlm_fail(err, NLM_INVALID_ARGUMENT, nlm_safetensors_path(st),
+                 "'%s' is missing or has another shape: the checkpoint is of another model", name);
+    }
+    return fits ? tensor : NULL;
+}
+
+/* Checks all of it, then takes it. */
+static nlm_status take_values(nlm_trainer *t, const nlm_safetensors *st, bool checks, nlm_error *err) {
+    nlm_checksum sum;
+    nlm_checksum_init(&sum);
+    for (uint32_t i = 0; i < nlm_parameters_count(nlm_trainer_parameters(t)); i++) {
+        for (int kind = 0; kind < NLM_TRAINER_KINDS; kind++) {
+            const nlm_safetensors_tensor *tensor = find_tensor(st, t, i, kind, err);
+            if (!tensor) return NLM_INVALID_ARGUMENT;
+            nlm_checksum_update(&sum, tensor->data, tensor->bytes);
+            if (!checks) NLM_TRY(nlm_trainer_write(t, i, kind, tensor->data, err));
+        }
+    }
+    char text[32];
+    const char *stated = nlm_safetensors_metadata(st, "nlm.checksum");
+    snprintf(text, sizeof text, "%016" PRIx64, nlm_checksum_value(&sum));
+    if (stated && strcmp(stated, text) == 0) return NLM_OK;
+    return nlm_fail(err, NLM_BAD_FORMAT, nlm_safetensors_path(st), "has the checksum %s and states %s: it is damaged",
+                    text, stated ? stated : "none");
+}
+
+static nlm_status restore_file(nlm_trainer *t, const char *path, uint64_t step, const char *run, nlm_error *err) {
+    nlm_safetensors *st = NULL;
+    NLM_TRY(nlm_safetensors_open(path, &st, err));
+    nlm_status status = check_run(st, run, err);
+    if (status == NLM_OK) status = take_values(t, st, true, err);
+    if (status == NLM_OK) status = take_values(t, st, false, err);
+    if (status == NLM_OK) nlm_trainer_set_steps(t, step);
+    nlm_safetensors_close(st);
+    return status;
+}
+
+nlm_status nlm_checkpoint_restore(nlm_trainer *t, const char *folder, const char *run, bool *out_found,
+                                  nlm_error *err) {
+    uint64_t *steps = NULL;
+    size_t count = 0;
+    nlm_arena arena = {0};
+    *out_found = false;
+    nlm_status status = list_steps(folder, &steps, &count, err);
+    for (size_t i = 0; i < count && status == NLM_OK && !*out_found; i++) {
+        nlm_error why = NLM_ERROR_INIT;
+        const char *path = path_of(folder, steps[i], &arena);
+        const nlm_status read = path ? restore_file(t, path, steps[i], run, &why) : NLM_OUT_OF_MEMORY;
+        *out_found = read == NLM_OK;
+        if (read == NLM_BAD_FORMAT) {
+            nlm_log(NLM_LOG_WARN, "%s: %s; the one before it is taken", why.where, why.msg);
+        } else if (read != NLM_OK) {
+            nlm_error_give(err, &why);
+            status = read;
+        }
+    }
+    free(steps);
+    nlm_arena_release(&arena);
+    return status;
+}

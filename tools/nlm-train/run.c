@@ -1,0 +1,243 @@
+/* The training loop. */
+#include "nlm-train/run.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/status.h"
+#include "common/terminal.h"
+#include "tensor/dtype.h"
+#include "train/checkpoint.h"
+
+/* ---- interrupts --------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t has_interrupt;
+
+static void note(int number) {
+    (void)number;
+    has_interrupt = 1;
+}
+
+void run_catch_interrupt(void) {
+    const struct sigaction action = {.sa_handler = note, .sa_flags = (int)SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+/* ---- opening --------------------------------------------------------------------------------------- */
+
+static int32_t index_of(const char *const *names, const char *name) {
+    int32_t i = 0;
+    while (names[i] && strcmp(names[i], name) != 0) i++;
+    return i;
+}
+
+static nlm_trainer_options trainer_options(const run *r) {
+    static const char *const kinds[] = {
+#define NAME(name, spelling) spelling,
+        NLM_SCHEDULE_LIST(NAME)
+#undef NAME
+            NULL};
+    const settings *s = r->set;
+    const uint64_t steps = (uint64_t)s->steps;
+    return (nlm_trainer_options){
+        .shape = r->shape,
+        .dtype = nlm_dtype_from_name(s->dtype)->dtype,
+        .recomputes_layers = strcmp(s->checkpoint, "layer") == 0,
+        .is_new = s->model == NULL,
+        .seed = (uint64_t)s->seed,
+        .loss = {(float)s->smoothing, (float)s->z_loss},
+        .optimizer = {(float)s->beta1, (float)s->beta2, (float)s->eps, (float)s->weight_decay},
+        .clip_norm = s->clip_norm,
+        .schedule = {.kind = (nlm_schedule_kind)index_of(kinds, s->schedule),
+                     .rate = s->rate,
+                     .floor = s->floor,
+                     .steps = steps,
+                     .warmup = s->warmup >= 0 ? (uint64_t)s->warmup : steps / 50,
+                     .decay = s->decay >= 0 ? (uint64_t)s->decay : steps / 5}};
+}
+
+static nlm_status open_dataset(run *r, nlm_error *err) {
+    const settings *s = r->set;
+    nlm_str cache = {0};
+    const char *folder = s->cache ? s->cache : run_path(r, "data", &cache);
+    const nlm_dataset_options options = {.paths = s->data.items,
+                                         .n_paths = s->data.count,
+                                         .json_field = s->json_field ? s->json_field : "text",
+                                         .cache_folder = folder,
+                                         .validation = s->validation,
+                                         .seed = (uint64_t)s->seed};
+    nlm_status status =
+        folder ? nlm_file_make_folder(folder, err) : nlm_fail(err, NLM_OUT_OF_MEMORY, "data", "no memory");
+    if (status == NLM_OK) status = nlm_dataset_open(r->tokenizer, &options, &r->dataset, err);
+    nlm_str_release(&cache);
+    return status;
+}
+
+static nlm_status make_parts(run *r, nlm_error *err) {
+    const settings *s = r->set;
+    const int64_t tokens = s->rows * s->length;
+    const int64_t sequences = s->sequences > 0 ? s->sequences : s->rows * (2 + s->length / 64);
+    if (tokens > 1 << 28 || sequences < s->rows || sequences > tokens) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "batch",
+                        "rows %" PRId64 ", length %" PRId64 " and sequences %" PRId64
+                        ": expected at least as many sequences as rows, and at most 2^28 tokens",
+                        s->rows, s->length, sequences);
+    }
+    r->shape = (nlm_batch_shape){(int32_t)s->rows, (int32_t)s->length, (int32_t)sequences};
+    r->parts = calloc((size_t)s->accumulate, sizeof *r->parts);
+    for (int64_t i = 0; r->parts && i < s->accumulate; i++) {
+        int32_t *memory = calloc((size_t)(3 * tokens + sequences + 1), sizeof *memory);
+        if (!memory) break;
+        r->parts[i] = (nlm_train_batch){
+            .ids = memory, .labels = memory + tokens, .pos = memory + 2 * tokens, .seq_start = memory + 3 * tokens};
+        if (i + 1 == s->accumulate) return NLM_OK;
+    }
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, "batch", "no memory for %" PRId64 " parts of %" PRId64 " tokens",
+                    s->accumulate, tokens);
+}
+
+/* What decides which numbers come out, and a checkpoint does not hold. */
+static void identify(run *r) {
+    const settings *s = r->set;
+    nlm_str_printf(&r->identity,
+                   "seed %" PRId64 ", %" PRId64 " x %" PRId64 " tokens in %d sequences, %" PRId64
+                   " parts a step, %" PRIu64 " tokens of data",
+                   s->seed, s->rows, s->length, r->shape.max_seqs, s->accumulate,
+                   nlm_dataset_tokens(r->dataset, NLM_SPLIT_TRAIN));
+}
+
+static nlm_status resume(run *r, nlm_error *err) {
+    const settings *s = r->set;
+    bool is_found = false;
+    if (strcmp(s->resume, "no") == 0) return NLM_OK;
+    NLM_TRY(nlm_checkpoint_restore(r->trainer, s->output, r->identity.data, &is_found, err));
+    if (is_found || strcmp(s->resume, "auto") == 0) return NLM_OK;
+    return nlm_fail(err, NLM_NOT_FOUND, s->output, "has no checkpoint to resume from");
+}
+
+static nlm_status open_trainer(run *r, nlm_error *err) {
+    const nlm_trainer_options options = trainer_options(r);
+    NLM_TRY(nlm_trainer_create(&r->engine->env, r->model, &options, &r->trainer, err));
+    identify(r);
+    if (!r->identity.data) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm-train", "no memory");
+    return NLM_OK;
+}
+
+nlm_status run_open(run *r, const settings *set, nlm_error *err) {
+    *r = (run){.set = set};
+    const nlm_engine_options options = {
+        .struct_size = sizeof options,
+        .flags = NLM_ENGINE_BIND_CALLER | (set->has_fallback ? 0 : NLM_ENGINE_NO_FALLBACK),
+        .backend = set->backend,
+        .device_id = (int32_t)set->device_id,
+        .threads = (uint32_t)set->threads,
+        .registry = set->registry,
+        .backend_options = set->backend_options};
+    NLM_TRY(nlm_engine_create(&options, &r->engine, err));
+    NLM_TRY(run_open_model(r, err));
+    NLM_TRY(nlm_file_make_folder(set->output, err));
+    NLM_TRY(make_parts(r, err));
+    NLM_TRY(open_dataset(r, err));
+    NLM_TRY(open_trainer(r, err));
+    return report_plan(r, err);
+}
+
+void run_close(run *r) {
+    if (r->log) fclose(r->log);
+    nlm_trainer_destroy(r->trainer);
+    nlm_dataset_close(r->dataset);
+    for (int64_t i = 0; r->parts && i < r->set->accumulate; i++) free(r->parts[i].ids);
+    free(r->parts);
+    nlm_tokenizer_destroy(r->tokenizer);
+    nlm_model_close(r->model);
+    nlm_engine_destroy(r->engine);
+    nlm_str_release(&r->identity);
+}
+
+/* ---- training ---------------------------------------------------------------------------------------- */
+
+const char *run_path(const run *r, const char *name, nlm_str *out) {
+    nlm_str_printf(out, "%s/%s", r->set->output, name);
+    return out->data;
+}
+
+static nlm_status take_step(run *r, nlm_error *err) {
+    const int64_t n = r->set->accumulate;
+    const uint64_t first = nlm_trainer_steps(r->trainer) * (uint64_t)n;
+    for (int64_t i = 0; i < n; i++)
+        nlm_dataset_batch(r->dataset, NLM_SPLIT_TRAIN, &r->shape, first + (uint64_t)i, &r->parts[i]);
+    nlm_trainer_metrics metrics;
+    NLM_TRY(nlm_trainer_step(r->trainer, r->parts, (int32_t)n, &metrics, err));
+    return report_step(r, &metrics, err);
+}
+
+static nlm_status validate(run *r, nlm_error *err) {
+    const uint64_t all = nlm_dataset_batches(r->dataset, NLM_SPLIT_VALIDATION, &r->shape);
+    const uint64_t count = all < (uint64_t)r->set->validation_batches ? all : (uint64_t)r->set->validation_batches;
+    double sum = 0;
+    int64_t counted = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        double loss;
+        nlm_dataset_batch(r->dataset, NLM_SPLIT_VALIDATION, &r->shape, i, r->parts);
+        NLM_TRY(nlm_trainer_evaluate(r->trainer, r->parts, &loss, err));
+        sum += loss;
+        counted += r->parts[0].n_counted;
+    }
+    return counted > 0 ? report_validation(r, sum / (double)counted, err) : NLM_OK;
+}
+
+static bool is_due(const run *r, int64_t every, uint64_t step) {
+    return every > 0 && (step % (uint64_t)every == 0 || step == (uint64_t)r->set->steps);
+}
+
+static nlm_status save(run *r, nlm_error *err) {
+    return nlm_checkpoint_save(r->trainer, r->set->output, r->identity.data, (int32_t)r->set->keep, err);
+}
+
+static nlm_status after_step(run *r, nlm_error *err) {
+    const settings *s = r->set;
+    const uint64_t step = nlm_trainer_steps(r->trainer);
+    if (is_due(r, s->validate_every, step)) NLM_TRY(validate(r, err));
+    if (s->sample && is_due(r, s->sample_every, step)) NLM_TRY(report_sample(r, err));
+    if (is_due(r, s->checkpoint_every, step) && !has_interrupt) NLM_TRY(save(r, err));
+    return NLM_OK;
+}
+
+static nlm_status export_model(run *r, nlm_error *err) {
+    nlm_str path = {0};
+    const nlm_dtype_info *type = nlm_dtype_from_name(r->set->export_type);
+    nlm_status status;
+    if (!type)
+        status = nlm_fail(err, NLM_INVALID_ARGUMENT, "train.export_type", "'%s' is no type of weights",
+                          r->set->export_type);
+    else if (!run_path(r, "model.gguf", &path))
+        status = nlm_fail(err, NLM_OUT_OF_MEMORY, "model.gguf", "no memory");
+    else
+        status = nlm_trainer_export(r->trainer, type->dtype, path.data, err);
+    if (status == NLM_OK) fprintf(stderr, "model       %s\n", path.data);
+    nlm_str_release(&path);
+    return status;
+}
+
+nlm_status run_train(run *r, nlm_error *err) {
+    NLM_TRY(resume(r, err));
+    NLM_TRY(report_open_log(r, err));
+    r->first_step = nlm_trainer_steps(r->trainer);
+    if (r->first_step > 0) fprintf(stderr, "resumed     after step %" PRIu64 "\n", r->first_step);
+    while (nlm_trainer_steps(r->trainer) < (uint64_t)r->set->steps && !has_interrupt) {
+        NLM_TRY(take_step(r, err));
+        NLM_TRY(after_step(r, err));
+    }
+    nlm_end_steps();
+    if (has_interrupt) {
+        NLM_TRY(save(r, err));
+        fprintf(stderr, "interrupted after step %" PRIu64 ", which is saved: the same command goes on\n",
+                nlm_trainer_steps(r->trainer));
+    }
+    NLM_TRY(report_curve(r, err));
+    return export_model(r, err);
+}

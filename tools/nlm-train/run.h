@@ -1,0 +1,50 @@
+/* One training run: what is open while it lasts. */
+#ifndef NLM_TRAIN_RUN_H
+#define NLM_TRAIN_RUN_H
+
+#include <stdio.h>
+
+#include "base/str.h"
+#include "nlm-train/settings.h"
+#include "session/engine.h"
+#include "text/tokenizer.h"
+#include "train/trainer.h"
+
+typedef struct run {
+    const settings *set;
+    nlm_engine *engine;
+    nlm_model *model;
+    nlm_tokenizer *tokenizer;
+    nlm_trainer *trainer;
+    nlm_dataset *dataset;
+    nlm_batch_shape shape;
+    nlm_train_batch *parts; /* [accumulate] */
+    nlm_str identity;       /* what makes a checkpoint one of this run */
+    FILE *log;
+    double seconds, tokens; /* of the steps so far in this process */
+    double recent_loss;     /* of what was counted since the last line */
+    uint64_t recent_steps, first_step;
+} run;
+
+/* model.c: the model to train, and its tokenizer. */
+nlm_status run_open_model(run *r, nlm_error *err);
+
+/* run.c: opens everything, trains, and closes. Ctrl-C is no failure. */
+nlm_status run_open(run *r, const settings *set, nlm_error *err);
+nlm_status run_train(run *r, nlm_error *err);
+void run_close(run *r);
+/* Ctrl-C from now on ends the training after the step under way. */
+void run_catch_interrupt(void);
+
+/* report.c */
+nlm_status report_plan(run *r, nlm_error *err);
+nlm_status report_open_log(run *r, nlm_error *err);
+nlm_status report_step(run *r, const nlm_trainer_metrics *m, nlm_error *err);
+nlm_status report_validation(run *r, double loss, nlm_error *err);
+/* Continues the prompt with the weights as they are. */
+nlm_status report_sample(run *r, nlm_error *err);
+/* curve.c: OUTPUT/loss.svg, from the log. */
+nlm_status report_curve(run *r, nlm_error *err);
+const char *run_path(const run *r, const char *name, nlm_str *out);
+
+#endif
