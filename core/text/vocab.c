@@ -57,6 +57,12 @@ static int byte_of_code(uint32_t code) {
     return code == 0x143 ? 0xAD : -1;
 }
 
+uint32_t nlm_bpe_code(unsigned char byte) {
+    if (is_shown_by_latin1(byte)) return byte;
+    if (byte == 0xAD) return 0x143;
+    return byte < 0x21 ? 0x100u + byte : 0x121u + (byte - 0x7Fu);
+}
+
 bool nlm_bpe_bytes(nlm_bytes text, char *out, uint32_t *out_length) {
     uint32_t written = 0;
     size_t bytes;

@@ -70,5 +70,7 @@ nlm_status nlm_vocab_array(const nlm_gguf *gguf, const char *key, bool is_string
  * holds a character that is none of the 256. `out` has room for text.length bytes, or is NULL.
  * Source: Radford et al. 2019, encoder.py, bytes_to_unicode. */
 bool nlm_bpe_bytes(nlm_bytes text, char *out, uint32_t *out_length);
+/* The code point of the character that a byte is written as. */
+uint32_t nlm_bpe_code(unsigned char byte);
 
 #endif

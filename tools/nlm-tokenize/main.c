@@ -1,4 +1,4 @@
-/* nlm-tokenize: text to token ids and back. */
+/* nlm-tokenize: text to token ids and back; and vocabularies learned from text. */
 #include "base/printable.h"
 #include "base/status.h"
 #include "common/input.h"
@@ -6,6 +6,7 @@
 #include "common/terminal.h"
 #include "format/gguf.h"
 #include "text/tokenizer.h"
+#include "train.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -86,6 +87,7 @@ static nlm_status run(const arguments *a, nlm_error *err) {
 }
 
 int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "train") == 0) return train_main(argc - 1, argv + 1);
     arguments a = {0};
     const nlm_option options[] = {
         {"model", 'm', NLM_OPTION_TEXT, "FILE", "the GGUF file whose tokenizer to use", &a.model, 0, 0},
@@ -102,8 +104,10 @@ int main(int argc, char **argv) {
     };
     const nlm_command command = {
         .name = "nlm-tokenize",
-        .usage = "--model FILE [options] < TEXT",
+        .usage =
+            "--model FILE [options] < TEXT\n       nlm-tokenize train --vocab-size N --out FILE [options] INPUT...",
         .summary = "Turns the text on stdin into token ids on one line, or ids back into text.",
+        .details = "train learns a vocabulary from texts: nlm-tokenize train --help.\n",
         .examples =
             "  echo -n 'Once upon a time' | nlm-tokenize --model model.gguf\n"
             "  nlm-tokenize -m model.gguf --bos < book.txt > book.ids\n"

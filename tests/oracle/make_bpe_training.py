@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""Makes tests/data/training: texts, and the vocabularies that the package tokenizers 0.23 learns from them.
+
+usage: make_bpe_training.py [OUT_DIRECTORY]
+
+Texts are separated as those of tests/data/tokenizer. learned-NAME.gguf holds tokens, in the order of their ids, and
+merges, in theirs. `ties` has few letters and short texts, so that most counts are equal, and tokens that two pairs
+spell. The trainers below are what `nlm-tokenize train` has to equal; tests/cli/test_tokenize_train.py uses them too.
+"""
+import json
+import random
+import sys
+from pathlib import Path
+
+SEPARATOR = "\n__ggml_vocab_test__\n"
+BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
+
+
+def byte_level(texts, vocab_size, min_frequency, specials=("<|endoftext|>",)):
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=list(specials), show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet()))
+    return tokenizer
+
+
+def sentencepiece(texts, vocab_size, min_frequency, specials=(), alphabet=None):
+    """Llama's arrangement: a space before the text, spaces as U+2581, which words begin with."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u2581", prepend_scheme="never", split=True)
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse(),
+                                           decoders.Strip(" ", 1, 0)])
+    tokenizer.train_from_iterator(texts, trainers.BpeTrainer(
+        vocab_size=vocab_size, min_frequency=min_frequency, show_progress=False,
+        special_tokens=["<unk>", "<s>", "</s>"] + BYTE_TOKENS + list(specials),
+        **({"limit_alphabet": alphabet} if alphabet else {})))
+    return tokenizer
+
+
+def tokens_and_merges(tokenizer):
+    model = json.loads(tokenizer.to_str())["model"]
+    tokens = sorted(model["vocab"], key=model["vocab"].get)
+    assert [model["vocab"][token] for token in tokens] == list(range(len(tokens)))
+    return tokens, [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+
+
+def tied_texts():
+    rng = random.Random(11)
+    for alphabet in ("ab", "aab  \n\t'sé世1", "abcd é"):
+        for _ in range(30):
+            yield "".join(rng.choice(alphabet) for _ in range(rng.randrange(1, 60)))
+
+
+def main():
+    from gguf_file import ARRAY, STRING, write
+    top = Path(__file__).parent.parent / "data"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else top / "training"
+    prose = (top / "tokenizer/trained.inp").read_bytes().decode().split(SEPARATOR)
+    ties = list(tied_texts())
+    (folder / "ties.inp").write_bytes(SEPARATOR.join(ties).encode())
+    # The 62nd and the 63rd character of the prose differ in how often they come; ties are broken at random.
+    cases = {
+        "byte": byte_level(prose, 700, 2),
+        "byte-all": byte_level(prose, 100000, 0, ["<|endoftext|>", "<|im_start|>", "the"]),
+        "byte-ties": byte_level(ties, 100000, 0),
+        "spm": sentencepiece(prose, 1100, 2, ["<|im_start|>"]),
+        "spm-alphabet": sentencepiece(prose, 500, 2, alphabet=62),
+        "spm-ties": sentencepiece(ties, 100000, 1),
+    }
+    for name, tokenizer in cases.items():
+        tokens, merges = tokens_and_merges(tokenizer)
+        write(str(folder / f"learned-{name}.gguf"), [
+            ("general.architecture", STRING, "llama"), ("tokenizer.ggml.tokens", ARRAY, (STRING, tokens)),
+            ("tokenizer.ggml.merges", ARRAY, (STRING, merges))], [])
+        print(f"{name}: {len(tokens)} tokens, {len(merges)} merges")
+
+
+if __name__ == "__main__":
+    main()
