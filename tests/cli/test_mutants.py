@@ -186,7 +186,7 @@ class Mutants(unittest.TestCase):
 
     def test_unchanged_sources_pass_every_op_of_the_table(self):
         library = self.kit.link("unchanged", [self.kit.object(source) for source in self.kit.sources])
-        result = conform(library, "--strict", "--complete", "--level", "2")
+        result = conform(library, "--strict", "--complete")
         self.assertEqual(result.returncode, 0, result.stdout[-2000:] + result.stderr)
 
     def test_names_are_unique_and_there_are_many(self):

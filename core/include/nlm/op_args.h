@@ -371,7 +371,8 @@ typedef struct nlm_attention_plain_args {
 
 /* dx[m,k] = sum_n dy[m,n] w[n,k] (+ residual[m,k]): matmul's gradient by x.
  * Shapes   dy: [M, N] f32, any row stride; w: [N, K] any type, as matmul's; residual, dx: [M, K] f32, dx may be
- *          exactly residual. */
+ *          exactly residual.
+ * Numeric  dy may be rounded to the type of w where that is f16 or bf16, but never to integers. */
 typedef struct nlm_matmul_dx_args {
     uint32_t struct_size;
     uint32_t flags; /* 0 */
@@ -381,8 +382,8 @@ typedef struct nlm_matmul_dx_args {
     const nlm_tensor *dx;
 } nlm_matmul_dx_args;
 
-/* dw[n,k] = sum_m dy[m,n] x[m,k]; db[n] = sum_m dy[m,n]: matmul's gradients by w and bias. Padding rows count
- * nothing. Shapes   dy: [M, N] f32; x: [M, K] f32; dw: [N, K] f32; db: [N] f32 or NULL. */
+/* dw[n,k] = sum_m dy[m,n] x[m,k];  db[n] = sum_m dy[m,n]: matmul's gradients by w and bias, over live rows.
+ * Shapes   dy: [M, N] f32; x: [M, K] f32; dw: [N, K] f32; db: [N] f32 or NULL. */
 typedef struct nlm_matmul_dw_args {
     uint32_t struct_size;
     uint32_t flags; /* NLM_GRADIENT_ADD */
@@ -393,10 +394,11 @@ typedef struct nlm_matmul_dw_args {
 } nlm_matmul_dw_args;
 
 /* With i = 1 / sqrt(mean_c(x[r,:]^2) + eps):
- *   dx[r,c] = i w[c] dy[r,c] - x[r,c] i^3 mean_j(x[r,j] w[j] dy[r,j]) (+ residual[r,c]);  dw[c] = sum_r i x[r,c]
- * dy[r,c] Shapes   x, dy, residual, dx: [R, N] f32, or all [R, H, N] as in rms_norm, dw being summed over the heads
- * too; w, dw: [N] f32 or NULL. x is what was normed, the sum where rms_norm had a residual. In place: dx may be dy or
- * residual. */
+ *   dx[r,c] = i w[c] dy[r,c] - x[r,c] i^3 mean_j(x[r,j] w[j] dy[r,j]) (+ residual[r,c])
+ *   dw[c] = sum_r i x[r,c] dy[r,c]
+ * Shapes   x, dy, residual, dx: [R, N] f32, or all [R, H, N] as in rms_norm, dw being summed over the heads too;
+ *          w, dw: [N] f32 or NULL (1; not wanted). x is what was normed, the sum where rms_norm had a residual.
+ *          In place: dx may be dy or residual. */
 typedef struct nlm_rms_norm_bwd_args {
     uint32_t struct_size;
     uint32_t flags; /* NLM_GRADIENT_ADD */
@@ -445,11 +447,12 @@ typedef struct nlm_attention_plain_bwd_args {
 } nlm_attention_plain_bwd_args;
 
 /* conv1d_causal's gradients. With u the sum before silu and g[t,c] = dy[t,c] silu'(u[t,c]), or dy without
- * NLM_CONV_SILU: dx[t,c] = sum_j w[c,j] g[t+K-1-j, c] (+ what dstate_out says of inputs that the sequence leaves in
- * its state) dw[c,j] = sum_t g[t,c] x[t-K+1+j, c];  db[c] = sum_t g[t,c] over each sequence, rows before its first
- * coming from state[slot[s]]. dstate[slot[s]] receives the gradient by state; its other slots are left alone. Shapes
- * x, dy, dx: [T, C] f32; w, dw: [C, K] f32; bias, db: [C] f32 or NULL; state, dstate_out, dstate: [slots, K-1, C]
- * f32, the last two or NULL (zero; not wanted). */
+ * NLM_CONV_SILU, over each sequence, rows before its first coming from state[slot[s]]:
+ *   dx[t,c] = sum_j w[c,j] g[t+K-1-j, c] (+ what dstate_out says of inputs that the sequence leaves in its state)
+ *   dw[c,j] = sum_t g[t,c] x[t-K+1+j, c];  db[c] = sum_t g[t,c]
+ * dstate[slot[s]] receives the gradient by state; its other slots are left alone.
+ * Shapes   x, dy, dx: [T, C] f32; w, dw: [C, K] f32; bias, db: [C] f32 or NULL; state, dstate_out, dstate:
+ *          [slots, K-1, C] f32, the last two or NULL (zero; not wanted). */
 typedef struct nlm_conv1d_causal_bwd_args {
     uint32_t struct_size;
     uint32_t flags; /* NLM_CONV_SILU, NLM_GRADIENT_ADD */
