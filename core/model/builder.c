@@ -8,9 +8,14 @@ void nlm_build_layer(nlm_builder *b, int32_t layer) {
     nlm_graph_set_layer(b->graph, layer);
 }
 
+static nlm_value build_parameter(const nlm_builder *b, int32_t weight, nlm_trained_part part) {
+    nlm_trained *trained = b->training ? nlm_parameters_get(b->training->parameters, weight, b->layer, part) : NULL;
+    return trained ? nlm_graph_parameter(b->graph, &trained->parameter) : NLM_NO_VALUE;
+}
+
 nlm_value nlm_build_weight(const nlm_builder *b, int32_t weight) {
-    nlm_trained *trained = b->training ? nlm_parameters_get(b->training->parameters, weight, b->layer) : NULL;
-    if (trained) return nlm_graph_parameter(b->graph, &trained->parameter);
+    const nlm_value trained = build_parameter(b, weight, NLM_TRAINED_WEIGHT);
+    if (trained != NLM_NO_VALUE) return trained;
     nlm_weight *found = nlm_weights_get(b->weights, weight, b->layer);
     return found ? nlm_graph_weight(b->graph, found) : NLM_NO_VALUE;
 }
@@ -27,11 +32,17 @@ nlm_value *nlm_build_state_after(const nlm_builder *b, int32_t group) {
 
 nlm_value nlm_build_decay(const nlm_builder *b, int32_t weight) {
     const nlm_value value = nlm_build_weight(b, weight);
-    return b->training ? nlm_graph_exp(b->graph, value, -1) : value;
+    const bool is_trained = build_parameter(b, weight, NLM_TRAINED_WEIGHT) != NLM_NO_VALUE;
+    return is_trained ? nlm_graph_exp(b->graph, value, -1) : value;
 }
 
 nlm_value nlm_build_linear(const nlm_builder *b, nlm_value x, int32_t w, int32_t bias, nlm_value residual) {
-    return nlm_graph_matmul(b->graph, x, nlm_build_weight(b, w), nlm_build_weight(b, bias), residual);
+    const nlm_value y = nlm_graph_matmul(b->graph, x, nlm_build_weight(b, w), nlm_build_weight(b, bias), residual);
+    const nlm_value lora_a = build_parameter(b, w, NLM_TRAINED_LORA_A);
+    if (lora_a == NLM_NO_VALUE) return y;
+    const nlm_value low = nlm_graph_matmul(b->graph, x, lora_a, NLM_NO_VALUE, NLM_NO_VALUE);
+    const nlm_value scaled = nlm_graph_scale(b->graph, low, nlm_parameters_lora_scale(b->training->parameters), 0);
+    return nlm_graph_matmul(b->graph, scaled, build_parameter(b, w, NLM_TRAINED_LORA_B), NLM_NO_VALUE, y);
 }
 
 nlm_value nlm_build_norm(const nlm_builder *b, nlm_value x, int32_t w) {

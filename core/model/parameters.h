@@ -6,28 +6,45 @@
 #include "model/model.h"
 #include "model/weights.h"
 
-/* One weight that is trained. */
+/* What a parameter is of its weight. An adapter stands beside a weight w [N, K] that stays as it is:
+ * w + alpha / rank * B A, with A [rank, K] and B [N, rank]. Source: Hu et al. 2021 (LoRA). */
+typedef enum nlm_trained_part { NLM_TRAINED_WEIGHT, NLM_TRAINED_LORA_A, NLM_TRAINED_LORA_B } nlm_trained_part;
+
 typedef struct nlm_trained {
     nlm_parameter parameter;
-    nlm_weight *weight; /* of the model: its name, and the values it begins with */
+    const char *name; /* the weight's, or "blk.0.attn_q.weight.lora_a" */
+    nlm_trained_part part;
+    nlm_weight *weight; /* of the model */
     int32_t layer;      /* -1: of none */
     bool is_log;        /* the parameter is log(-w), as Mamba's A is trained (A_log) */
     bool decays;        /* AdamW's weight decay: of matrices, but not of A */
 } nlm_trained;
 
+typedef struct nlm_parameters_options {
+    nlm_dtype dtype;   /* f32, f16 or bf16; vectors and Mamba's A are f32 */
+    int32_t lora_rank; /* 0: all weights are trained; else adapters of this rank alone */
+    float lora_alpha;
+    const char *const *lora_targets; /* parts of the names of weights that get one, NULL-terminated; NULL: every
+                                        matrix of a layer */
+} nlm_parameters_options;
+
 typedef struct nlm_parameters nlm_parameters;
 
-/* Describes a parameter of `dtype` (f32, f16 or bf16) for every weight of the model; vectors and A are f32. Nothing
- * is placed yet, see nlm_state. The model outlives it. Errors UNSUPPORTED (a family that is not trained),
- * INVALID_ARGUMENT (dtype), OUT_OF_MEMORY. */
-nlm_status nlm_parameters_create(nlm_model *model, nlm_dtype dtype, nlm_parameters **out, nlm_error *err);
+/* Describes the parameters. Nothing is placed yet, see nlm_state. The model outlives it. Errors UNSUPPORTED (a family
+ * that is not trained), INVALID_ARGUMENT (dtype, a rank below 0, targets that no weight has), OUT_OF_MEMORY. */
+nlm_status nlm_parameters_create(nlm_model *model, const nlm_parameters_options *options, nlm_parameters **out,
+                                 nlm_error *err);
 /* Not before the programs that use them. */
 void nlm_parameters_destroy(nlm_parameters *parameters);
 
 uint32_t nlm_parameters_count(const nlm_parameters *parameters);
 nlm_trained *nlm_parameters_at(nlm_parameters *parameters, uint32_t index);
-/* By the family's id and layer, as nlm_weights_get; NULL: the model has no such weight. */
-nlm_trained *nlm_parameters_get(nlm_parameters *parameters, int32_t id, int32_t layer);
+/* By the family's id and layer, as nlm_weights_get; NULL: there is no such parameter. */
+nlm_trained *nlm_parameters_get(nlm_parameters *parameters, int32_t id, int32_t layer, nlm_trained_part part);
+/* What B A is multiplied with. */
+float nlm_parameters_lora_scale(const nlm_parameters *parameters);
+/* The adapter of a weight, by its name; false: it has none. */
+bool nlm_parameters_adapter(nlm_parameters *parameters, const char *weight, uint32_t *out_a, uint32_t *out_b);
 
 /* Elements of the parameter, and of all. */
 uint64_t nlm_trained_elements(const nlm_trained *trained);

@@ -36,7 +36,7 @@ static nlm_status blame_parameter(nlm_trainer *t, bool *out_found, nlm_error *er
         NLM_TRY(status);
         if (*out_found)
             return nlm_fail(err, NLM_NUMERIC, WHERE, "step %" PRIu64 ": %s holds a number that is not finite",
-                            t->steps + 1, trained->weight->name);
+                            t->steps + 1, trained->name);
     }
     return NLM_OK;
 }

@@ -24,7 +24,7 @@ static const char *const kinds[NLM_TRAINER_KINDS] = {"value", "adamw_m", "adamw_
 /* "value.blk.0.attn_q.weight" */
 static void tensor_name(const nlm_trainer *t, uint32_t index, int kind, char *out, size_t capacity) {
     const nlm_trained *trained = nlm_parameters_at(nlm_trainer_parameters(t), index);
-    snprintf(out, capacity, "%s.%s", kinds[kind], trained->weight->name);
+    snprintf(out, capacity, "%s.%s", kinds[kind], trained->name);
 }
 
 /* ---- the values one after the other ---------------------------------------------------------------- */

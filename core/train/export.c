@@ -1,9 +1,11 @@
-/* The trained model as a file that every program of nlm reads, and others. */
+/* The trained model as a file that every program of nlm reads, and others; and adapters as one of their own. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
 #include "base/status.h"
+#include "format/safetensors.h"
 #include "tensor/dtype.h"
 #include "train/trainer_impl.h"
 
@@ -11,77 +13,111 @@
 
 typedef struct exporting {
     const nlm_trainer *trainer;
-    nlm_dtype dtype;
+    nlm_dtype dtype; /* NLM_EXPORT_AS_IT_IS, or of matrices */
     nlm_gguf_writer *writer;
     nlm_arena arena; /* what the writer borrows */
     nlm_error *err;
 } exporting;
 
-static nlm_dtype dtype_of(const exporting *e, const nlm_trained *trained) {
-    const nlm_tensor *t = &trained->parameter.value.tensor;
-    if (!trained->decays || t->dtype != e->trainer->options.dtype) return NLM_F32;
+static nlm_status no_memory(const exporting *e, const char *name) {
+    return nlm_fail(e->err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %s", name);
+}
+
+/* ---- values ---------------------------------------------------------------------------------------- */
+
+/* w + scale B A, row by row. */
+static nlm_status add_adapter(const exporting *e, uint32_t a, uint32_t b, float *w) {
+    nlm_parameters *parameters = e->trainer->parameters;
+    const nlm_trained *low = nlm_parameters_at(parameters, a), *high = nlm_parameters_at(parameters, b);
+    const int64_t rank = low->parameter.value.tensor.shape[0], columns = low->parameter.value.tensor.shape[1];
+    const int64_t rows = high->parameter.value.tensor.shape[0];
+    const float scale = nlm_parameters_lora_scale(parameters);
+    float *values_a = malloc(nlm_trained_elements(low) * sizeof *values_a);
+    float *values_b = malloc(nlm_trained_elements(high) * sizeof *values_b);
+    nlm_status status = values_a && values_b ? NLM_OK : no_memory(e, low->name);
+    if (status == NLM_OK) status = nlm_trainer_read(e->trainer, a, NLM_TRAINER_VALUE, values_a, e->err);
+    if (status == NLM_OK) status = nlm_trainer_read(e->trainer, b, NLM_TRAINER_VALUE, values_b, e->err);
+    for (int64_t i = 0; status == NLM_OK && i < rows * rank; i++) {
+        const float factor = scale * values_b[i];
+        for (int64_t k = 0; k < columns; k++) w[i / rank * columns + k] += factor * values_a[i % rank * columns + k];
+    }
+    free(values_a);
+    free(values_b);
+    return status;
+}
+
+/* What a tensor holds now, as f32; *out_changed false: what the file has. */
+static nlm_status read_values(const exporting *e, const char *name, float *values, bool *out_changed) {
+    nlm_parameters *parameters = e->trainer->parameters;
+    uint32_t a, b;
+    *out_changed = true;
+    for (uint32_t i = 0; i < nlm_parameters_count(parameters); i++) {
+        const nlm_trained *trained = nlm_parameters_at(parameters, i);
+        if (trained->part != NLM_TRAINED_WEIGHT || strcmp(trained->name, name) != 0) continue;
+        NLM_TRY(nlm_trainer_read(e->trainer, i, NLM_TRAINER_VALUE, values, e->err));
+        nlm_trained_to_weight(trained, values, nlm_trained_elements(trained));
+        return NLM_OK;
+    }
+    if (nlm_parameters_adapter(parameters, name, &a, &b)) {
+        NLM_TRY(nlm_trained_decode(nlm_parameters_at(parameters, a), values, e->err));
+        return add_adapter(e, a, b, values);
+    }
+    *out_changed = false;
+    return NLM_OK;
+}
+
+/* ---- tensors ------------------------------------------------------------------------------------------ */
+
+/* Vectors stay as they are, and so does what the families convert to f32. */
+static nlm_dtype dtype_of(const exporting *e, const nlm_tensor *t) {
+    if (e->dtype == NLM_EXPORT_AS_IT_IS || t->rank != 2 || t->shape[1] < 32) return t->dtype;
     return nlm_dtype_row_bytes(e->dtype, (uint64_t)t->shape[1]) ? e->dtype : NLM_F16;
 }
 
-static nlm_status add_values(exporting *e, uint32_t index, float *values) {
-    const nlm_trained *trained = nlm_parameters_at(e->trainer->parameters, index);
-    const nlm_tensor *t = &trained->parameter.value.tensor;
-    const nlm_dtype dtype = dtype_of(e, trained);
-    const int64_t columns = t->shape[t->rank - 1], rows = t->rank == 2 ? t->shape[0] : 1;
+static nlm_status encode(exporting *e, const char *name, const nlm_tensor *from, const float *values) {
+    const nlm_dtype dtype = dtype_of(e, from);
+    const int64_t columns = from->shape[from->rank - 1], rows = from->rank == 2 ? from->shape[0] : 1;
     const uint64_t row_bytes = nlm_dtype_row_bytes(dtype, (uint64_t)columns);
     char *data = nlm_arena_alloc(&e->arena, row_bytes * (uint64_t)rows);
-    if (!data) return nlm_fail(e->err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %s", trained->weight->name);
-    NLM_TRY(nlm_trainer_read(e->trainer, index, NLM_TRAINER_VALUE, values, e->err));
-    nlm_trained_to_weight(trained, values, nlm_trained_elements(trained));
+    if (!data) return no_memory(e, name);
     for (int64_t r = 0; r < rows; r++)
         NLM_TRY(nlm_quantize_row(dtype, values + r * columns, data + (uint64_t)r * row_bytes, columns, e->err));
     nlm_tensor tensor;
-    NLM_TRY(nlm_tensor_init(&tensor, dtype, t->rank, t->shape, data, e->err));
-    nlm_gguf_writer_tensor(e->writer, trained->weight->name, &tensor);
+    NLM_TRY(nlm_tensor_init(&tensor, dtype, from->rank, from->shape, data, e->err));
+    nlm_gguf_writer_tensor(e->writer, name, &tensor);
     return NLM_OK;
 }
 
-static nlm_status add_parameters(exporting *e) {
-    for (uint32_t i = 0; i < nlm_parameters_count(e->trainer->parameters); i++) {
-        const uint64_t elements = nlm_trained_elements(nlm_parameters_at(e->trainer->parameters, i));
-        float *values = malloc(elements * sizeof *values);
-        if (!values) return nlm_fail(e->err, NLM_OUT_OF_MEMORY, WHERE, "no memory for the values of a parameter");
-        const nlm_status status = add_values(e, i, values);
-        free(values);
-        NLM_TRY(status);
-    }
-    return NLM_OK;
-}
-
-/* Tensors that are not trained go as they are. */
-static nlm_status add_others(exporting *e, const nlm_gguf *gguf) {
-    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) {
-        const nlm_gguf_tensor *tensor = nlm_gguf_tensor_at(gguf, i);
-        char *name = nlm_arena_strndup(&e->arena, tensor->name.data, tensor->name.length);
-        if (!name) return nlm_fail(e->err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a name");
-        bool is_trained = false;
-        for (uint32_t p = 0; p < nlm_parameters_count(e->trainer->parameters) && !is_trained; p++)
-            is_trained = strcmp(nlm_parameters_at(e->trainer->parameters, p)->weight->name, name) == 0;
-        if (!is_trained) nlm_gguf_writer_tensor(e->writer, name, &tensor->tensor);
-    }
-    return NLM_OK;
+static nlm_status add_tensor(exporting *e, const nlm_gguf_tensor *found) {
+    const nlm_tensor *t = &found->tensor;
+    char *name = nlm_arena_strndup(&e->arena, found->name.data, found->name.length);
+    const uint64_t elements = (uint64_t)t->shape[0] * (uint64_t)(t->rank == 2 ? t->shape[1] : 1);
+    float *values = malloc(elements * sizeof *values);
+    bool is_changed = false;
+    nlm_status status = name && values ? NLM_OK : no_memory(e, "a tensor");
+    if (status == NLM_OK) status = read_values(e, name, values, &is_changed);
+    if (status == NLM_OK && is_changed) status = encode(e, name, t, values);
+    if (status == NLM_OK && !is_changed) nlm_gguf_writer_tensor(e->writer, name, t);
+    free(values);
+    return status;
 }
 
 static nlm_status export_all(exporting *e, const char *path) {
+    static const char type_key[] = "general.file_type";
     const nlm_gguf *gguf = nlm_model_gguf(e->trainer->model);
     for (size_t i = 0; i < nlm_gguf_entry_count(gguf); i++) {
         const nlm_gguf_entry *entry = nlm_gguf_entry_at(gguf, i);
-        const bool is_type = entry->key.length == strlen("general.file_type") &&
-                             memcmp(entry->key.data, "general.file_type", entry->key.length) == 0;
-        if (!is_type) nlm_gguf_writer_entry(e->writer, entry);
+        const bool is_type =
+            entry->key.length == strlen(type_key) && memcmp(entry->key.data, type_key, entry->key.length) == 0;
+        if (!is_type || e->dtype == NLM_EXPORT_AS_IT_IS) nlm_gguf_writer_entry(e->writer, entry);
     }
-    NLM_TRY(add_parameters(e));
-    NLM_TRY(add_others(e, gguf));
+    NLM_TRY(nlm_gguf_check_file(gguf, e->err));
+    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) NLM_TRY(add_tensor(e, nlm_gguf_tensor_at(gguf, i)));
     return nlm_gguf_writer_finish(e->writer, path, e->err);
 }
 
 nlm_status nlm_trainer_export(const nlm_trainer *t, nlm_dtype dtype, const char *path, nlm_error *err) {
-    if (!nlm_dtype_find(dtype) || dtype == NLM_I32) {
+    if (dtype != NLM_EXPORT_AS_IT_IS && (!nlm_dtype_find(dtype) || dtype == NLM_I32)) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "type %d is no type of weights", dtype);
     }
     exporting e = {.trainer = t, .dtype = dtype, .err = err};
@@ -89,5 +125,40 @@ nlm_status nlm_trainer_export(const nlm_trainer *t, nlm_dtype dtype, const char 
     const nlm_status status = export_all(&e, path);
     nlm_gguf_writer_destroy(e.writer);
     nlm_arena_release(&e.arena);
+    return status;
+}
+
+/* ---- adapters ------------------------------------------------------------------------------------------- */
+
+static nlm_status write_adapters(const nlm_trainer *t, nlm_arena *arena, nlm_safetensors_writer *w, nlm_error *err) {
+    char text[32];
+    const nlm_parameters_options *options = &t->options.parameters;
+    snprintf(text, sizeof text, "%d", options->lora_rank);
+    nlm_safetensors_writer_metadata(w, "lora_rank", text);
+    snprintf(text, sizeof text, "%g", (double)options->lora_alpha);
+    nlm_safetensors_writer_metadata(w, "lora_alpha", text);
+    for (uint32_t i = 0; i < nlm_parameters_count(t->parameters); i++) {
+        const nlm_trained *trained = nlm_parameters_at(t->parameters, i);
+        nlm_tensor tensor = trained->parameter.value.tensor;
+        float *values = nlm_arena_array(arena, nlm_trained_elements(trained), sizeof *values);
+        if (!values) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %s", trained->name);
+        NLM_TRY(nlm_trainer_read(t, i, NLM_TRAINER_VALUE, values, err));
+        NLM_TRY(nlm_tensor_init(&tensor, NLM_F32, 2, tensor.shape, values, err));
+        nlm_safetensors_writer_tensor(w, trained->name, &tensor);
+    }
+    return NLM_OK;
+}
+
+nlm_status nlm_trainer_export_adapters(const nlm_trainer *t, const char *path, nlm_error *err) {
+    if (t->options.parameters.lora_rank == 0) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "the model was trained without adapters");
+    }
+    nlm_safetensors_writer *w = NULL;
+    nlm_arena arena = {0};
+    NLM_TRY(nlm_safetensors_writer_create(&w, err));
+    nlm_status status = write_adapters(t, &arena, w, err);
+    if (status == NLM_OK) status = nlm_safetensors_writer_finish(w, path, err);
+    nlm_safetensors_writer_destroy(w);
+    nlm_arena_release(&arena);
     return status;
 }

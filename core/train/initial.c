@@ -78,6 +78,8 @@ static const struct {
     const char *end;
     void (*fill)(const filling *f);
 } table[] = {
+    {".lora_a", by_columns},
+    {".lora_b", zero},
     {".ssm_a", decays},
     {".ssm_d", one},
     {".ssm_dt.bias", steps},
@@ -109,6 +111,6 @@ void nlm_initial_fill(const nlm_trained *trained, const nlm_hparams *h, uint64_t
                        .first = (uint64_t)index << 40,
                        .out = out};
     size_t line = 0;
-    while (!ends_with(trained->weight->name, table[line].end)) line++;
+    while (!ends_with(trained->name, table[line].end)) line++;
     table[line].fill(&f);
 }

@@ -136,7 +136,7 @@ static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
     nlm_status status = NLM_OK;
     for (uint32_t i = 0; i < count && status == NLM_OK; i++) {
         nlm_trained *trained = nlm_parameters_at(t->parameters, i);
-        if (t->options.is_new)
+        if (t->options.is_new || trained->part != NLM_TRAINED_WEIGHT)
             nlm_initial_fill(trained, nlm_model_hparams(t->model), t->options.seed, i, values);
         else
             status = nlm_trained_decode(trained, values, err);
@@ -147,11 +147,11 @@ static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
 }
 
 static nlm_status make(nlm_trainer *t, nlm_error *err) {
-    NLM_TRY(nlm_parameters_create(t->model, t->options.dtype, &t->parameters, err));
+    NLM_TRY(nlm_parameters_create(t->model, &t->options.parameters, &t->parameters, err));
     NLM_TRY(make_cache(t, err));
     NLM_TRY(make_states(t, &t->m, "adamw_m", err));
     NLM_TRY(make_states(t, &t->v, "adamw_v", err));
-    if (t->options.dtype != NLM_F32) NLM_TRY(make_states(t, &t->masters, "master", err));
+    if (t->options.parameters.dtype != NLM_F32) NLM_TRY(make_states(t, &t->masters, "master", err));
     NLM_TRY(nlm_state_init(&t->squares, "squares", NLM_F32, 1, (const int64_t[]){1}, err));
     NLM_TRY(plan_batches(t, true, &t->gradients, err));
     NLM_TRY(plan_with(t, build_norm, &t->norm, err));

@@ -12,11 +12,11 @@
 typedef struct nlm_trainer nlm_trainer;
 
 typedef struct nlm_trainer_options {
-    nlm_batch_shape shape;  /* of a part of a batch */
-    nlm_dtype dtype;        /* of the parameters: f32, or bf16 or f16 with masters in f32 */
-    bool recomputes_layers; /* as in nlm_backward */
-    bool is_new;            /* begin with initial values, not with the model's */
-    uint64_t seed;          /* of these */
+    nlm_batch_shape shape;             /* of a part of a batch */
+    nlm_parameters_options parameters; /* dtype: f32, or bf16 or f16 with masters in f32 */
+    bool recomputes_layers;            /* as in nlm_backward */
+    bool is_new;                       /* begin with initial values, not with the model's */
+    uint64_t seed;                     /* of these */
     nlm_cross_entropy_params loss;
     nlm_adamw_params optimizer; /* weight_decay is of the parameters that decay */
     double clip_norm;           /* of the gradient's norm; 0: as it is */
@@ -71,8 +71,13 @@ nlm_status nlm_trainer_read(const nlm_trainer *trainer, uint32_t index, int kind
 nlm_status nlm_trainer_write(nlm_trainer *trainer, uint32_t index, int kind, const float *values, nlm_error *err);
 void nlm_trainer_set_steps(nlm_trainer *trainer, uint64_t steps);
 
-/* The model as a GGUF file with the metadata of the one it came from, matrices of `dtype` (rows that are no multiple
- * of its blocks f16), the rest f32. Errors as of nlm_gguf_writer_finish, INVALID_ARGUMENT (dtype). */
+/* The model as a GGUF file with the metadata of the one it came from, adapters added to their weights; matrices are
+ * of `dtype` (rows that are no multiple of its blocks f16, those under 32 columns and vectors as they were). Errors
+ * as of nlm_gguf_writer_finish, INVALID_ARGUMENT (dtype). */
+#define NLM_EXPORT_AS_IT_IS (-1) /* the types that the tensors had */
 nlm_status nlm_trainer_export(const nlm_trainer *trainer, nlm_dtype dtype, const char *path, nlm_error *err);
+/* The adapters as a safetensors file, named after their weights ("blk.0.attn_q.weight.lora_a"), with lora_rank and
+ * lora_alpha as its metadata. Errors INVALID_ARGUMENT (there are none), and of nlm_safetensors_writer_finish. */
+nlm_status nlm_trainer_export_adapters(const nlm_trainer *trainer, const char *path, nlm_error *err);
 
 #endif

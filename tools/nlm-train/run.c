@@ -45,7 +45,10 @@ static nlm_trainer_options trainer_options(const run *r) {
     const uint64_t steps = (uint64_t)s->steps;
     return (nlm_trainer_options){
         .shape = r->shape,
-        .dtype = nlm_dtype_from_name(s->dtype)->dtype,
+        .parameters = {.dtype = nlm_dtype_from_name(s->dtype)->dtype,
+                       .lora_rank = (int32_t)s->lora_rank,
+                       .lora_alpha = (float)(s->lora_alpha >= 0 ? s->lora_alpha : 2 * (double)s->lora_rank),
+                       .lora_targets = s->lora_targets.count ? r->targets : NULL},
         .recomputes_layers = strcmp(s->checkpoint, "layer") == 0,
         .is_new = s->model == NULL,
         .seed = (uint64_t)s->seed,
@@ -120,6 +123,9 @@ static nlm_status resume(run *r, nlm_error *err) {
 }
 
 static nlm_status open_trainer(run *r, nlm_error *err) {
+    r->targets = calloc(r->set->lora_targets.count + 1, sizeof *r->targets);
+    if (!r->targets) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm-train", "no memory");
+    for (size_t i = 0; i < r->set->lora_targets.count; i++) r->targets[i] = r->set->lora_targets.items[i];
     const nlm_trainer_options options = trainer_options(r);
     NLM_TRY(nlm_trainer_create(&r->engine->env, r->model, &options, &r->trainer, err));
     identify(r);
@@ -152,6 +158,7 @@ void run_close(run *r) {
     nlm_dataset_close(r->dataset);
     for (int64_t i = 0; r->parts && i < r->set->accumulate; i++) free(r->parts[i].ids);
     free(r->parts);
+    free(r->targets);
     nlm_tokenizer_destroy(r->tokenizer);
     nlm_model_close(r->model);
     nlm_engine_destroy(r->engine);
@@ -207,20 +214,41 @@ static nlm_status after_step(run *r, nlm_error *err) {
     return NLM_OK;
 }
 
+/* A new model as f32, another in its own types, or what was asked for. */
+static nlm_status export_type(const run *r, nlm_dtype *out, nlm_error *err) {
+    const char *name = r->set->export_type;
+    const nlm_dtype_info *type = name ? nlm_dtype_from_name(name) : NULL;
+    *out = type ? type->dtype : r->set->model ? NLM_EXPORT_AS_IT_IS : NLM_F32;
+    if (type || !name) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "train.export_type", "'%s' is no type of weights", name);
+}
+
+static nlm_status export_adapters(run *r, nlm_error *err) {
+    nlm_str path = {0};
+    nlm_status status = run_path(r, "adapter.safetensors", &path)
+                            ? nlm_trainer_export_adapters(r->trainer, path.data, err)
+                            : nlm_fail(err, NLM_OUT_OF_MEMORY, "adapter.safetensors", "no memory");
+    if (status == NLM_OK) fprintf(stderr, "adapters    %s\n", path.data);
+    nlm_str_release(&path);
+    return status;
+}
+
 static nlm_status export_model(run *r, nlm_error *err) {
     nlm_str path = {0};
-    const nlm_dtype_info *type = nlm_dtype_from_name(r->set->export_type);
-    nlm_status status;
-    if (!type)
-        status = nlm_fail(err, NLM_INVALID_ARGUMENT, "train.export_type", "'%s' is no type of weights",
-                          r->set->export_type);
-    else if (!run_path(r, "model.gguf", &path))
-        status = nlm_fail(err, NLM_OUT_OF_MEMORY, "model.gguf", "no memory");
-    else
-        status = nlm_trainer_export(r->trainer, type->dtype, path.data, err);
+    nlm_dtype dtype;
+    NLM_TRY(export_type(r, &dtype, err));
+    nlm_status status = run_path(r, "model.gguf", &path)
+                            ? nlm_trainer_export(r->trainer, dtype, path.data, err)
+                            : nlm_fail(err, NLM_OUT_OF_MEMORY, "model.gguf", "no memory");
     if (status == NLM_OK) fprintf(stderr, "model       %s\n", path.data);
     nlm_str_release(&path);
     return status;
+}
+
+static nlm_status export_all(run *r, nlm_error *err) {
+    const bool has_adapters = r->set->lora_rank > 0;
+    if (has_adapters) NLM_TRY(export_adapters(r, err));
+    return !has_adapters || r->set->merges_lora ? export_model(r, err) : NLM_OK;
 }
 
 nlm_status run_train(run *r, nlm_error *err) {
@@ -239,5 +267,5 @@ nlm_status run_train(run *r, nlm_error *err) {
                 nlm_trainer_steps(r->trainer));
     }
     NLM_TRY(report_curve(r, err));
-    return export_model(r, err);
+    return export_all(r, err);
 }

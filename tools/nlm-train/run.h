@@ -19,6 +19,7 @@ typedef struct run {
     nlm_dataset *dataset;
     nlm_batch_shape shape;
     nlm_train_batch *parts; /* [accumulate] */
+    const char **targets;   /* of adapters, NULL-terminated */
     nlm_str identity;       /* what makes a checkpoint one of this run */
     FILE *log;
     double seconds, tokens; /* of the steps so far in this process */

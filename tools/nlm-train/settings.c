@@ -48,6 +48,10 @@ static const nlm_config_key keys[] = {
     {"optimizer.eps", NLM_CONFIG_FLOAT, AT(eps), 0, 1, NULL},
     {"optimizer.weight_decay", NLM_CONFIG_FLOAT, AT(weight_decay), 0, 1000, NULL},
     {"optimizer.clip_norm", NLM_CONFIG_FLOAT, AT(clip_norm), 0, 1e9, NULL},
+    {"lora.rank", NLM_CONFIG_INT, AT(lora_rank), 0, 65536, NULL},
+    {"lora.alpha", NLM_CONFIG_FLOAT, AT(lora_alpha), 0, 1e6, NULL},
+    {"lora.targets", NLM_CONFIG_STRINGS, AT(lora_targets), 0, 0, NULL},
+    {"lora.merge", NLM_CONFIG_BOOL, AT(merges_lora), 0, 0, NULL},
     {"loss.smoothing", NLM_CONFIG_FLOAT, AT(smoothing), 0, 1, NULL},
     {"loss.z_loss", NLM_CONFIG_FLOAT, AT(z_loss), 0, 1, NULL},
     {"train.steps", NLM_CONFIG_INT, AT(steps), 1, COUNT, NULL},
@@ -112,6 +116,8 @@ static const char details[] =
     "  [optimizer]  rate, schedule (cosine, linear, constant, wsd), warmup, decay (steps), floor (share of rate), "
     "beta1,\n"
     "               beta2, eps, weight_decay, clip_norm\n"
+    "  [lora]       rank (0: train all weights), alpha, targets (parts of names: attn_q, ffn_down), merge (into "
+    "model.gguf)\n"
     "  [loss]       smoothing, z_loss\n"
     "  [train]      steps, seed, output, dtype (f32, bf16, f16), checkpoint (none, layer: what is computed again), "
     "resume,\n"
@@ -163,6 +169,7 @@ static settings defaults(void) {
                       .eps = 1e-8,
                       .weight_decay = 0.1,
                       .clip_norm = 1,
+                      .lora_alpha = -1,
                       .steps = 1000,
                       .seed = 1,
                       .dtype = dtypes[0],
@@ -174,7 +181,7 @@ static settings defaults(void) {
                       .checkpoint_every = 500,
                       .keep = 3,
                       .sample_tokens = 64,
-                      .export_type = "f32",
+                      .export_type = NULL,
                       .has_fallback = true};
 }
 
@@ -233,6 +240,8 @@ static int check(const settings *s) {
         return nlm_tell_usage(&nlm_train_command, "model.architecture '%s' needs model.n_embd and model.n_layer",
                               s->architecture);
     if (s->data.count == 0) return nlm_tell_usage(&nlm_train_command, "data.paths is missing: what to train on");
+    if (s->lora_rank > 0 && !s->model)
+        return nlm_tell_usage(&nlm_train_command, "lora.rank is for a model to go on from: give model.path");
     if (!s->output) return nlm_tell_usage(&nlm_train_command, "no output: give train.output or --output DIR");
     return NLM_OPTIONS_GO_ON;
 }

@@ -23,6 +23,11 @@ typedef struct settings {
     double rate, floor, beta1, beta2, eps, weight_decay, clip_norm;
     const char *schedule;
     int64_t warmup, decay;
+    /* [lora] */
+    int64_t lora_rank;
+    double lora_alpha;
+    nlm_config_strings lora_targets;
+    bool merges_lora;
     /* [loss] */
     double smoothing, z_loss;
     /* [train] */
