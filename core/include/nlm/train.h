@@ -1,0 +1,116 @@
+/* Training language models: what nlm-train stands on. The rules of nlm.h hold here too.
+ *
+ *   nlm_training_create    a model, new or of a file, whose weights (or adapters beside them) are trained
+ *   nlm_training_step      one step of AdamW over a batch of sequences
+ *   nlm_training_save      what nlm_training_restore goes on from, bit for bit
+ *   nlm_training_export    a GGUF file, for nlm_model_load and other engines
+ *
+ * Numbers do not depend on the number of threads: the same seed, batches and options give the same bits. */
+#ifndef NLM_TRAIN_H
+#define NLM_TRAIN_H
+
+#include <nlm/nlm.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct nlm_training nlm_training;
+
+enum {
+    NLM_TRAINING_RECOMPUTE =
+        1 /* of a layer keep its result alone and compute the rest again: less memory, more time */
+};
+
+enum { NLM_SCHEDULED_COSINE = 0, NLM_SCHEDULED_LINEAR = 1, NLM_SCHEDULED_CONSTANT = 2, NLM_SCHEDULED_WSD = 3 };
+
+/* A zero is the default that stands in brackets. */
+typedef struct nlm_training_options {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_TRAINING_* */
+    /* The model: a GGUF file to go on from; or, with path NULL, a new one of the shape of a preset ("small_125m",
+     * "mamba_130m", as nlm-bench lists them) with the vocabulary of the GGUF file `vocabulary`. */
+    const char *path;
+    const char *preset, *vocabulary;
+    uint64_t seed;         /* of the initial values of what is new */
+    uint32_t max_tokens;   /* of a batch (2048) */
+    uint32_t max_seqs;     /* of a batch (16) */
+    const char *type;      /* of the weights: "f32", or "bf16" or "f16" with f32 masters ("f32") */
+    uint32_t lora_rank;    /* 0: train all weights; else adapters of this rank beside the matrices of layers */
+    float lora_alpha;      /* adapters count alpha / rank (2 lora_rank) */
+    double learning_rate;  /* the greatest (1e-3) */
+    double floor;          /* the last, as a share of it (0) */
+    int32_t schedule;      /* NLM_SCHEDULED_* */
+    uint32_t warmup_steps; /* in which the rate rises from 0 */
+    uint64_t steps;        /* of the schedule (1000) */
+    uint64_t decay_steps;  /* of NLM_SCHEDULED_WSD, at its end */
+    float beta1, beta2;    /* of AdamW (0.9, 0.95) */
+    float eps;             /* (1e-8) */
+    float weight_decay;    /* of matrices (0) */
+    double clip_norm;      /* of the gradient's norm; 0: it is not clipped */
+    float label_smoothing, z_loss;
+} nlm_training_options;
+
+/* Sequences of tokens one after the other, each of which begins anew. */
+typedef struct nlm_training_batch {
+    uint32_t struct_size;
+    uint32_t n_seqs;
+    const int32_t *ids;      /* all tokens */
+    const int32_t *labels;   /* what is to follow each, negative: not counted; NULL: the next token of its sequence */
+    const uint32_t *lengths; /* [n_seqs] tokens of each */
+} nlm_training_batch;
+
+typedef struct nlm_training_metrics {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t step;        /* how many there were */
+    double loss;          /* mean over the tokens that counted, in nats */
+    double gradient_norm; /* before clipping */
+    double learning_rate;
+    uint64_t n_tokens, n_counted;
+    double seconds;
+} nlm_training_metrics;
+
+typedef struct nlm_training_info {
+    uint32_t struct_size;
+    uint32_t n_vocab;
+    uint64_t steps;        /* done */
+    uint64_t n_parameters; /* that are trained */
+    /* bytes */
+    uint64_t parameter_bytes, gradient_bytes, optimizer_bytes, activation_bytes;
+} nlm_training_info;
+
+/* Plans everything and allocates it: a step allocates nothing.
+ * Errors   NOT_FOUND (a file, a preset), UNSUPPORTED (a family that is not trained, an op no device has),
+ *          INVALID_ARGUMENT (options, named), BAD_FORMAT (a file), OUT_OF_MEMORY. */
+NLM_API nlm_status nlm_training_create(nlm_engine *engine, const nlm_training_options *options,
+                                       nlm_training **out_training, nlm_error *error);
+NLM_API void nlm_training_destroy(nlm_training *training);
+NLM_API nlm_status nlm_training_describe(const nlm_training *training, nlm_training_info *out_info, nlm_error *error);
+
+/* One step over n_batches batches whose gradients are added. out_metrics may be NULL.
+ * Errors   INVALID_ARGUMENT (an id or label outside the vocabulary, more tokens or sequences than were planned for),
+ *          NUMERIC (the loss or the gradient is not finite: the step, op and layer; nothing has changed). */
+NLM_API nlm_status nlm_training_step(nlm_training *training, const nlm_training_batch *batches, size_t n_batches,
+                                     nlm_training_metrics *out_metrics, nlm_error *error);
+/* The mean loss of a batch, nothing changed. Errors   as nlm_training_step but NUMERIC. */
+NLM_API nlm_status nlm_training_evaluate(nlm_training *training, const nlm_training_batch *batch, double *out_loss,
+                                         nlm_error *error);
+
+/* Writes FOLDER/step-N.safetensors with all that a run needs to go on, and removes older ones but for the last `keep`
+ * (0: none is removed). The folder is there. Whole or not at all. Errors   IO, PERMISSION, NOT_FOUND, OUT_OF_MEMORY.
+ */
+NLM_API nlm_status nlm_training_save(const nlm_training *training, const char *folder, uint32_t keep,
+                                     nlm_error *error);
+/* Goes on from the last whole one. Errors   NOT_FOUND (there is none), INVALID_ARGUMENT (of another model), IO. */
+NLM_API nlm_status nlm_training_restore(nlm_training *training, const char *folder, nlm_error *error);
+
+/* The model as it is now, with adapters added to their weights. type: of matrices ("f32", "q8_0", ...); NULL: a new
+ * model's f32, that of a file as they were. Errors   INVALID_ARGUMENT (type), IO, PERMISSION, NOT_FOUND. */
+NLM_API nlm_status nlm_training_export(const nlm_training *training, const char *type, const char *path,
+                                       nlm_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
