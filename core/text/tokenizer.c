@@ -1,6 +1,7 @@
 /* A tokenizer from a GGUF file, and its encoding and decoding. */
 #include "text/tokenizer.h"
 
+#include "base/checksum.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "text/bpe.h"
@@ -276,4 +277,44 @@ bool nlm_tokenizer_is_end(const nlm_tokenizer *tokenizer, int32_t id) {
 
 int32_t nlm_tokenizer_find(const nlm_tokenizer *tokenizer, const char *piece, size_t length) {
     return nlm_vocab_find(&tokenizer->vocab, piece, length);
+}
+
+static void add_number(nlm_checksum *sum, uint64_t number) {
+    nlm_checksum_update(sum, &number, sizeof number);
+}
+
+static void add_merges(nlm_checksum *sum, const nlm_pair_table *merges) {
+    for (size_t i = 0; i < merges->capacity; i++) {
+        const nlm_pair *pair = &merges->slots[i];
+        if (pair->result >= 0) nlm_checksum_update(sum, pair, sizeof *pair);
+    }
+}
+
+static void add_rule(nlm_checksum *sum, const nlm_pre_rule *rule) {
+    for (size_t i = 0; i < NLM_PRE_PATTERNS_MAX && rule->patterns[i]; i++) {
+        nlm_checksum_update(sum, rule->patterns[i], strlen(rule->patterns[i]) + 1);
+    }
+    const uint8_t flags[] = {rule->has_nfc, rule->ignores_merges, rule->splits_number_bytes};
+    nlm_checksum_update(sum, flags, sizeof flags);
+}
+
+uint64_t nlm_tokenizer_fingerprint(const nlm_tokenizer *tokenizer) {
+    const nlm_vocab *vocab = &tokenizer->vocab;
+    nlm_checksum sum;
+    nlm_checksum_init(&sum);
+    add_number(&sum, vocab->count);
+    for (size_t i = 0; i < vocab->count; i++) {
+        add_number(&sum, vocab->texts[i].length);
+        nlm_checksum_update(&sum, vocab->texts[i].data, vocab->texts[i].length);
+    }
+    nlm_checksum_update(&sum, vocab->types, vocab->count);
+    nlm_checksum_update(&sum, vocab->is_end, vocab->count);
+    const int32_t ids[] = {vocab->bos, vocab->eos, vocab->unknown};
+    nlm_checksum_update(&sum, ids, sizeof ids);
+    const uint8_t flags[] = {vocab->is_spm, vocab->adds_bos, vocab->adds_eos, vocab->adds_space_prefix,
+                             vocab->removes_extra_whitespaces};
+    nlm_checksum_update(&sum, flags, sizeof flags);
+    add_merges(&sum, vocab->is_spm ? &tokenizer->spm.merges : &tokenizer->bpe.merges);
+    if (!vocab->is_spm) add_rule(&sum, tokenizer->bpe.rule);
+    return nlm_checksum_value(&sum);
 }

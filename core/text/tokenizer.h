@@ -90,5 +90,8 @@ bool nlm_tokenizer_adds_bos(const nlm_tokenizer *tokenizer);
 bool nlm_tokenizer_is_end(const nlm_tokenizer *tokenizer, int32_t id);
 /* The id whose vocabulary entry is exactly this text, or -1. Looks at all entries. */
 int32_t nlm_tokenizer_find(const nlm_tokenizer *tokenizer, const char *piece, size_t length);
+/* A checksum of all that decides what ids a text gets: where it is the same, so are they. Looks at all entries and
+ * merges. */
+uint64_t nlm_tokenizer_fingerprint(const nlm_tokenizer *tokenizer);
 
 #endif
