@@ -73,6 +73,8 @@ nlm_status run_open_model(run *r, nlm_error *err) {
         NLM_TRY(nlm_gguf_open(r->set->model, &gguf, err));
     else
         NLM_TRY(make_new(r->set, &gguf, err));
+    bool is_exact;
+    (void)nlm_chat_template_detect(gguf, &r->chat, &is_exact, NULL); /* without one messages are refused */
     const nlm_status status = nlm_tokenizer_create(gguf, &r->tokenizer, err);
     if (status != NLM_OK) {
         nlm_gguf_close(gguf);

@@ -69,7 +69,9 @@ static nlm_status open_dataset(run *r, nlm_error *err) {
     const char *folder = s->cache ? s->cache : run_path(r, "data", &cache);
     const nlm_dataset_options options = {.paths = s->data.items,
                                          .n_paths = s->data.count,
-                                         .json_field = s->json_field ? s->json_field : "text",
+                                         .separator = s->separator,
+                                         .json_field = s->json_field,
+                                         .chat = r->chat,
                                          .cache_folder = folder,
                                          .validation = s->validation,
                                          .seed = (uint64_t)s->seed};

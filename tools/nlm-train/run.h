@@ -15,6 +15,7 @@ typedef struct run {
     nlm_engine *engine;
     nlm_model *model;
     nlm_tokenizer *tokenizer;
+    const nlm_chat_template *chat; /* or NULL */
     nlm_trainer *trainer;
     nlm_dataset *dataset;
     nlm_batch_shape shape;

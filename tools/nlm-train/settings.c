@@ -31,6 +31,7 @@ static const nlm_config_key keys[] = {
     {"model.context", NLM_CONFIG_INT, AT(context), 1, COUNT, NULL},
     {"model.tied", NLM_CONFIG_BOOL, AT(is_tied), 0, 0, NULL},
     {"data.paths", NLM_CONFIG_STRINGS, AT(data), 0, 0, NULL},
+    {"data.separator", NLM_CONFIG_STRING, AT(separator), 0, 0, NULL},
     {"data.json_field", NLM_CONFIG_STRING, AT(json_field), 0, 0, NULL},
     {"data.cache", NLM_CONFIG_STRING, AT(cache), 0, 0, NULL},
     {"data.validation", NLM_CONFIG_FLOAT, AT(validation), 0, 0.5, NULL},
@@ -111,7 +112,9 @@ static const char details[] =
     "               preset, or architecture (llama, mamba), n_embd, n_layer, n_head, n_head_kv, n_ff; d_state, "
     "d_conv,\n"
     "               dt_rank; context, tied\n"
-    "  [data]       paths (text files, folders, .jsonl files), json_field, validation (share of documents), cache\n"
+    "  [data]       paths (text files, folders, .jsonl files), separator (between the documents of a file), "
+    "json_field,\n"
+    "               validation (share of documents), cache (a folder)\n"
     "  [batch]      rows, length (tokens), accumulate (parts a step), sequences (documents a part, 0: enough)\n"
     "  [optimizer]  rate, schedule (cosine, linear, constant, wsd), warmup, decay (steps), floor (share of rate), "
     "beta1,\n"

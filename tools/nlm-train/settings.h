@@ -15,7 +15,7 @@ typedef struct settings {
     bool is_tied;
     /* [data] */
     nlm_config_strings data;
-    const char *json_field, *cache;
+    const char *separator, *json_field, *cache;
     double validation;
     /* [batch] */
     int64_t rows, length, accumulate, sequences;

@@ -1,0 +1,229 @@
+"""nlm-train as a user runs it: what it learns, stops and resumes of all kinds, and mistakes."""
+import hashlib
+import json
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+BIN = Path(os.environ["NLM_BIN"])
+SOURCE = Path(os.environ["NLM_SOURCE"])
+SANITIZED = os.environ.get("NLM_SANITIZE", "") != ""
+LLAMA = 'architecture = "llama"\nn_embd = 32\nn_layer = 2\nn_head = 4\nn_head_kv = 2\nn_ff = 64\n'
+MAMBA = 'architecture = "mamba"\nn_embd = 24\nn_layer = 2\nd_state = 8\n'
+
+
+def run(program, *arguments, code=0, **keywords):
+    done = subprocess.run([BIN / program, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=300, **keywords)
+    assert done.returncode == code, (arguments, done)
+    return done
+
+
+class Train(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.held = tempfile.TemporaryDirectory()
+        cls.shared = Path(cls.held.name)
+        stories = subprocess.run([SOURCE / "tools/make-stories", "--count", "200"], capture_output=True, check=True).stdout
+        (cls.shared / "stories.txt").write_bytes(stories)
+        run("nlm-tokenize", "train", "-n", 400, "-o", cls.shared / "vocab.gguf", cls.shared / "stories.txt")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.held.cleanup()
+
+    def setUp(self):
+        held = tempfile.TemporaryDirectory()
+        self.addCleanup(held.cleanup)
+        self.folder = Path(held.name)
+
+    def config(self, model=LLAMA, steps=12, name="run", more=""):
+        path = self.folder / f"{name}.toml"
+        path.write_text(f"""[model]
+{model}tokenizer = "{self.shared}/vocab.gguf"
+context = 64
+[data]
+paths = ["{self.shared}/stories.txt"]
+separator = "\\n\\n"
+validation = 0.05
+[batch]
+rows = 2
+length = 32
+[optimizer]
+rate = 1e-2
+warmup = 2
+[train]
+steps = {steps}
+output = "{name}"
+checkpoint_every = 1
+keep = 2
+log_every = 1
+{more}""")
+        return path
+
+    def digest(self, name="run"):
+        return hashlib.sha256((self.folder / name / "model.gguf").read_bytes()).hexdigest()
+
+    def lines(self, name="run"):
+        return [json.loads(line) for line in (self.folder / name / "log.jsonl").read_text().splitlines()]
+
+    def test_what_it_trained_runs_and_has_learned(self):
+        for model in LLAMA, MAMBA:
+            config = self.config(model, 40, more='validate_every = 20\nsample = "Once upon"\nsample_every = 40\n')
+            told = run("nlm-train", config).stderr
+            losses = [line["loss"] for line in self.lines() if "loss" in line]
+            self.assertEqual(len(losses), 40)
+            self.assertLess(losses[-1], 0.7 * losses[0])
+            perplexities = [line["perplexity"] for line in self.lines() if "perplexity" in line]
+            self.assertEqual(len(perplexities), 2)
+            self.assertLess(perplexities[1], perplexities[0])
+            self.assertIn("sample      Once upon", told)
+            run("nlm-run", "-m", self.folder / "run/model.gguf", "-p", "Once upon a time", "-n", 8)
+            self.assertTrue((self.folder / "run/loss.svg").read_text().rstrip().endswith("</svg>"))
+            self.assertEqual(len(list((self.folder / "run").glob("step-*.safetensors"))), 2)
+            for file in (self.folder / "run").glob("step-*"):
+                file.unlink()
+
+    def test_threads_and_stops_change_no_bit(self):
+        for model in LLAMA, MAMBA:
+            run("nlm-train", self.config(model, name="one"), "-q", "-j", 1)
+            run("nlm-train", self.config(model, name="two"), "-q", "-j", 2)
+            self.assertEqual(self.digest("one"), self.digest("two"))
+            config = self.config(model, name="three")
+            for steps in 5, 6, 12:  # the schedule is that of the whole run
+                run("nlm-train", config, "-q", "--set", "optimizer.warmup=2", "--set", "optimizer.schedule=constant",
+                    "--steps", steps)
+            run("nlm-train", self.config(model, name="four"), "-q", "--set", "optimizer.schedule=constant")
+            self.assertEqual(self.digest("three"), self.digest("four"))
+            self.assertEqual([line["step"] for line in self.lines("three")], list(range(1, 13)))
+            for name in "one", "two", "three", "four":
+                for file in (self.folder / name).glob("step-*"):
+                    file.unlink()
+
+    def test_a_run_killed_again_and_again_ends_as_one_that_never_was(self):
+        steps, kills = (30, 4) if SANITIZED else (60, 20)
+        run("nlm-train", self.config(steps=steps, name="whole"), "-q")
+        config = self.config(steps=steps, name="killed")
+        chance = random.Random(5)
+        for _ in range(kills):
+            process = subprocess.Popen([BIN / "nlm-train", config, "-q"], stderr=subprocess.DEVNULL)
+            time.sleep(chance.uniform(0, 0.4))
+            process.kill()
+            process.wait()
+        run("nlm-train", config, "-q")
+        self.assertEqual(self.digest("whole"), self.digest("killed"))
+
+    def test_an_interrupt_saves_and_the_same_command_goes_on(self):
+        config = self.config(steps=4000, more="")
+        process = subprocess.Popen([BIN / "nlm-train", config, "--set", "train.checkpoint_every=0"],
+                                   stderr=subprocess.PIPE, text=True)
+        while "step 3 " not in process.stderr.readline():
+            self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=120)[1]
+        self.assertEqual(process.returncode, 0, told)
+        step = int(re.search(r"interrupted after step (\d+)", told)[1])
+        told = run("nlm-train", config, "--steps", step + 2).stderr
+        self.assertIn(f"resumed     after step {step}\n", told)
+
+    def test_a_damaged_checkpoint_gives_way_to_the_one_before(self):
+        config = self.config(steps=6)
+        run("nlm-train", config, "-q")
+        good = self.digest()
+        last = self.folder / "run/step-00000006.safetensors"
+        data = bytearray(last.read_bytes())
+        data[len(data) // 2] ^= 1
+        last.write_bytes(data)
+        told = run("nlm-train", config).stderr
+        self.assertRegex(told, r"warning: .*step-00000006.safetensors: .* it is damaged; the one before it is taken")
+        self.assertIn("resumed     after step 5\n", told)
+        self.assertEqual(self.digest(), good)
+
+    def test_adapters_train_beside_a_frozen_model(self):
+        run("nlm-train", self.config(steps=30, name="base"), "-q")
+        base = self.folder / "base/model.gguf"
+        config = self.folder / "lora.toml"
+        config.write_text(f"""[model]
+path = "{base}"
+[lora]
+rank = 4
+targets = ["attn_q", "attn_v", "ffn_down"]
+merge = true
+[data]
+paths = ["{self.shared}/stories.txt"]
+separator = "\\n\\n"
+[batch]
+rows = 2
+length = 32
+[optimizer]
+rate = 1e-2
+[train]
+steps = 30
+output = "lora"
+""")
+        told = run("nlm-train", config).stderr
+        self.assertIn("adapters ", told)
+        losses = [line["loss"] for line in self.lines("lora")]
+        self.assertLess(sum(losses[-5:]), sum(losses[:5]))
+        texts = [run("nlm-eval", "-m", model, "--text", self.shared / "stories.txt", "--json").stdout
+                 for model in (base, self.folder / "lora/model.gguf")]
+        self.assertLess(json.loads(texts[1])["perplexity"], json.loads(texts[0])["perplexity"])
+
+    @unittest.skipIf(SANITIZED, "a sanitizer's own memory is counted")
+    def test_it_needs_the_memory_that_it_plans(self):
+        model = 'architecture = "llama"\nn_embd = 384\nn_layer = 6\nn_head = 6\nn_ff = 1024\n'
+        config = self.config(model, steps=2, more="")
+        process = subprocess.Popen([BIN / "nlm-train", config, "--set", "batch.length=64"], stderr=subprocess.PIPE, text=True)
+        told = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        self.assertEqual(status, 0, told)
+        planned = float(re.search(r"memory +([\d.]+) MiB", told)[1])
+        self.assertGreater(planned, 150)
+        self.assertLess(abs(usage.ru_maxrss / 1024 - planned) / planned, 0.1, (usage.ru_maxrss / 1024, told))
+
+    def test_mistakes_are_told(self):
+        good = self.config()
+        for sets, code, said in (
+            (["train.stepz=3"], 2, "train.stepz: unknown key; did you mean 'train.steps'"),
+            (["optimizer.schedule=cosin"], 2, "optimizer.schedule"),
+            (["model.tokenizer=nowhere.gguf"], 2, "nowhere.gguf"),
+            (["data.paths=['/nowhere/text.txt']"], 2, "/nowhere/text.txt"),
+            (["model.n_head=5"], 1, "expected heads of an even size"),
+            (["model.preset=small_125m"], 2, "model.preset and model.architecture: give one"),
+            (["lora.rank=4"], 2, "lora.rank is for a model to go on from"),
+            (["batch.sequences=1"], 1, "at least as many sequences as rows"),
+        ):
+            with self.subTest(sets=sets):
+                arguments = [word for text in sets for word in ("--set", text)]
+                told = subprocess.run([BIN / "nlm-train", good, *arguments], capture_output=True, text=True, timeout=60)
+                self.assertIn(said, told.stderr)
+                self.assertEqual(told.returncode, code, told.stderr)
+        told = run("nlm-train", self.folder / "no.toml", code=2).stderr
+        self.assertIn("no.toml", told)
+
+    def test_a_full_disk_is_an_error_and_loses_nothing(self):
+        config = self.config(steps=4)
+        run("nlm-train", config, "-q")
+        good = self.digest()
+        limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000))
+        told = run("nlm-train", config, "--steps", 8, code=1, preexec_fn=limit).stderr
+        self.assertRegex(told, r"step-\d+.safetensors|log.jsonl|model.gguf")
+        self.assertEqual(self.digest(), good)
+        self.assertEqual([path for path in (self.folder / "run").iterdir() if ".tmp-" in path.name], [])
+        run("nlm-train", config, "--steps", 8, "-q")
+
+    def test_the_plan_is_told_and_nothing_is_trained(self):
+        told = run("nlm-train", self.config(), "--plan").stderr
+        self.assertRegex(told, r"memory +[\d.]+ MiB: parameters [\d.]+, gradients [\d.]+, optimizer [\d.]+")
+        self.assertFalse((self.folder / "run/log.jsonl").exists())
+
+
+if __name__ == "__main__":
+    unittest.main()
