@@ -17,6 +17,7 @@
 typedef struct pending_tensor {
     char *name;
     nlm_tensor tensor;
+    nlm_tensor_source source; /* read NULL: tensor.data */
 } pending_tensor;
 
 struct nlm_gguf_writer {
@@ -148,18 +149,34 @@ void nlm_gguf_writer_strings(nlm_gguf_writer *w, const char *key, const nlm_gguf
     for (uint64_t i = 0; i < count; i++) put_string(&w->metadata, strings[i].data, strings[i].length);
 }
 
+static void add_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor, nlm_tensor_source source) {
+    char *copy = copy_name(w, name);
+    if (!copy) return;
+    pending_tensor *tensors = grow(w, w->tensors, w->tensor_count, sizeof *tensors);
+    if (!tensors) return;
+    w->tensors = tensors;
+    tensors[w->tensor_count++] = (pending_tensor){copy, *tensor, source};
+}
+
 void nlm_gguf_writer_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor) {
     if (has_failed(w)) return;
     if (!nlm_tensor_is_contiguous(tensor) || nlm_tensor_bytes(tensor) == 0) {
         nlm_fail(&w->error, NLM_INVALID_ARGUMENT, __func__, "tensor '%s' is empty or not contiguous", name);
         return;
     }
-    char *copy = copy_name(w, name);
-    if (!copy) return;
-    pending_tensor *tensors = grow(w, w->tensors, w->tensor_count, sizeof *tensors);
-    if (!tensors) return;
-    w->tensors = tensors;
-    tensors[w->tensor_count++] = (pending_tensor){copy, *tensor};
+    add_tensor(w, name, tensor, (nlm_tensor_source){0});
+}
+
+void nlm_gguf_writer_source(nlm_gguf_writer *w, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,
+                            nlm_tensor_source source) {
+    if (has_failed(w)) return;
+    nlm_tensor tensor;
+    nlm_error why = NLM_ERROR_INIT;
+    if (nlm_tensor_init(&tensor, dtype, rank, shape, NULL, &why) != NLM_OK || nlm_tensor_bytes(&tensor) == 0) {
+        nlm_fail(&w->error, NLM_INVALID_ARGUMENT, __func__, "tensor '%s': %s", name, why.code ? why.msg : "empty");
+        return;
+    }
+    add_tensor(w, name, &tensor, source);
 }
 
 static int compare_text(const void *a, const void *b) {
@@ -213,8 +230,10 @@ static nlm_status pad_to_alignment(const nlm_gguf_writer *w, nlm_file_writer *fi
 static nlm_status write_tensors(const nlm_gguf_writer *w, nlm_file_writer *file, nlm_error *err) {
     for (size_t i = 0; i < w->tensor_count; i++) {
         const nlm_tensor *tensor = &w->tensors[i].tensor;
+        const nlm_tensor_source source = w->tensors[i].source;
         NLM_TRY(pad_to_alignment(w, file, err));
-        NLM_TRY(nlm_file_writer_write(file, tensor->data, (size_t)nlm_tensor_bytes(tensor), err));
+        NLM_TRY(source.read ? nlm_tensor_source_write(source, tensor, file, err)
+                            : nlm_file_writer_write(file, tensor->data, (size_t)nlm_tensor_bytes(tensor), err));
     }
     return pad_to_alignment(w, file, err);
 }

@@ -7,6 +7,8 @@
 #include "model/model.h"
 #include "model/weights.h"
 
+struct nlm_hf;
+
 typedef struct nlm_model_family {
     const char *name;
     const char *const *architectures; /* values of general.architecture, NULL-terminated */
@@ -20,6 +22,7 @@ typedef struct nlm_model_family {
     /* Emits the forward pass from b->io's inputs, which are there, and returns the logits; sticky builder
      * errors are enough. */
     nlm_value (*build)(nlm_builder *b);
+    const struct nlm_hf *hf; /* of transformers' models of this family; NULL: they are not converted */
 } nlm_model_family;
 
 /* X(name): nlm_family_NAME stands in NAME.c. */
@@ -34,6 +37,8 @@ typedef struct nlm_model_family {
 NLM_FAMILIES(NLM_DECLARE_FAMILY)
 #undef NLM_DECLARE_FAMILY
 
+/* NULL beyond the last. */
+const nlm_model_family *nlm_family_at(size_t index);
 /* The family of an architecture, or NULL. */
 const nlm_model_family *nlm_family_find(const char *architecture);
 
