@@ -69,6 +69,15 @@ static char *copy_name(nlm_gguf_writer *w, const char *name) {
     return copy;
 }
 
+static void add_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor, nlm_tensor_source source) {
+    char *copy = copy_name(w, name);
+    if (!copy) return;
+    pending_tensor *tensors = grow(w, w->tensors, w->tensor_count, sizeof *tensors);
+    if (!tensors) return;
+    w->tensors = tensors;
+    tensors[w->tensor_count++] = (pending_tensor){copy, *tensor, source};
+}
+
 static void put(nlm_str *out, const void *data, size_t bytes) {
     nlm_str_append(out, data, bytes);
 }
@@ -147,15 +156,6 @@ void nlm_gguf_writer_array(nlm_gguf_writer *w, const char *key, nlm_gguf_type el
 void nlm_gguf_writer_strings(nlm_gguf_writer *w, const char *key, const nlm_gguf_string *strings, uint64_t count) {
     if (!put_array(w, key, NLM_GGUF_STRING, count)) return;
     for (uint64_t i = 0; i < count; i++) put_string(&w->metadata, strings[i].data, strings[i].length);
-}
-
-static void add_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor, nlm_tensor_source source) {
-    char *copy = copy_name(w, name);
-    if (!copy) return;
-    pending_tensor *tensors = grow(w, w->tensors, w->tensor_count, sizeof *tensors);
-    if (!tensors) return;
-    w->tensors = tensors;
-    tensors[w->tensor_count++] = (pending_tensor){copy, *tensor, source};
 }
 
 void nlm_gguf_writer_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor) {

@@ -12,6 +12,7 @@ struct nlm_hf;
 typedef struct nlm_model_family {
     const char *name;
     const char *const *architectures; /* values of general.architecture, NULL-terminated */
+    const struct nlm_hf *hf;          /* of transformers' models of this family; NULL: they are not converted */
     /* Tables, each terminated by a zeroed line. */
     const nlm_key *keys;
     const nlm_key_refused *refused;
@@ -22,7 +23,6 @@ typedef struct nlm_model_family {
     /* Emits the forward pass from b->io's inputs, which are there, and returns the logits; sticky builder
      * errors are enough. */
     nlm_value (*build)(nlm_builder *b);
-    const struct nlm_hf *hf; /* of transformers' models of this family; NULL: they are not converted */
 } nlm_model_family;
 
 /* X(name): nlm_family_NAME stands in NAME.c. */

@@ -63,11 +63,11 @@ static const char *const architectures[] = {"granite", NULL};
 const nlm_model_family nlm_family_granite = {
     .name = "granite",
     .architectures = architectures,
+    .hf = &hf,
     .keys = keys,
     .refused = refused,
     .weights = weights,
     .states = states,
     .derive = nlm_transformer_derive,
     .build = build,
-    .hf = &hf,
 };

@@ -1,7 +1,7 @@
 /* Models as Hugging Face's transformers keep them: a folder with config.json and safetensors. Their names of keys and
  * weights stand in the tables of the families, beside GGUF's.
  *
- * Both ways stream tensor by tensor: no more than a few megabytes of weights are ever in memory.
+ * Both ways stream: of the weights no more than one tensor is in memory, as pages of the file that it is read from.
  * Source: config.json and the names of weights as transformers 5 writes and reads them. */
 #ifndef NLM_MODEL_HF_H
 #define NLM_MODEL_HF_H
@@ -77,12 +77,13 @@ void nlm_hf_put_f32(nlm_str *out, const char *key, float value);
 /* In how many layers a GGUF has the tensor "blk.%d.NAME". */
 int32_t nlm_hf_layers_with(const nlm_model *model, const char *name);
 
-/* import and export of Llama's kin. */
+/* import and export of Llama's kin, and what they refuse. */
 nlm_status nlm_transformer_import(nlm_hf_config *config, nlm_error *err);
 nlm_status nlm_transformer_export(const nlm_model *model, const nlm_hf_class *kind, nlm_str *out, nlm_error *err);
-#define NLM_TRANSFORMER_HF_REFUSED                                  \
-    {"use_sliding_window", 0, "a window in some layers"}, {         \
-        "partial_rotary_factor", 1, "positions in a part of a head" \
-    }
+/* clang-format off */
+#define NLM_TRANSFORMER_HF_REFUSED                          \
+    {"use_sliding_window", 0, "a window in some layers"},   \
+    {"partial_rotary_factor", 1, "positions in a part of a head"}
+/* clang-format on */
 
 #endif

@@ -68,11 +68,11 @@ static const char *const architectures[] = {"llama", "qwen2", NULL};
 const nlm_model_family nlm_family_llama = {
     .name = "llama",
     .architectures = architectures,
+    .hf = &hf,
     .keys = keys,
     .refused = refused,
     .weights = weights,
     .states = states,
     .derive = derive,
     .build = build,
-    .hf = &hf,
 };

@@ -208,11 +208,11 @@ static const char *const architectures[] = {"mamba", NULL};
 const nlm_model_family nlm_family_mamba = {
     .name = "mamba",
     .architectures = architectures,
+    .hf = &hf,
     .keys = keys,
     .refused = refused,
     .weights = weights,
     .states = states,
     .derive = derive,
     .build = build,
-    .hf = &hf,
 };

@@ -57,11 +57,11 @@ static const char *const architectures[] = {"qwen3", NULL};
 const nlm_model_family nlm_family_qwen3 = {
     .name = "qwen3",
     .architectures = architectures,
+    .hf = &hf,
     .keys = keys,
     .refused = refused,
     .weights = weights,
     .states = states,
     .derive = derive,
     .build = build,
-    .hf = &hf,
 };

@@ -81,11 +81,11 @@ static const char *const architectures[] = {"smollm3", NULL};
 const nlm_model_family nlm_family_smollm3 = {
     .name = "smollm3",
     .architectures = architectures,
+    .hf = &hf,
     .keys = keys,
     .refused = refused,
     .weights = weights,
     .states = states,
     .derive = nlm_transformer_derive,
     .build = build,
-    .hf = &hf,
 };
