@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "base/str.h"
+#include "format/tensor_source.h"
 
 typedef enum nlm_gguf_type {
     NLM_GGUF_U8 = 0,
@@ -168,9 +169,12 @@ void nlm_gguf_writer_strings(nlm_gguf_writer *w, const char *key, const nlm_gguf
 /* An entry of another file as it is. */
 void nlm_gguf_writer_entry(nlm_gguf_writer *w, const nlm_gguf_entry *entry);
 void nlm_gguf_writer_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor);
+/* Of elements that are made when they are written; `shape` has `rank` sizes. What the source returns, finish does. */
+void nlm_gguf_writer_source(nlm_gguf_writer *w, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,
+                            nlm_tensor_source source);
 nlm_status nlm_gguf_writer_finish(nlm_gguf_writer *w, const char *path, nlm_error *err);
-/* In place of finish: the file in private memory of this process, open. Tensors are given without data; it
- * reads as zeros, may be written through nlm_gguf_tensor.tensor.data before the file is used, and what
+/* In place of finish, or before it: the file in private memory of this process, open. The tensors' data is not asked
+ * for: it reads as zeros, may be written through nlm_gguf_tensor.tensor.data before the file is used, and what
  * nlm_gguf_drop_pages is told of is lost: it is zeros again, and its memory free. */
 nlm_status nlm_gguf_writer_map(nlm_gguf_writer *w, const char *name, nlm_gguf **out, nlm_error *err);
 void nlm_gguf_writer_destroy(nlm_gguf_writer *w);

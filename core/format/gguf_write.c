@@ -17,6 +17,7 @@
 typedef struct pending_tensor {
     char *name;
     nlm_tensor tensor;
+    nlm_tensor_source source; /* read NULL: tensor.data */
 } pending_tensor;
 
 struct nlm_gguf_writer {
@@ -66,6 +67,15 @@ static char *copy_name(nlm_gguf_writer *w, const char *name) {
     char *copy = nlm_arena_strndup(&w->names, name, strlen(name));
     if (!copy) nlm_fail(&w->error, NLM_OUT_OF_MEMORY, __func__, "out of memory");
     return copy;
+}
+
+static void add_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor, nlm_tensor_source source) {
+    char *copy = copy_name(w, name);
+    if (!copy) return;
+    pending_tensor *tensors = grow(w, w->tensors, w->tensor_count, sizeof *tensors);
+    if (!tensors) return;
+    w->tensors = tensors;
+    tensors[w->tensor_count++] = (pending_tensor){copy, *tensor, source};
 }
 
 static void put(nlm_str *out, const void *data, size_t bytes) {
@@ -177,12 +187,19 @@ void nlm_gguf_writer_tensor(nlm_gguf_writer *w, const char *name, const nlm_tens
         nlm_fail(&w->error, NLM_INVALID_ARGUMENT, __func__, "tensor '%s' is empty or not contiguous", name);
         return;
     }
-    char *copy = copy_name(w, name);
-    if (!copy) return;
-    pending_tensor *tensors = grow(w, w->tensors, w->tensor_count, sizeof *tensors);
-    if (!tensors) return;
-    w->tensors = tensors;
-    tensors[w->tensor_count++] = (pending_tensor){copy, *tensor};
+    add_tensor(w, name, tensor, (nlm_tensor_source){0});
+}
+
+void nlm_gguf_writer_source(nlm_gguf_writer *w, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,
+                            nlm_tensor_source source) {
+    if (has_failed(w)) return;
+    nlm_tensor tensor;
+    nlm_error why = NLM_ERROR_INIT;
+    if (nlm_tensor_init(&tensor, dtype, rank, shape, NULL, &why) != NLM_OK || nlm_tensor_bytes(&tensor) == 0) {
+        nlm_fail(&w->error, NLM_INVALID_ARGUMENT, __func__, "tensor '%s': %s", name, why.code ? why.msg : "empty");
+        return;
+    }
+    add_tensor(w, name, &tensor, source);
 }
 
 static int compare_text(const void *a, const void *b) {
@@ -236,8 +253,10 @@ static nlm_status pad_to_alignment(const nlm_gguf_writer *w, nlm_file_writer *fi
 static nlm_status write_tensors(const nlm_gguf_writer *w, nlm_file_writer *file, nlm_error *err) {
     for (size_t i = 0; i < w->tensor_count; i++) {
         const nlm_tensor *tensor = &w->tensors[i].tensor;
+        const nlm_tensor_source source = w->tensors[i].source;
         NLM_TRY(pad_to_alignment(w, file, err));
-        NLM_TRY(nlm_file_writer_write(file, tensor->data, (size_t)nlm_tensor_bytes(tensor), err));
+        NLM_TRY(source.read ? nlm_tensor_source_write(source, tensor, file, err)
+                            : nlm_file_writer_write(file, tensor->data, (size_t)nlm_tensor_bytes(tensor), err));
     }
     return pad_to_alignment(w, file, err);
 }

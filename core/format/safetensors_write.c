@@ -223,24 +223,16 @@ static nlm_status encode_header(const nlm_safetensors_writer *w, size_t shard, n
 
 /* ---- writing ------------------------------------------------------------------------------ */
 
-static nlm_status write_tensor(const pending *item, void *buffer, nlm_file_writer *file, nlm_error *err) {
-    const nlm_tensor *tensor = &item->tensor;
-    const uint64_t bytes = nlm_tensor_bytes(tensor);
-    if (!item->source.read) return nlm_file_writer_write(file, tensor->data, (size_t)bytes, err);
-    const int64_t elements = (int64_t)(bytes / element_bytes(item));
-    for (int64_t at = 0; at < elements; at += NLM_SOURCE_ELEMENTS) {
-        const int64_t count = elements - at < NLM_SOURCE_ELEMENTS ? elements - at : NLM_SOURCE_ELEMENTS;
-        NLM_TRY(item->source.read(item->source.user, at, count, buffer, err));
-        NLM_TRY(nlm_file_writer_write(file, buffer, (size_t)count * element_bytes(item), err));
-    }
-    return NLM_OK;
+static nlm_status write_tensor(const pending *item, nlm_file_writer *file, nlm_error *err) {
+    if (item->source.read) return nlm_tensor_source_write(item->source, &item->tensor, file, err);
+    return nlm_file_writer_write(file, item->tensor.data, (size_t)nlm_tensor_bytes(&item->tensor), err);
 }
 
-static nlm_status write_all(const nlm_safetensors_writer *w, size_t shard, const nlm_str *header, void *buffer,
+static nlm_status write_all(const nlm_safetensors_writer *w, size_t shard, const nlm_str *header,
                             nlm_file_writer *file, nlm_error *err) {
     NLM_TRY(nlm_file_writer_write(file, header->data, header->length, err));
     for (size_t i = 0; i < w->tensor_count; i++) {
-        if (w->tensors[i].shard == shard) NLM_TRY(write_tensor(&w->tensors[i], buffer, file, err));
+        if (w->tensors[i].shard == shard) NLM_TRY(write_tensor(&w->tensors[i], file, err));
     }
     return nlm_file_writer_commit(file, err);
 }
@@ -248,14 +240,11 @@ static nlm_status write_all(const nlm_safetensors_writer *w, size_t shard, const
 static nlm_status write_shard(const nlm_safetensors_writer *w, size_t shard, const char *path, nlm_error *err) {
     nlm_str header = {0};
     nlm_file_writer *file = NULL;
-    void *buffer = malloc(NLM_SOURCE_ELEMENTS * sizeof(float));
-    nlm_status status =
-        buffer ? encode_header(w, shard, &header, err) : nlm_fail(err, NLM_OUT_OF_MEMORY, path, "out of memory");
+    nlm_status status = encode_header(w, shard, &header, err);
     if (status == NLM_OK) status = nlm_file_writer_create(path, &file, err);
-    if (status == NLM_OK) status = write_all(w, shard, &header, buffer, file, err);
+    if (status == NLM_OK) status = write_all(w, shard, &header, file, err);
     nlm_file_writer_destroy(file);
     nlm_str_release(&header);
-    free(buffer);
     return status;
 }
 

@@ -3,7 +3,9 @@
 #define NLM_FORMAT_TENSOR_SOURCE_H
 
 #include <nlm/status.h>
+#include <nlm/tensor.h>
 #include <stdint.h>
+#include "base/file.h"
 
 typedef struct nlm_tensor_source {
     /* Writes elements [first, first + count), row-major, of the type the tensor was announced with. Called in order,
@@ -13,5 +15,9 @@ typedef struct nlm_tensor_source {
 } nlm_tensor_source;
 
 #define NLM_SOURCE_ELEMENTS 65536 /* whole blocks of every type */
+
+/* Writes the tensor that `announced` describes. Errors OUT_OF_MEMORY, and those of the source and the writer. */
+nlm_status nlm_tensor_source_write(nlm_tensor_source source, const nlm_tensor *announced, nlm_file_writer *file,
+                                   nlm_error *err);
 
 #endif

@@ -7,9 +7,12 @@
 #include "model/model.h"
 #include "model/weights.h"
 
+struct nlm_hf;
+
 typedef struct nlm_model_family {
     const char *name;
     const char *const *architectures; /* values of general.architecture, NULL-terminated */
+    const struct nlm_hf *hf;          /* of transformers' models of this family; NULL: they are not converted */
     /* Tables, each terminated by a zeroed line. */
     const nlm_key *keys;
     const nlm_key_refused *refused;
@@ -35,6 +38,8 @@ typedef struct nlm_model_family {
 NLM_FAMILIES(NLM_DECLARE_FAMILY)
 #undef NLM_DECLARE_FAMILY
 
+/* NULL beyond the last. */
+const nlm_model_family *nlm_family_at(size_t index);
 /* The family of an architecture, or NULL. */
 const nlm_model_family *nlm_family_find(const char *architecture);
 

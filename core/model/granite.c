@@ -1,6 +1,7 @@
 /* Granite 3 ("granite"): a Llama whose embeddings, attention scores, blocks and logits have scales of their own.
  * Source: Granite Team, IBM 2024, "Granite 3.0 Language Models"; names of keys and tensors: the GGUF
  * specification. Of the converter's keys, logit_scale divides. */
+#include "model/hf.h"
 #include "model/transformer.h"
 
 /* clang-format off */
@@ -48,11 +49,21 @@ static nlm_value build(nlm_builder *b) {
     return nlm_graph_scale(b->graph, logits, 1 / h->logit_scale, 0);
 }
 
+static const nlm_hf_class hf_classes[] = {
+    {"GraniteForCausalLM", "granite", "granite", false},
+    {0},
+};
+
+static const nlm_key_refused hf_refused[] = {NLM_TRANSFORMER_HF_REFUSED, {0}};
+
+static const nlm_hf hf = {hf_classes, hf_refused, nlm_transformer_import, nlm_transformer_export};
+
 static const char *const architectures[] = {"granite", NULL};
 
 const nlm_model_family nlm_family_granite = {
     .name = "granite",
     .architectures = architectures,
+    .hf = &hf,
     .keys = keys,
     .refused = refused,
     .weights = weights,

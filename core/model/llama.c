@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "base/status.h"
+#include "model/hf.h"
 #include "model/transformer.h"
 
 static const nlm_key keys[] = {NLM_TRANSFORMER_KEYS, {0}};
@@ -51,11 +52,23 @@ static nlm_value build(nlm_builder *b) {
     return nlm_build_head(b, x, W_OUTPUT_NORM, W_OUTPUT, NLM_NO_WEIGHT, W_TOKEN_EMBD);
 }
 
+static const nlm_hf_class hf_classes[] = {
+    {"LlamaForCausalLM", "llama", "llama", false},
+    {"MistralForCausalLM", "mistral", "llama", true},
+    {"Qwen2ForCausalLM", "qwen2", "qwen2", false},
+    {0},
+};
+
+static const nlm_key_refused hf_refused[] = {NLM_TRANSFORMER_HF_REFUSED, {0}};
+
+static const nlm_hf hf = {hf_classes, hf_refused, nlm_transformer_import, nlm_transformer_export};
+
 static const char *const architectures[] = {"llama", "qwen2", NULL};
 
 const nlm_model_family nlm_family_llama = {
     .name = "llama",
     .architectures = architectures,
+    .hf = &hf,
     .keys = keys,
     .refused = refused,
     .weights = weights,

@@ -1,6 +1,8 @@
 /* Mamba-1, and Falcon Mamba, which norms dt, B and C ("mamba").
  * Source: Gu & Dao 2023; names of keys and tensors: the GGUF specification. */
+#include "base/status.h"
 #include "model/family.h"
+#include "model/hf.h"
 
 /* ---- hyper-parameters --------------------------------------------------------------------- */
 
@@ -162,11 +164,53 @@ static nlm_value build(nlm_builder *b) {
     return nlm_build_head(b, x, W_OUTPUT_NORM, W_OUTPUT, W_OUTPUT_BIAS, W_TOKEN_EMBD);
 }
 
+/* ---- config.json -------------------------------------------------------------------------- */
+
+enum { CONTEXT = 1 << 20 }; /* transformers' Mambas have none; what converters to GGUF write */
+
+static nlm_status import(nlm_hf_config *config, nlm_error *err) {
+    (void)err;
+    nlm_gguf_writer_u32(config->out, nlm_hf_gguf_key(config, "context_length"), CONTEXT);
+    return NLM_OK;
+}
+
+static nlm_status no_place(const nlm_model *model, const char *what, nlm_error *err) {
+    return nlm_fail(err, NLM_UNSUPPORTED, nlm_gguf_path(nlm_model_gguf(model)),
+                    "a Mamba's config.json has no place for %s", what);
+}
+
+/* transformers takes the inner size for `expand` times the hidden one, and has one switch for two biases. */
+static nlm_status export(const nlm_model *model, const nlm_hf_class *kind, nlm_str *out, nlm_error *err) {
+    (void)kind;
+    const nlm_hparams *h = nlm_model_hparams(model);
+    const int32_t in = nlm_hf_layers_with(model, "ssm_in.bias"), conv = nlm_hf_layers_with(model, "ssm_conv1d.bias");
+    if (h->d_inner % h->n_embd != 0)
+        return no_place(model, "an inner size that is no multiple of the hidden one", err);
+    if (h->ssm_dt_b_c_rms) return no_place(model, "norms of dt, B and C", err);
+    if (in % h->n_layer != 0 || conv % h->n_layer != 0 || in != nlm_hf_layers_with(model, "ssm_out.bias")) {
+        return no_place(model, "biases of some weights of a kind", err);
+    }
+    nlm_hf_put(out, "expand", "%d", (int)(h->d_inner / h->n_embd));
+    nlm_hf_put(out, "use_bias", in > 0 ? "true" : "false");
+    nlm_hf_put(out, "use_conv_bias", conv > 0 ? "true" : "false");
+    return NLM_OK;
+}
+
+static const nlm_hf_class hf_classes[] = {
+    {"MambaForCausalLM", "mamba", "mamba", false},
+    {0},
+};
+
+static const nlm_key_refused hf_refused[] = {{0}};
+
+static const nlm_hf hf = {hf_classes, hf_refused, import, export};
+
 static const char *const architectures[] = {"mamba", NULL};
 
 const nlm_model_family nlm_family_mamba = {
     .name = "mamba",
     .architectures = architectures,
+    .hf = &hf,
     .keys = keys,
     .refused = refused,
     .weights = weights,

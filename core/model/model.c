@@ -26,6 +26,10 @@ struct nlm_model {
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
+const nlm_model_family *nlm_family_at(size_t index) {
+    return index < N_FAMILIES ? families[index] : NULL;
+}
+
 const nlm_model_family *nlm_family_find(const char *architecture) {
     for (size_t i = 0; i < N_FAMILIES; i++) {
         for (const char *const *name = families[i]->architectures; *name; name++) {

@@ -1,5 +1,6 @@
 /* Qwen3 ("qwen3"): a Llama whose queries and keys are RMS-normed head by head before RoPE.
  * Source: Yang et al. 2025, "Qwen3 Technical Report"; names of keys and tensors: the GGUF specification. */
+#include "model/hf.h"
 #include "model/transformer.h"
 
 static const nlm_key keys[] = {NLM_TRANSFORMER_KEYS, {0}};
@@ -42,11 +43,21 @@ static nlm_value build(nlm_builder *b) {
     return nlm_build_head(b, x, W_OUTPUT_NORM, W_OUTPUT, NLM_NO_WEIGHT, W_TOKEN_EMBD);
 }
 
+static const nlm_hf_class hf_classes[] = {
+    {"Qwen3ForCausalLM", "qwen3", "qwen3", false},
+    {0},
+};
+
+static const nlm_key_refused hf_refused[] = {NLM_TRANSFORMER_HF_REFUSED, {0}};
+
+static const nlm_hf hf = {hf_classes, hf_refused, nlm_transformer_import, nlm_transformer_export};
+
 static const char *const architectures[] = {"qwen3", NULL};
 
 const nlm_model_family nlm_family_qwen3 = {
     .name = "qwen3",
     .architectures = architectures,
+    .hf = &hf,
     .keys = keys,
     .refused = refused,
     .weights = weights,

@@ -142,19 +142,20 @@ static nlm_status bind_one(nlm_weights *weights, const nlm_hparams *hparams, con
     return NLM_OK;
 }
 
+const char *nlm_weight_name(nlm_arena *arena, const char *pattern, int32_t layer) {
+    const char *hole = strstr(pattern, "%d");
+    if (!hole) return pattern;
+    return nlm_arena_printf(arena, "%.*s%d%s", (int)(hole - pattern), pattern, layer, hole + 2);
+}
+
 static nlm_status bind_spec(nlm_weights *weights, const nlm_hparams *hparams, const nlm_weight_spec *spec,
                             bound_spec *bound, nlm_error *err) {
-    const char *hole = strstr(spec->name, "%d");
     bound->spec = spec;
-    bound->n_layer = hole ? hparams->n_layer : 1;
+    bound->n_layer = strstr(spec->name, "%d") ? hparams->n_layer : 1;
     bound->weights = nlm_arena_array(&weights->arena, (size_t)bound->n_layer, sizeof *bound->weights);
     if (!bound->weights) return no_memory(err, weights);
     for (int32_t layer = 0; layer < bound->n_layer; layer++) {
-        const char *name = spec->name;
-        if (hole) {
-            name =
-                nlm_arena_printf(&weights->arena, "%.*s%d%s", (int)(hole - spec->name), spec->name, layer, hole + 2);
-        }
+        const char *name = nlm_weight_name(&weights->arena, spec->name, layer);
         if (!name) return no_memory(err, weights);
         NLM_TRY(bind_one(weights, hparams, spec, layer, name, &bound->weights[layer], err));
     }

@@ -2,6 +2,7 @@
 #ifndef NLM_MODEL_WEIGHTS_H
 #define NLM_MODEL_WEIGHTS_H
 
+#include "base/arena.h"
 #include "exec/weight.h"
 #include "format/gguf.h"
 #include "model/hparams.h"
@@ -31,6 +32,9 @@ enum {
 /* A table and its ids from one X-list, X(id, name, hf_name, rows, cols, flags): the weight of line id is W_id. */
 #define NLM_WEIGHT_ID(id, name, hf_name, rows, cols, flags)   W_##id,
 #define NLM_WEIGHT_LINE(id, name, hf_name, rows, cols, flags) {W_##id, name, hf_name, rows, cols, flags},
+
+/* The name of a line's tensor in a layer, from the arena (or the pattern itself); NULL without memory. */
+const char *nlm_weight_name(nlm_arena *arena, const char *pattern, int32_t layer);
 
 typedef struct nlm_weights nlm_weights;
 

@@ -15,6 +15,14 @@ static nlm_tensor tensor_2x4(void) {
     return tensor;
 }
 
+static nlm_status give_weights(void *user, int64_t first, int64_t count, void *out, nlm_error *err) {
+    (void)user;
+    (void)err;
+    memcpy(out, (const float *)weights + first, (size_t)count * sizeof(float));
+    return NLM_OK;
+}
+
+/* One tensor that is there, and the same made as it is written. */
 static void fill(nlm_gguf_writer *w) {
     const nlm_tensor tensor = tensor_2x4();
     const int32_t numbers[] = {-1, 0, 7};
@@ -26,7 +34,7 @@ static void fill(nlm_gguf_writer *w) {
     nlm_gguf_writer_array(w, "numbers", NLM_GGUF_I32, numbers, 3);
     nlm_gguf_writer_strings(w, "strings", strings, 2);
     nlm_gguf_writer_tensor(w, "first", &tensor);
-    nlm_gguf_writer_tensor(w, "second", &tensor);
+    nlm_gguf_writer_source(w, "second", NLM_F32, 2, (const int64_t[]){2, 4}, (nlm_tensor_source){give_weights, NULL});
 }
 
 /* The bytes that fill() must give, from the specification. */
@@ -134,9 +142,14 @@ static void strided_tensor(nlm_gguf_writer *w) {
     nlm_gguf_writer_tensor(w, "k", &tensor);
 }
 
+static void empty_source(nlm_gguf_writer *w) {
+    nlm_gguf_writer_source(w, "k", NLM_F32, 2, (const int64_t[]){0, 4}, (nlm_tensor_source){give_weights, NULL});
+}
+
 static void gguf_writer_refuses_what_no_reader_takes(void) {
     static void (*const bad[])(nlm_gguf_writer *) = {repeat_key,    repeat_tensor,  empty_key,
-                                                     bad_alignment, strided_tensor, array_of_strings_as_numbers};
+                                                     bad_alignment, strided_tensor, array_of_strings_as_numbers,
+                                                     empty_source};
     temporary t;
     CU_ASSERT_TRUE_FATAL(temporary_make(&t));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

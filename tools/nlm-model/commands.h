@@ -11,7 +11,13 @@ typedef struct inspect_options {
     bool has_no_mmap; /* of verify too */
 } inspect_options;
 
+typedef struct convert_options {
+    const char *dtype; /* NULL: as they are */
+    double shard_gb;   /* tensors of one file of a folder, at most */
+} convert_options;
+
 int inspect_model(const nlm_command *command, const nlm_gguf *gguf, const inspect_options *options);
 int verify_model(const nlm_command *command, const nlm_gguf *gguf);
+int convert_model(const nlm_command *command, const char *in, const char *out, const convert_options *options);
 
 #endif

@@ -1,0 +1,90 @@
+/* A GGUF file as a folder of Hugging Face's transformers, and such a folder as a GGUF file. */
+#include "base/printable.h"
+#include "base/status.h"
+#include "commands.h"
+#include "model/hf.h"
+#include "show.h"
+#include "tensor/dtype.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool is_folder(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* ---- a folder to a file ------------------------------------------------------------------- */
+
+static nlm_status import_into(nlm_gguf_writer *w, const char *folder, const char *file, nlm_dtype dtype,
+                              nlm_error *err) {
+    nlm_hf_import *import = NULL;
+    NLM_TRY(nlm_hf_import_open(folder, dtype, w, &import, err));
+    nlm_gguf_writer_string(w, "tokenizer.ggml.model", "none", strlen("none"));
+    nlm_status status = nlm_hf_import_check(import, err);
+    if (status == NLM_OK) status = nlm_gguf_writer_finish(w, file, err);
+    nlm_hf_import_close(import);
+    return status;
+}
+
+static nlm_status to_file(const char *folder, const char *file, nlm_dtype dtype, nlm_error *err) {
+    nlm_gguf_writer *w = NULL;
+    NLM_TRY(nlm_gguf_writer_create(&w, err));
+    const nlm_status status = import_into(w, folder, file, dtype, err);
+    nlm_gguf_writer_destroy(w);
+    return status;
+}
+
+/* ---- a file to a folder ------------------------------------------------------------------- */
+
+/* New, or empty: what an earlier model left there would be taken for a part of this one. */
+static nlm_status make_empty(const char *folder, bool *is_new, nlm_error *err) {
+    *is_new = mkdir(folder, 0777) == 0;
+    if (*is_new) return NLM_OK;
+    if (errno != EEXIST || !is_folder(folder)) {
+        return nlm_fail_errno(err, nlm_status_from_errno(errno), folder, "cannot make the folder '%s'", folder);
+    }
+    DIR *dir = opendir(folder);
+    if (!dir) return nlm_fail_errno(err, nlm_status_from_errno(errno), folder, "cannot read the folder '%s'", folder);
+    bool is_empty = true;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        is_empty = is_empty && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
+    }
+    closedir(dir);
+    return is_empty ? NLM_OK
+                    : nlm_fail(err, NLM_IO, folder, "the folder is not empty; name one that is, or a new one");
+}
+
+static nlm_status to_folder(const char *file, const char *folder, const convert_options *options, nlm_dtype dtype,
+                            nlm_error *err) {
+    nlm_model *model = NULL;
+    bool is_new = false;
+    NLM_TRY(nlm_model_open(file, &model, err));
+    nlm_status status = make_empty(folder, &is_new, err);
+    if (status == NLM_OK) status = nlm_hf_export(model, folder, dtype, (uint64_t)(options->shard_gb * 1e9), err);
+    if (status != NLM_OK && is_new) (void)rmdir(folder); /* unless something was written already */
+    nlm_model_close(model);
+    return status;
+}
+
+int convert_model(const nlm_command *command, const char *in, const char *out, const convert_options *options) {
+    nlm_dtype dtype = NLM_HF_KEEP;
+    if (options->dtype) {
+        const nlm_dtype_info *info = nlm_dtype_from_name(options->dtype);
+        if (!info || info->block_elements > 1 || info->dtype == NLM_I32) {
+            return nlm_tell_usage(command, "--dtype is '%s'; expected f32, f16 or bf16", options->dtype);
+        }
+        dtype = info->dtype;
+    }
+    nlm_error err = NLM_ERROR_INIT;
+    const nlm_status status =
+        is_folder(in) ? to_file(in, out, dtype, &err) : to_folder(in, out, options, dtype, &err);
+    if (status == NLM_OK) return NLM_EXIT_OK;
+    nlm_tell(command, &err);
+    return NLM_EXIT_FAILED;
+}
