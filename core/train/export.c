@@ -16,6 +16,7 @@ typedef struct exporting {
     nlm_dtype dtype; /* NLM_EXPORT_AS_IT_IS, or of matrices */
     nlm_gguf_writer *writer;
     nlm_arena arena; /* what the writer borrows */
+    float *room;     /* for the values of any tensor */
     nlm_error *err;
 } exporting;
 
@@ -46,23 +47,25 @@ static nlm_status add_adapter(const exporting *e, uint32_t a, uint32_t b, float 
     return status;
 }
 
-/* What a tensor holds now, as f32; *out_changed false: what the file has. */
-static nlm_status read_values(const exporting *e, const char *name, float *values, bool *out_changed) {
+/* The parameter that is the tensor, or that adapts it; false: the tensor is not trained. */
+static bool find_trained(const exporting *e, const char *name, uint32_t *out_index) {
     nlm_parameters *parameters = e->trainer->parameters;
-    uint32_t a, b;
-    *out_changed = true;
     for (uint32_t i = 0; i < nlm_parameters_count(parameters); i++) {
-        const nlm_trained *trained = nlm_parameters_at(parameters, i);
-        if (trained->part != NLM_TRAINED_WEIGHT || strcmp(trained->name, name) != 0) continue;
-        NLM_TRY(nlm_trainer_read(e->trainer, i, NLM_TRAINER_VALUE, values, e->err));
-        nlm_trained_to_weight(trained, values, nlm_trained_elements(trained));
-        return NLM_OK;
+        if (strcmp(nlm_parameters_at(parameters, i)->weight->name, name) != 0) continue;
+        *out_index = i; /* of an adapter A, which B follows */
+        return true;
     }
-    if (nlm_parameters_adapter(parameters, name, &a, &b)) {
-        NLM_TRY(nlm_trained_decode(nlm_parameters_at(parameters, a), values, e->err));
-        return add_adapter(e, a, b, values);
+    return false;
+}
+
+static nlm_status read_values(const exporting *e, uint32_t index) {
+    const nlm_trained *trained = nlm_parameters_at(e->trainer->parameters, index);
+    if (trained->part != NLM_TRAINED_WEIGHT) {
+        NLM_TRY(nlm_trained_decode(trained, e->room, e->err));
+        return add_adapter(e, index, index + 1, e->room);
     }
-    *out_changed = false;
+    NLM_TRY(nlm_trainer_read(e->trainer, index, NLM_TRAINER_VALUE, e->room, e->err));
+    nlm_trained_to_weight(trained, e->room, nlm_trained_elements(trained));
     return NLM_OK;
 }
 
@@ -74,32 +77,42 @@ static nlm_dtype dtype_of(const exporting *e, const nlm_tensor *t) {
     return nlm_dtype_row_bytes(e->dtype, (uint64_t)t->shape[1]) ? e->dtype : NLM_F16;
 }
 
-static nlm_status encode(exporting *e, const char *name, const nlm_tensor *from, const float *values) {
-    const nlm_dtype dtype = dtype_of(e, from);
-    const int64_t columns = from->shape[from->rank - 1], rows = from->rank == 2 ? from->shape[0] : 1;
-    const uint64_t row_bytes = nlm_dtype_row_bytes(dtype, (uint64_t)columns);
-    char *data = nlm_arena_alloc(&e->arena, row_bytes * (uint64_t)rows);
-    if (!data) return no_memory(e, name);
-    for (int64_t r = 0; r < rows; r++)
-        NLM_TRY(nlm_quantize_row(dtype, values + r * columns, data + (uint64_t)r * row_bytes, columns, e->err));
-    nlm_tensor tensor;
-    NLM_TRY(nlm_tensor_init(&tensor, dtype, from->rank, from->shape, data, e->err));
-    nlm_gguf_writer_tensor(e->writer, name, &tensor);
-    return NLM_OK;
+/* A tensor while it is written. */
+typedef struct writing {
+    exporting *e;
+    uint32_t index;
+    nlm_dtype dtype;
+} writing;
+
+static nlm_status write_elements(void *user, int64_t first, int64_t count, void *out, nlm_error *err) {
+    const writing *w = user;
+    w->e->err = err;
+    if (first == 0) NLM_TRY(read_values(w->e, w->index));
+    return nlm_quantize_row(w->dtype, w->e->room + first, out, count, err);
 }
 
 static nlm_status add_tensor(exporting *e, const nlm_gguf_tensor *found) {
     const nlm_tensor *t = &found->tensor;
     char *name = nlm_arena_strndup(&e->arena, found->name.data, found->name.length);
-    const uint64_t elements = (uint64_t)t->shape[0] * (uint64_t)(t->rank == 2 ? t->shape[1] : 1);
-    float *values = malloc(elements * sizeof *values);
-    bool is_changed = false;
-    nlm_status status = name && values ? NLM_OK : no_memory(e, "a tensor");
-    if (status == NLM_OK) status = read_values(e, name, values, &is_changed);
-    if (status == NLM_OK && is_changed) status = encode(e, name, t, values);
-    if (status == NLM_OK && !is_changed) nlm_gguf_writer_tensor(e->writer, name, t);
-    free(values);
-    return status;
+    writing *w = nlm_arena_alloc(&e->arena, sizeof *w);
+    if (!name || !w) return no_memory(e, "a tensor");
+    *w = (writing){.e = e, .dtype = dtype_of(e, t)};
+    if (find_trained(e, name, &w->index))
+        nlm_gguf_writer_source(e->writer, name, w->dtype, t->rank, t->shape, (nlm_tensor_source){write_elements, w});
+    else
+        nlm_gguf_writer_tensor(e->writer, name, t);
+    return NLM_OK;
+}
+
+static nlm_status make_room(exporting *e, const nlm_gguf *gguf) {
+    uint64_t most = 1;
+    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) {
+        const nlm_tensor *t = &nlm_gguf_tensor_at(gguf, i)->tensor;
+        const uint64_t elements = (uint64_t)t->shape[0] * (uint64_t)(t->rank == 2 ? t->shape[1] : 1);
+        if (elements > most) most = elements;
+    }
+    e->room = malloc(most * sizeof *e->room);
+    return e->room ? NLM_OK : no_memory(e, "the values of a tensor");
 }
 
 static nlm_status export_all(exporting *e, const char *path) {
@@ -112,6 +125,7 @@ static nlm_status export_all(exporting *e, const char *path) {
         if (!is_type || e->dtype == NLM_EXPORT_AS_IT_IS) nlm_gguf_writer_entry(e->writer, entry);
     }
     NLM_TRY(nlm_gguf_check_file(gguf, e->err));
+    NLM_TRY(make_room(e, gguf));
     for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) NLM_TRY(add_tensor(e, nlm_gguf_tensor_at(gguf, i)));
     return nlm_gguf_writer_finish(e->writer, path, e->err);
 }
@@ -125,6 +139,7 @@ nlm_status nlm_trainer_export(const nlm_trainer *t, nlm_dtype dtype, const char 
     const nlm_status status = export_all(&e, path);
     nlm_gguf_writer_destroy(e.writer);
     nlm_arena_release(&e.arena);
+    free(e.room);
     return status;
 }
 
