@@ -1,4 +1,5 @@
 /* What each op moves and computes, for the profile. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "exec/program_impl.h"
@@ -70,7 +71,24 @@ static uint64_t state_bytes(const nlm_step *step, const nlm_op_field *field, con
     }
 }
 
-/* Every argument read or written once; of an embedding the rows that are looked up. */
+/* Rows of a weight that are looked up, or added to; else all that is live. */
+static uint64_t live_bytes(const nlm_step *step, const nlm_op_field *field, const nlm_tensor *tensor,
+                           const int32_t *live_rows) {
+    if (field->shape[0] == 'V')
+        return live(nlm_args_tensor(&step->args, &nlm_op_spec_of(step->op)->fields[0]), live_rows) *
+               row_bytes(tensor);
+    if (tensor->rank == 1 && tensor->row_kind == NLM_ROWS_FIXED)
+        return nlm_dtype_row_bytes(tensor->dtype, (uint64_t)tensor->shape[0]);
+    return live(tensor, live_rows) * row_bytes(tensor);
+}
+
+/* Is what the op writes read before? The moments of an optimizer are, and a gradient that is added to. */
+static bool is_updated(const nlm_step *step, const nlm_op_field *field) {
+    if (!(field->use & NLM_FIELD_WRITES)) return false;
+    return !(field->use & NLM_FIELD_OUT) || (step->args.head.flags & NLM_GRADIENT_ADD);
+}
+
+/* Every argument read or written once, or both; of states the slots and positions of the batch. */
 static uint64_t argument_bytes(const nlm_step *step, const int32_t *live_rows, const seen *count) {
     const nlm_op_spec *spec = nlm_op_spec_of(step->op);
     uint64_t bytes = 0;
@@ -78,14 +96,11 @@ static uint64_t argument_bytes(const nlm_step *step, const int32_t *live_rows, c
         const nlm_op_field *field = &spec->fields[i];
         const nlm_tensor *tensor = nlm_args_tensor(&step->args, field);
         if (!tensor) continue;
-        if (field->use & NLM_FIELD_STATE)
+        const bool has_parts = field->shape[0] == 'L' || field->shape[0] == 'P'; /* slots or pages */
+        if (has_parts && (field->use & NLM_FIELD_STATE))
             bytes += state_bytes(step, field, tensor, live_rows, count);
-        else if (field->role & NLM_ROLE_EMBED)
-            bytes += live(nlm_args_tensor(&step->args, &spec->fields[0]), live_rows) * row_bytes(tensor);
-        else if (tensor->rank == 1 && tensor->row_kind == NLM_ROWS_FIXED)
-            bytes += nlm_dtype_row_bytes(tensor->dtype, (uint64_t)tensor->shape[0]);
         else
-            bytes += live(tensor, live_rows) * row_bytes(tensor);
+            bytes += live_bytes(step, field, tensor, live_rows) * (is_updated(step, field) ? 2 : 1);
     }
     return bytes;
 }
@@ -106,13 +121,17 @@ static void live_dims(const nlm_step *step, const int32_t *live_rows, nlm_dims *
     }
 }
 
-/* "2 T Q K + 4 T U K"; p: the pairs. */
+/* "2 T Q K + 12 T U K"; p: the pairs. */
 static uint64_t flop_of(const char *cost, const nlm_dims *dims, const seen *count) {
     uint64_t sum = 0, product = 1;
     for (; *cost; cost++) {
         if (*cost >= 'A' && *cost <= 'Z' && nlm_dim(dims, *cost) >= 0) product *= (uint64_t)nlm_dim(dims, *cost);
-        if (*cost >= '1' && *cost <= '9') product *= (uint64_t)(*cost - '0');
         if (*cost == 'p') product *= count->pairs;
+        if (*cost >= '1' && *cost <= '9') {
+            char *end;
+            product *= strtoull(cost, &end, 10);
+            cost = end - 1;
+        }
         if (*cost != '+' && cost[1]) continue;
         sum += product;
         product = 1;

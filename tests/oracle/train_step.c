@@ -63,12 +63,12 @@ static void set_gradient(const nlm_cross_entropy_args *a, int64_t label, logits 
 }
 
 /* The results of cross_entropy that a row adds to. */
-typedef struct heads {
+typedef struct outputs {
     oracle_result *loss, *dx, *dw, *db;
-} heads;
+} outputs;
 
 static void add_row(const nlm_cross_entropy_args *a, const oracle_factors *f, int64_t r, const logits *row,
-                    const heads *out) {
+                    const outputs *out) {
     for (int64_t n = 0; n < row->count; n++) {
         const double du = row->du[n], scale = row->du_scale[n];
         oracle_add_term(out->db, n, du, scale);
@@ -84,7 +84,7 @@ static void add_row(const nlm_cross_entropy_args *a, const oracle_factors *f, in
 }
 
 static void compute_rows(oracle_run *run, const nlm_cross_entropy_args *a, const oracle_factors *f, logits *row,
-                         const heads *out) {
+                         const outputs *out) {
     for (int64_t r = 0; r < run->live_rows; r++) {
         const int64_t label = (int64_t)oracle_at(a->labels, r, 0, 0, 0);
         double loss = 0, scale = 0;
@@ -100,8 +100,8 @@ static void compute_rows(oracle_run *run, const nlm_cross_entropy_args *a, const
 }
 
 ORACLE_OP(cross_entropy) {
-    const heads out = {oracle_output(run, a->loss), oracle_output(run, a->dx), oracle_gradient(run, a->dw, a->flags),
-                       oracle_gradient(run, a->db, a->flags)};
+    const outputs out = {oracle_output(run, a->loss), oracle_output(run, a->dx),
+                         oracle_gradient(run, a->dw, a->flags), oracle_gradient(run, a->db, a->flags)};
     oracle_result *const results[] = {out.loss, out.dx, out.dw, out.db};
     logits row = {.count = a->w->shape[0]};
     const int64_t terms = a->w->shape[1] + row.count;

@@ -32,6 +32,14 @@ static const char *const large_rows[] = {
     "norm_xz_conv/seqs=512,past=0,K=768,C=1536,J=4,w:blocks,conv_bias,silu,state_out=state",
     "dt_bc_scan/seqs=1,past=0,C=1536,R=48,N=16,b_dt,d,z,state_out=state",
     "dt_bc_scan/seqs=512,past=0,C=1536,R=48,N=16,b_dt,d,z,state_out=state",
+    "matmul_dx/M=256,K=2048,N=2048,w:plain",
+    "matmul_dw/M=256,K=2048,N=2048,accumulate",
+    "rms_norm_bwd/R=512,N=2048,w,dw",
+    "silu_mul_bwd/R=512,N=8192",
+    "embed_bwd/R=512,V=32000,N=2048",
+    "cross_entropy/R=64,N=32000,K=1024,w:plain,dx,dw,accumulate",
+    "sum_sq/R=2048,N=2048",
+    "adamw/R=2048,N=2048",
     NULL,
 };
 

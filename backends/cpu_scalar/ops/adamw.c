@@ -20,7 +20,7 @@ static void update(const nlm_adamw_args *args, float *w, float *dw, float *m, fl
     }
 }
 
-/* Columns [from, to) of a row, less than PIECE of them. */
+/* Columns [from, from + n) of a row, at most PIECE of them. */
 static void update_piece(const nlm_adamw_args *args, int64_t row, int64_t from, int64_t n) {
     const nlm_tensor *w = args->w;
     char *weights = (char *)nlm_kit_at(w, row) + from * nlm_dtype_find(w->dtype)->block_bytes;

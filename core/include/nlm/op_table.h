@@ -22,7 +22,7 @@
  * fields that are not named are absent. Scalars of a part are the fused op's of that name; so are the flags
  * of a part that knows any.
  *
- * The cost of a run is a sum of products of digits and letters (1 if not known), in operations; an exponential
+ * The cost of a run is a sum of products of numbers and letters (1 if not known), in operations; an exponential
  * counts as one, p is the number of pairs of a query row and a position that it sees. */
 #ifndef NLM_OP_TABLE_H
 #define NLM_OP_TABLE_H
