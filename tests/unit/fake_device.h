@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OP_BIT(name) (1u << NLM_OP_##name)
+#define OP_BIT(name) (UINT64_C(1) << NLM_OP_##name)
 
 /* Rows in reverse order: a layout that is easy to read with a negative stride, and wrong if read as
  * anything else. */
@@ -59,10 +59,10 @@ typedef struct fake_traffic {
 struct fake_device {
     nlm_device device;
     nlm_device *inner;
-    uint32_t refused;        /* OP_BITs that query says no to */
-    uint32_t reversing;      /* OP_BITs whose weights it wants in REVERSED_LAYOUT */
-    uint32_t reads_reversed; /* OP_BITs that take weights in it if they are so already */
-    uint32_t with_workspace; /* OP_BITs that ask for a little workspace */
+    uint64_t refused;        /* OP_BITs that query says no to */
+    uint64_t reversing;      /* OP_BITs whose weights it wants in REVERSED_LAYOUT */
+    uint64_t reads_reversed; /* OP_BITs that take weights in it if they are so already */
+    uint64_t with_workspace; /* OP_BITs that ask for a little workspace */
     nlm_op failing_op;       /* fails in worker failing_worker */
     uint32_t failing_worker;
     nlm_op waiting_op; /* its other workers wait at the slot's barrier */
@@ -212,7 +212,7 @@ static inline nlm_status fake_run(const nlm_exec_v1 *x, nlm_op op, const void *a
 static inline nlm_status fake_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
     fake_device *fake = self;
     atomic_fetch_add(&fake->query_calls, 1);
-    if (fake->refused & (1u << op)) {
+    if (fake->refused & (UINT64_C(1) << op)) {
         snprintf(out->reason, sizeof out->reason, "told to refuse %s", nlm_op_name(op));
         return NLM_UNSUPPORTED;
     }
@@ -222,7 +222,7 @@ static inline nlm_status fake_query(void *self, nlm_op op, const void *args, uin
         const nlm_tensor *tensor = nlm_args_tensor(args, &spec->fields[i]);
         if (tensor && tensor->layout == REVERSED_LAYOUT) has_reversed = true;
     }
-    if (has_reversed && !((fake->reversing | fake->reads_reversed) & (1u << op))) {
+    if (has_reversed && !((fake->reversing | fake->reads_reversed) & (UINT64_C(1) << op))) {
         snprintf(out->reason, sizeof out->reason, "reads row-major weights alone");
         return NLM_UNSUPPORTED;
     }
@@ -230,9 +230,9 @@ static inline nlm_status fake_query(void *self, nlm_op op, const void *args, uin
     nlm_tensor tensors[NLM_OP_MAX_FIELDS];
     copy_args(op, args, &plain, tensors, 0);
     const nlm_status status = fake->inner->api.query(fake->inner->api.self, op, &plain, nth, out);
-    if (fake->with_workspace & (1u << op)) out->workspace_bytes += 64;
+    if (fake->with_workspace & (UINT64_C(1) << op)) out->workspace_bytes += 64;
     for (int i = 0; i < NLM_CAPS_WEIGHTS; i++) {
-        if ((fake->reversing & (1u << op)) || has_reversed) out->weight_layout[i] = REVERSED_LAYOUT;
+        if ((fake->reversing & (UINT64_C(1) << op)) || has_reversed) out->weight_layout[i] = REVERSED_LAYOUT;
     }
     return status;
 }

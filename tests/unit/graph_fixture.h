@@ -63,6 +63,12 @@ static inline uint32_t fixture_random(fixture *f, uint32_t below) {
     return (uint32_t)(f->random >> 33) % below;
 }
 
+/* As OP_BITs. */
+static inline uint64_t fixture_some_ops(fixture *f) {
+    const uint64_t low = fixture_random(f, UINT32_C(1) << 31), high = fixture_random(f, UINT32_C(1) << 31);
+    return low | high << 31;
+}
+
 static inline float fixture_number(fixture *f) {
     return (float)fixture_random(f, 2001) / 1000.0f - 1.0f;
 }
