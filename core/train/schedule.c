@@ -3,15 +3,14 @@
 
 #include <math.h>
 
-/* 1 at the first step after `from`, falling to 0 at the last. */
+/* 1 up to step `from`, falling to 0 at the last; which has all of it where they are the same. */
 static double left_after(const nlm_schedule *s, uint64_t from, uint64_t step) {
-    if (step < from) return 1;
-    if (s->steps <= from + 1) return 0;
-    const double done = (double)(step - from) / (double)(s->steps - 1 - from);
-    return done < 1 ? 1 - done : 0;
+    if (step <= from) return 1;
+    return 1 - (double)(step - from) / (double)(s->steps - 1 - from);
 }
 
 double nlm_schedule_rate(const nlm_schedule *s, uint64_t step) {
+    if (step >= s->steps) step = s->steps ? s->steps - 1 : 0;
     if (step < s->warmup) return s->rate * (double)(step + 1) / (double)s->warmup;
     double share = 1;
     switch (s->kind) {
