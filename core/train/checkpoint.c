@@ -39,17 +39,36 @@ static uint64_t most_elements(const nlm_trainer *t) {
     return most;
 }
 
-static nlm_status sum_values(const nlm_trainer *t, float *room, uint64_t *out, nlm_error *err) {
-    nlm_parameters *parameters = nlm_trainer_parameters(t);
+/* Of a tensor with its name and shape. A file's checksum is the sum of these, in whatever order, and of its head. */
+static uint64_t sum_tensor(const char *name, int rank, const int64_t *shape, const void *data, uint64_t bytes) {
     nlm_checksum sum;
     nlm_checksum_init(&sum);
+    nlm_checksum_update(&sum, name, strlen(name) + 1);
+    nlm_checksum_update(&sum, shape, (size_t)rank * sizeof *shape);
+    nlm_checksum_update(&sum, data, bytes);
+    return nlm_checksum_value(&sum);
+}
+
+static uint64_t sum_head(const char *run, const char *steps) {
+    nlm_checksum sum;
+    nlm_checksum_init(&sum);
+    nlm_checksum_update(&sum, run, strlen(run) + 1);
+    nlm_checksum_update(&sum, steps, strlen(steps));
+    return nlm_checksum_value(&sum);
+}
+
+static nlm_status sum_values(const nlm_trainer *t, float *room, uint64_t *out, nlm_error *err) {
+    nlm_parameters *parameters = nlm_trainer_parameters(t);
     for (uint32_t i = 0; i < nlm_parameters_count(parameters); i++) {
+        const nlm_trained *trained = nlm_parameters_at(parameters, i);
+        const nlm_tensor *shape = &trained->parameter.value.tensor;
         for (int kind = 0; kind < NLM_TRAINER_KINDS; kind++) {
+            char name[160];
+            tensor_name(t, i, kind, name, sizeof name);
             NLM_TRY(nlm_trainer_read(t, i, kind, room, err));
-            nlm_checksum_update(&sum, room, nlm_trained_elements(nlm_parameters_at(parameters, i)) * sizeof *room);
+            *out += sum_tensor(name, shape->rank, shape->shape, room, nlm_trained_elements(trained) * sizeof *room);
         }
     }
-    *out = nlm_checksum_value(&sum);
     return NLM_OK;
 }
 
@@ -87,16 +106,16 @@ static void add_tensors(const nlm_trainer *t, source *sources, float *room, nlm_
 
 static nlm_status write_file(const nlm_trainer *t, const char *path, const char *run, float *room, source *sources,
                              nlm_error *err) {
-    uint64_t sum;
-    char text[32];
+    char steps[32], text[32];
+    snprintf(steps, sizeof steps, "%" PRIu64, nlm_trainer_steps(t));
+    uint64_t sum = sum_head(run, steps);
     NLM_TRY(sum_values(t, room, &sum, err));
+    snprintf(text, sizeof text, "%016" PRIx64, sum);
     nlm_safetensors_writer *w = NULL;
     NLM_TRY(nlm_safetensors_writer_create(&w, err));
     nlm_safetensors_writer_metadata(w, "nlm.checkpoint", FORMAT);
     nlm_safetensors_writer_metadata(w, "nlm.run", run);
-    snprintf(text, sizeof text, "%" PRIu64, nlm_trainer_steps(t));
-    nlm_safetensors_writer_metadata(w, "nlm.steps", text);
-    snprintf(text, sizeof text, "%016" PRIx64, sum);
+    nlm_safetensors_writer_metadata(w, "nlm.steps", steps);
     nlm_safetensors_writer_metadata(w, "nlm.checksum", text);
     add_tensors(t, sources, room, w);
     const nlm_status status = nlm_safetensors_writer_finish(w, path, err);
@@ -121,10 +140,10 @@ static nlm_status list_steps(const char *folder, uint64_t **out, size_t *out_cou
     size_t capacity = 0;
     for (const struct dirent *entry; (entry = readdir(stream));) {
         uint64_t step;
-        int end = 0;
-        if (sscanf(entry->d_name, "step-%" SCNu64 ".safetensors%n", &step, &end) != 1 || end == 0 ||
-            entry->d_name[end])
-            continue;
+        char name[64];
+        if (sscanf(entry->d_name, "step-%" SCNu64, &step) != 1) continue;
+        snprintf(name, sizeof name, NAME, step);
+        if (strcmp(name, entry->d_name) != 0) continue;
         if (*out_count == capacity) {
             capacity = capacity ? capacity * 2 : 16;
             uint64_t *more = realloc(*out, capacity * sizeof *more);
@@ -176,12 +195,32 @@ nlm_status nlm_checkpoint_save(const nlm_trainer *t, const char *folder, const c
 
 /* ---- restoring -------------------------------------------------------------------------------------------- */
 
-static nlm_status check_run(const nlm_safetensors *st, const char *run, nlm_error *err) {
+/* Is the file what was written, all of it? */
+static nlm_status check_whole(const nlm_safetensors *st, uint64_t step, nlm_error *err) {
     const char *format = nlm_safetensors_metadata(st, "nlm.checkpoint"),
-               *theirs = nlm_safetensors_metadata(st, "nlm.run");
-    if (!format || strcmp(format, FORMAT) != 0 || !theirs) {
+               *run = nlm_safetensors_metadata(st, "nlm.run"), *steps = nlm_safetensors_metadata(st, "nlm.steps"),
+               *stated = nlm_safetensors_metadata(st, "nlm.checksum");
+    if (!format || strcmp(format, FORMAT) != 0 || !run || !steps || !stated) {
         return nlm_fail(err, NLM_BAD_FORMAT, nlm_safetensors_path(st), "is no checkpoint of this version");
     }
+    char text[32];
+    uint64_t sum = sum_head(run, steps);
+    for (size_t i = 0; i < nlm_safetensors_count(st); i++) {
+        const nlm_safetensors_tensor *tensor = nlm_safetensors_at(st, i);
+        sum += sum_tensor(tensor->name, tensor->rank, tensor->shape, tensor->data, tensor->bytes);
+    }
+    snprintf(text, sizeof text, "%016" PRIx64, sum);
+    if (strcmp(stated, text) != 0) {
+        return nlm_fail(err, NLM_BAD_FORMAT, nlm_safetensors_path(st),
+                        "has the checksum %s and states %s: it is damaged", text, stated);
+    }
+    snprintf(text, sizeof text, "%" PRIu64, step);
+    if (strcmp(steps, text) == 0) return NLM_OK;
+    return nlm_fail(err, NLM_BAD_FORMAT, nlm_safetensors_path(st), "is of step %s, which its name denies", steps);
+}
+
+static nlm_status check_run(const nlm_safetensors *st, const char *run, nlm_error *err) {
+    const char *theirs = nlm_safetensors_metadata(st, "nlm.run");
     if (strcmp(theirs, run) == 0) return NLM_OK;
     return nlm_fail(err, NLM_INVALID_ARGUMENT, nlm_safetensors_path(st),
                     "is of another run (%s; this one is %s): train into another folder, or do not resume", theirs,
@@ -204,30 +243,23 @@ static const nlm_safetensors_tensor *find_tensor(const nlm_safetensors *st, cons
     return fits ? tensor : NULL;
 }
 
-/* Checks all of it, then takes it. */
-static nlm_status take_values(nlm_trainer *t, const nlm_safetensors *st, bool checks, nlm_error *err) {
-    nlm_checksum sum;
-    nlm_checksum_init(&sum);
+/* Only looks whether all of them are there, or takes them too. */
+static nlm_status take_values(nlm_trainer *t, const nlm_safetensors *st, bool only_looks, nlm_error *err) {
     for (uint32_t i = 0; i < nlm_parameters_count(nlm_trainer_parameters(t)); i++) {
         for (int kind = 0; kind < NLM_TRAINER_KINDS; kind++) {
             const nlm_safetensors_tensor *tensor = find_tensor(st, t, i, kind, err);
             if (!tensor) return NLM_INVALID_ARGUMENT;
-            nlm_checksum_update(&sum, tensor->data, tensor->bytes);
-            if (!checks) NLM_TRY(nlm_trainer_write(t, i, kind, tensor->data, err));
+            if (!only_looks) NLM_TRY(nlm_trainer_write(t, i, kind, tensor->data, err));
         }
     }
-    char text[32];
-    const char *stated = nlm_safetensors_metadata(st, "nlm.checksum");
-    snprintf(text, sizeof text, "%016" PRIx64, nlm_checksum_value(&sum));
-    if (stated && strcmp(stated, text) == 0) return NLM_OK;
-    return nlm_fail(err, NLM_BAD_FORMAT, nlm_safetensors_path(st), "has the checksum %s and states %s: it is damaged",
-                    text, stated ? stated : "none");
+    return NLM_OK;
 }
 
 static nlm_status restore_file(nlm_trainer *t, const char *path, uint64_t step, const char *run, nlm_error *err) {
     nlm_safetensors *st = NULL;
     NLM_TRY(nlm_safetensors_open(path, &st, err));
-    nlm_status status = check_run(st, run, err);
+    nlm_status status = check_whole(st, step, err);
+    if (status == NLM_OK) status = check_run(st, run, err);
     if (status == NLM_OK) status = take_values(t, st, true, err);
     if (status == NLM_OK) status = take_values(t, st, false, err);
     if (status == NLM_OK) nlm_trainer_set_steps(t, step);

@@ -71,9 +71,10 @@ static nlm_status read_values(const exporting *e, uint32_t index) {
 
 /* ---- tensors ------------------------------------------------------------------------------------------ */
 
-/* Vectors stay as they are, and so does what the families convert to f32. */
+/* Vectors are f32, and so is what the families convert to it. */
 static nlm_dtype dtype_of(const exporting *e, const nlm_tensor *t) {
-    if (e->dtype == NLM_EXPORT_AS_IT_IS || t->rank != 2 || t->shape[1] < 32) return t->dtype;
+    if (e->dtype == NLM_EXPORT_AS_IT_IS) return t->dtype;
+    if (t->rank != 2 || t->shape[1] < 32) return NLM_F32;
     return nlm_dtype_row_bytes(e->dtype, (uint64_t)t->shape[1]) ? e->dtype : NLM_F16;
 }
 

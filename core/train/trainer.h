@@ -72,7 +72,7 @@ nlm_status nlm_trainer_write(nlm_trainer *trainer, uint32_t index, int kind, con
 void nlm_trainer_set_steps(nlm_trainer *trainer, uint64_t steps);
 
 /* The model as a GGUF file with the metadata of the one it came from, adapters added to their weights; matrices are
- * of `dtype` (rows that are no multiple of its blocks f16, those under 32 columns and vectors as they were). Errors
+ * of `dtype` (rows that are no multiple of its blocks f16, those under 32 columns and vectors f32). Errors
  * as of nlm_gguf_writer_finish, INVALID_ARGUMENT (dtype). */
 #define NLM_EXPORT_AS_IT_IS (-1) /* the types that the tensors had */
 nlm_status nlm_trainer_export(const nlm_trainer *trainer, nlm_dtype dtype, const char *path, nlm_error *err);

@@ -7,8 +7,10 @@
 #include <math.h>
 #include "train/trainer.h"
 
+/* Several may be open at once: each has plugins of its own. */
 typedef struct training {
-    fixture f;
+    nlm_plugins *plugins;
+    nlm_env env;
     nlm_model *model;
     nlm_trainer *trainer;
 } training;
@@ -21,9 +23,15 @@ static inline const char *model_path(const char *name, char *buffer, size_t size
 static inline void training_open_path(training *t, const char *path, const nlm_trainer_options *options,
                                       uint32_t threads) {
     nlm_error err = NLM_ERROR_INIT;
-    fixture_open(&t->f, threads);
+    const nlm_plugins_options plugins = {.registry = NLM_PLUGIN_DIRECTORY "/plugins.toml"};
+    const nlm_pool_options pool = {.threads = threads, .is_unbound = true};
+    *t = (training){.env = {.n_devices = 1}};
+    expect_ok(nlm_plugins_create(&plugins, &t->plugins, &err), &err);
+    expect_ok(nlm_plugins_open(t->plugins, "cpu_scalar", 0, NULL, &t->env.devices[0], &err), &err);
+    expect_ok(nlm_pool_create(&pool, &t->env.pool, &err), &err);
+    expect_ok(nlm_activations_create(&t->env.activations, &err), &err);
     expect_ok(nlm_model_open(path, &t->model, &err), &err);
-    expect_ok(nlm_trainer_create(&t->f.env, t->model, options, &t->trainer, &err), &err);
+    expect_ok(nlm_trainer_create(&t->env, t->model, options, &t->trainer, &err), &err);
 }
 
 /* A model of tests/data/models. */
@@ -36,7 +44,10 @@ static inline void training_open(training *t, const char *name, const nlm_traine
 static inline void training_close(training *t) {
     nlm_trainer_destroy(t->trainer);
     nlm_model_close(t->model);
-    fixture_close(&t->f);
+    nlm_activations_destroy(t->env.activations);
+    nlm_pool_destroy(t->env.pool);
+    nlm_device_close(t->env.devices[0]);
+    nlm_plugins_destroy(t->plugins);
 }
 
 static inline uint32_t training_count(const training *t) {
@@ -62,6 +73,74 @@ static inline float *training_gradient(const training *t, uint32_t index) {
     float *values = malloc(gradient->bytes);
     expect_ok(nlm_state_read(gradient, 0, values, gradient->bytes, &err), &err);
     return values;
+}
+
+/* ---- batches --------------------------------------------------------------------------------- */
+
+enum { TRAINING_TOKENS = 64, TRAINING_SEQS = 8 };
+
+typedef struct training_batch {
+    nlm_train_batch batch;
+    int32_t ids[TRAINING_TOKENS], labels[TRAINING_TOKENS], pos[TRAINING_TOKENS], starts[TRAINING_SEQS + 1];
+} training_batch;
+
+/* Adds a sequence of random tokens, whose labels are what follows; the last has none, nor one here and there. */
+static inline void training_add(training_batch *b, fixture *f, int32_t n_vocab, int32_t length) {
+    nlm_train_batch *batch = &b->batch;
+    const int32_t first = batch->n_tokens;
+    CU_ASSERT_FATAL(first + length <= TRAINING_TOKENS && batch->n_seqs < TRAINING_SEQS);
+    for (int32_t i = 0; i < length; i++) {
+        b->ids[first + i] = (int32_t)fixture_random(f, (uint32_t)n_vocab);
+        b->labels[first + i] = -1;
+        b->pos[first + i] = i;
+        if (i > 0 && (first + i) % 7 != 3) b->labels[first + i - 1] = b->ids[first + i];
+        batch->n_counted += i > 0 && (first + i) % 7 != 3;
+    }
+    batch->n_tokens = first + length;
+    b->starts[++batch->n_seqs] = batch->n_tokens;
+    *batch = (nlm_train_batch){.ids = b->ids,
+                               .labels = b->labels,
+                               .pos = b->pos,
+                               .seq_start = b->starts,
+                               .n_tokens = batch->n_tokens,
+                               .n_seqs = batch->n_seqs,
+                               .n_counted = batch->n_counted};
+}
+
+/* Three sequences of this model; the same for the same seed. */
+static inline void training_make(training_batch *b, const training *t, uint64_t seed) {
+    fixture f = {.random = seed * 0x9e3779b97f4a7c15u + 1};
+    const int32_t n_vocab = nlm_model_hparams(t->model)->n_vocab;
+    memset(b, 0, sizeof *b);
+    for (int s = 0; s < 3; s++) training_add(b, &f, n_vocab, (const int32_t[]){12, 1, 15}[s]);
+}
+
+/* Steps, each with a batch of its own; the last one's loss. */
+static inline double training_steps(training *t, uint64_t first, uint64_t count) {
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_trainer_metrics metrics = {0};
+    for (uint64_t i = first; i < first + count; i++) {
+        training_batch b;
+        training_make(&b, t, i);
+        expect_ok(nlm_trainer_step(t->trainer, &b.batch, 1, &metrics, &err), &err);
+    }
+    return metrics.loss;
+}
+
+/* ---- comparing ----------------------------------------------------------------------------------- */
+
+/* Parameters and moments, bit for bit. */
+static inline bool training_is_same(const training *a, const training *b) {
+    bool is_same = training_count(a) == training_count(b);
+    for (uint32_t i = 0; is_same && i < training_count(a); i++) {
+        for (int kind = 0; kind < NLM_TRAINER_KINDS; kind++) {
+            float *x = training_values(a, i, kind), *y = training_values(b, i, kind);
+            is_same = is_same && memcmp(x, y, nlm_trained_elements(training_at(a, i)) * sizeof *x) == 0;
+            free(x);
+            free(y);
+        }
+    }
+    return is_same;
 }
 
 static inline double training_norm(const float *values, uint64_t count) {
