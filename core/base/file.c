@@ -3,6 +3,7 @@
 
 #include "base/status.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -22,6 +23,8 @@
 #define NAME_ATTEMPTS 100u
 #define SUFFIX_BYTES  48u
 #define MAX_CALL      (1u << 30) /* bytes of one read or write */
+
+#define ABANDONED_SECONDS 60 /* between a temporary's making and its lock there is much less */
 
 /* Reads the `out->size` bytes there were when the file was examined into memory of our own. */
 static nlm_status read_descriptor(int fd, const char *path, nlm_file_map *out, nlm_error *err) {
@@ -359,4 +362,35 @@ nlm_status nlm_file_write(const char *path, const void *data, size_t bytes, nlm_
     if (status == NLM_OK) status = nlm_file_writer_commit(file, err);
     nlm_file_writer_destroy(file);
     return status;
+}
+
+/* Does nobody write to it? A writer holds a lock until it ends, however it ends. */
+static bool is_abandoned(int folder, const char *name) {
+    struct stat info;
+    if (fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode)) return false;
+    if (info.st_mtim.tv_sec >= time(NULL) - ABANDONED_SECONDS) return false;
+    const int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    const bool is_free = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    if (fd >= 0) close(fd);
+    return is_free;
+}
+
+static bool is_temporary_of(const char *name, const char *ending) {
+    const char *mark = strstr(name, ".tmp-");
+    const size_t length = strlen(ending);
+    return mark && (size_t)(mark - name) >= length && strncmp(mark - length, ending, length) == 0;
+}
+
+void nlm_file_remove_abandoned(const char *folder, const char *ending) {
+    const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!entries) {
+        if (fd >= 0) close(fd);
+        return;
+    }
+    for (const struct dirent *entry; (entry = readdir(entries));) {
+        if (!is_temporary_of(entry->d_name, ending)) continue;
+        if (is_abandoned(fd, entry->d_name)) (void)unlinkat(fd, entry->d_name, 0);
+    }
+    closedir(entries);
 }

@@ -60,6 +60,10 @@ nlm_status nlm_file_writer_pad(nlm_file_writer *writer, uint64_t bytes, nlm_erro
 uint64_t nlm_file_writer_position(const nlm_file_writer *writer); /* bytes written so far */
 nlm_status nlm_file_writer_commit(nlm_file_writer *writer, nlm_error *err);
 void nlm_file_writer_destroy(nlm_file_writer *writer); /* NULL is fine */
+
+/* Removes from a folder the temporaries of files whose names end with `ending` that no writer holds, since a minute
+ * at least: what processes have left that were killed. */
+void nlm_file_remove_abandoned(const char *folder, const char *ending);
 /* All of that at once. */
 nlm_status nlm_file_write(const char *path, const void *data, size_t bytes, nlm_error *err);
 

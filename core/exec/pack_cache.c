@@ -1,17 +1,13 @@
 /* Packed weights kept in a file beside others of the user's, mapped when the same model comes again. */
 #include "exec/pack_cache.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/checksum.h"
@@ -20,8 +16,6 @@
 #include "base/status.h"
 
 enum { NOT_CHECKED, WHOLE, CHANGED };
-
-#define ABANDONED_SECONDS 60 /* between a temporary's making and its lock there is much less */
 
 struct nlm_pack_cache {
     char *path, *key;
@@ -73,41 +67,15 @@ static nlm_status check_folder(const char *folder, nlm_error *err) {
                     (unsigned)(info.st_mode & 07777), folder);
 }
 
-/* Does nobody write to it? A writer holds a lock until it ends, however it ends. */
-static bool is_abandoned(int folder, const char *name) {
-    struct stat info;
-    if (fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(info.st_mode)) return false;
-    if (info.st_mtim.tv_sec >= time(NULL) - ABANDONED_SECONDS) return false;
-    const int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    const bool is_free = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
-    if (fd >= 0) close(fd);
-    return is_free;
-}
-
-/* Temporaries that processes which were killed have left: they are as large as the model. */
-static void remove_abandoned(const nlm_pack_cache *cache, const char *folder) {
-    const int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
-    if (!entries) {
-        if (fd >= 0) close(fd);
-        return;
-    }
-    const char *slash = strrchr(cache->path, '/'), *name = slash ? slash + 1 : cache->path;
-    const size_t length = strlen(name);
-    for (const struct dirent *entry; (entry = readdir(entries));) {
-        if (strncmp(entry->d_name, name, length) != 0 || strncmp(entry->d_name + length, ".tmp-", 5) != 0) continue;
-        if (is_abandoned(fd, entry->d_name)) (void)unlinkat(fd, entry->d_name, 0);
-    }
-    closedir(entries);
-}
-
 /* Makes the folder if it is wanted and missing, checks it, and clears it of what is left of others' work. */
 static nlm_status prepare_folder(const nlm_pack_cache *cache, bool is_made, nlm_error *err) {
     char *folder = folder_of(cache);
     if (!folder) return nlm_fail(err, NLM_OUT_OF_MEMORY, cache->path, "out of memory");
     nlm_status status = is_made ? nlm_file_make_folder(folder, err) : NLM_OK;
     if (status == NLM_OK) status = check_folder(folder, err);
-    if (status == NLM_OK) remove_abandoned(cache, folder);
+    const char *slash = strrchr(cache->path, '/');
+    /* What processes that were killed have left is as large as the model. */
+    if (status == NLM_OK) nlm_file_remove_abandoned(folder, slash ? slash + 1 : cache->path);
     free(folder);
     return status;
 }
