@@ -14,7 +14,8 @@
 
 #include <nlm/plugin.h>
 
-#define WHERE "dataset"
+#define WHERE  "dataset"
+#define ENDING ".tokens"
 
 /* ---- what it is made of ------------------------------------------------------------------------------- */
 
@@ -121,9 +122,10 @@ static nlm_status open_tokens(const nlm_tokenizer *tokenizer, const nlm_dataset_
                          .n_vocab = (uint32_t)nlm_tokenizer_count(tokenizer)};
     NLM_TRY(for_each(list, options, count_only, NULL, &key.content, err));
     NLM_TRY(nlm_file_make_folder(options->cache_folder, err));
+    nlm_file_remove_abandoned(options->cache_folder, ENDING);
     const uint64_t both[] = {key.content, key.tokenizer};
     nlm_str path = {0};
-    nlm_str_printf(&path, "%s/%016" PRIx64 ".tokens", options->cache_folder, nlm_checksum_of(both, sizeof both));
+    nlm_str_printf(&path, "%s/%016" PRIx64 ENDING, options->cache_folder, nlm_checksum_of(both, sizeof both));
     const nlm_status status = path.has_failed ? nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a path")
                                               : open_or_build(path.data, &key, tokenizer, options, list, out, err);
     nlm_str_release(&path);

@@ -23,9 +23,9 @@ typedef struct nlm_dataset nlm_dataset;
  * Of a folder it is every regular file in it and in the folders below, in order of their paths; but for hidden ones
  * (.name), links to folders, and those with a NUL in their first 8 KiB, which are no text (a warning in the log).
  *
- * A file whose name ends with .jsonl or .json has a JSON object a line (LIMIT: 64 MiB), which is a document: the
- * member `json_field`, a text or else messages, [{"role": ..., "content": ...}], which `chat` renders. Of messages
- * only what the assistant says counts for the loss, with the token that ends its turn. */
+ * A file whose name ends with .jsonl, .ndjson or .json has a JSON object a line (LIMIT: 16 MiB), which is a document:
+ * the member `json_field`, a text or else messages, [{"role": ..., "content": ...}], which `chat` renders. Of
+ * messages only what the assistant says counts for the loss, with the token that ends its turn. */
 typedef struct nlm_dataset_options {
     const char *const *paths; /* files or folders */
     size_t n_paths;

@@ -54,8 +54,9 @@ static nlm_status is_text(const char *path, bool *out, nlm_error *err) {
     nlm_checksum_init(&unused);
     NLM_TRY(nlm_input_open(&input, path, &unused, err));
     const nlm_status status = nlm_input_fill(&input, SNIFFED_BYTES, err);
-    const bool has_nul = status == NLM_OK && input.length > 0 && memchr(input.data, 0, input.length);
-    *out = status == NLM_OK && input.length > 0 && !has_nul;
+    const size_t length = input.length < SNIFFED_BYTES ? input.length : SNIFFED_BYTES;
+    const bool has_nul = status == NLM_OK && length > 0 && memchr(input.data, 0, length);
+    *out = status == NLM_OK && length > 0 && !has_nul;
     nlm_input_close(&input);
     if (has_nul) nlm_log(NLM_LOG_WARN, "%s is left out: it holds a NUL byte and is no text", path);
     return status;
@@ -134,7 +135,8 @@ nlm_status nlm_input_list_find(nlm_input_list *list, const char *const *paths, s
 
 bool nlm_input_is_json(const char *path) {
     const char *dot = strrchr(path, '.');
-    return dot && (strcasecmp(dot, ".jsonl") == 0 || strcasecmp(dot, ".json") == 0);
+    return dot &&
+           (strcasecmp(dot, ".jsonl") == 0 || strcasecmp(dot, ".ndjson") == 0 || strcasecmp(dot, ".json") == 0);
 }
 
 /* ---- reading -------------------------------------------------------------------------------------------- */

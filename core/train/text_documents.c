@@ -75,10 +75,10 @@ static nlm_status add_some(text_reader *r, size_t *window, nlm_error *err) {
         return NLM_OK;
     }
     return nlm_fail(err, NLM_LIMIT, input->path,
-                    "the %zu bytes from byte %" PRIu64
-                    " on have no place where a document can be encoded in parts; "
-                    "expected a line break or blank between words among %zu, or a separator of documents",
-                    input->length, input->offset, most);
+                    "%zu bytes from byte %" PRIu64
+                    " on have no place where the document can be cut to be encoded in "
+                    "parts; expected a line break, or a blank between words, or a separator of documents",
+                    most, input->offset);
 }
 
 /* Line breaks around a separator are no part of the documents. */

@@ -4,9 +4,12 @@
 #include "base/log.h"
 #include "train/token_file.h"
 
+#include <fcntl.h>
 #include <nlm/plugin.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 
 /* ---- documents ------------------------------------------------------------------------------------------ */
 
@@ -151,7 +154,7 @@ static void what_is_no_text_is_refused_with_its_place(void) {
         {"a.jsonl", "{\"text\": \"a\\u0000b\"}", NLM_BAD_FORMAT, "a.jsonl:1", "NUL"},
         {"a.jsonl", "{\"messages\": [{\"role\": \"user\"}]}", NLM_INVALID_ARGUMENT, "a.jsonl:1", "no chat template"},
         {"a.jsonl", deep.data, NLM_BAD_FORMAT, "a.jsonl:1", "JSON"},
-        {"a.txt", long_line.data, NLM_LIMIT, "a.txt", "no place where"},
+        {"a.txt", long_line.data, NLM_LIMIT, "a.txt", "no place where the document can be cut"},
     };
     for (size_t i = 0; i < COUNT(cases); i++) {
         dataset_rig rig;
@@ -385,6 +388,81 @@ static void full_disk_is_an_error_that_leaves_nothing(void) {
     rig_remove(&rig);
 }
 
+/* What a killed process left goes, of whatever text it was; what somebody writes to stays, and a young one. */
+static void what_is_abandoned_goes(void) {
+    static const char *const names[] = {"0.tokens.tmp-1-0", "1.tokens.tmp-1-0", "2.tokens.tmp-1-0",
+                                        "2.other.tmp-1-0"};
+    const struct timespec then = {.tv_sec = time(NULL) - 7200};
+    dataset_rig rig;
+    rig_make(&rig, byte_tokenizer(false, true));
+    rig_puts(&rig, "a", "text");
+    int locked = -1;
+    for (size_t i = 0; i < COUNT(names); i++) {
+        const int fd = open(temporary_path(&rig.cache, names[i]), O_WRONLY | O_CREAT | O_EXCL, 0600);
+        CU_ASSERT_FATAL(fd >= 0);
+        if (i != 1) CU_ASSERT_EQUAL(futimens(fd, (const struct timespec[]){then, then}), 0);
+        if (i == 2) {
+            locked = fd;
+            CU_ASSERT_EQUAL(flock(fd, LOCK_EX), 0);
+        } else {
+            close(fd);
+        }
+    }
+    nlm_dataset_close(rig_open(&rig));
+    for (size_t i = 0; i < COUNT(names); i++) {
+        CU_ASSERT_EQUAL(access(temporary_path(&rig.cache, names[i]), F_OK), i == 0 ? -1 : 0);
+    }
+    close(locked);
+    rig_remove(&rig);
+}
+
+/* ---- the tokenizer's fingerprint -------------------------------------------------------------------------- */
+
+typedef struct tokenizer_parts {
+    const char *model, *pre, *merges[2];
+    float score;
+    int32_t type;
+    bool adds_bos, removes_spaces;
+} tokenizer_parts;
+
+static uint64_t fingerprint_of(const tokenizer_parts *parts) {
+    const vocab_token tokens[] = {{"ab", 1, parts->score}, {"bc", parts->type, -1}, {"</s>", 3, 0}};
+    const bool is_spm = strcmp(parts->model, "llama") == 0;
+    vocab_bytes v = {0};
+    nlm_tokenizer *tokenizer = NULL;
+    vocab_string(&v, "tokenizer.ggml.model", parts->model);
+    vocab_string(&v, "tokenizer.ggml.pre", parts->pre);
+    vocab_tokens(&v, is_spm, true, tokens, COUNT(tokens));
+    vocab_strings(&v, "tokenizer.ggml.merges", parts->merges, 2);
+    vocab_number(&v, "tokenizer.ggml.eos_token_id", 258);
+    vocab_number(&v, "tokenizer.ggml.bos_token_id", 258);
+    vocab_flag(&v, "tokenizer.ggml.add_bos_token", parts->adds_bos);
+    vocab_flag(&v, "tokenizer.ggml.remove_extra_whitespaces", parts->removes_spaces);
+    CU_ASSERT_EQUAL_FATAL(vocab_open(&v, &tokenizer, NULL), NLM_OK);
+    const uint64_t fingerprint = nlm_tokenizer_fingerprint(tokenizer);
+    nlm_tokenizer_destroy(tokenizer);
+    return fingerprint;
+}
+
+static void fingerprints_tell_tokenizers_apart(void) {
+    static const tokenizer_parts parts[] = {
+        {"gpt2", "gpt-2", {"a b", "b c"}, 0, 1, false, false},
+        {"gpt2", "gpt-2", {"b c", "a b"}, 0, 1, false, false},
+        {"gpt2", "qwen2", {"a b", "b c"}, 0, 1, false, false},
+        {"gpt2", "gpt-2", {"a b", "b c"}, 0, 4, false, false},
+        {"gpt2", "gpt-2", {"a b", "b c"}, 0, 1, true, false},
+        {"llama", "default", {"a b", "b c"}, 0, 1, false, false},
+        {"llama", "default", {"a b", "b c"}, -2, 1, false, false},
+        {"llama", "default", {"a b", "b c"}, 0, 1, false, true},
+    };
+    uint64_t fingerprints[COUNT(parts)];
+    for (size_t i = 0; i < COUNT(parts); i++) {
+        fingerprints[i] = fingerprint_of(&parts[i]);
+        CU_ASSERT_EQUAL(fingerprints[i], fingerprint_of(&parts[i]));
+        for (size_t k = 0; k < i; k++) CU_ASSERT_NOT_EQUAL(fingerprints[i], fingerprints[k]);
+    }
+}
+
 static const check_case cases[] = {
     CHECK_CASE(documents_begin_and_end_as_the_tokenizer_says),
     CHECK_CASE(separators_cut_texts_into_documents),
@@ -399,6 +477,8 @@ static const check_case cases[] = {
     CHECK_CASE(damaged_token_files_are_built_anew),
     CHECK_CASE(processes_that_build_at_once_agree),
     CHECK_CASE(full_disk_is_an_error_that_leaves_nothing),
+    CHECK_CASE(what_is_abandoned_goes),
+    CHECK_CASE(fingerprints_tell_tokenizers_apart),
 };
 
 CHECK_MAIN("dataset", cases)
