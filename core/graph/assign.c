@@ -17,8 +17,10 @@ static uint32_t existing_layout(const nlm_weight *weight, const nlm_device *devi
     return NLM_LAYOUT_ROW_MAJOR;
 }
 
-static nlm_status ask(const nlm_plan *plan, const nlm_node *node, const nlm_device *device, bool use_existing,
-                      bool *out_has_packed, nlm_caps_v1 *out) {
+typedef nlm_status (*query_fn)(const nlm_device *device, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out);
+
+static nlm_status ask(const nlm_plan *plan, const nlm_node *node, const nlm_device *device, query_fn query,
+                      bool use_existing, bool *out_has_packed, nlm_caps_v1 *out) {
     const nlm_op_spec *spec = nlm_op_spec_of(node->op);
     nlm_any_args args = node->args;
     nlm_tensor tensors[NLM_OP_MAX_FIELDS];
@@ -33,8 +35,7 @@ static nlm_status ask(const nlm_plan *plan, const nlm_node *node, const nlm_devi
         if (tensors[i].layout) *out_has_packed = true;
     }
     const uint32_t nth = nlm_device_is_sliced(device) ? nlm_pool_threads(plan->env->pool) : 1;
-    *out = (nlm_caps_v1){.struct_size = sizeof *out};
-    return nlm_device_query(device, node->op, &args, nth, out);
+    return query(device, node->op, &args, nth, out);
 }
 
 /* An activation, or a view of a weight, cannot be packed. */
@@ -51,10 +52,13 @@ static nlm_status check_layout(const nlm_plan *plan, const nlm_node *node, nlm_c
     return NLM_OK;
 }
 
-nlm_status nlm_plan_query(const nlm_plan *plan, const nlm_node *node, uint32_t device, nlm_caps_v1 *out) {
+nlm_status nlm_plan_query(const nlm_plan *plan, const nlm_node *node, uint32_t index, nlm_caps_v1 *out) {
+    const nlm_device *device = plan->env->devices[index];
     bool has_packed;
-    nlm_status status = ask(plan, node, plan->env->devices[device], true, &has_packed, out);
-    if (status != NLM_OK && has_packed) status = ask(plan, node, plan->env->devices[device], false, &has_packed, out);
+    nlm_status status = ask(plan, node, device, nlm_device_query, true, &has_packed, out);
+    if (status != NLM_OK && has_packed) status = ask(plan, node, device, nlm_device_query, false, &has_packed, out);
+    if (status != NLM_OK || check_layout(plan, node, out) == NLM_OK) return status;
+    status = ask(plan, node, device, nlm_device_query_as_held, false, &has_packed, out);
     return status == NLM_OK ? check_layout(plan, node, out) : status;
 }
 

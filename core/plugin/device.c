@@ -247,7 +247,8 @@ static nlm_status check_yes(const nlm_device *device, nlm_caps_v1 *out) {
     return NLM_OK;
 }
 
-nlm_status nlm_device_query(const nlm_device *device, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
+static nlm_status query(const nlm_device *device, nlm_op op, const void *args, uint32_t nth, uint32_t flags,
+                        nlm_caps_v1 *out) {
     char reason[96];
     if (!nlm_ops_has(&device->ops, op)) {
         snprintf(reason, sizeof reason, "the device has no op '%s'", nlm_op_name(op));
@@ -260,7 +261,7 @@ nlm_status nlm_device_query(const nlm_device *device, nlm_op op, const void *arg
                  nlm_ops_args_size(op));
         return say_no(out, reason);
     }
-    *out = (nlm_caps_v1){.struct_size = (uint32_t)sizeof *out};
+    *out = (nlm_caps_v1){.struct_size = (uint32_t)sizeof *out, .flags = flags};
     const nlm_status status = device->api.query(device->api.self, op, args, nth, out);
     out->struct_size = (uint32_t)sizeof *out;
     nlm_make_printable(out->reason, sizeof out->reason);
@@ -272,4 +273,13 @@ nlm_status nlm_device_query(const nlm_device *device, nlm_op op, const void *arg
     }
     if (!out->reason[0]) return say_no(out, "the backend gives no reason");
     return NLM_UNSUPPORTED;
+}
+
+nlm_status nlm_device_query(const nlm_device *device, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
+    return query(device, op, args, nth, 0, out);
+}
+
+nlm_status nlm_device_query_as_held(const nlm_device *device, nlm_op op, const void *args, uint32_t nth,
+                                    nlm_caps_v1 *out) {
+    return query(device, op, args, nth, NLM_CAPS_AS_HELD, out);
 }

@@ -44,5 +44,8 @@ nlm_op nlm_op_from_name(const char *name);
 /* query() with the answer checked: op the device lacks, a status that is neither OK nor UNSUPPORTED,
  * an unterminated reason. Returns OK or UNSUPPORTED with out->reason. */
 nlm_status nlm_device_query(const nlm_device *device, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out);
+/* The same with NLM_CAPS_AS_HELD. The caller checks the layouts of the answer. */
+nlm_status nlm_device_query_as_held(const nlm_device *device, nlm_op op, const void *args, uint32_t nth,
+                                    nlm_caps_v1 *out);
 
 #endif

@@ -62,6 +62,7 @@ struct fake_device {
     uint64_t refused;        /* OP_BITs that query says no to */
     uint64_t reversing;      /* OP_BITs whose weights it wants in REVERSED_LAYOUT */
     uint64_t reads_reversed; /* OP_BITs that take weights in it if they are so already */
+    uint64_t takes_as_held;  /* OP_BITs of `reversing` that take others as they are */
     uint64_t with_workspace; /* OP_BITs that ask for a little workspace */
     nlm_op failing_op;       /* fails in worker failing_worker */
     uint32_t failing_worker;
@@ -217,6 +218,7 @@ static inline nlm_status fake_query(void *self, nlm_op op, const void *args, uin
         return NLM_UNSUPPORTED;
     }
     bool has_reversed = false;
+    const bool is_as_held = (fake->takes_as_held & (UINT64_C(1) << op)) && (out->flags & NLM_CAPS_AS_HELD);
     const nlm_op_spec *spec = nlm_op_spec_of(op);
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         const nlm_tensor *tensor = nlm_args_tensor(args, &spec->fields[i]);
@@ -232,7 +234,8 @@ static inline nlm_status fake_query(void *self, nlm_op op, const void *args, uin
     const nlm_status status = fake->inner->api.query(fake->inner->api.self, op, &plain, nth, out);
     if (fake->with_workspace & (UINT64_C(1) << op)) out->workspace_bytes += 64;
     for (int i = 0; i < NLM_CAPS_WEIGHTS; i++) {
-        if ((fake->reversing & (UINT64_C(1) << op)) || has_reversed) out->weight_layout[i] = REVERSED_LAYOUT;
+        if (((fake->reversing & (UINT64_C(1) << op)) && !is_as_held) || has_reversed)
+            out->weight_layout[i] = REVERSED_LAYOUT;
     }
     return status;
 }

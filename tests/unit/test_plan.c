@@ -94,11 +94,12 @@ static void expect_product(const float *y, const float *x, const float *w, int64
 }
 
 /* A device that would get its weights with rows reversed computes neither an activation's product nor that of a part
- * of a weight: both are right. */
-static void only_whole_weights_are_packed(void) {
+ * of a weight, unless it takes them as they are: both are right. */
+static void products_of_what_cannot_be_packed(bool takes_as_held, const char *fallbacks) {
     two_devices t;
     two_open(&t);
     t.first.reversing = OP_BIT(matmul);
+    if (takes_as_held) t.first.takes_as_held = OP_BIT(matmul);
     nlm_graph *g = fixture_graph();
     const nlm_value x = nlm_graph_input(g, "x", NLM_F32, SHAPE(4, 16), NLM_ROWS_FIXED);
     const nlm_value w = nlm_graph_weight(g, fixture_weight(&t.f, "w", SHAPE(8, 32)));
@@ -109,7 +110,8 @@ static void only_whole_weights_are_packed(void) {
     nlm_program *program = fixture_plan(&t.f, g, &plan_all);
     nlm_str text = {0};
     nlm_program_fallbacks(program, &text);
-    expect_contains(text.data, "matmul: 2 on second, 0 bytes moved to it a run: w: wanted as a packed weight");
+    expect_contains(text.data ? text.data : "", fallbacks);
+    if (takes_as_held) CU_ASSERT_PTR_NULL(text.data);
     nlm_str_release(&text);
     float *in = nlm_program_input(program, x);
     CU_ASSERT_PTR_NOT_NULL_FATAL(in);
@@ -121,6 +123,15 @@ static void only_whole_weights_are_packed(void) {
     nlm_program_destroy(program);
     nlm_graph_destroy(g);
     fixture_close(&t.f);
+}
+
+static void only_whole_weights_are_packed(void) {
+    products_of_what_cannot_be_packed(false,
+                                      "matmul: 2 on second, 0 bytes moved to it a run: w: wanted as a packed weight");
+}
+
+static void a_device_may_take_what_cannot_be_packed(void) {
+    products_of_what_cannot_be_packed(true, "");
 }
 
 static void an_environment_that_cannot_work_is_refused(void) {
@@ -387,6 +398,7 @@ static const check_case cases[] = {
     CHECK_CASE(long_graphs_are_planned_in_the_memory_of_short_ones),
     CHECK_CASE(an_op_that_no_device_has_is_an_error_with_every_reason),
     CHECK_CASE(only_whole_weights_are_packed),
+    CHECK_CASE(a_device_may_take_what_cannot_be_packed),
     CHECK_CASE(an_environment_that_cannot_work_is_refused),
     CHECK_CASE(a_fallback_is_warned_of_once),
     CHECK_CASE(ops_that_share_a_state_stay_together),

@@ -46,6 +46,7 @@ static const nlm_kit_op list[] = {
     {.op = NLM_OP_rope, .flags = NLM_ROPE_HALF_SPLIT},
     {.op = NLM_OP_embed},
     {.op = NLM_OP_attention},
+    {.op = NLM_OP_matmul_dx, .layout = 7 | NLM_KIT_OR_ROW_MAJOR},
 };
 static const nlm_kit_backend has = {.ops = list,
                                     .n_ops = sizeof list / sizeof *list,
@@ -99,6 +100,20 @@ static void query_names_what_is_wrong_with_a_matmul(void) {
         {{size, 0, &x, &w, NULL, NULL, &overlapping}, "y: is written, but dimension 0 overlaps itself"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) expect_answer(&cases[i]);
+}
+
+static void weights_stay_as_they_are_where_the_slot_takes_them_so(void) {
+    const nlm_tensor dy = matrix(NLM_F32, 3, 5, 20, 4), w = matrix(NLM_F32, 5, 64, 256, 4),
+                     dx = matrix(NLM_F32, 3, 64, 256, 4);
+    const nlm_matmul_dx_args gradient = {sizeof gradient, 0, &dy, &w, NULL, &dx};
+    const nlm_matmul_args product = {sizeof product, 0, &dx, &w, NULL, NULL, &dy};
+    for (uint32_t flags = 0; flags <= NLM_CAPS_AS_HELD; flags += NLM_CAPS_AS_HELD) {
+        nlm_caps_v1 caps = {.struct_size = sizeof caps, .flags = flags};
+        CU_ASSERT_EQUAL(nlm_kit_query(&has, NULL, NLM_OP_matmul_dx, &gradient, 1, &caps), NLM_OK);
+        CU_ASSERT_EQUAL(caps.weight_layout[0], flags ? NLM_LAYOUT_ROW_MAJOR : 7);
+        CU_ASSERT_EQUAL(nlm_kit_query(&has, NULL, NLM_OP_matmul, &product, 1, &caps), NLM_OK);
+        CU_ASSERT_EQUAL(caps.weight_layout[0], 7); /* which the host takes for a no */
+    }
 }
 
 static void what_is_not_listed_is_a_no(void) {
@@ -160,9 +175,13 @@ static void fail_keeps_to_the_record_it_is_given(void) {
 }
 
 static const check_case cases[] = {
-    CHECK_CASE(slices_cover_every_item_once),      CHECK_CASE(query_names_what_is_wrong_with_a_matmul),
-    CHECK_CASE(what_is_not_listed_is_a_no),        CHECK_CASE(describe_fills_what_the_caller_has_room_for),
-    CHECK_CASE(plugin_has_one_device_and_says_so), CHECK_CASE(fail_keeps_to_the_record_it_is_given),
+    CHECK_CASE(slices_cover_every_item_once),
+    CHECK_CASE(query_names_what_is_wrong_with_a_matmul),
+    CHECK_CASE(weights_stay_as_they_are_where_the_slot_takes_them_so),
+    CHECK_CASE(what_is_not_listed_is_a_no),
+    CHECK_CASE(describe_fills_what_the_caller_has_room_for),
+    CHECK_CASE(plugin_has_one_device_and_says_so),
+    CHECK_CASE(fail_keeps_to_the_record_it_is_given),
 };
 
 CHECK_MAIN("plugin_kit", cases)

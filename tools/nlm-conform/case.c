@@ -17,6 +17,7 @@ typedef struct trial {
     const nlm_device *device;
     spec_instance in;
     uint32_t layouts[NLM_CAPS_WEIGHTS];
+    bool is_as_held;                   /* weights that are wanted packed are given as they are */
     uint8_t *kinds[NLM_OP_MAX_FIELDS]; /* BYTE_* of every byte of a written tensor's memory */
     conform_images first;              /* after the first run */
     conform_images again;
@@ -136,6 +137,7 @@ static conform_plan whole_plan(const trial *t, size_t index) {
     conform_plan plan = whole_plans[index];
     if (plan.nth == 0) plan.nth = crowd_of(t->in.c.name);
     plan.layouts = t->layouts;
+    plan.is_as_held = t->is_as_held;
     return plan;
 }
 
@@ -171,7 +173,12 @@ static bool run_whole(trial *t) {
 
 /* Rows [from, to) of sequence s (or of no sequence) alone. */
 static bool run_part(trial *t, int64_t sequence, int64_t from, int64_t to, bool *out_is_refused) {
-    const conform_plan plan = {.nth = 2, .layouts = t->layouts, .row_from = from, .row_to = to, .sequence = sequence};
+    const conform_plan plan = {.nth = 2,
+                               .layouts = t->layouts,
+                               .is_as_held = t->is_as_held,
+                               .row_from = from,
+                               .row_to = to,
+                               .sequence = sequence};
     return run_ok(t, &plan, &t->again, out_is_refused);
 }
 
@@ -277,11 +284,11 @@ static bool run_parts(trial *t) {
     return is_refused || check_again(t, NLM_DEVICE_BATCH_INVARIANT, "for rows in smaller batches");
 }
 
-/* The layout in which the device multiplies with this weight of an embedding, if it then looks rows up in that: a
- * head may share it. */
+/* The layout in which the device multiplies with the weight of this op, if it then takes it so here: an embedding
+ * may share it with a head, a gradient with the product whose it is. */
 static bool finds_shared_layout(trial *t, uint32_t *out) {
-    const int64_t n = t->in.args.embed.w->shape[1], rows = t->in.args.embed.w->shape[0];
     nlm_tensor *w = &spec_find(&t->in, "w")->desc;
+    const int64_t n = w->shape[1], rows = w->shape[0];
     const nlm_tensor x = {.dtype = NLM_F32, .rank = 2, .shape = {1, n, 1, 1}, .stride_bytes = {4 * n, 4}};
     const nlm_tensor y = {.dtype = NLM_F32, .rank = 2, .shape = {1, rows, 1, 1}, .stride_bytes = {4 * rows, 4}};
     const nlm_matmul_args args = {.struct_size = sizeof args, .x = &x, .w = w, .y = &y};
@@ -297,9 +304,27 @@ static bool run_shared(trial *t) {
     uint32_t layouts[NLM_CAPS_WEIGHTS] = {0};
     const conform_plan plan = {.nth = 2, .layouts = layouts, .sequence = -1};
     bool is_refused;
-    if (t->in.c.op != NLM_OP_embed || !finds_shared_layout(t, &layouts[0])) return true;
+    const spec_tensor *w = spec_find(&t->in, "w");
+    const bool may_share = w && w->field->role & (NLM_ROLE_EMBED | NLM_ROLE_MATMUL) && !t->layouts[0];
+    if (!may_share || !finds_shared_layout(t, &layouts[0])) return true;
     reset(t, &t->again);
     return run_ok(t, &plan, &t->again, &is_refused) && conform_judge(&t->in, &t->again, t->activations, t->result);
+}
+
+/* The whole once more with weights that are not packed, if the device takes them so. */
+static bool run_as_held(trial *t) {
+    nlm_caps_v1 caps;
+    bool is_packed = false;
+    for (int i = 0; i < NLM_CAPS_WEIGHTS; i++) is_packed |= t->layouts[i] != NLM_LAYOUT_ROW_MAJOR;
+    if (!is_packed) return true;
+    const nlm_status status = nlm_device_query_as_held(t->device, t->in.c.op, &t->in.args, 1, &caps);
+    for (int i = 0; i < NLM_CAPS_WEIGHTS && status == NLM_OK; i++) {
+        if (caps.weight_layout[i] != NLM_LAYOUT_ROW_MAJOR) return true;
+    }
+    if (status != NLM_OK) return true;
+    t->is_as_held = true;
+    memset(t->layouts, 0, sizeof t->layouts);
+    return run_whole(t) && run_parts(t);
 }
 
 /* A run that must end in INVALID_ARGUMENT with a sentence, and touch nothing beside its buffers. */
@@ -409,7 +434,8 @@ static bool run_trial(trial *t) {
     if (!prepare_images(t)) return false;
     if (t->in.c.bad != SPEC_BAD_none) return run_bad(t);
     if (!run_whole(t) || !run_parts(t) || !run_shared(t)) return false;
-    return conform_check_decomposition(t->pools, t->device, &t->in, &t->first, t->activations, t->result);
+    return conform_check_decomposition(t->pools, t->device, &t->in, &t->first, t->activations, t->result) &&
+           run_as_held(t);
 }
 
 static void run_named(trial *t, const conform_options *options, const char *name) {

@@ -124,6 +124,7 @@ size_t conform_allocated(void);
 typedef struct conform_plan {
     uint32_t nth;             /* of a sliced device */
     const uint32_t *layouts;  /* [NLM_CAPS_WEIGHTS] of the weights, as query asked */
+    bool is_as_held;          /* asked of query with NLM_CAPS_AS_HELD */
     bool is_stale;            /* of a sliced device: its memory is as a run of other numbers left it */
     bool at_start;            /* buffers begin right after a guard page; else they end right before one */
     int64_t row_from, row_to; /* rows of the batch; all if both are 0 */

@@ -246,7 +246,8 @@ static bool prepare_op(const stage *s, conform_result *result) {
 static bool prepare_call(stage *s, conform_call *call, conform_outcome *outcome, conform_result *result) {
     const nlm_device *device = s->device;
     nlm_caps_v1 caps;
-    if (nlm_device_query(device, s->in->c.op, &s->args, s->plan->nth, &caps) != NLM_OK) {
+    if ((s->plan->is_as_held ? nlm_device_query_as_held : nlm_device_query)(device, s->in->c.op, &s->args,
+                                                                            s->plan->nth, &caps) != NLM_OK) {
         outcome->is_refused = true;
         if (!is_whole(s->plan)) return true;
         return conform_fail(result, "supported when planned, but not with %u threads: %s", s->plan->nth, caps.reason);

@@ -1,9 +1,16 @@
-/* The product with a packed weight, and what every op around one shares: needs, jobs and stores. */
+/* The product with a weight, packed or not, and what every op around a packed one shares: needs, jobs and stores. */
+#include "cpu/vector/product.h"
 #include "cpu/vector/vector.h"
 
 void nlm_vector_matmul_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
     const nlm_vector_device *device = self;
     (void)nth;
+    if (out->flags & NLM_CAPS_AS_HELD) {
+        const nlm_product_size size = {nlm_dim(dims, 'M'), nlm_dim(dims, 'N'), nlm_dim(dims, 'K'), 0};
+        out->workspace_bytes = nlm_vector_product_workspace(&size);
+        out->scratch_bytes = nlm_vector_product_scratch(&size);
+        return;
+    }
     out->workspace_bytes = nlm_vector_matmul_workspace_bytes(device->gemm, nlm_dim(dims, 'M'), nlm_dim(dims, 'K'));
     out->scratch_bytes = nlm_vector_matmul_scratch_bytes(device->gemm, nlm_dim(dims, 'M'), nlm_dim(dims, 'K'));
 }
@@ -58,7 +65,19 @@ static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel,
     }
 }
 
+/* w is packed on the way, with the same sums as if it had been; slices columns. */
+static nlm_status multiply_row_major(const nlm_exec_v1 *x, const nlm_matmul_args *args) {
+    nlm_product p = {.exec = x,
+                     .size = {nlm_live_rows(x, args->x), args->w->shape[0], args->w->shape[1], 0},
+                     .a = {*args->x, 0},
+                     .b = {*args->w, 0},
+                     .workspace = x->workspace};
+    nlm_vector_product_into(&p, args->y, args->bias, args->residual);
+    return nlm_vector_product(&p);
+}
+
 nlm_status nlm_vector_matmul(const nlm_exec_v1 *x, const nlm_matmul_args *args) {
+    if (args->w->layout == NLM_LAYOUT_ROW_MAJOR) return multiply_row_major(x, args);
     nlm_matmul_job job = nlm_vector_job(x, args->x);
     job.weights[0] = nlm_vector_matmul_weight_of(args->w);
     job.sink = store_tile;

@@ -160,10 +160,15 @@ typedef struct nlm_device_info_v1 {
 
 #define NLM_CAPS_WEIGHTS 8
 
-/* query()'s answer. The host zeroes it and sets struct_size. */
+/* Set by the host that asks: weights of these arguments cannot be packed, being parameters, which change from run to
+ * run, or results of other ops. The layouts of a yes are those that the arguments have. A device that wants weights
+ * packed is asked without it first, and need not know it: if it wants them packed again, it is taken for a no. */
+#define NLM_CAPS_AS_HELD 1u
+
+/* query()'s answer. The host zeroes it and sets struct_size and flags. */
 typedef struct nlm_caps_v1 {
     uint32_t struct_size;
-    uint32_t flags;           /* 0 */
+    uint32_t flags;           /* NLM_CAPS_*, of the question */
     uint64_t workspace_bytes; /* one block shared by all workers */
     uint64_t scratch_bytes;   /* one block per worker */
     /* The layout wanted for each weight of the op, in the order of its argument struct (the fields with a role

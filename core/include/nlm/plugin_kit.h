@@ -127,6 +127,9 @@ static inline const float *nlm_kit_row_f32(const nlm_tensor *t, int64_t n, float
 
 /* ---- what a backend has, and checking arguments ------------------------------------------------ */
 
+/* In nlm_kit_op.layout, beside a packed one: the slot takes weights as they are too, if the host cannot pack them. */
+#define NLM_KIT_OR_ROW_MAJOR 0x80000000u
+
 /* An op that a backend has. */
 typedef struct nlm_kit_op {
     nlm_op op;
@@ -238,6 +241,8 @@ static inline nlm_status nlm_kit_check(const nlm_kit_backend *has, const nlm_kit
     const nlm_tensor *tensors[NLM_OP_MAX_FIELDS];
     const nlm_op_call call = {spec, args, tensors, out_dims};
     nlm_reason reason = {out->reason, sizeof out->reason, 0};
+    const int is_as_held = (op->layout & NLM_KIT_OR_ROW_MAJOR) && (out->flags & NLM_CAPS_AS_HELD);
+    const uint32_t wanted = is_as_held ? NLM_LAYOUT_ROW_MAJOR : op->layout & ~NLM_KIT_OR_ROW_MAJOR;
     uint32_t size, n_weights = 0;
     memcpy(&size, args, sizeof size);
     if (size < sizeof(uint32_t[2]) || size < nlm_args_bytes(spec, nlm_args_flags(args))) {
@@ -250,7 +255,7 @@ static inline nlm_status nlm_kit_check(const nlm_kit_backend *has, const nlm_kit
     if (!nlm_check_call(&call, &reason)) return NLM_UNSUPPORTED;
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         if (!spec->fields[i].role || n_weights == NLM_CAPS_WEIGHTS) continue;
-        out->weight_layout[n_weights++] = op->layout ? op->layout : tensors[i] ? tensors[i]->layout : 0;
+        out->weight_layout[n_weights++] = wanted ? wanted : tensors[i] ? tensors[i]->layout : 0;
     }
     return NLM_OK;
 }
