@@ -7,15 +7,17 @@
 /* Weights of other types pass through f32 so many at a time. */
 #define PIECE 64
 
-/* Updates n numbers; see nlm_adamw_args. */
+/* Updates n numbers; see nlm_adamw_args. What the loop needs is in locals: a store to w could else change it, for all
+ * the compiler knows. */
 static void update(const nlm_adamw_args *args, float *w, float *dw, float *m, float *v, int64_t n) {
     const float *rates = args->rates->data;
-    const float keep = 1 - rates[0] * args->weight_decay;
+    const float rate = rates[0], scale = rates[1], bias1 = rates[2], bias2 = rates[3], eps = args->eps;
+    const float beta1 = args->beta1, beta2 = args->beta2, keep = 1 - rate * args->weight_decay;
     for (int64_t i = 0; i < n; i++) {
-        const float g = rates[1] * dw[i];
-        m[i] = args->beta1 * m[i] + (1 - args->beta1) * g;
-        v[i] = args->beta2 * v[i] + (1 - args->beta2) * g * g;
-        w[i] = w[i] * keep - rates[0] * (m[i] / rates[2]) / (sqrtf(v[i] / rates[3]) + args->eps);
+        const float g = scale * dw[i];
+        m[i] = beta1 * m[i] + (1 - beta1) * g;
+        v[i] = beta2 * v[i] + (1 - beta2) * g * g;
+        w[i] = w[i] * keep - rate * (m[i] / bias1) / (sqrtf(v[i] / bias2) + eps);
         dw[i] = 0;
     }
 }

@@ -24,7 +24,8 @@ static void sum_columns(const nlm_rms_norm_bwd_args *args, const float *inverse,
     for (int64_t i = 0; i < rows * heads; i++) {
         const float *x = nlm_kit_at2(args->x, i / heads, i % heads),
                     *dy = nlm_kit_at2(args->dy, i / heads, i % heads);
-        for (int64_t c = columns.from; c < columns.to; c++) dw[c] += inverse[i] * x[c] * dy[c];
+        const float factor = inverse[i];
+        for (int64_t c = columns.from; c < columns.to; c++) dw[c] += factor * x[c] * dy[c];
     }
 }
 
