@@ -32,7 +32,8 @@
     X(norm_xz_conv, NLM_CONV_SILU, LAYOUT_PANEL, nlm_vector_norm_xz_conv_needs)                                \
     X(dt_bc_scan, 0, LAYOUT_PANEL, nlm_vector_dt_bc_scan_needs)                                                \
     X(matmul_dx, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_matmul_dx_needs)                                          \
-    X(matmul_dw, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_matmul_dw_needs)
+    X(matmul_dw, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_matmul_dw_needs)                           \
+    X(cross_entropy, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_cross_entropy_needs)
 
 #define VECTOR_DECLARE(op, flags, layout, needs)                                   \
     nlm_status nlm_vector_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \
