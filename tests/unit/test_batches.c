@@ -211,6 +211,7 @@ static void rows_of_too_many_documents_end_early(void) {
         int32_t seq = 0;
         for (int32_t row = 0; row < shape.rows; row++) {
             const int32_t before = batch.ids[batch.seq_start[seq]];
+            CU_ASSERT_PTR_NOT_NULL(strchr("akue", before)); /* documents 0, 10, 20 and 30: it begins a window */
             for (int32_t k = 0; k < cases[i].of_row[row]; k++, seq++) {
                 CU_ASSERT_FATAL(seq < batch.n_seqs);
                 const int32_t *ids = batch.ids + batch.seq_start[seq];

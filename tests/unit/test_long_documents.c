@@ -55,15 +55,15 @@ static nlm_str write_prose(uint64_t seed, size_t length, bool has_lines) {
 }
 
 /* The tokens of a text file that is encoded `window` bytes at once; how many parts it took is not known here. */
-static nlm_status encode_file(const nlm_tokenizer *tokenizer, const nlm_str *text, size_t window, nlm_ids *out,
-                              nlm_error *err) {
+static nlm_status encode_file(const nlm_tokenizer *tokenizer, const nlm_str *text, const char *separator,
+                              size_t window, uint64_t *out_documents, nlm_ids *out, nlm_error *err) {
     temporary t;
     CU_ASSERT_FATAL(temporary_make(&t));
     FILE *file = fopen(temporary_path(&t, "text"), "wb");
     CU_ASSERT_PTR_NOT_NULL_FATAL(file);
     CU_ASSERT_EQUAL(fwrite(text->data, 1, text->length, file), text->length);
     fclose(file);
-    const nlm_dataset_options options = {0};
+    const nlm_dataset_options options = {.separator = separator};
     const nlm_token_key key = {.n_vocab = (uint32_t)nlm_tokenizer_count(tokenizer)};
     nlm_document_sink sink = {.tokenizer = tokenizer, .options = &options, .window = window};
     nlm_checksum sum;
@@ -78,8 +78,8 @@ static nlm_status encode_file(const nlm_tokenizer *tokenizer, const nlm_str *tex
     if (status == NLM_OK) CU_ASSERT_EQUAL(nlm_token_writer_commit(sink.writer, NULL), NLM_OK);
     if (status == NLM_OK) {
         CU_ASSERT_EQUAL(nlm_token_file_open(temporary_path(&t, "tokens"), &key, &tokens, NULL), NLM_OK);
-        CU_ASSERT_EQUAL(tokens.n_documents, 1);
     }
+    *out_documents = tokens.n_documents;
     for (uint64_t i = 0; i < tokens.n_tokens; i++) nlm_ids_append(out, nlm_token_at(&tokens, i));
     nlm_token_file_close(&tokens);
     nlm_token_writer_destroy(sink.writer);
@@ -105,7 +105,9 @@ static void parts_have_the_ids_of_the_whole(void) {
             nlm_error err = NLM_ERROR_INIT;
             nlm_str text = write_prose(seed, 60000, seed % 3 != 0);
             nlm_ids expected = encode_whole(tokenizer, &text), ids = {0};
-            CU_ASSERT_EQUAL(encode_file(tokenizer, &text, 1500, &ids, &err), NLM_OK);
+            uint64_t n_documents;
+            CU_ASSERT_EQUAL(encode_file(tokenizer, &text, NULL, 1500, &n_documents, &ids, &err), NLM_OK);
+            CU_ASSERT_EQUAL(n_documents, 1);
             const bool is_same =
                 ids.count == expected.count && memcmp(ids.data, expected.data, ids.count * sizeof *ids.data) == 0;
             if (!is_same) printf(" [%s, seed %llu: %s] ", vocabularies[v], (unsigned long long)seed, err.msg);
@@ -160,7 +162,8 @@ static void stretches_without_a_place_are_bounded(void) {
         while (text.length < cases[i].lead) nlm_str_puts(&text, "word ");
         while (text.length < cases[i].lead + cases[i].stretch) nlm_str_puts(&text, "a");
         for (int k = 0; k < 1000; k++) nlm_str_puts(&text, " b");
-        CU_ASSERT_EQUAL(encode_file(tokenizer, &text, 1000, &ids, &err), cases[i].status);
+        uint64_t n_documents;
+        CU_ASSERT_EQUAL(encode_file(tokenizer, &text, NULL, 1000, &n_documents, &ids, &err), cases[i].status);
         if (cases[i].status == NLM_OK) CU_ASSERT_EQUAL(ids.count, text.length + 1);
         if (cases[i].status != NLM_OK)
             CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "no place where the document can be cut"));
@@ -170,10 +173,32 @@ static void stretches_without_a_place_are_bounded(void) {
     nlm_tokenizer_destroy(tokenizer);
 }
 
+/* A separator is whole wherever a window ends, also one in which a text could be cut. */
+static void separators_are_found_across_windows(void) {
+    nlm_tokenizer *tokenizer = byte_tokenizer(false, true);
+    nlm_str separator = {0};
+    for (int i = 0; i < 60; i++) nlm_str_printf(&separator, "== %d cut ==", i);
+    for (size_t lead = 0; lead < 1300; lead += 37) {
+        nlm_str text = {0};
+        nlm_ids ids = {0};
+        uint64_t n_documents;
+        while (text.length < lead) nlm_str_puts(&text, "word ");
+        nlm_str_printf(&text, "one\n%s\ntwo%sthree", separator.data, separator.data);
+        CU_ASSERT_EQUAL(encode_file(tokenizer, &text, separator.data, 1000, &n_documents, &ids, NULL), NLM_OK);
+        CU_ASSERT_EQUAL(n_documents, 3);
+        CU_ASSERT_EQUAL(ids.count, text.length - 2 * separator.length - 2 + 3);
+        nlm_ids_release(&ids);
+        nlm_str_release(&text);
+    }
+    nlm_str_release(&separator);
+    nlm_tokenizer_destroy(tokenizer);
+}
+
 static const check_case cases[] = {
     CHECK_CASE(parts_have_the_ids_of_the_whole),
     CHECK_CASE(places_within_a_token_are_passed_over),
     CHECK_CASE(stretches_without_a_place_are_bounded),
+    CHECK_CASE(separators_are_found_across_windows),
 };
 
 CHECK_MAIN("long documents", cases)
