@@ -14,6 +14,7 @@ enum { TIED = 0, UNTIED = NLM_PRESET_UNTIED, BIASED = NLM_PRESET_HEAD_BIAS };
 
 /* X(name, n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, n_ff, flags) */
 #define LLAMAS(X)                                                   \
+    X("llama_15m", 32000, 256, 288, 6, 6, 6, 768, TIED)             \
     X("small_125m", 50304, 4096, 768, 12, 12, 12, 2048, TIED)       \
     X("medium_350m", 50304, 4096, 1024, 24, 16, 16, 2736, TIED)     \
     X("large_1.3b", 50304, 4096, 2048, 24, 16, 16, 5472, TIED)      \

@@ -274,8 +274,13 @@ static nlm_status update(nlm_trainer *t, double rate, double factor, nlm_error *
     return nlm_program_run(t->update, NULL, err);
 }
 
+static double seconds_since(uint64_t start_ns) {
+    return (double)(nlm_clock_ns() - start_ns) * 1e-9;
+}
+
 static nlm_status take_step(nlm_trainer *t, const nlm_train_batch *parts, int32_t n, nlm_trainer_metrics *out,
                             nlm_error *err) {
+    const uint64_t start_ns = nlm_clock_ns();
     double sum = 0;
     for (int32_t i = 0; i < n; i++) {
         double loss;
@@ -285,15 +290,21 @@ static nlm_status take_step(nlm_trainer *t, const nlm_train_batch *parts, int32_
         out->n_counted += parts[i].n_counted;
     }
     const double counted = out->n_counted > 0 ? (double)out->n_counted : 1;
+    out->gradient_seconds = seconds_since(start_ns);
+    const uint64_t norm_ns = nlm_clock_ns();
     double norm;
     NLM_TRY(read_norm(t, &norm, err));
+    out->norm_seconds = seconds_since(norm_ns);
     if (!isfinite(sum) || !isfinite(norm)) return nlm_trainer_blame(t, parts, n, err);
     out->loss = sum / counted;
     out->norm = norm / counted;
     out->rate = nlm_schedule_rate(&t->options.schedule, t->steps);
     const double clip = t->options.clip_norm;
     const double shrink = clip > 0 && out->norm > clip ? clip / out->norm : 1;
-    return update(t, out->rate, shrink / counted, err);
+    const uint64_t update_ns = nlm_clock_ns();
+    NLM_TRY(update(t, out->rate, shrink / counted, err));
+    out->update_seconds = seconds_since(update_ns);
+    return NLM_OK;
 }
 
 nlm_status nlm_trainer_step(nlm_trainer *t, const nlm_train_batch *parts, int32_t n, nlm_trainer_metrics *out,
@@ -306,7 +317,7 @@ nlm_status nlm_trainer_step(nlm_trainer *t, const nlm_train_batch *parts, int32_
         return status;
     }
     t->steps++;
-    out->seconds = (double)(nlm_clock_ns() - start_ns) * 1e-9;
+    out->seconds = seconds_since(start_ns);
     return NLM_OK;
 }
 

@@ -31,6 +31,7 @@ typedef struct nlm_trainer_metrics {
     double rate;
     int64_t n_tokens, n_counted;
     double seconds;
+    double gradient_seconds, norm_seconds, update_seconds; /* of them: forward and backward, norm, AdamW */
 } nlm_trainer_metrics;
 
 /* Plans the programs and sets the parameters. The env and the model outlive it. Errors UNSUPPORTED (a family that

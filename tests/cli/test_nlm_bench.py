@@ -109,6 +109,51 @@ class Results(unittest.TestCase):
             self.assertIn(expected, text)
 
 
+class Training(unittest.TestCase):
+    STEPS = ("--backend", "cpu_scalar", "--rows", 2, "--length", 5, "--repeat", 3)
+
+    def test_json_has_the_step_and_its_parts(self):
+        for model, family in ((LLAMA, "llama"), (MAMBA, "mamba")):
+            r = result_of("--train", model, *self.STEPS, "--threads", 1)
+            train = r["train"]
+            self.assertEqual((r["family"], r["rows"], r["length"], r["threads"], r["type"]), (family, 2, 5, 1, "f32"))
+            self.assertEqual((train["tok_s"]["count"], train["ms"]["count"]), (3, 3))
+            self.assertAlmostEqual(train["tok_s"]["max"] * train["ms"]["min"], 10e3, places=3)
+            self.assertEqual(set(train["parts_ms"]), {"forward", "backward", "norm", "adamw"})
+            for value in (*train["parts_ms"].values(), train["gflop_s"], train["peak_frac"], r["probe"]["f32_gflop_s"]):
+                self.assertGreaterEqual(value, 0)
+            self.assertGreater(train["parts_ms"]["forward"] * train["parts_ms"]["adamw"], 0)
+            self.assertAlmostEqual(train["gflop_s"] * train["ms"]["min"], train["flop"] * 1e-6, places=6)
+            memory = r["memory"]
+            self.assertEqual(memory["parameters"], 4 * r["parameters"])
+            self.assertEqual(memory["gradients"], 4 * r["parameters"])
+            self.assertEqual(memory["optimizer"], 8 * r["parameters"])
+            self.assertEqual(memory["states"] > 0, family == "mamba")
+
+    def test_a_step_is_six_operations_an_element_and_attention(self):
+        # llama-gqa: 2 layers, 36 wide, 6 heads of 6 and 2 of keys, 52 inside; 2 rows of 5 tokens see 15 pairs each
+        info = json.loads(subprocess.run([PROGRAM.with_name("nlm-model"), "inspect", "--json", str(LLAMA)],
+                                         capture_output=True, check=True).stdout)
+        vocabulary = next(entry["value"] for entry in info["metadata"] if entry["key"] == "llama.vocab_size")
+        layer = 2 * 36 * 36 + 2 * 12 * 36 + 3 * 36 * 52
+        expected = 6 * 10 * (2 * layer + 36 * vocabulary) + 3 * 2 * 15 * 2 * 4 * 36
+        r = result_of("--train", LLAMA, *self.STEPS, "--threads", 1)
+        self.assertEqual(r["train"]["flop"], expected)
+
+    def test_halves_hold_their_masters(self):
+        runs = result_of("--train", "small", *self.STEPS, "--type", "bf16", "--threads", "1,2")
+        self.assertEqual([r["threads"] for r in runs], [1, 2])
+        for r in runs:
+            self.assertEqual((r["preset"], r["parameters"]), ("small", Presets.COUNTS["small"]))
+            self.assertLess(r["memory"]["parameters"], 4 * r["parameters"])
+            self.assertEqual(r["memory"]["optimizer"], 12 * r["parameters"])
+
+    def test_text_for_people(self):
+        text = run("--train", MAMBA, *self.STEPS, "--threads", "1,2").stdout
+        for expected in ("2 rows of 5 tokens", "tok/s median", "AdamW", "of peak", "activations", "probe"):
+            self.assertEqual(text.count(expected), 2, (expected, text))
+
+
 class Presets(unittest.TestCase):
     # Published counts; tests/unit/test_presets.c has all of them.
     COUNTS = {"small": 69_632, "default": 366_464, "medium": 1_818_112, "large": 10_434_560}
@@ -205,9 +250,13 @@ class Compare(unittest.TestCase):
 class Failures(unittest.TestCase):
     def test_wrong_use_is_told_with_exit_code_2(self):
         for arguments, expected in (
-                ((), "give one of --model, --preset, --micro and --compare"),
+                ((), "give one of --model, --preset, --train, --micro and --compare"),
                 (("--model", LLAMA, "--preset", "small"), "give one of"),
                 (("--preset", "small_126m"), "did you mean 'small_125m'"),
+                (("--train", "lama_15m"), "--train: there is no 'lama_15m'; did you mean 'llama_15m'"),
+                (("--train", "small", "--model", LLAMA), "give one of"),
+                (("--train", "small", "--type", "q8_0"), "expected f32, f16 or bf16"),
+                (("--train", "small", "--length", 0), "--length"),
                 (("--preset", "small", "--type", "q3_k"), "'q3_k' is no type of weights"),
                 (("--preset", "small", "--type", "i32"), "'i32' is no type of weights"),
                 (("--model", LLAMA, "--type", "f16"), "a file has its own"),
@@ -230,6 +279,7 @@ class Failures(unittest.TestCase):
         for arguments, expected in (
                 (("--model", "/nowhere/model.gguf"), "/nowhere/model.gguf"),
                 (("--model", __file__), "test_nlm_bench.py"),
+                (("--train", __file__), "test_nlm_bench.py"),
                 (("--model", LLAMA, *QUICK, "--samples-json", "/nowhere/samples.json"), "/nowhere/samples.json")):
             self.assertIn(expected, run(*arguments, code=1).stderr)
 

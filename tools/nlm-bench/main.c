@@ -9,6 +9,7 @@
 #include "nlm-bench/micro.h"
 #include "nlm-bench/random_weights.h"
 #include "nlm-bench/report.h"
+#include "nlm-bench/train.h"
 #include "tensor/dtype.h"
 
 #define LOG_WARNING 1
@@ -96,7 +97,7 @@ static nlm_status save_preset(const settings *set, nlm_error *err) {
     return status;
 }
 
-/* ---- single ops --------------------------------------------------------------------------- */
+/* ---- what runs on an engine --------------------------------------------------------------------------- */
 
 static nlm_status sweep_engine(const settings *set, nlm_engine *engine, nlm_json *json, nlm_error *err) {
     nlm_engine_info info = {.struct_size = sizeof info};
@@ -128,14 +129,25 @@ static nlm_status sweep_engine(const settings *set, nlm_engine *engine, nlm_json
     return status;
 }
 
-static nlm_status run_micro(const settings *set, nlm_error *err) {
+static nlm_status train_engine(const settings *set, nlm_engine *engine, nlm_json *json, nlm_error *err) {
+    if (json) nlm_json_begin_object(json, NULL);
+    const nlm_status status = train_run(set, engine, json, err);
+    if (json) end_run(set, json);
+    return status;
+}
+
+typedef nlm_status (*measure_fn)(const settings *set, nlm_engine *engine, nlm_json *json, nlm_error *err);
+
+/* One after the other for each number of threads. */
+static nlm_status run_engines(const settings *set, measure_fn measure, nlm_error *err) {
     nlm_json json = {0};
     nlm_status status = NLM_OK;
     begin_runs(set, &json);
     for (size_t i = 0; status == NLM_OK && i < set->n_threads; i++) {
         nlm_engine *engine = NULL;
+        if (i > 0 && set->train && !set->is_json) printf("\n");
         status = settings_open_engine(set, set->threads[i], &engine, err);
-        if (status == NLM_OK) status = sweep_engine(set, engine, set->is_json ? &json : NULL, err);
+        if (status == NLM_OK) status = measure(set, engine, set->is_json ? &json : NULL, err);
         nlm_engine_destroy(engine);
     }
     if (status == NLM_OK && set->is_json) status = nlm_json_print(&json, stdout, err);
@@ -155,7 +167,8 @@ int main(int argc, char **argv) {
     nlm_error err = NLM_ERROR_INIT;
     const nlm_status status = set.save_path    ? save_preset(&set, &err)
                               : set.is_compare ? compare_files(argv[first], argv[first + 1], set.is_json, &err)
-                              : set.is_micro   ? run_micro(&set, &err)
+                              : set.is_micro   ? run_engines(&set, sweep_engine, &err)
+                              : set.train      ? run_engines(&set, train_engine, &err)
                                                : run_models(&set, &err);
     if (status != NLM_OK) {
         nlm_tell(&nlm_bench_command, &err);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/str.h"
 #include "tensor/dtype.h"
@@ -15,6 +16,7 @@ static const nlm_option options[] = {
      &given.preset_name, 0, 0},
     {"type", 't', NLM_OPTION_TEXT, "TYPE",
      "of a preset's matrices, and of --micro's: f32 f16 bf16 q8_0 q4_0 ...\n"
+     "of --train's parameters: f32, or f16 or bf16 with f32 masters\n"
      "(f32); matrices whose rows are no multiple of its block are f16",
      &given.type, 0, 0},
     {"save", 0, NLM_OPTION_TEXT, "FILE", "write the preset's GGUF file, for other programs, and measure nothing",
@@ -26,6 +28,10 @@ static const nlm_option options[] = {
     {"forward", 0, NLM_OPTION_INT, "N", "measure a forward pass of N tokens of an empty context instead",
      &given.forward, 1, 1 << 24},
     {"logits", 0, NLM_OPTION_TEXT, "WHICH", "of --forward: all or last (all)", &given.logits, 0, 0},
+    {"train", 0, NLM_OPTION_TEXT, "WHAT", "measure steps of training: a preset's name, or a GGUF file", &given.train,
+     0, 0},
+    {"length", 'T', NLM_OPTION_INT, "N", "of --train: tokens of a row (256)", &given.length, 1, 1 << 20},
+    {"rows", 0, NLM_OPTION_INT, "N", "of --train: rows of a batch (4)", &given.rows, 1, 1 << 16},
     {"repeat", 'r', NLM_OPTION_INT, "N", "repetitions (5)", &given.repeat, 1, 100000},
     {"warmup", 'w', NLM_OPTION_INT, "N", "repetitions before that are not counted (1)", &given.warmup, 0, 100000},
     {"threads", 'j', NLM_OPTION_TEXT, "LIST", "a run for each, as in 1,2,4 (0: one per physical core)",
@@ -54,7 +60,7 @@ static const nlm_option options[] = {
 
 const nlm_command nlm_bench_command = {
     .name = "nlm-bench",
-    .usage = "(--model FILE | --preset NAME | --micro | --compare A.json B.json) [options]",
+    .usage = "(--model FILE | --preset NAME | --train WHAT | --micro | --compare A.json B.json) [options]",
     .summary = "Measures how fast a model or a single op runs, and how near that is to the machine's limits.",
     .details =
         "A repetition: each of --batch sequences is emptied, given --depth tokens (not timed), then --prompt\n"
@@ -66,9 +72,12 @@ const nlm_command nlm_bench_command = {
         "bytes read a second; the matrices' and attention's operations a second. int8 kernels may pass the\n"
         "f32 peak, and a model that the caches hold the memory's bandwidth: cache_frac compares it with reading\n"
         "as many bytes again and again. Peak memory is read before the probes take theirs.\n"
+        "A step of training goes forward and backward over the batch, takes the gradient's norm and updates\n"
+        "with AdamW; a forward pass of its own beside it says how much of the time is which. Its operations are\n"
+        "three times those of the forward pass: 6 an element of every matrix and token, and attention.\n"
         "\n"
         "Presets\n"
-        "  Llama   small_125m medium_350m large_1.3b (tied, 50304 tokens) tinyllama_1.1b llama_7b\n"
+        "  Llama   llama_15m small_125m medium_350m large_1.3b (tied, 50304 tokens) tinyllama_1.1b llama_7b\n"
         "  Mamba   small default medium large (input_dim = d_model) mamba_130m mamba_370m mamba_1.4b\n"
         "Their weights are random and take their size of memory once: what was packed is freed.\n",
     .examples =
@@ -77,6 +86,7 @@ const nlm_command nlm_bench_command = {
         "  nlm-bench --preset default --prompt 0 --gen 2000 --json       # a Mamba step\n"
         "  nlm-bench --preset small_125m --forward 64 --logits all\n"
         "  nlm-bench --preset mamba_130m --type q8_0 --save mamba.gguf\n"
+        "  nlm-bench --train llama_15m --rows 4 --length 256 --threads 1,2\n"
         "  nlm-bench --micro --sweeps gemv,barrier --type q8_0 --json > micro.json\n"
         "  nlm-bench --compare before.json after.json\n",
     .options = options,
@@ -85,10 +95,11 @@ const nlm_command nlm_bench_command = {
 };
 
 static settings defaults(void) {
-    return (settings){.prompt = 512, .gen = 128, .batch = 1, .repeat = 5, .warmup = 1, .max_mb = 1024};
+    return (settings){
+        .prompt = 512, .gen = 128, .batch = 1, .repeat = 5, .warmup = 1, .max_mb = 1024, .length = 256, .rows = 4};
 }
 
-static int unknown_preset(const char *name) {
+static int unknown_preset(const char *option, const char *name) {
     const char *names[64];
     size_t count = 0;
     while (count < nlm_preset_count() && count < 64) {
@@ -97,15 +108,17 @@ static int unknown_preset(const char *name) {
     }
     const char *nearest = nlm_nearest(name, names, count);
     if (nearest) {
-        return nlm_tell_usage(&nlm_bench_command, "--preset: there is no '%s'; did you mean '%s'?", name, nearest);
+        return nlm_tell_usage(&nlm_bench_command, "--%s: there is no '%s'; did you mean '%s'?", option, name,
+                              nearest);
     }
-    return nlm_tell_usage(&nlm_bench_command, "--preset: there is no '%s'; --help lists them", name);
+    return nlm_tell_usage(&nlm_bench_command, "--%s: there is no '%s'; --help lists them", option, name);
 }
 
 static int derive_type(settings *s) {
     s->dtype = NLM_F32;
     if (!s->type) return NLM_OPTIONS_GO_ON;
-    if (s->model) return nlm_tell_usage(&nlm_bench_command, "--type is for --preset and --micro; a file has its own");
+    if (s->model)
+        return nlm_tell_usage(&nlm_bench_command, "--type is for --preset, --train and --micro; a file has its own");
     const nlm_dtype_info *info = nlm_dtype_from_name(s->type);
     if (!info || info->dtype == NLM_I32) {
         return nlm_tell_usage(&nlm_bench_command, "--type: '%s' is no type of weights", s->type);
@@ -139,9 +152,9 @@ static int derive_logits(settings *s) {
 }
 
 static int check(settings *s, int n_operands) {
-    const int n_modes = !!s->model + !!s->preset_name + s->is_micro + s->is_compare;
+    const int n_modes = !!s->model + !!s->preset_name + !!s->train + s->is_micro + s->is_compare;
     if (n_modes != 1) {
-        return nlm_tell_usage(&nlm_bench_command, "give one of --model, --preset, --micro and --compare");
+        return nlm_tell_usage(&nlm_bench_command, "give one of --model, --preset, --train, --micro and --compare");
     }
     if (n_operands != (s->is_compare ? 2 : 0)) {
         return nlm_tell_usage(&nlm_bench_command, s->is_compare ? "--compare needs two files, A.json and B.json"
@@ -153,7 +166,11 @@ static int check(settings *s, int n_operands) {
     if (s->save_path && !s->preset_name) return nlm_tell_usage(&nlm_bench_command, "--save is for --preset");
     if (s->preset_name) {
         s->preset = nlm_preset_find(s->preset_name);
-        if (!s->preset) return unknown_preset(s->preset_name);
+        if (!s->preset) return unknown_preset("preset", s->preset_name);
+    }
+    if (s->train) {
+        s->preset = nlm_preset_find(s->train);
+        if (!s->preset && access(s->train, F_OK) != 0) return unknown_preset("train", s->train);
     }
     int code = derive_type(s);
     if (code == NLM_OPTIONS_GO_ON) code = derive_threads(s);

@@ -11,11 +11,12 @@
 
 typedef struct settings {
     const char *model, *preset_name, *type, *logits, *threads_text;
+    const char *train; /* a preset's name or a file's */
     const char *backend, *registry, *kv_type, *pack_cache, *samples_path, *save_path, *sweeps;
-    int64_t prompt, gen, depth, batch, repeat, warmup, forward, device_id, max_mb, probe_mb;
+    int64_t prompt, gen, depth, batch, repeat, warmup, forward, device_id, max_mb, probe_mb, length, rows;
     bool is_json, is_micro, is_compare;
     /* derived */
-    const nlm_preset *preset; /* NULL: --model */
+    const nlm_preset *preset; /* NULL: a file */
     nlm_dtype dtype;
     uint32_t threads[SETTINGS_THREADS_MAX];
     size_t n_threads;
