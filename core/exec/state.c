@@ -65,6 +65,9 @@ static nlm_status place_on_device(nlm_state *state, const nlm_device *device, nl
 
 nlm_status nlm_state_place(nlm_state *state, const nlm_device *device, nlm_error *err) {
     if (state->device == device) return NLM_OK;
+    const bool is_shared =
+        state->device && nlm_device_has_host_memory(state->device) && nlm_device_has_host_memory(device);
+    if (is_shared) return NLM_OK;
     if (state->device) {
         return nlm_fail(err, NLM_INTERNAL, WHERE, "state %s is on %s and cannot move to %s", state->name,
                         state->device->backend, device->backend);

@@ -16,7 +16,7 @@ typedef struct nlm_state {
 nlm_status nlm_state_init(nlm_state *state, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,
                           nlm_error *err);
 /* Allocates zeroed memory on the device (host memory: lazily committed). Called by the planner; a
- * second call with another device is INTERNAL. `device` outlives the state. */
+ * second call with another device is INTERNAL, unless both work in host memory. `device` outlives the state. */
 nlm_status nlm_state_place(nlm_state *state, const nlm_device *device, nlm_error *err);
 /* Copies bytes in or out, or zeroes them, between runs. Bounds are checked. A state that was never
  * placed reads as zeros, and writing it is INVALID_ARGUMENT. The two ranges of a copy are equal or do

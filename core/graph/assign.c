@@ -1,5 +1,5 @@
-/* Which device runs each node: the first of env's that says yes, and one device for all the nodes that
- * touch a state or a parameter. */
+/* Which device runs each node: the first of env's that says yes; and, where devices have memories of their own, one
+ * device for all the nodes that touch a state or a parameter. */
 #include <stdio.h>
 #include <string.h>
 
@@ -98,6 +98,14 @@ static nlm_status fail_node(const nlm_plan *plan, const nlm_node *node, nlm_erro
 }
 
 /* ---- groups of nodes that share states ----------------------------------------------------------- */
+
+/* Devices that all work in host memory find a state there, whoever wrote it. */
+static bool is_memory_shared(const nlm_plan *plan) {
+    for (uint32_t d = 0; d < plan->env->n_devices; d++) {
+        if (!nlm_device_has_host_memory(plan->env->devices[d])) return false;
+    }
+    return true;
+}
 
 #define NO_GROUP (-1)
 
@@ -274,6 +282,10 @@ static nlm_status make_groups(groups *all, nlm_error *err) {
 
 nlm_status nlm_plan_assign(nlm_plan *plan, nlm_error *err) {
     groups all = {.plan = plan};
+    if (is_memory_shared(plan)) {
+        for (uint32_t n = 0; n < plan->n_nodes; n++) NLM_TRY(assign_alone(plan, &plan->nodes[n], err));
+        return NLM_OK;
+    }
     NLM_TRY(make_groups(&all, err));
     for (uint32_t n = 0; n < plan->n_nodes; n++) {
         const int32_t state = first_state(plan, &plan->nodes[n].node);

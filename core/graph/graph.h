@@ -29,7 +29,7 @@ nlm_value nlm_graph_input(nlm_graph *graph, const char *name, nlm_dtype dtype, i
 nlm_value nlm_graph_weight(nlm_graph *graph, nlm_weight *weight);
 nlm_value nlm_graph_state(nlm_graph *graph, nlm_state *state);
 /* A parameter stands where an op takes an input or a weight. It is never packed, as it changes from run to run, and
- * like a state it is on one device, which runs all ops that touch it. */
+ * like a state it is in one memory, whose devices run all ops that touch it. */
 nlm_value nlm_graph_parameter(nlm_graph *graph, nlm_parameter *parameter);
 /* The gradient of a parameter of the graph: a state of its shape. */
 nlm_value nlm_graph_gradient(nlm_graph *graph, nlm_value parameter);

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "graph/graph_impl.h"
 #include "unit/block_graphs.h"
+#include "unit/far_device.h"
 #include "unit/random_graph.h"
 
 /* ---- which device ---------------------------------------------------------------------------------- */
@@ -177,57 +178,81 @@ static void a_fallback_is_warned_of_once(void) {
 
 /* ---- states ------------------------------------------------------------------------------------------- */
 
-static void ops_that_share_a_state_stay_together(void) {
+static void devices_of_one_memory_share_states(void) {
     two_devices t;
     two_open(&t);
     t.first.refused = OP_BIT(attention);
     attention_graph a;
+    float both[TOKENS * HEADS * HEAD_DIM], one[TOKENS * HEADS * HEAD_DIM];
     attention_make(&t.f, &a);
-    nlm_program *program = fixture_plan(&t.f, a.graph, &plan_all);
-    CU_ASSERT_EQUAL(count_op(program, NLM_OP_attention), 1);
-    CU_ASSERT_EQUAL(count_op(program, NLM_OP_kv_append), 1);
+    nlm_program *program = fixture_plan(&t.f, a.graph, &plan_packed);
     for (uint32_t i = 0; i < program->n_steps; i++) {
         const nlm_step *step = &program->steps[i];
-        const bool has_state = step->op == NLM_OP_attention || step->op == NLM_OP_kv_append;
-        CU_ASSERT_PTR_EQUAL(step->device, has_state ? &t.second.device : &t.first.device);
+        CU_ASSERT_PTR_EQUAL(step->device, step->op == NLM_OP_attention ? &t.second.device : &t.first.device);
     }
-    /* The fused op would draw the projections to the second device. */
-    CU_ASSERT_EQUAL(count_op(program, NLM_OP_qkv_rope_append), 0);
-    CU_ASSERT_PTR_EQUAL(a.k.device, &t.second.device);
-    nlm_str text = {0};
-    nlm_program_fallbacks(program, &text);
-    expect_contains(text.data, "kv_append: 1 on second, 0 bytes moved to it a run: attention: told to refuse");
-    nlm_str_release(&text);
+    attention_run(&a, program, both);
+    nlm_program_destroy(program);
+    t.first.refused = 0;
+    program = fixture_plan(&t.f, a.graph, &plan_packed);
+    attention_run(&a, program, one);
+    CU_ASSERT_EQUAL(memcmp(both, one, sizeof one), 0);
     nlm_program_destroy(program);
     attention_destroy(&a);
     fixture_close(&t.f);
 }
 
-static void a_state_stays_where_an_earlier_program_put_it(void) {
-    two_devices t;
-    two_open(&t);
+static void ops_that_share_a_state_stay_in_one_memory(void) {
+    far_device d;
+    far_open_two(&d, 2);
+    d.stream.refused = OP_BIT(attention);
     attention_graph a;
-    attention_make(&t.f, &a);
-    t.first.refused = OP_BIT(kv_append);
-    nlm_program *earlier = fixture_plan(&t.f, a.graph, &plan_packed);
-    t.first.refused = 0;
-    nlm_program *later = fixture_plan(&t.f, a.graph, &plan_packed);
+    attention_make(&d.f, &a);
+    nlm_program *program = fixture_plan(&d.f, a.graph, &plan_all);
+    CU_ASSERT_EQUAL(count_op(program, NLM_OP_attention), 1);
+    CU_ASSERT_EQUAL(count_op(program, NLM_OP_kv_append), 1);
+    for (uint32_t i = 0; i < program->n_steps; i++) {
+        const nlm_step *step = &program->steps[i];
+        const bool has_state = step->op == NLM_OP_attention || step->op == NLM_OP_kv_append;
+        CU_ASSERT_PTR_EQUAL(step->device, has_state ? &d.second.device : &d.stream.device);
+    }
+    /* The fused op would draw the projections to the second device. */
+    CU_ASSERT_EQUAL(count_op(program, NLM_OP_qkv_rope_append), 0);
+    CU_ASSERT_PTR_EQUAL(a.k.device, &d.second.device);
+    nlm_str text = {0};
+    nlm_program_fallbacks(program, &text);
+    expect_contains(text.data, "kv_append: 1 on farther, ");
+    expect_contains(text.data, " bytes moved to it a run: attention: told to refuse");
+    nlm_str_release(&text);
+    nlm_program_destroy(program);
+    attention_destroy(&a);
+    far_close(&d);
+}
+
+static void a_state_stays_where_an_earlier_program_put_it(void) {
+    far_device d;
+    far_open_two(&d, 2);
+    attention_graph a;
+    attention_make(&d.f, &a);
+    d.stream.refused = OP_BIT(kv_append);
+    nlm_program *earlier = fixture_plan(&d.f, a.graph, &plan_packed);
+    d.stream.refused = 0;
+    nlm_program *later = fixture_plan(&d.f, a.graph, &plan_packed);
     CU_ASSERT_EQUAL(count_op(later, NLM_OP_attention), 1);
     for (uint32_t i = 0; i < later->n_steps; i++) {
-        if (later->steps[i].op == NLM_OP_attention) CU_ASSERT_PTR_EQUAL(later->steps[i].device, &t.second.device);
+        if (later->steps[i].op == NLM_OP_attention) CU_ASSERT_PTR_EQUAL(later->steps[i].device, &d.second.device);
     }
-    t.second.refused = OP_BIT(attention);
+    d.second.refused = OP_BIT(attention);
     nlm_error err = NLM_ERROR_INIT;
     nlm_program *program = NULL;
-    CU_ASSERT_EQUAL(nlm_graph_plan(a.graph, &t.f.env, &program, &err), NLM_UNSUPPORTED);
-    expect_contains(err.msg, "is on second, which refuses attention: told to refuse attention");
-    t.f.env.n_devices = 1;
-    CU_ASSERT_EQUAL(nlm_graph_plan(a.graph, &t.f.env, &program, &err), NLM_UNSUPPORTED);
-    expect_contains(err.msg, "is on second, which is no device of this environment");
+    CU_ASSERT_EQUAL(nlm_graph_plan(a.graph, &d.f.env, &program, &err), NLM_UNSUPPORTED);
+    expect_contains(err.msg, "is on farther, which refuses attention: told to refuse attention");
+    d.f.env.n_devices = 1;
+    CU_ASSERT_EQUAL(nlm_graph_plan(a.graph, &d.f.env, &program, &err), NLM_UNSUPPORTED);
+    expect_contains(err.msg, "is on farther, which is no device of this environment");
     nlm_program_destroy(earlier);
     nlm_program_destroy(later);
     attention_destroy(&a);
-    fixture_close(&t.f);
+    far_close(&d);
 }
 
 /* ---- memory -------------------------------------------------------------------------------------------- */
@@ -401,7 +426,8 @@ static const check_case cases[] = {
     CHECK_CASE(a_device_may_take_what_cannot_be_packed),
     CHECK_CASE(an_environment_that_cannot_work_is_refused),
     CHECK_CASE(a_fallback_is_warned_of_once),
-    CHECK_CASE(ops_that_share_a_state_stay_together),
+    CHECK_CASE(devices_of_one_memory_share_states),
+    CHECK_CASE(ops_that_share_a_state_stay_in_one_memory),
     CHECK_CASE(a_state_stays_where_an_earlier_program_put_it),
     CHECK_CASE(questions_grow_with_the_layers),
     CHECK_CASE(packed_memory_changes_no_bit),
