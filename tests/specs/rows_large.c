@@ -40,6 +40,12 @@ static const char *const large_rows[] = {
     "cross_entropy/R=64,N=32000,K=1024,w:plain,dx,dw,accumulate",
     "sum_sq/R=2048,N=2048",
     "adamw/R=2048,N=2048",
+    "attention_plain/seqs=512,H=16,G=4,D=64,lse",
+    "attention_plain_bwd/seqs=512,H=16,G=4,D=64",
+    "conv1d_causal_bwd/seqs=32,C=256,K=4,bias,db,silu",
+    "conv1d_causal_bwd/seqs=512,C=1536,K=4,bias,db,silu",
+    "ssm_scan_bwd/seqs=32,C=256,N=16,d,dd,z,dz",
+    "ssm_scan_bwd/seqs=512,C=1536,N=16,d,dd,z,dz",
     NULL,
 };
 

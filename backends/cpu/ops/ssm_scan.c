@@ -42,13 +42,6 @@ V_INLINE void expect(const nlm_ssm_scan_args *args, int64_t row, scan_tile tile)
     if (args->z) nlm_vector_expect(lanes_at(args->z, row, tile));
 }
 
-/* 2^x for x <= 0; at least 2^-125, which is nothing beside the rest of a state. NaN stays: max is the second where
- * one is NaN. */
-V_INLINE vf decay_exp2(vf x) {
-    const vf limited = vf_max(vf_set1(-125.0f), x), n = vf_round(limited);
-    return vf_exp2_parts(vf_sub(limited, n), n);
-}
-
 static void begin_tile(scan_chunk *chunk, scan_tile tile) {
     const nlm_ssm_scan_args *args = chunk->args;
     for (int32_t t = 0; t < chunk->n_tokens; t++) {
@@ -77,7 +70,7 @@ V_INLINE void scan_states(scan_chunk *chunk, scan_tile tile, int64_t first, int 
         const vf step = chunk->step_log2[i], step_x = chunk->step_x[i];
         vf y = chunk->y[i];
         _Pragma("GCC unroll 8") for (int s = 0; s < count; s++) {
-            h[s] = vf_fma(decay_exp2(vf_mul(step, a[s])), h[s], vf_mul(step_x, vf_set1(b[s])));
+            h[s] = vf_fma(vf_exp2_decay(vf_mul(step, a[s])), h[s], vf_mul(step_x, vf_set1(b[s])));
             y = vf_fma(vf_set1(c[s]), h[s], y);
         }
         chunk->y[i] = y;

@@ -57,6 +57,13 @@ V_INLINE vf vf_exp2(vf x) {
     return vf_unless_lt(vf_exp2_parts(vf_sub(x, n), n), x, vf_set1(-125.0f));
 }
 
+/* 2^x for x <= 0; at least 2^-125, which is nothing beside the rest of a state. NaN stays: max is the second where
+ * one is NaN. */
+V_INLINE vf vf_exp2_decay(vf x) {
+    const vf limited = vf_max(vf_set1(-125.0f), x), n = vf_round(limited);
+    return vf_exp2_parts(vf_sub(limited, n), n);
+}
+
 /* exp(x); 0 below -87. log2(e) has two parts, so that large |x| keep their digits. */
 V_INLINE vf vf_exp(vf x) {
     const vf n = vf_round(vf_mul(x, vf_set1(1.44269504088896341f)));
@@ -81,10 +88,26 @@ V_INLINE vf vf_softplus(vf x) {
     return vf_fma(vf_add(s, s), p, vf_max(vf_zero(), x)); /* max is the second where one is NaN */
 }
 
+/* exp(-x), x held within 87 of 0 */
+V_INLINE vf vf_exp_of_minus(vf x) {
+    return vf_exp(vf_neg(vf_max(vf_min(x, vf_set1(87.0f)), vf_set1(-87.0f))));
+}
+
 /* x / (1 + exp(-x)) */
 V_INLINE vf vf_silu(vf x) {
-    const vf limited = vf_max(vf_min(x, vf_set1(87.0f)), vf_set1(-87.0f));
-    return vf_div(x, vf_add(vf_set1(1.0f), vf_exp(vf_neg(limited))));
+    return vf_div(x, vf_add(vf_set1(1.0f), vf_exp_of_minus(x)));
+}
+
+/* s = 1 / (1 + exp(-x)), softplus's slope. */
+V_INLINE vf vf_logistic(vf x) {
+    return vf_div(vf_set1(1.0f), vf_add(vf_set1(1.0f), vf_exp_of_minus(x)));
+}
+
+/* silu's slope s (1 + x (1 - s)); 1 - s is exp(-x) s, as a difference would lose what is left of it where s is near
+ * 1. */
+V_INLINE vf vf_silu_slope(vf x) {
+    const vf u = vf_exp_of_minus(x), s = vf_div(vf_set1(1.0f), vf_add(vf_set1(1.0f), u));
+    return vf_mul(s, vf_fma(x, vf_mul(u, s), vf_set1(1.0f)));
 }
 
 #endif

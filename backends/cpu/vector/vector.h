@@ -10,30 +10,32 @@
 
 /* The ops of these backends: X(op, the flags they know, the layout wanted for its weights, what it needs besides
  * its tensors). The slot of each is nlm_vector_<op>, in ops/<op>.c. */
-#define VECTOR_OPS(X)                                                                                          \
-    X(embed, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                    \
-    X(matmul, 0, LAYOUT_PANEL | NLM_KIT_OR_ROW_MAJOR, nlm_vector_matmul_needs)                                 \
-    X(rms_norm, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                 \
-    X(rope, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, NLM_LAYOUT_ROW_MAJOR, nlm_vector_rope_needs)               \
-    X(kv_append, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                \
-    X(attention, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_attention_needs)                                          \
-    X(silu_mul, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                 \
-    X(add, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                      \
-    X(mul, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                      \
-    X(scale, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                    \
-    X(softmax, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                  \
-    X(conv1d_causal, NLM_CONV_SILU, NLM_LAYOUT_ROW_MAJOR, NULL)                                                \
-    X(ssm_scan, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                 \
-    X(copy, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                     \
-    X(argmax, NLM_ARGMAX_FINITE, NLM_LAYOUT_ROW_MAJOR, NULL)                                                   \
-    X(gate_up_silu_mul, 0, LAYOUT_PANEL, nlm_vector_matmul_needs)                                              \
-    X(qkv_rope_append, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, LAYOUT_PANEL, nlm_vector_qkv_rope_append_needs) \
-    X(norm_matmul, 0, LAYOUT_PANEL, nlm_vector_norm_matmul_needs)                                              \
-    X(norm_xz_conv, NLM_CONV_SILU, LAYOUT_PANEL, nlm_vector_norm_xz_conv_needs)                                \
-    X(dt_bc_scan, 0, LAYOUT_PANEL, nlm_vector_dt_bc_scan_needs)                                                \
-    X(matmul_dx, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_matmul_dx_needs)                                          \
-    X(matmul_dw, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_matmul_dw_needs)                           \
-    X(cross_entropy, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_cross_entropy_needs)
+#define VECTOR_OPS(X)                                                                                                \
+    X(embed, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                          \
+    X(matmul, 0, LAYOUT_PANEL | NLM_KIT_OR_ROW_MAJOR, nlm_vector_matmul_needs)                                       \
+    X(rms_norm, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                       \
+    X(rope, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, NLM_LAYOUT_ROW_MAJOR, nlm_vector_rope_needs)                     \
+    X(kv_append, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                      \
+    X(attention, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_attention_needs)                                                \
+    X(silu_mul, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                       \
+    X(add, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                            \
+    X(mul, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                            \
+    X(scale, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                          \
+    X(softmax, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                        \
+    X(conv1d_causal, NLM_CONV_SILU, NLM_LAYOUT_ROW_MAJOR, NULL)                                                      \
+    X(ssm_scan, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                       \
+    X(copy, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                           \
+    X(argmax, NLM_ARGMAX_FINITE, NLM_LAYOUT_ROW_MAJOR, NULL)                                                         \
+    X(gate_up_silu_mul, 0, LAYOUT_PANEL, nlm_vector_matmul_needs)                                                    \
+    X(qkv_rope_append, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, LAYOUT_PANEL, nlm_vector_qkv_rope_append_needs)       \
+    X(norm_matmul, 0, LAYOUT_PANEL, nlm_vector_norm_matmul_needs)                                                    \
+    X(norm_xz_conv, NLM_CONV_SILU, LAYOUT_PANEL, nlm_vector_norm_xz_conv_needs)                                      \
+    X(dt_bc_scan, 0, LAYOUT_PANEL, nlm_vector_dt_bc_scan_needs)                                                      \
+    X(matmul_dx, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_matmul_dx_needs)                                                \
+    X(matmul_dw, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_matmul_dw_needs)                                 \
+    X(cross_entropy, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_cross_entropy_needs)                         \
+    X(conv1d_causal_bwd, NLM_CONV_SILU | NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_conv1d_causal_bwd_needs) \
+    X(ssm_scan_bwd, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_ssm_scan_bwd_needs)
 
 #define VECTOR_DECLARE(op, flags, layout, needs)                                   \
     nlm_status nlm_vector_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \
