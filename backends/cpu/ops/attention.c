@@ -14,8 +14,6 @@
 #define TILE  ATTENTION_TILE
 #define CHUNK ATTENTION_CHUNK
 #define GROUP ATTENTION_GROUP
-#define LOG2E 1.44269504088896341
-#define LN2   0.693147180559945309
 
 /* What a worker has for itself, in its scratch. */
 typedef struct attention_memory {
@@ -35,10 +33,6 @@ typedef struct attention_run {
     int64_t head, shared;
 } attention_run;
 
-static int64_t padded(int64_t head) {
-    return (head + V_LANES - 1) / V_LANES * V_LANES;
-}
-
 static int64_t state_floats(int64_t head, int64_t rows) {
     return rows * head + (2 * rows + V_LANES - 1) / V_LANES * V_LANES;
 }
@@ -49,7 +43,7 @@ static nlm_attention_state state_at(float *memory, int64_t head, int64_t rows) {
 
 void nlm_vector_attention_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
     (void)self;
-    const int64_t size = nlm_dim(dims, 'D'), head = padded(size), groups = nlm_dim(dims, 'G');
+    const int64_t size = nlm_dim(dims, 'D'), head = nlm_vector_attention_padded(size), groups = nlm_dim(dims, 'G');
     const int64_t shared = nlm_dim(dims, 'H') / groups, rows = nlm_vector_attention_block_rows(shared);
     const int64_t tile = 3 * TILE * head, others = 2 * state_floats(head, rows) + rows * head + 2 * rows + head;
     out->scratch_bytes = (uint64_t)(tile + others) * sizeof(float);
@@ -62,7 +56,7 @@ void nlm_vector_attention_needs(void *self, const nlm_dims *dims, uint32_t nth, 
 }
 
 static attention_memory divide(float *scratch, int64_t size, int64_t shared) {
-    const int64_t head = padded(size), rows = nlm_vector_attention_block_rows(shared);
+    const int64_t head = nlm_vector_attention_padded(size), rows = nlm_vector_attention_block_rows(shared);
     attention_memory mem = {.tile = {.size = size, .head = head}};
     mem.tile.keys = scratch;
     mem.tile.values = mem.tile.keys + TILE * head;
@@ -82,26 +76,14 @@ static attention_memory divide(float *scratch, int64_t size, int64_t shared) {
 
 static void begin_rows(const attention_run *run, const nlm_attention_block *b) {
     const nlm_attention_args *args = run->args;
-    const float scale = (float)((double)args->scale * LOG2E);
-    const int64_t size = args->q->shape[2], shared = run->shared;
+    const int64_t shared = run->shared;
     for (int64_t row = 0; row < b->rows; row++) {
         const int64_t token = b->token + row / shared;
         const float *q = nlm_kit_at2(args->q, token, b->g * shared + row % shared);
-        float *scaled = run->mem.q + row * run->head;
         const nlm_attention_seen seen = nlm_vector_attention_seen(&run->deal, token);
         run->mem.first[row] = (int32_t)seen.first;
         run->mem.end[row] = (int32_t)seen.end;
-        int64_t c = 0;
-        for (; c + V_LANES <= size; c += V_LANES) vf_store(scaled + c, vf_mul(vf_load(q + c), vf_set1(scale)));
-        for (; c < size; c++) scaled[c] = q[c] * scale;
-    }
-}
-
-static void clear(const nlm_attention_state *state, int64_t rows, int64_t head) {
-    memset(state->sums, 0, (size_t)(rows * head) * sizeof(float));
-    for (int64_t row = 0; row < rows; row++) {
-        state->greatest[row] = -INFINITY;
-        state->weight[row] = 0.0f;
+        nlm_vector_attention_scale_row(q, args->q->shape[2], args->scale, run->mem.q + row * run->head);
     }
 }
 
@@ -127,22 +109,12 @@ static void fold_row(const nlm_attention_state *total, int64_t total_row, const 
     total->weight[total_row] = total->weight[total_row] * shrink[0] + part->weight[row] * shrink[1];
 }
 
-/* Adding 0 makes -0 of what is too small for f32 the 0 that it is beside other rows. */
 static void finish_row(const attention_run *run, const nlm_attention_block *b, int64_t row,
                        const nlm_attention_state *state, int64_t state_row) {
     const nlm_attention_args *args = run->args;
     const int64_t token = b->token + row / run->shared, h = b->g * run->shared + row % run->shared;
-    const float *sums = state->sums + state_row * run->head;
-    const float weight = state->weight[state_row];
-    const vf inverse = vf_set1(1.0f / weight);
-    const int64_t size = args->q->shape[2];
-    float *y = nlm_kit_at2(args->y, token, h);
-    for (int64_t c = 0; c < size; c += V_LANES) {
-        const vf value = vf_add(vf_mul(vf_load(sums + c), inverse), vf_zero());
-        vf_store_n(y + c, value, (int)(size - c < V_LANES ? size - c : V_LANES));
-    }
-    if (args->lse)
-        *(float *)nlm_kit_at2(args->lse, token, h) = state->greatest[state_row] * (float)LN2 + logf(weight);
+    float *lse = args->lse ? nlm_kit_at2(args->lse, token, h) : NULL;
+    nlm_vector_attention_finish_row(state, state_row, args->q->shape[2], nlm_kit_at2(args->y, token, h), lse);
 }
 
 /* ---- walking the cache -------------------------------------------------------------------- */
@@ -172,12 +144,6 @@ static nlm_status find_rows(const attention_run *run, const nlm_attention_block 
     return NLM_OK;
 }
 
-/* Six rows at a time use the registers best, unless few are left. */
-static int64_t group_size(int64_t left) {
-    if (left <= GROUP) return left;
-    return left < 12 ? (left + 1) / 2 : 6;
-}
-
 static void take_tile(const attention_run *run, const nlm_attention_block *b, const nlm_attention_rows *rows,
                       const nlm_attention_rows *next, const nlm_attention_state *state) {
     const nlm_dtype k_type = run->args->k_cache->dtype, v_type = run->args->v_cache->dtype;
@@ -189,7 +155,7 @@ static void take_tile(const attention_run *run, const nlm_attention_block *b, co
     nlm_vector_attention_load_values(rows, v_type, &tile);
     nlm_attention_group group = {.q = run->mem.q, .first = run->mem.first, .end = run->mem.end};
     for (; group.row < b->rows; group.row += group.count) {
-        group.count = group_size(b->rows - group.row);
+        group.count = nlm_vector_attention_group_size(b->rows - group.row);
         nlm_vector_attention_take(&group, rows, &tile, state);
     }
 }
@@ -230,7 +196,7 @@ static nlm_status attend(const attention_run *run, const nlm_attention_block *b)
         const int is_last = tile + TILE >= end;
         if (!is_last) NLM_KIT_TRY(find_rows(run, b, tile + TILE, &rows[!turn]));
         if (b->split >= 0) state = split_state(run, b, tile / CHUNK);
-        if (tile == begin || tile % CHUNK == 0) clear(&state, b->rows, run->head);
+        if (tile == begin || tile % CHUNK == 0) nlm_vector_attention_clear(&state, b->rows, run->head);
         take_tile(run, b, &rows[turn], &rows[is_last ? turn : !turn], &state);
         if (is_folded && (is_last || (tile + TILE) % CHUNK == 0)) fold_chunk(run, b, tile / CHUNK);
     }
@@ -262,7 +228,7 @@ nlm_status nlm_vector_attention(const nlm_exec_v1 *x, const nlm_attention_args *
     nlm_attention_block block;
     NLM_KIT_TRY(nlm_vector_attention_deal(x, args, &run.deal));
     run.shared = run.deal.shared;
-    run.head = padded(args->q->shape[2]);
+    run.head = nlm_vector_attention_padded(args->q->shape[2]);
     run.mem = divide(x->scratch, args->q->shape[2], run.shared);
     nlm_attention_walk walk = {0};
     while (nlm_vector_attention_next(&run.deal, &walk, &block)) {

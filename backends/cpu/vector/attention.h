@@ -1,5 +1,5 @@
-/* Attention over one tile of the cache: loading it, and taking query rows through it. Used by
- * ops/attention.c. */
+/* Attention over one tile of the cache, or of the batch's own keys: loading it, and taking query rows through it.
+ * Used by ops/attention.c, ops/attention_plain.c and ops/attention_plain_bwd.c. */
 #ifndef NLM_CPU_VECTOR_ATTENTION_H
 #define NLM_CPU_VECTOR_ATTENTION_H
 
@@ -56,5 +56,34 @@ void nlm_vector_attention_load_values(const nlm_attention_rows *rows, nlm_dtype 
 /* Adds a tile, positions rows->tile on, to the state of a group. */
 void nlm_vector_attention_take(const nlm_attention_group *group, const nlm_attention_rows *rows,
                                const nlm_attention_tile *tile, const nlm_attention_state *state);
+
+#define ATTENTION_LOG2E 1.44269504088896341
+
+/* Elements of a head, padded to whole vectors. */
+static inline int64_t nlm_vector_attention_padded(int64_t size) {
+    return (size + V_LANES - 1) / V_LANES * V_LANES;
+}
+/* How many of the rows left go together: six use the registers best, unless few are left. */
+static inline int64_t nlm_vector_attention_group_size(int64_t left) {
+    if (left <= ATTENTION_GROUP) return left;
+    return left < 12 ? (left + 1) / 2 : 6;
+}
+
+/* A query row as a group has it; `scale` is the score's. */
+void nlm_vector_attention_scale_row(const float *q, int64_t size, float scale, float *out);
+/* A state of nothing. */
+void nlm_vector_attention_clear(const nlm_attention_state *state, int64_t rows, int64_t head);
+/* y, and lse if it is not NULL, of a row whose state is whole. */
+void nlm_vector_attention_finish_row(const nlm_attention_state *state, int64_t row, int64_t size, float *y,
+                                     float *lse);
+
+/* The two products that a gradient is made of, for `count` rows, at most ATTENTION_GROUP, of a tile of f32:
+ *   out[r][j] = rows[r] . keys[:][j] for the first `width` positions, some more may be written; rows are tile->head
+ *   floats apart, those of out ATTENTION_TILE;
+ *   sums[r] += sum_j p[r][j] values[j] over positions [from, to); as far apart. */
+void nlm_vector_attention_products(int64_t count, const float *rows, const nlm_attention_tile *tile, int64_t width,
+                                   float *out);
+void nlm_vector_attention_add(int64_t count, const float *p, const nlm_attention_tile *tile, int64_t from, int64_t to,
+                              float *sums);
 
 #endif

@@ -220,3 +220,44 @@ void nlm_vector_attention_take(const nlm_attention_group *group, const nlm_atten
     kernels[tile->is_half][group->count].sums(scores, shrink, tile, view.least, view.width,
                                               state->sums + group->row * tile->head);
 }
+
+void nlm_vector_attention_products(int64_t count, const float *rows, const nlm_attention_tile *tile, int64_t width,
+                                   float *out) {
+    kernels[0][count].scores(rows, tile, width, out);
+}
+
+void nlm_vector_attention_add(int64_t count, const float *p, const nlm_attention_tile *tile, int64_t from, int64_t to,
+                              float *sums) {
+    static const float as_they_are[GROUP] = {1, 1, 1, 1, 1, 1, 1, 1};
+    kernels[0][count].sums(p, as_they_are, tile, from, to, sums);
+}
+
+/* ---- rows before and after ------------------------------------------------------------------ */
+
+void nlm_vector_attention_scale_row(const float *q, int64_t size, float scale, float *out) {
+    const float scale_log2 = (float)((double)scale * ATTENTION_LOG2E);
+    int64_t c = 0;
+    for (; c + V_LANES <= size; c += V_LANES) vf_store(out + c, vf_mul(vf_load(q + c), vf_set1(scale_log2)));
+    for (; c < size; c++) out[c] = q[c] * scale_log2;
+}
+
+void nlm_vector_attention_clear(const nlm_attention_state *state, int64_t rows, int64_t head) {
+    memset(state->sums, 0, (size_t)(rows * head) * sizeof(float));
+    for (int64_t row = 0; row < rows; row++) {
+        state->greatest[row] = -INFINITY;
+        state->weight[row] = 0.0f;
+    }
+}
+
+/* Adding 0 makes -0 of what is too small for f32 the 0 that it is beside other rows. */
+void nlm_vector_attention_finish_row(const nlm_attention_state *state, int64_t row, int64_t size, float *y,
+                                     float *lse) {
+    const float *sums = state->sums + row * nlm_vector_attention_padded(size);
+    const float weight = state->weight[row];
+    const vf inverse = vf_set1(1.0f / weight);
+    for (int64_t c = 0; c < size; c += V_LANES) {
+        const vf value = vf_add(vf_mul(vf_load(sums + c), inverse), vf_zero());
+        vf_store_n(y + c, value, (int)(size - c < V_LANES ? size - c : V_LANES));
+    }
+    if (lse) *lse = state->greatest[row] * (float)(1 / ATTENTION_LOG2E) + logf(weight);
+}

@@ -34,6 +34,8 @@
     X(matmul_dx, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_matmul_dx_needs)                                                \
     X(matmul_dw, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_matmul_dw_needs)                                 \
     X(cross_entropy, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_cross_entropy_needs)                         \
+    X(attention_plain, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_attention_plain_needs)                                    \
+    X(attention_plain_bwd, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_attention_plain_bwd_needs)                            \
     X(conv1d_causal_bwd, NLM_CONV_SILU | NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_conv1d_causal_bwd_needs) \
     X(ssm_scan_bwd, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_ssm_scan_bwd_needs)
 
