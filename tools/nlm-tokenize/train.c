@@ -4,6 +4,7 @@
 #include "base/status.h"
 #include "common/options.h"
 #include "common/terminal.h"
+#include "convert.h"
 #include "text/corpus.h"
 #include "text/vocab_write.h"
 
@@ -56,8 +57,11 @@ static nlm_status write_vocab(const nlm_bpe_vocab *vocab, const char *path, nlm_
     nlm_gguf_writer *writer;
     NLM_TRY(nlm_gguf_writer_create(&writer, err));
     nlm_status status = nlm_vocab_write(vocab, writer, err);
-    if (status == NLM_OK) status = nlm_gguf_writer_finish(writer, path, err);
+    nlm_gguf *gguf = NULL;
+    if (status == NLM_OK) status = nlm_gguf_writer_map(writer, path, &gguf, err);
     nlm_gguf_writer_destroy(writer);
+    if (status == NLM_OK) status = save_vocab(gguf, path, err);
+    if (gguf) nlm_gguf_close(gguf);
     return status;
 }
 
@@ -104,7 +108,9 @@ int train_main(int argc, char **argv) {
     settings s = {.kind = "byte-bpe", .field = "text", .min_frequency = 2};
     const nlm_option options[] = {
         {"vocab-size", 'n', NLM_OPTION_INT, "N", "how many tokens to learn, all included", &s.vocab_size, 1, 1 << 24},
-        {"out", 'o', NLM_OPTION_TEXT, "FILE", "the vocabulary to write, a GGUF file", &s.out, 0, 0},
+        {"out", 'o', NLM_OPTION_TEXT, "FILE",
+         "the vocabulary to write: tokenizer.json if it ends in .json, or\na GGUF file without tensors, *.gguf",
+         &s.out, 0, 0},
         {"kind", 'k', NLM_OPTION_TEXT, "KIND", "byte-bpe (the default), as GPT-2's, or sentencepiece, as Llama 2's",
          &s.kind, 0, 0},
         {"special", 0, NLM_OPTION_TEXTS, "TEXT",
@@ -127,7 +133,7 @@ int train_main(int argc, char **argv) {
         .details =
             "An INPUT is a text file, JSON lines (*.jsonl, *.ndjson), a folder of such files, or - for stdin.\n",
         .examples =
-            "  nlm-tokenize train --vocab-size 4000 --out stories.gguf stories.txt\n"
+            "  nlm-tokenize train --vocab-size 4000 --out tokenizer.json stories.txt\n"
             "  nlm-tokenize train -n 32000 -k sentencepiece -o vocab.gguf --field content pages.jsonl\n",
         .options = options,
         .n_options = sizeof options / sizeof *options,
@@ -138,6 +144,7 @@ int train_main(int argc, char **argv) {
     if (parsed != NLM_OPTIONS_GO_ON) return parsed;
     if (!s.vocab_size) return nlm_tell_usage(&command, "--vocab-size is missing");
     if (!s.out) return nlm_tell_usage(&command, "--out is missing");
+    if (!names_vocab_file(s.out)) return nlm_tell_usage(&command, "'%s' ends neither in .json nor in .gguf", s.out);
     if (first == argc) return nlm_tell_usage(&command, "give a text file or a folder of them");
     if (strcmp(s.kind, "byte-bpe") != 0 && strcmp(s.kind, "sentencepiece") != 0) {
         return nlm_tell_usage(&command, "'%s' is no kind of vocabulary; expected byte-bpe or sentencepiece", s.kind);
