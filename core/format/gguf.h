@@ -166,6 +166,8 @@ void nlm_gguf_writer_string(nlm_gguf_writer *w, const char *key, const char *dat
 void nlm_gguf_writer_array(nlm_gguf_writer *w, const char *key, nlm_gguf_type element_type, const void *data,
                            uint64_t count); /* numbers, little-endian */
 void nlm_gguf_writer_strings(nlm_gguf_writer *w, const char *key, const nlm_gguf_string *strings, uint64_t count);
+/* An entry of another file as it is. */
+void nlm_gguf_writer_entry(nlm_gguf_writer *w, const nlm_gguf_entry *entry);
 void nlm_gguf_writer_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor);
 /* Of elements that are made when they are written; `shape` has `rank` sizes. What the source returns, finish does. */
 void nlm_gguf_writer_source(nlm_gguf_writer *w, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,

@@ -158,6 +158,29 @@ void nlm_gguf_writer_strings(nlm_gguf_writer *w, const char *key, const nlm_gguf
     for (uint64_t i = 0; i < count; i++) put_string(&w->metadata, strings[i].data, strings[i].length);
 }
 
+void nlm_gguf_writer_entry(nlm_gguf_writer *w, const nlm_gguf_entry *entry) {
+    if (has_failed(w)) return;
+    char *key = nlm_arena_strndup(&w->names, entry->key.data, entry->key.length);
+    if (!key) {
+        nlm_fail(&w->error, NLM_OUT_OF_MEMORY, __func__, "out of memory");
+        return;
+    }
+    uint32_t number;
+    const bool is_array = entry->type == NLM_GGUF_ARRAY;
+    if (is_array && entry->strings) {
+        nlm_gguf_writer_strings(w, key, entry->strings, entry->count);
+    } else if (is_array) {
+        nlm_gguf_writer_array(w, key, entry->element_type, entry->data, entry->count);
+    } else if (entry->type == NLM_GGUF_STRING) {
+        nlm_gguf_writer_string(w, key, entry->data, (size_t)entry->bytes);
+    } else if (entry->type == NLM_GGUF_U32) {
+        memcpy(&number, entry->data, sizeof number);
+        nlm_gguf_writer_u32(w, key, number);
+    } else if (put_key(w, key, entry->type)) {
+        put(&w->metadata, entry->data, (size_t)entry->bytes);
+    }
+}
+
 void nlm_gguf_writer_tensor(nlm_gguf_writer *w, const char *name, const nlm_tensor *tensor) {
     if (has_failed(w)) return;
     if (!nlm_tensor_is_contiguous(tensor) || nlm_tensor_bytes(tensor) == 0) {

@@ -50,6 +50,8 @@ typedef struct nlm_hf {
 typedef struct nlm_hf_import nlm_hf_import;
 nlm_status nlm_hf_import_open(const char *folder, nlm_dtype dtype, nlm_gguf_writer *w, nlm_hf_import **out,
                               nlm_error *err);
+/* Rows of the embedding. */
+uint64_t nlm_hf_import_vocab(const nlm_hf_import *import);
 /* Whether all that w has (a tokenizer that was added too) is a model as nlm opens it. Before w is finished. */
 nlm_status nlm_hf_import_check(nlm_hf_import *import, nlm_error *err);
 void nlm_hf_import_close(nlm_hf_import *import); /* after w is finished */

@@ -34,6 +34,9 @@ except ImportError as error:
     WHY_NOT = f"the comparison with transformers needs the packages torch, transformers, safetensors and gguf: {error}"
 
 
+TEXT = "Once upon a time, in a big house near the sea, there lived a little girl. She was \u00e9t\u00e9 and 7.\n"
+
+
 def convert(*args, code=0):
     result = subprocess.run([BIN / "nlm-model", "convert", *map(str, args)], capture_output=True, timeout=120)
     out, err = result.stdout.decode(), result.stderr.decode()
@@ -60,6 +63,21 @@ def read_safetensors(path):
         begin, end = item["data_offsets"]
         tensors[name] = item["dtype"], item["shape"], data[8 + length + begin : 8 + length + end]
     return metadata, tensors
+
+
+def write_safetensors(path, tensors):
+    header, data = {}, b""
+    for name, (dtype, shape, values) in tensors.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(values)]}
+        data += values
+    text = json.dumps(header).encode()
+    Path(path).write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def ids_of(model, text=TEXT):
+    done = subprocess.run([BIN / "nlm-tokenize", "--model", model], input=text.encode(), stdout=subprocess.PIPE,
+                          check=True, timeout=60)
+    return done.stdout.split()
 
 
 class Case(unittest.TestCase):
@@ -151,6 +169,45 @@ class Files(Case):
                 self.assertEqual(kinds["blk.0.attn_q.weight"], expected.lower())
                 self.assertEqual(kinds["blk.0.attn_norm.weight"], "f32")
 
+    def test_the_tokenizer_goes_with_the_model(self):
+        source = FIXTURES / "stories260K-q8_0.gguf"
+        convert(source, self.folder / "out")
+        self.assertTrue((self.folder / "out/tokenizer.json").exists())
+        convert(self.folder / "out", self.folder / "back.gguf")
+        self.assertGreater(len(ids_of(source)), 20)
+        self.assertEqual(ids_of(self.folder / "back.gguf"), ids_of(source))
+
+    def test_rows_without_a_token_get_a_name(self):
+        convert(FIXTURES / "stories260K-q8_0.gguf", self.folder / "out")
+        _, tensors = read_safetensors(self.folder / "out/model.safetensors")
+        for name in ("model.embed_tokens.weight", "lm_head.weight"):
+            dtype, (rows, columns), data = tensors[name]
+            tensors[name] = dtype, [rows + 3, columns], data + bytes(3 * 4 * columns)
+        write_safetensors(self.folder / "out/model.safetensors", tensors)
+        config = json.loads((self.folder / "out/config.json").read_text())
+        (self.folder / "out/config.json").write_text(json.dumps(config | {"vocab_size": 515}))
+        convert(self.folder / "out", self.folder / "back.gguf")
+        self.assertIn(b"[PAD514]", (self.folder / "back.gguf").read_bytes())
+        self.assertEqual(ids_of(self.folder / "back.gguf"), ids_of(FIXTURES / "stories260K-q8_0.gguf"))
+        self.logits(self.folder / "back.gguf", [1, 514])
+
+    def test_what_becomes_of_a_tokenizer_that_is_not_read_is_told(self):
+        convert(FIXTURES / "stories260K-q8_0.gguf", self.folder / "out")
+        for text, code, says in (
+                ('{"model": {"type": "WordPiece", "vocab": {}}}', 0, "note: without a tokenizer: "),
+                ("{", 1, "no valid JSON"), (None, 0, "note: without a tokenizer: ")):
+            with self.subTest(text):
+                if text:
+                    (self.folder / "out/tokenizer.json").write_text(text)
+                else:
+                    (self.folder / "out/tokenizer.json").unlink()
+                result = subprocess.run([BIN / "nlm-model", "convert", self.folder / "out", self.folder / "back.gguf"],
+                                        capture_output=True, timeout=60)
+                self.assertEqual(result.returncode, code)
+                self.assertIn(says, (result.stdout + result.stderr).decode())
+                self.assertEqual((self.folder / "back.gguf").exists(), code == 0)
+                (self.folder / "back.gguf").unlink(missing_ok=True)
+
     def test_shards(self):
         convert(FIXTURES / "llama-gqa-f32.gguf", self.folder / "whole")
         convert(FIXTURES / "llama-gqa-f32.gguf", self.folder / "parts", "--shard-size", "0.00002")
@@ -159,7 +216,7 @@ class Files(Case):
         shards = sorted(set(index["weight_map"].values()))
         self.assertGreater(len(shards), 2)
         self.assertEqual(shards[0], f"model-00001-of-{len(shards):05}.safetensors")
-        self.assertEqual(files, sorted([*shards, "config.json", "model.safetensors.index.json"]))
+        self.assertEqual(files, sorted([*shards, "config.json", "model.safetensors.index.json", "tokenizer.json"]))
         _, whole = read_safetensors(self.folder / "whole/model.safetensors")
         parts = {}
         for shard in shards:
@@ -334,6 +391,25 @@ class Packages(Case):
                 for key, values in model.state_dict().items():
                     wanted = 1e-6 if key.endswith("A_log") else 0
                     np.testing.assert_allclose(weights[key].numpy(), values.numpy(), rtol=wanted, atol=wanted)
+
+    def test_ids_are_those_of_the_package_tokenizers(self):
+        import tokenizers
+        from tokenizers import decoders, models, pre_tokenizers, trainers
+
+        model = make_model("Qwen2", SIZES | {"vocab_size": 300})
+        model.save_pretrained(self.folder / "model")
+        theirs = tokenizers.Tokenizer(models.BPE())
+        theirs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        theirs.decoder = decoders.ByteLevel()
+        theirs.train_from_iterator([TEXT] * 4, trainers.BpeTrainer(
+            vocab_size=290, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), special_tokens=["<s>", "</s>"]))
+        theirs.save(str(self.folder / "model/tokenizer.json"))
+        expected = [str(i).encode() for i in theirs.encode(TEXT).ids]
+        convert(self.folder / "model", self.folder / "model.gguf")
+        self.assertEqual(ids_of(self.folder / "model.gguf"), expected)
+        convert(self.folder / "model.gguf", self.folder / "back")
+        again = tokenizers.Tokenizer.from_file(str(self.folder / "back/tokenizer.json"))
+        self.assertEqual([str(i).encode() for i in again.encode(TEXT).ids], expected)
 
     def test_other_types_and_shards(self):
         for dtype in (torch.bfloat16, torch.float16):
