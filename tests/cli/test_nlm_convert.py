@@ -177,6 +177,36 @@ class Files(Case):
         self.assertGreater(len(ids_of(source)), 20)
         self.assertEqual(ids_of(self.folder / "back.gguf"), ids_of(source))
 
+    def test_the_chat_template_goes_with_the_tokenizer(self):
+        out, back, text = self.folder / "out", self.folder / "back.gguf", "{% for m in messages %}\n{{ m }}{% endfor %}"
+        convert(FIXTURES / "stories260K-q8_0.gguf", out)
+        config = out / "tokenizer_config.json"
+        for content in (text, [{"name": "tools", "template": "no"}, {"name": "default", "template": text}]):
+            config.write_text(json.dumps({"chat_template": content}))
+            convert(out, back)
+            self.assertIn(struct.pack("<Q", len(text)) + text.encode(), back.read_bytes())
+        convert(back, self.folder / "again")
+        self.assertEqual((self.folder / "again/chat_template.jinja").read_text(), text)
+        convert(self.folder / "again", self.folder / "last.gguf")
+        self.assertIn(text.encode(), (self.folder / "last.gguf").read_bytes())
+        config.write_text("[")
+        self.assertIn("no valid JSON", convert(out, self.folder / "none.gguf", code=1))
+
+    def test_numbers_that_a_type_has_not_are_told(self):
+        out = self.folder / "out"
+        convert(FIXTURES / "llama-gqa-f32.gguf", out)
+        _, tensors = read_safetensors(out / "model.safetensors")
+        name = "model.layers.0.mlp.up_proj.weight"
+        dtype, shape, data = tensors[name]
+        for value, says in ((1e6, "too large for f16"), (float("nan"), "is nan")):
+            tensors[name] = dtype, shape, struct.pack("<f", value) + data[4:]
+            write_safetensors(out / "model.safetensors", tensors)
+            convert(out, self.folder / "f32.gguf")
+            err = convert(out, self.folder / "f16.gguf", "--dtype", "f16", code=1)
+            self.assertIn(f"'{name}' as f16: ", err)
+            self.assertIn(says, err)
+            self.assertFalse((self.folder / "f16.gguf").exists())
+
     def test_rows_without_a_token_get_a_name(self):
         convert(FIXTURES / "stories260K-q8_0.gguf", self.folder / "out")
         _, tensors = read_safetensors(self.folder / "out/model.safetensors")

@@ -2,17 +2,23 @@
 #include "convert_tokenizer.h"
 
 #include "base/arena.h"
+#include "base/file.h"
 #include "base/status.h"
+#include "format/json.h"
 #include "text/tokenizer_json.h"
 
-#include <stdio.h>
+#include <cJSON.h>
 #include <string.h>
-#include <unistd.h>
 
 #define PREFIX   "tokenizer."
 #define TOKENS   "tokenizer.ggml.tokens"
 #define MODEL    "tokenizer.ggml.model"
 #define NO_MODEL "none"
+#define TEMPLATE "tokenizer.chat_template"
+
+#define TEMPLATE_FILE "chat_template.jinja"
+#define CONFIG_FILE   "tokenizer_config.json"
+#define MAX_BYTES     ((size_t)64 << 20) /* of either */
 
 enum { TYPE_UNUSED = 5 };
 
@@ -66,6 +72,61 @@ static nlm_status copy_entries(const nlm_gguf *from, uint64_t n_vocab, nlm_gguf_
     return status;
 }
 
+/* ---- the chat template ------------------------------------------------------------------------ */
+
+/* Where older folders have it: as text, or as a list of named ones. */
+static const char *template_of(const cJSON *config) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, "chat_template");
+    if (cJSON_IsString(item)) return item->valuestring;
+    for (const cJSON *named = cJSON_IsArray(item) ? item->child : NULL; named; named = named->next) {
+        const cJSON *name = cJSON_GetObjectItemCaseSensitive(named, "name");
+        const cJSON *text = cJSON_GetObjectItemCaseSensitive(named, "template");
+        if (cJSON_IsString(name) && strcmp(name->valuestring, "default") == 0 && cJSON_IsString(text)) {
+            return text->valuestring;
+        }
+    }
+    return NULL;
+}
+
+static nlm_status import_from_config(const char *path, nlm_gguf_writer *w, nlm_error *err) {
+    cJSON *config = NULL;
+    const nlm_status status = nlm_json_read(path, MAX_BYTES, &config, err);
+    const char *text = status == NLM_OK ? template_of(config) : NULL;
+    if (text) nlm_gguf_writer_string(w, TEMPLATE, text, strlen(text));
+    cJSON_Delete(config);
+    return status == NLM_NOT_FOUND ? NLM_OK : status;
+}
+
+static nlm_status import_template(const char *folder, nlm_gguf_writer *w, nlm_error *err) {
+    nlm_arena arena = {0};
+    nlm_file_map text = {0};
+    const char *file = nlm_arena_printf(&arena, "%s/" TEMPLATE_FILE, folder);
+    const char *config = nlm_arena_printf(&arena, "%s/" CONFIG_FILE, folder);
+    nlm_status status =
+        file && config ? nlm_file_read(file, &text, err) : nlm_fail(err, NLM_OUT_OF_MEMORY, folder, "out of memory");
+    if (status == NLM_OK && text.size > MAX_BYTES) {
+        status = nlm_fail(err, NLM_LIMIT, file, "it has %zu bytes; at most %zu are read", text.size, MAX_BYTES);
+    }
+    if (status == NLM_OK) nlm_gguf_writer_string(w, TEMPLATE, text.data ? text.data : "", text.size);
+    if (status == NLM_NOT_FOUND) status = import_from_config(config, w, err);
+    nlm_file_map_close(&text);
+    nlm_arena_release(&arena);
+    return status;
+}
+
+static nlm_status export_template(const nlm_gguf *gguf, const char *folder, nlm_error *err) {
+    nlm_gguf_string text;
+    nlm_str path = {0};
+    if (nlm_gguf_get_string(gguf, TEMPLATE, &text, NULL) != NLM_OK) return NLM_OK;
+    nlm_str_printf(&path, "%s/" TEMPLATE_FILE, folder);
+    const nlm_status status = path.has_failed ? nlm_fail(err, NLM_OUT_OF_MEMORY, folder, "out of memory")
+                                              : nlm_file_write(path.data, text.data, (size_t)text.length, err);
+    nlm_str_release(&path);
+    return status;
+}
+
+/* ---- the tokenizer ---------------------------------------------------------------------------- */
+
 nlm_status import_tokenizer(const char *folder, uint64_t n_vocab, nlm_gguf_writer *w, nlm_str *note, nlm_error *err) {
     nlm_str path = {0};
     nlm_gguf *tokenizer = NULL;
@@ -84,8 +145,9 @@ nlm_status import_tokenizer(const char *folder, uint64_t n_vocab, nlm_gguf_write
         return status;
     }
     status = copy_entries(tokenizer, n_vocab, w, err);
+    const bool has_template = nlm_gguf_find(tokenizer, TEMPLATE) != NULL;
     nlm_gguf_close(tokenizer);
-    return status;
+    return status == NLM_OK && !has_template ? import_template(folder, w, err) : status;
 }
 
 nlm_status export_tokenizer(const nlm_gguf *gguf, const char *folder, nlm_str *note, nlm_error *err) {
@@ -100,6 +162,7 @@ nlm_status export_tokenizer(const nlm_gguf *gguf, const char *folder, nlm_str *n
     if (path.has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, folder, "out of memory");
     const nlm_status status = nlm_tokenizer_json_write(gguf, path.data, &why);
     nlm_str_release(&path);
+    if (status == NLM_OK) return export_template(gguf, folder, err);
     if (status != NLM_UNSUPPORTED) {
         nlm_error_give(err, &why);
         return status;
