@@ -69,8 +69,10 @@ nlm_status nlm_hf_member(const nlm_hf_config *config, const char *key, const str
 /* Fails about a member: "'hidden_act' MESSAGE". */
 nlm_status nlm_hf_fail(const nlm_hf_config *config, nlm_error *err, nlm_status code, const char *key,
                        const char *format, ...) __attribute__((format(printf, 5, 6), cold));
-/* "llama.NAME", from the arena; NULL without memory. */
-const char *nlm_hf_gguf_key(const nlm_hf_config *config, const char *name);
+/* Adds the key "llama.NAME" to the GGUF. */
+void nlm_hf_write_u32(const nlm_hf_config *config, const char *name, uint32_t value);
+void nlm_hf_write_f32(const nlm_hf_config *config, const char *name, float value);
+void nlm_hf_write_text(const nlm_hf_config *config, const char *name, const char *value);
 
 /* Appends a member to config.json; the value is JSON. */
 void nlm_hf_put(nlm_str *out, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
