@@ -218,7 +218,7 @@ static nlm_status read_merge(reading *r, const cJSON *item, size_t index, nlm_er
     if (!text || r->merged.has_failed) return out_of_memory(r, err);
     memcpy(text, left, left_length);
     text[left_length] = ' ';
-    memcpy(text + left_length + 1, right, length - left_length - 1);
+    memcpy(text + left_length + 1, right, length - left_length);
     const char *merged = r->merged.data;
     const int32_t id = find_id(r, merged);
     if (!*left || !*right || id < 0 || find_id(r, left) < 0 || find_id(r, right) < 0) {

@@ -130,8 +130,8 @@ def inputs(folder):
     (tree / ".hidden/x.txt").write_bytes(b"qzqz" * 1000)
     (tree / "again").symlink_to(tree)
     lines = folder / "texts.jsonl"
-    lines.write_text("".join(json.dumps({"id": 1, "body": text.decode()}) + "\n" for text in texts) + "\n")
     for kind in ([], SPM):
+        lines.write_text("".join(json.dumps({"id": 1, "body": text.decode()}) + "\n" for text in texts) + "\n")
         options = [*kind, "--vocab-size", 600]
         expected = folder / "files.gguf"
         train(expected, *options, *sorted(tree.glob("**/[0-9]*.txt"))[: len(texts)])
@@ -140,11 +140,15 @@ def inputs(folder):
             out = folder / f"{name}.gguf"
             train(out, *options, *arguments, "--threads", 3)
             assert out.read_bytes() == expected.read_bytes(), (kind, name)
-        whole = b"\n\n".join(texts)
+        whole = b"\n\n".join(texts * 40)  # more than is read at once, and than a thread gets
+        assert len(whole) > 400_000
+        lines.write_text(json.dumps({"text": whole.decode()}))
         (folder / "whole.txt").write_bytes(whole)
         train(folder / "whole.gguf", *options, folder / "whole.txt")
         train(folder / "pipe.gguf", *options, "-", text=whole)
-        assert (folder / "whole.gguf").read_bytes() == (folder / "pipe.gguf").read_bytes()
+        train(folder / "one.gguf", *options, lines)
+        for name in ("pipe", "one"):
+            assert (folder / "whole.gguf").read_bytes() == (folder / f"{name}.gguf").read_bytes(), (kind, name)
         train(folder / "lines.gguf", *options, "--lines", folder / "whole.txt")
         assert (folder / "lines.gguf").read_bytes() != (folder / "whole.gguf").read_bytes()
 
@@ -209,6 +213,8 @@ def failures(folder):
     refused("'wordpiece' is no kind", "--kind", "wordpiece", "--vocab-size", 300, text, code=2)
     refused("--alphabet goes with", "--alphabet", 5, "--vocab-size", 300, text, code=2)
     refused("no-such-file.txt", "--vocab-size", 300, folder / "no-such-file.txt")
+    error = train(folder / "no-such-folder/x.json", "--vocab-size", 300, "no-such-file.txt", code=1).stderr.decode()
+    assert "no-such-folder" in error, error
     refused("no text to learn from", "--vocab-size", 300, "-")
     refused("expected 257", "--vocab-size", 200, text)
     refused("does not hold the text's", *SPM, "--vocab-size", 270, text)

@@ -60,7 +60,7 @@ def tied_texts():
 
 # Special tokens within a text, spaces and marks at its start.
 EXAMPLES = ["", " lead", "  two", "\u2581mark", "x\u2581y", "\n", "<s>", "a<s> b</s>  c", "<s><s>x", "<|endoftext|>a",
-            " <|im_start|> user", "</s>\u2581a", "caf\u00e9 \u4e16\u754c \U0001f642", "tab\there"]
+            " <|im_start|> user", "</s>\u2581a", "caf\u00e9 \u4e16\u754c \U0001f642", "tab\there", "abcabc ab bc"]
 
 
 def published(tokenizer, changes, post=None):
@@ -92,6 +92,11 @@ def readable(prose):
     yield "qwen", published(byte, {"pre_tokenizer": qwen, "normalizer": {"type": "NFC"}}, "$A <|endoftext|>")
     yield "llama", published(spm, {"pre_tokenizer": None}, "<s> $A")
     yield "split", published(spm, {})
+    # A merge that is listed late, and one that is not: abc is not made of a and bc.
+    listed = json.loads(spm.to_str())["model"]
+    listed["vocab"] = {token: i for i, token in enumerate(["<unk>", "<s>", "</s>", *BYTE_TOKENS, *"abc\u2581", "bc", "ab", "abc"])}
+    listed["merges"] = [["b", "c"], ["a", "b"], ["ab", "c"]]
+    yield "listed", published(spm, {"model": listed})
     for scheme in ("always", "first", "never"):
         yield scheme, published(spm, {"pre_tokenizer": {**metaspace, "prepend_scheme": scheme}, "normalizer": None},
                                 "<s> $A </s>")

@@ -71,7 +71,7 @@ static void check_ids(const nlm_gguf *gguf, const char *name) {
     nlm_str_release(&lines);
 }
 
-static const char *const readable[] = {"byte", "qwen", "llama", "split", "always", "first", "never"};
+static const char *const readable[] = {"byte", "qwen", "llama", "split", "listed", "always", "first", "never"};
 
 static void files_give_the_ids_of_the_package_tokenizers(void) {
     for (size_t i = 0; i < COUNT(readable); i++) {
