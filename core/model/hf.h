@@ -50,6 +50,8 @@ typedef struct nlm_hf {
 typedef struct nlm_hf_import nlm_hf_import;
 nlm_status nlm_hf_import_open(const char *folder, nlm_dtype dtype, nlm_gguf_writer *w, nlm_hf_import **out,
                               nlm_error *err);
+/* Rows of the embedding. */
+uint64_t nlm_hf_import_vocab(const nlm_hf_import *import);
 /* Whether all that w has (a tokenizer that was added too) is a model as nlm opens it. Before w is finished. */
 nlm_status nlm_hf_import_check(nlm_hf_import *import, nlm_error *err);
 void nlm_hf_import_close(nlm_hf_import *import); /* after w is finished */
@@ -67,8 +69,10 @@ nlm_status nlm_hf_member(const nlm_hf_config *config, const char *key, const str
 /* Fails about a member: "'hidden_act' MESSAGE". */
 nlm_status nlm_hf_fail(const nlm_hf_config *config, nlm_error *err, nlm_status code, const char *key,
                        const char *format, ...) __attribute__((format(printf, 5, 6), cold));
-/* "llama.NAME", from the arena; NULL without memory. */
-const char *nlm_hf_gguf_key(const nlm_hf_config *config, const char *name);
+/* Adds the key "llama.NAME" to the GGUF. */
+void nlm_hf_write_u32(const nlm_hf_config *config, const char *name, uint32_t value);
+void nlm_hf_write_f32(const nlm_hf_config *config, const char *name, float value);
+void nlm_hf_write_text(const nlm_hf_config *config, const char *name, const char *value);
 
 /* Appends a member to config.json; the value is JSON. */
 void nlm_hf_put(nlm_str *out, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -37,8 +37,26 @@ nlm_status nlm_hf_member(const nlm_hf_config *config, const char *key, const cJS
     return NLM_OK;
 }
 
-const char *nlm_hf_gguf_key(const nlm_hf_config *config, const char *name) {
-    return nlm_arena_printf(config->arena, "%s.%s", config->kind->architecture, name);
+enum { KEY_BYTES = 160 };
+
+static const char *full_name(const nlm_hf_config *config, const char *name, char *buffer) {
+    snprintf(buffer, KEY_BYTES, "%s.%s", config->kind->architecture, name);
+    return buffer;
+}
+
+void nlm_hf_write_u32(const nlm_hf_config *config, const char *name, uint32_t value) {
+    char buffer[KEY_BYTES];
+    nlm_gguf_writer_u32(config->out, full_name(config, name, buffer), value);
+}
+
+void nlm_hf_write_f32(const nlm_hf_config *config, const char *name, float value) {
+    char buffer[KEY_BYTES];
+    nlm_gguf_writer_f32(config->out, full_name(config, name, buffer), value);
+}
+
+void nlm_hf_write_text(const nlm_hf_config *config, const char *name, const char *value) {
+    char buffer[KEY_BYTES];
+    nlm_gguf_writer_string(config->out, full_name(config, name, buffer), value, strlen(value));
 }
 
 /* ---- from config.json --------------------------------------------------------------------- */
@@ -111,7 +129,7 @@ static nlm_status import_f32(nlm_hf_config *config, const nlm_key *key, const cJ
                            "is %g; expected a number of more than %g and at most %g", value, key->min, key->max);
     }
     *field = (float)value;
-    nlm_gguf_writer_f32(config->out, nlm_hf_gguf_key(config, key->name), *field);
+    nlm_hf_write_f32(config, key->name, *field);
     return NLM_OK;
 }
 
@@ -123,7 +141,7 @@ static nlm_status import_i32(nlm_hf_config *config, const nlm_key *key, const cJ
                            key->max);
     }
     *field = (int32_t)value;
-    nlm_gguf_writer_u32(config->out, nlm_hf_gguf_key(config, key->name), (uint32_t)value);
+    nlm_hf_write_u32(config, key->name, (uint32_t)value);
     return NLM_OK;
 }
 
@@ -134,9 +152,6 @@ static nlm_status import_key(nlm_hf_config *config, const nlm_key *key, nlm_erro
     if (!item) {
         if (!isnan(key->fallback)) return NLM_OK;
         return nlm_hf_fail(config, err, NLM_BAD_FORMAT, key->hf_name, "is missing");
-    }
-    if (!nlm_hf_gguf_key(config, key->name)) {
-        return nlm_hf_fail(config, err, NLM_OUT_OF_MEMORY, key->hf_name, "is too much for memory");
     }
     return key->type == NLM_KEY_F32 ? import_f32(config, key, item, field, err)
                                     : import_i32(config, key, item, field, err);

@@ -20,6 +20,7 @@ struct nlm_hf_import {
     nlm_hf_stream **streams;
     size_t n_streams;
     float *scratch;
+    uint64_t n_vocab;
 };
 
 static nlm_status no_memory(const nlm_hf_import *in, nlm_error *err) {
@@ -73,6 +74,7 @@ static nlm_status add_tensor(nlm_hf_import *in, const nlm_weight_spec *spec, int
                               .dropped = found};
     nlm_hf_stream_shape(stream, rank, shape);
     in->streams[in->n_streams++] = stream;
+    if (strcmp(spec->name, "token_embd.weight") == 0) in->n_vocab = (uint64_t)shape[0];
     nlm_gguf_writer_source(in->w, name, stream->to, rank, shape, nlm_hf_stream_source(stream));
     return NLM_OK;
 }
@@ -162,6 +164,10 @@ nlm_status nlm_hf_import_open(const char *folder, nlm_dtype dtype, nlm_gguf_writ
     }
     *out = in;
     return NLM_OK;
+}
+
+uint64_t nlm_hf_import_vocab(const nlm_hf_import *in) {
+    return in->n_vocab;
 }
 
 /* Opens the model with zeros for weights: what a GGUF of these keys and shapes would be told, before it is written.

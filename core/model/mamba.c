@@ -170,7 +170,7 @@ enum { CONTEXT = 1 << 20 }; /* transformers' Mambas have none; what converters t
 
 static nlm_status import(nlm_hf_config *config, nlm_error *err) {
     (void)err;
-    nlm_gguf_writer_u32(config->out, nlm_hf_gguf_key(config, "context_length"), CONTEXT);
+    nlm_hf_write_u32(config, "context_length", CONTEXT);
     return NLM_OK;
 }
 

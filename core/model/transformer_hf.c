@@ -44,8 +44,8 @@ static nlm_status rope_number(const nlm_hf_config *config, const cJSON *rope, co
 static nlm_status import_linear(nlm_hf_config *config, const cJSON *rope, nlm_error *err) {
     double factor;
     NLM_TRY(rope_number(config, rope, "factor", &factor, err));
-    nlm_gguf_writer_string(config->out, nlm_hf_gguf_key(config, "rope.scaling.type"), "linear", strlen("linear"));
-    nlm_gguf_writer_f32(config->out, nlm_hf_gguf_key(config, "rope.scaling.factor"), (float)factor);
+    nlm_hf_write_text(config, "rope.scaling.type", "linear");
+    nlm_hf_write_f32(config, "rope.scaling.factor", (float)factor);
     return NLM_OK;
 }
 
@@ -107,7 +107,7 @@ static nlm_status import_window(nlm_hf_config *config, nlm_error *err) {
     if (!nlm_json_is_whole(window, &tokens) || tokens > 1 << 28) {
         return nlm_hf_fail(config, err, NLM_BAD_FORMAT, "sliding_window", "is no whole number of 0 to %d", 1 << 28);
     }
-    nlm_gguf_writer_u32(config->out, nlm_hf_gguf_key(config, "attention.sliding_window"), (uint32_t)tokens);
+    nlm_hf_write_u32(config, "attention.sliding_window", (uint32_t)tokens);
     return NLM_OK;
 }
 
@@ -116,7 +116,7 @@ nlm_status nlm_transformer_import(nlm_hf_config *config, nlm_error *err) {
     NLM_TRY(check_layer_types(config, err));
     NLM_TRY(import_window(config, err));
     if (head_dim > 0) {
-        nlm_gguf_writer_u32(config->out, nlm_hf_gguf_key(config, "attention.value_length"), (uint32_t)head_dim);
+        nlm_hf_write_u32(config, "attention.value_length", (uint32_t)head_dim);
     }
     return import_rope(config, err);
 }

@@ -3,7 +3,6 @@
 
 #include "base/status.h"
 #include "text/pair_queue.h"
-#include "text/pair_table.h"
 #include "text/utf8.h"
 
 #include <stdio.h>
@@ -269,7 +268,8 @@ static bool add_merge(learner *l, const nlm_queued_pair *pair, int32_t result) {
     return true;
 }
 
-/* One merge. The token it makes may be there already: two pairs can spell the same. */
+/* One merge. Its token is new, or a special one that is spelled so: what merges within a token does not depend on
+ * what stands around it, so no other pair makes the same. */
 static nlm_status merge_pair(learner *l, const nlm_queued_pair *pair, nlm_str *text, nlm_error *err) {
     const nlm_bytes left = l->out->texts[pair->left], right = l->out->texts[pair->right];
     text->length = 0;
@@ -304,25 +304,6 @@ static nlm_status merge_all(learner *l, nlm_error *err) {
     return status;
 }
 
-/* A pair may have been merged twice, as it had come up again in other words. What counts is the last time. */
-static nlm_status drop_repeated_merges(nlm_bpe_vocab *out, nlm_error *err) {
-    nlm_pair_table seen = {0};
-    size_t kept = out->merge_count;
-    bool has_memory = nlm_pair_table_reserve(&seen, out->merge_count);
-    for (size_t i = out->merge_count; has_memory && i-- > 0;) {
-        const nlm_bpe_merge merge = out->merges[i];
-        const nlm_pair pair = {(uint32_t)merge.left, (uint32_t)merge.right, 0, merge.result};
-        if (nlm_pair_table_find(&seen, pair.left, pair.right)) continue;
-        has_memory = nlm_pair_table_add(&seen, pair);
-        out->merges[--kept] = merge;
-    }
-    nlm_pair_table_release(&seen);
-    if (!has_memory) return out_of_memory(err);
-    out->merge_count -= kept;
-    if (kept > 0) memmove(out->merges, out->merges + kept, out->merge_count * sizeof *out->merges);
-    return NLM_OK;
-}
-
 static nlm_status learn(learner *l, nlm_word_counts *words, nlm_error *err) {
     l->capacity = l->options->vocab_size;
     l->out->texts = nlm_arena_array(&l->out->arena, l->capacity, sizeof *l->out->texts);
@@ -332,8 +313,7 @@ static nlm_status learn(learner *l, nlm_word_counts *words, nlm_error *err) {
     NLM_TRY(add_alphabet(l, words, err));
     NLM_TRY(spell_words(l, words, err));
     NLM_TRY(count_pairs(l, err));
-    NLM_TRY(merge_all(l, err));
-    return drop_repeated_merges(l->out, err);
+    return merge_all(l, err);
 }
 
 nlm_status nlm_bpe_learn(const nlm_bpe_train_options *options, nlm_word_counts *words, nlm_bpe_vocab *out,

@@ -3,7 +3,7 @@
 
 #include "base/status.h"
 
-#include <cjson/cJSON.h>
+#include <cJSON.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

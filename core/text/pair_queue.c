@@ -72,8 +72,7 @@ bool nlm_pair_queue_count(nlm_pair_queue *queue, uint32_t left, uint32_t right, 
 static bool comes_before(const nlm_queued_pair *a, const nlm_queued_pair *b) {
     if (a->count != b->count) return a->count > b->count;
     if (a->left != b->left) return a->left < b->left;
-    if (a->right != b->right) return a->right < b->right;
-    return a->round < b->round;
+    return a->right < b->right;
 }
 
 /* Puts `pair` in at or above position `at`, a hole. */
@@ -97,7 +96,6 @@ static void sift_down(nlm_queued_pair *heap, size_t count, const nlm_queued_pair
 }
 
 bool nlm_pair_queue_flush(nlm_pair_queue *queue) {
-    queue->round++;
     while (queue->fresh_count > 0) {
         nlm_fresh_pair *fresh = &queue->fresh[queue->fresh_count - 1];
         nlm_queued_pair *heap = grow(queue->heap, queue->heap_count, &queue->heap_capacity, sizeof *heap);
@@ -110,7 +108,7 @@ bool nlm_pair_queue_flush(nlm_pair_queue *queue) {
             free(fresh->words.data);
             continue;
         }
-        const nlm_queued_pair pair = {(uint64_t)slot->count, slot->left, slot->right, queue->round, fresh->words};
+        const nlm_queued_pair pair = {(uint64_t)slot->count, slot->left, slot->right, fresh->words};
         sift_up(heap, queue->heap_count++, &pair);
     }
     return true;

@@ -36,7 +36,6 @@ typedef struct nlm_fresh_pair {
 typedef struct nlm_queued_pair {
     uint64_t count; /* when it was put in, or last looked at */
     uint32_t left, right;
-    uint32_t round; /* the flush it came with: a pair may be in the queue with several lists of words */
     nlm_word_list words;
 } nlm_queued_pair;
 
@@ -48,7 +47,6 @@ typedef struct nlm_pair_queue {
     size_t heap_count, heap_capacity;
     nlm_fresh_pair *fresh;
     size_t fresh_count, fresh_capacity;
-    uint32_t round;
 } nlm_pair_queue;
 
 /* Adds `change` to the count of a pair; for more of it, `word` is where. False when memory runs out. */

@@ -137,7 +137,36 @@ static bool add_merges(nlm_spm *spm, nlm_bytes piece, int32_t id, uint32_t rank)
     return true;
 }
 
-static bool build(nlm_spm *spm, const uint32_t *ranks) {
+/* "left right", a merge that the file lists. One that names no tokens never applies and is passed over. */
+static bool add_listed(nlm_spm *spm, nlm_gguf_string merge, uint32_t rank, nlm_str *scratch) {
+    const char *blank = merge.length > 0 ? memchr(merge.data, ' ', (size_t)merge.length) : NULL;
+    if (!blank) return true;
+    const size_t left_length = (size_t)(blank - merge.data), right_length = (size_t)merge.length - left_length - 1;
+    scratch->length = 0;
+    nlm_str_append(scratch, merge.data, left_length);
+    nlm_str_append(scratch, blank + 1, right_length);
+    if (scratch->has_failed) return false;
+    const int32_t left = nlm_piece_map_find(&spm->symbols, merge.data, left_length);
+    const int32_t right = nlm_piece_map_find(&spm->symbols, blank + 1, right_length);
+    const int32_t id = nlm_piece_map_find(&spm->symbols, scratch->data, scratch->length);
+    const int32_t count = (int32_t)spm->vocab->count;
+    if (left < 0 || left >= count || right < 0 || right >= count || id < 0 || id >= count) return true;
+    return nlm_pair_table_add(&spm->merges, (nlm_pair){(uint32_t)left, (uint32_t)right, rank, id});
+}
+
+static bool add_all_listed(nlm_spm *spm, const nlm_gguf_entry *list) {
+    nlm_str scratch = {0};
+    nlm_str_puts(&scratch, "");
+    bool is_done = true;
+    for (size_t i = 0; is_done && i < list->count && i < UINT32_MAX; i++) {
+        is_done = add_listed(spm, list->strings[i], (uint32_t)i, &scratch);
+    }
+    nlm_str_release(&scratch);
+    return is_done;
+}
+
+/* `listed`: the file's merges, or NULL where its scores tell all. */
+static bool build(nlm_spm *spm, const uint32_t *ranks, const nlm_gguf_entry *listed) {
     const nlm_vocab *vocab = spm->vocab;
     for (size_t i = 0; i < vocab->count; i++) {
         if (!is_mergeable(vocab, i)) continue;
@@ -148,7 +177,8 @@ static bool build(nlm_spm *spm, const uint32_t *ranks) {
         if (is_mergeable(vocab, i) && !add_characters(spm, vocab->texts[i])) return false;
     }
     if (!add_symbol(spm, (nlm_bytes){NLM_SPACE_MARK, NLM_SPACE_MARK_LENGTH}, &spm->space_symbol)) return false;
-    for (size_t i = 0; i < vocab->count; i++) {
+    if (listed && !add_all_listed(spm, listed)) return false;
+    for (size_t i = 0; !listed && i < vocab->count; i++) {
         const nlm_bytes piece = vocab->texts[i];
         if (nlm_piece_map_find(&spm->symbols, piece.data, piece.length) != (int32_t)i) continue;
         if (!add_merges(spm, piece, (int32_t)i, ranks[i])) return false;
@@ -162,11 +192,14 @@ static bool build(nlm_spm *spm, const uint32_t *ranks) {
 
 nlm_status nlm_spm_create(const nlm_vocab *vocab, const nlm_gguf *gguf, nlm_spm *out, nlm_error *err) {
     *out = (nlm_spm){.vocab = vocab};
+    const nlm_gguf_entry *merges;
+    NLM_TRY(nlm_vocab_array(gguf, "tokenizer.ggml.merges", true, &merges, err));
+    if (merges && merges->count == 0) merges = NULL;
     uint32_t *ranks = calloc(vocab->count, sizeof *ranks);
     scored_id *order = calloc(vocab->count, sizeof *order);
     nlm_status status = ranks && order ? read_ranks(vocab, gguf, ranks, order, err) : out_of_memory(err);
     free(order);
-    if (status == NLM_OK && !build(out, ranks)) status = out_of_memory(err);
+    if (status == NLM_OK && !build(out, ranks, merges)) status = out_of_memory(err);
     free(ranks);
     return status;
 }
@@ -292,16 +325,22 @@ static void append_collapsed(const char *text, size_t length, nlm_str *out) {
     }
 }
 
+static bool begins_with_space(const char *text, size_t length) {
+    if (length > 0 && text[0] == ' ') return true;
+    return length >= NLM_SPACE_MARK_LENGTH && memcmp(text, NLM_SPACE_MARK, NLM_SPACE_MARK_LENGTH) == 0;
+}
+
 /* The text as it is merged: the space of the space-prefix rule in front, and U+2581 a space, since the
  * vocabulary cannot tell the two apart. */
-static void normalise(const nlm_vocab *vocab, const char *text, size_t length, nlm_str *out) {
+static void normalise(const nlm_vocab *vocab, const char *text, size_t length, bool has_prefix, nlm_str *out) {
     nlm_str collapsed = {0};
     if (vocab->removes_extra_whitespaces) {
         append_collapsed(text, length, &collapsed);
         text = collapsed.length ? collapsed.data : "";
         length = collapsed.length;
     }
-    if (vocab->adds_space_prefix && length > 0) nlm_str_append(out, " ", 1);
+    const bool shares = vocab->shares_space_prefix && begins_with_space(text, length);
+    if (has_prefix && !shares && length > 0) nlm_str_append(out, " ", 1);
     while (length > 0) {
         const char *mark = memmem(text, length, NLM_SPACE_MARK, NLM_SPACE_MARK_LENGTH);
         const size_t plain = mark ? (size_t)(mark - text) : length;
@@ -316,7 +355,7 @@ static void normalise(const nlm_vocab *vocab, const char *text, size_t length, n
 }
 
 nlm_status nlm_spm_encode(const nlm_spm *spm, const nlm_specials *specials, nlm_merger *merger, const char *text,
-                          size_t length, nlm_ids *out, nlm_error *err) {
+                          size_t length, bool is_start, nlm_ids *out, nlm_error *err) {
     nlm_merge_parts *parts = NULL;
     if (spm->has_unused) {
         const size_t bytes = (spm->vocab->count + spm->extra_count) * sizeof *parts;
@@ -325,7 +364,8 @@ nlm_status nlm_spm_encode(const nlm_spm *spm, const nlm_specials *specials, nlm_
         memset(parts, 0xFF, bytes); /* all -1: merged from nothing */
     }
     nlm_str normal = {0};
-    normalise(spm->vocab, text, length, &normal);
+    const nlm_vocab *vocab = spm->vocab;
+    normalise(vocab, text, length, vocab->adds_space_prefix && (is_start || !vocab->prefixes_start_only), &normal);
     merger->parts = parts;
     merger->count = 0;
     encoding e = {.spm = spm, .merger = merger, .text = normal.data, .length = normal.length, .out = out, .err = err};

@@ -21,15 +21,16 @@ typedef struct nlm_spm {
     bool has_unused; /* some piece is of type unused */
 } nlm_spm;
 
-/* `vocab` is borrowed; scores come from the file. Errors BAD_FORMAT, OUT_OF_MEMORY. Release `out` after
+/* `vocab` is borrowed; scores come from the file, and merges, if it lists them: then pieces are put together in these
+ * ways alone, in this order, as Hugging Face's tokenizers do. Errors BAD_FORMAT, OUT_OF_MEMORY. Release `out` after
  * an error too. */
 nlm_status nlm_spm_create(const nlm_vocab *vocab, const nlm_gguf *gguf, nlm_spm *out, nlm_error *err);
 void nlm_spm_release(nlm_spm *spm);
 
-/* Appends the ids of text[0..length), which holds no control token; the space of the space-prefix rule is
- * put in front. User-defined tokens are cut out of what results, as the sentencepiece library does.
- * `merger` is scratch. */
+/* Appends the ids of text[0..length), which holds no control token and begins the whole text (is_start) or follows
+ * one; the space of the space-prefix rule is put in front. User-defined tokens are cut out of what results, as the
+ * sentencepiece library does. `merger` is scratch. */
 nlm_status nlm_spm_encode(const nlm_spm *spm, const nlm_specials *specials, nlm_merger *merger, const char *text,
-                          size_t length, nlm_ids *out, nlm_error *err);
+                          size_t length, bool is_start, nlm_ids *out, nlm_error *err);
 
 #endif

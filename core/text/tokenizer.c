@@ -127,12 +127,13 @@ void nlm_tokenizer_destroy(nlm_tokenizer *tokenizer) {
     free(tokenizer);
 }
 
-/* Text between special tokens. */
-static nlm_status encode_plain(const nlm_tokenizer *t, nlm_merger *merger, const char *text, size_t length,
+/* Text between special tokens: [from, to). */
+static nlm_status encode_plain(const nlm_tokenizer *t, nlm_merger *merger, const char *text, size_t from, size_t to,
                                nlm_ids *out, nlm_error *err) {
-    if (length == 0) return NLM_OK;
-    return t->vocab.is_spm ? nlm_spm_encode(&t->spm, &t->specials, merger, text, length, out, err)
-                           : nlm_bpe_encode(&t->bpe, merger, text, length, out, err);
+    if (from == to) return NLM_OK;
+    return t->vocab.is_spm
+               ? nlm_spm_encode(&t->spm, &t->specials, merger, text + from, to - from, from == 0, out, err)
+               : nlm_bpe_encode(&t->bpe, merger, text + from, to - from, out, err);
 }
 
 /* What is cut out of the text as it stands. SentencePiece finds user-defined tokens later. */
@@ -149,11 +150,11 @@ static nlm_status encode_all(const nlm_tokenizer *tokenizer, nlm_special_scan *s
     size_t done = 0;
     nlm_special_match match;
     while (nlm_specials_next(scan, done, &match)) {
-        NLM_TRY(encode_plain(tokenizer, merger, scan->text + done, match.from - done, out, err));
+        NLM_TRY(encode_plain(tokenizer, merger, scan->text, done, match.from, out, err));
         NLM_TRY(nlm_emit_id(match.id, out, err));
         done = match.to;
     }
-    NLM_TRY(encode_plain(tokenizer, merger, scan->text + done, scan->length - done, out, err));
+    NLM_TRY(encode_plain(tokenizer, merger, scan->text, done, scan->length, out, err));
     if (with_ends && vocab->adds_eos) NLM_TRY(nlm_emit_id(vocab->eos, out, err));
     return NLM_OK;
 }
@@ -229,6 +230,7 @@ nlm_status nlm_tokenizer_decode_next(const nlm_tokenizer *tokenizer, int32_t id,
     NLM_TRY(check_id(tokenizer, id, err));
     if (is_hidden(vocab, id)) {
         NLM_TRY(nlm_tokenizer_decode(tokenizer, id, with_special, out, err));
+        if (vocab->prefixes_start_only) return NLM_OK;
         /* After a control token the encoder begins anew; an unknown stands in the middle of a text. */
         *owes_space = vocab->adds_space_prefix && vocab->types[id] == NLM_TOKEN_CONTROL;
         return NLM_OK;

@@ -207,6 +207,21 @@ static nlm_status read_flag(const nlm_gguf *gguf, const char *key, bool *out, nl
     return status == NLM_NOT_FOUND ? NLM_OK : status;
 }
 
+static nlm_status read_prepend_scheme(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *err) {
+    nlm_gguf_string scheme;
+    const nlm_status status = nlm_gguf_get_string(gguf, NLM_VOCAB_PREPEND_KEY, &scheme, err);
+    if (status == NLM_NOT_FOUND) return NLM_OK;
+    NLM_TRY(status);
+    const bool is_first = scheme.length == 5 && memcmp(scheme.data, "first", 5) == 0;
+    if (!is_first && (scheme.length != 6 || memcmp(scheme.data, "always", 6) != 0)) {
+        return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(gguf), "%s",
+                        NLM_VOCAB_PREPEND_KEY " is neither 'always' nor 'first'");
+    }
+    vocab->adds_space_prefix = vocab->shares_space_prefix = true;
+    vocab->prefixes_start_only = is_first;
+    return NLM_OK;
+}
+
 /* What cannot be added is not. */
 static void drop_flag(bool *adds, int32_t id, const char *which, const nlm_gguf *gguf) {
     if (!*adds || id >= 0) return;
@@ -224,6 +239,7 @@ static nlm_status read_flags(nlm_vocab *vocab, const nlm_gguf *gguf, nlm_error *
         vocab->adds_space_prefix = true;
         NLM_TRY(read_flag(gguf, KEY "add_space_prefix", &vocab->adds_space_prefix, err));
         NLM_TRY(read_flag(gguf, KEY "remove_extra_whitespaces", &vocab->removes_extra_whitespaces, err));
+        NLM_TRY(read_prepend_scheme(vocab, gguf, err));
     }
     drop_flag(&vocab->adds_bos, vocab->bos, "bos", gguf);
     drop_flag(&vocab->adds_eos, vocab->eos, "eos", gguf);

@@ -33,8 +33,14 @@ typedef struct nlm_vocab {
     int32_t bos, eos, unknown; /* -1: none */
     bool adds_bos, adds_eos;
     bool adds_space_prefix;         /* SentencePiece: a text is encoded with a space in front */
+    bool shares_space_prefix;       /* ... but where it begins with one */
+    bool prefixes_start_only;       /* ... and not behind a control token */
     bool removes_extra_whitespaces; /* SentencePiece: runs of spaces become one, none at the ends */
 } nlm_vocab;
+
+/* Hugging Face's Metaspace puts no space before one, "first" not after a control token, other programs' files always
+ * both: the value of this key is its prepend_scheme. */
+#define NLM_VOCAB_PREPEND_KEY "tokenizer.nlm.prepend_scheme"
 
 typedef struct nlm_vocab_options {
     bool is_spm;                 /* else byte-level BPE */

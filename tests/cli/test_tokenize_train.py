@@ -50,14 +50,58 @@ def prose():
 
 
 def prose_files():
-    return sorted((SOURCE / "core/text").glob("*.c")) + [SOURCE / "README.md", SOURCE / "tests/data/tokenizer/words.inp"]
+    data = SOURCE / "tests/data"
+    return [SOURCE / "LICENSE", data / "tokenizer/trained.inp", data / "training/ties.inp", data / "tokenizer/words.inp"]
+
+
+def ids(model, text):
+    """As the package encodes: with special tokens, in the text and around it."""
+    return list(map(int, run("-m", model, "--special", "--bos", text=text.encode()).stdout.split()))
+
+
+def same_ids(folder, Tokenizer):
+    """Files that nlm writes, read by the package."""
+    texts = [*make_bpe_training.EXAMPLES, *("".join(prose())[i : i + 300] for i in range(0, 30000, 1500))]
+    for kind in ([], SPM):
+        out, learned = folder / "ids.json", folder / "ids.gguf"
+        for path in (out, learned):
+            train(path, *kind, "--vocab-size", 1200, *prose_files())
+        theirs = Tokenizer.from_file(str(out))
+        for text in texts:
+            assert theirs.encode(text).ids == ids(out, text) == ids(learned, text), (kind, text)
+            if not any(mark in text for mark in ("<", "\u2581")):
+                assert theirs.decode(theirs.encode(text).ids) == text, (kind, text)
+    for model in sorted((SOURCE / "tests/data/tokenizer").glob("trained-*.gguf")):
+        run("convert", model, out)
+        theirs = Tokenizer.from_file(str(out))
+        for text in texts:
+            assert theirs.encode(text).ids == ids(model, text), (model, text)
+
+
+def same_steps(folder, rules):
+    """Every published pre_tokenizer has a name, and is written again as it was."""
+    train(folder / "steps.json", "--vocab-size", 300, prose_files()[0])
+    tokenizer = json.loads((folder / "steps.json").read_text())
+    for name, rule in rules.items():
+        steps = json.loads(rule.__getstate__())
+        tokenizer["pre_tokenizer"] = steps
+        tokenizer["normalizer"] = {"type": "NFC"} if name in ("qwen2", "qwen35") else None
+        tokenizer["model"]["ignore_merges"] = name in ("llama-bpe", "tekken", "minicpm5", "kimi-k2", "youtu")
+        (folder / "steps.json").write_text(json.dumps(tokenizer))
+        run("convert", folder / "steps.json", folder / "steps.gguf")
+        assert f"tokenizer.ggml.pre\x08\0\0\0{chr(len(name))}\0\0\0\0\0\0\0{name}".encode() in (
+            folder / "steps.gguf").read_bytes(), name
+        run("convert", folder / "steps.gguf", folder / "again.json")
+        again = json.loads((folder / "again.json").read_text())["pre_tokenizer"]
+        assert again["pretokenizers"] == steps.get("pretokenizers", [steps]), name
 
 
 def same_as_the_package(folder):
     try:
+        import make_words
         import tokenizers
-    except ImportError:
-        return "skipped: Python has no package tokenizers"
+    except ImportError as error:
+        return f"skipped: {error}"
     out = folder / "same.gguf"
     for size, least in ((400, 2), (2000, 2), (30000, 0)):
         train(out, "--vocab-size", size, "--min-frequency", least, *prose_files())
@@ -68,12 +112,15 @@ def same_as_the_package(folder):
         train(out, *SPM, "--vocab-size", size, "--min-frequency", least, "--special", "<|im_start|>", *prose_files())
         theirs = make_bpe_training.sentencepiece(prose(), size, least, ["<|im_start|>"])
         assert (strings(out, "tokens"), strings(out, "merges")) == make_bpe_training.tokens_and_merges(theirs), size
+    same_ids(folder, tokenizers.Tokenizer)
+    same_steps(folder, make_words.RULES)
     return f"ok with tokenizers {tokenizers.__version__}"
 
 
 def inputs(folder):
     """The same texts as files, as lines of JSON, in folders and through a pipe."""
-    texts = [path.read_bytes() for path in prose_files()[:8]]
+    parts = prose_files()[1].read_bytes().split(make_bpe_training.SEPARATOR.encode())
+    texts = [b"\n".join(parts[i::8]) for i in range(8)]
     tree = folder / "tree"
     (tree / "b/c").mkdir(parents=True)
     (tree / ".hidden").mkdir()
@@ -83,8 +130,8 @@ def inputs(folder):
     (tree / ".hidden/x.txt").write_bytes(b"qzqz" * 1000)
     (tree / "again").symlink_to(tree)
     lines = folder / "texts.jsonl"
-    lines.write_text("".join(json.dumps({"id": 1, "body": text.decode()}) + "\n" for text in texts) + "\n")
     for kind in ([], SPM):
+        lines.write_text("".join(json.dumps({"id": 1, "body": text.decode()}) + "\n" for text in texts) + "\n")
         options = [*kind, "--vocab-size", 600]
         expected = folder / "files.gguf"
         train(expected, *options, *sorted(tree.glob("**/[0-9]*.txt"))[: len(texts)])
@@ -93,11 +140,15 @@ def inputs(folder):
             out = folder / f"{name}.gguf"
             train(out, *options, *arguments, "--threads", 3)
             assert out.read_bytes() == expected.read_bytes(), (kind, name)
-        whole = b"\n\n".join(texts)
+        whole = b"\n\n".join(texts * 40)  # more than is read at once, and than a thread gets
+        assert len(whole) > 400_000
+        lines.write_text(json.dumps({"text": whole.decode()}))
         (folder / "whole.txt").write_bytes(whole)
         train(folder / "whole.gguf", *options, folder / "whole.txt")
         train(folder / "pipe.gguf", *options, "-", text=whole)
-        assert (folder / "whole.gguf").read_bytes() == (folder / "pipe.gguf").read_bytes()
+        train(folder / "one.gguf", *options, lines)
+        for name in ("pipe", "one"):
+            assert (folder / "whole.gguf").read_bytes() == (folder / f"{name}.gguf").read_bytes(), (kind, name)
         train(folder / "lines.gguf", *options, "--lines", folder / "whole.txt")
         assert (folder / "lines.gguf").read_bytes() != (folder / "whole.gguf").read_bytes()
 
@@ -114,6 +165,30 @@ def special_tokens(folder):
     assert run("-m", out, "--special", "--bos", text=b"<a></s>").stdout == b"1 259 2\n"
 
 
+def conversions(folder):
+    """A vocabulary in both kinds of files, there and back."""
+    examples = ["The cat's 1984 \u4e16\n", " <s>x", ""]
+    for kind in ([], SPM):
+        train(folder / "a.gguf", *kind, "--vocab-size", 500, *prose_files()[:2])
+        train(folder / "b.json", *kind, "--vocab-size", 500, *prose_files()[:2])
+        run("convert", folder / "a.gguf", folder / "c.json")
+        assert (folder / "b.json").read_bytes() == (folder / "c.json").read_bytes()
+        run("convert", folder / "c.json", folder / "d.gguf")
+        for key in ("tokens", "merges"):
+            assert strings(folder / "a.gguf", key) == strings(folder / "d.gguf", key)
+        for text in examples:
+            assert len({tuple(ids(folder / name, text)) for name in ("a.gguf", "b.json", "d.gguf")}) == 1, text
+    model = SOURCE / "tests/data/models/stories260K-q8_0.gguf"
+    run("convert", model, folder / "stories.json")
+    for text in examples:
+        assert ids(model, text) == ids(folder / "stories.json", text)
+    assert "it is a GGUF model" in run("convert", model, folder / "x.gguf", code=1).stderr.decode()
+    assert "neither in .json" in run("convert", model, folder / "x.txt", code=2).stderr.decode()
+    assert "one to write" in run("convert", model, code=2).stderr.decode()
+    assert "no-such-file" in run("convert", "no-such-file", folder / "x.json", code=1).stderr.decode()
+    assert not list(folder.glob("x.*"))
+
+
 def broken_text_is_kept(folder):
     """Bytes that are no UTF-8 do not end training, and come back from what was learned."""
     text = b"one \xff\xfe two \xe4\xb8" * 50
@@ -124,7 +199,7 @@ def broken_text_is_kept(folder):
 
 
 def failures(folder):
-    out = folder / "never"
+    out = folder / "never.json"
 
     def refused(told, *arguments, text=b"", code=1):
         error = train(out, *arguments, text=text, code=code).stderr.decode()
@@ -133,10 +208,13 @@ def failures(folder):
 
     text = prose_files()[0]
     refused("--vocab-size is missing", text, code=2)
+    assert "neither in .json" in train(folder / "never.txt", "--vocab-size", 300, text, code=2).stderr.decode()
     refused("give a text file", "--vocab-size", 300, code=2)
     refused("'wordpiece' is no kind", "--kind", "wordpiece", "--vocab-size", 300, text, code=2)
     refused("--alphabet goes with", "--alphabet", 5, "--vocab-size", 300, text, code=2)
     refused("no-such-file.txt", "--vocab-size", 300, folder / "no-such-file.txt")
+    error = train(folder / "no-such-folder/x.json", "--vocab-size", 300, "no-such-file.txt", code=1).stderr.decode()
+    assert "no-such-folder" in error, error
     refused("no text to learn from", "--vocab-size", 300, "-")
     refused("expected 257", "--vocab-size", 200, text)
     refused("does not hold the text's", *SPM, "--vocab-size", 270, text)
@@ -154,7 +232,7 @@ def failures(folder):
 def interrupt_leaves_nothing(folder):
     here = folder / "interrupted"
     here.mkdir()
-    kept = here / "out.gguf"
+    kept = here / "out.json"
     kept.write_bytes(b"as it was")
     process = subprocess.Popen([PROGRAM, "train", "--out", kept, "--vocab-size", "3000", "-"], stdin=subprocess.PIPE,
                                stderr=subprocess.PIPE)
@@ -168,11 +246,11 @@ def interrupt_leaves_nothing(folder):
     error = process.stderr.read().decode()
     process.stdin.close()
     assert process.returncode == 1 and "cancelled" in error, (process.returncode, error)
-    assert kept.read_bytes() == b"as it was" and os.listdir(here) == ["out.gguf"]
+    assert kept.read_bytes() == b"as it was" and os.listdir(here) == ["out.json"]
 
 
 def main():
-    parts = (same_as_the_package, inputs, special_tokens, broken_text_is_kept, failures, interrupt_leaves_nothing)
+    parts = (same_as_the_package, inputs, special_tokens, conversions, broken_text_is_kept, failures, interrupt_leaves_nothing)
     for part in parts:
         with tempfile.TemporaryDirectory() as folder:
             print(part.__name__, part(Path(folder)) or "ok", flush=True)

@@ -79,4 +79,23 @@ MUTANTS = [
      "test_kv_pages", "a_slot_adopts_pages_that_it_alone_holds"),
     ("pages_undone_keep_the_copy", "session/kv_pages.c",
      "nlm_kv_pages_release_page(pages, copy->to);", "", "test_kv_pages", "an_extension_is_undone_with_its_copy"),
+    # learning vocabularies
+    ("training_takes_the_later_of_equal_pairs", "text/pair_queue.c",
+     "return a->left < b->left;", "return a->left > b->left;",
+     "test_bpe_train", "what_is_learned_is_what_the_package_tokenizers_learns"),
+    ("training_takes_old_counts_for_true", "text/pair_queue.c",
+     "if (top.count == count) break;", "if (top.count == count || count > 0) break;",
+     "test_bpe_train", "what_is_learned_is_what_the_package_tokenizers_learns"),
+    ("training_cuts_runs_of_spaces", "text/bpe_train.c",
+     "is_space && !ends_in_space(text, at)", "is_space", "test_bpe_train", "cuts_leave_words_whole"),
+    # tokenizer.json
+    ("merges_in_a_list_count_by_score", "text/spm.c",
+     "if (merges && merges->count == 0) merges = NULL;", "merges = NULL;",
+     "test_tokenizer_json", "files_give_the_ids_of_the_package_tokenizers"),
+    ("metaspace_puts_a_space_before_a_space", "text/spm.c",
+     "vocab->shares_space_prefix && begins_with_space(text, length);", "false;",
+     "test_tokenizer_json", "files_give_the_ids_of_the_package_tokenizers"),
+    ("metaspace_begins_anew_behind_special_tokens", "text/spm.c",
+     "(is_start || !vocab->prefixes_start_only)", "true",
+     "test_tokenizer_json", "files_give_the_ids_of_the_package_tokenizers"),
 ]

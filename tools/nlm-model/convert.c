@@ -2,6 +2,8 @@
 #include "base/printable.h"
 #include "base/status.h"
 #include "commands.h"
+#include "convert_tokenizer.h"
+#include "format/safetensors.h"
 #include "model/hf.h"
 #include "show.h"
 #include "tensor/dtype.h"
@@ -19,25 +21,37 @@ static bool is_folder(const char *path) {
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+static void tell_written(nlm_str *told, const char *path, size_t tensors, uint64_t bytes) {
+    nlm_str_printable(told, path, strlen(path));
+    nlm_str_printf(told, ": %zu tensors, ", tensors);
+    show_bytes(told, bytes);
+    nlm_str_puts(told, "\n");
+}
+
 /* ---- a folder to a file ------------------------------------------------------------------- */
 
 static nlm_status import_into(nlm_gguf_writer *w, const char *folder, const char *file, nlm_dtype dtype,
-                              nlm_error *err) {
+                              nlm_str *told, nlm_error *err) {
     nlm_hf_import *import = NULL;
     NLM_TRY(nlm_hf_import_open(folder, dtype, w, &import, err));
-    nlm_gguf_writer_string(w, "tokenizer.ggml.model", "none", strlen("none"));
-    nlm_status status = nlm_hf_import_check(import, err);
+    nlm_status status = import_tokenizer(folder, nlm_hf_import_vocab(import), w, told, err);
+    if (status == NLM_OK) status = nlm_hf_import_check(import, err);
     if (status == NLM_OK) status = nlm_gguf_writer_finish(w, file, err);
     nlm_hf_import_close(import);
     return status;
 }
 
-static nlm_status to_file(const char *folder, const char *file, nlm_dtype dtype, nlm_error *err) {
+static nlm_status to_file(const char *folder, const char *file, nlm_dtype dtype, nlm_str *told, nlm_error *err) {
     nlm_gguf_writer *w = NULL;
+    nlm_gguf *written = NULL;
     NLM_TRY(nlm_gguf_writer_create(&w, err));
-    const nlm_status status = import_into(w, folder, file, dtype, err);
+    const nlm_status status = import_into(w, folder, file, dtype, told, err);
     nlm_gguf_writer_destroy(w);
-    return status;
+    NLM_TRY(status);
+    NLM_TRY(nlm_gguf_open(file, &written, err));
+    tell_written(told, file, nlm_gguf_tensor_count(written), nlm_gguf_file_bytes(written));
+    nlm_gguf_close(written);
+    return NLM_OK;
 }
 
 /* ---- a file to a folder ------------------------------------------------------------------- */
@@ -60,13 +74,27 @@ static nlm_status make_empty(const char *folder, bool *is_new, nlm_error *err) {
                     : nlm_fail(err, NLM_IO, folder, "the folder is not empty; name one that is, or a new one");
 }
 
+static nlm_status export_into(const nlm_model *model, const char *folder, const convert_options *options,
+                              nlm_dtype dtype, nlm_str *told, nlm_error *err) {
+    nlm_safetensors *written = NULL;
+    uint64_t bytes = 0;
+    NLM_TRY(nlm_hf_export(model, folder, dtype, (uint64_t)(options->shard_gb * 1e9), err));
+    NLM_TRY(export_tokenizer(nlm_model_gguf(model), folder, told, err));
+    NLM_TRY(nlm_safetensors_open(folder, &written, err));
+    const size_t count = nlm_safetensors_count(written);
+    for (size_t i = 0; i < count; i++) bytes += nlm_safetensors_at(written, i)->bytes;
+    tell_written(told, folder, count, bytes);
+    nlm_safetensors_close(written);
+    return NLM_OK;
+}
+
 static nlm_status to_folder(const char *file, const char *folder, const convert_options *options, nlm_dtype dtype,
-                            nlm_error *err) {
+                            nlm_str *told, nlm_error *err) {
     nlm_model *model = NULL;
     bool is_new = false;
     NLM_TRY(nlm_model_open(file, &model, err));
     nlm_status status = make_empty(folder, &is_new, err);
-    if (status == NLM_OK) status = nlm_hf_export(model, folder, dtype, (uint64_t)(options->shard_gb * 1e9), err);
+    if (status == NLM_OK) status = export_into(model, folder, options, dtype, told, err);
     if (status != NLM_OK && is_new) (void)rmdir(folder); /* unless something was written already */
     nlm_model_close(model);
     return status;
@@ -82,9 +110,14 @@ int convert_model(const nlm_command *command, const char *in, const char *out, c
         dtype = info->dtype;
     }
     nlm_error err = NLM_ERROR_INIT;
-    const nlm_status status =
-        is_folder(in) ? to_file(in, out, dtype, &err) : to_folder(in, out, options, dtype, &err);
-    if (status == NLM_OK) return NLM_EXIT_OK;
-    nlm_tell(command, &err);
-    return NLM_EXIT_FAILED;
+    nlm_str told = {0};
+    nlm_status status =
+        is_folder(in) ? to_file(in, out, dtype, &told, &err) : to_folder(in, out, options, dtype, &told, &err);
+    if (status == NLM_OK && told.has_failed) status = nlm_fail(&err, NLM_OUT_OF_MEMORY, out, "out of memory");
+    if (status != NLM_OK)
+        nlm_tell(command, &err);
+    else
+        fwrite(told.data, 1, told.length, stdout);
+    nlm_str_release(&told);
+    return nlm_stdout_finish(command) && status == NLM_OK ? NLM_EXIT_OK : NLM_EXIT_FAILED;
 }

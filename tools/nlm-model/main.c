@@ -39,7 +39,7 @@ static const nlm_command command = {
         "verify reads the whole file and reports damaged structure and every tensor that holds a value\n"
         "or a block scale that is not a finite number.\n"
         "convert writes a GGUF file as a folder of Hugging Face's transformers, which is new or empty\n"
-        "(config.json, safetensors), and such a folder as a GGUF file. Vectors of a GGUF stay f32.\n",
+        "(config.json, safetensors, tokenizer.json), and such a folder as a GGUF file. Vectors of a GGUF stay f32.\n",
     .examples =
         "  nlm-model inspect model.gguf\n"
         "  nlm-model inspect model.gguf --tensors | less\n"

@@ -4,8 +4,8 @@
 #include "common/input.h"
 #include "common/options.h"
 #include "common/terminal.h"
-#include "format/gguf.h"
-#include "text/tokenizer.h"
+#include "convert.h"
+#include "text/tokenizer_json.h"
 #include "train.h"
 
 #include <stdio.h>
@@ -72,14 +72,10 @@ static nlm_status decode(const nlm_tokenizer *tokenizer, const arguments *a, con
 }
 
 static nlm_status run(const arguments *a, nlm_error *err) {
-    nlm_gguf *gguf;
     nlm_tokenizer *tokenizer;
-    NLM_TRY((a->has_no_mmap ? nlm_gguf_open_copy : nlm_gguf_open)(a->model, &gguf, err));
-    nlm_status status = nlm_tokenizer_create(gguf, &tokenizer, err);
-    nlm_gguf_close(gguf);
-    if (status != NLM_OK) return status;
+    NLM_TRY(nlm_tokenizer_open(a->model, a->has_no_mmap, &tokenizer, err));
     nlm_str input = {0};
-    status = nlm_read_input("-", &input, err);
+    nlm_status status = nlm_read_input("-", &input, err);
     if (status == NLM_OK) status = (a->decodes ? decode : encode)(tokenizer, a, &input, err);
     nlm_str_release(&input);
     nlm_tokenizer_destroy(tokenizer);
@@ -88,9 +84,11 @@ static nlm_status run(const arguments *a, nlm_error *err) {
 
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "train") == 0) return train_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "convert") == 0) return convert_main(argc - 1, argv + 1);
     arguments a = {0};
     const nlm_option options[] = {
-        {"model", 'm', NLM_OPTION_TEXT, "FILE", "the GGUF file whose tokenizer to use", &a.model, 0, 0},
+        {"model", 'm', NLM_OPTION_TEXT, "FILE", "the GGUF file or tokenizer.json whose tokenizer to use", &a.model, 0,
+         0},
         {"bos", 0, NLM_OPTION_FLAG, NULL, "put the tokens around the text that the model wants there", &a.adds_bos, 0,
          0},
         {"special", 0, NLM_OPTION_FLAG, NULL,
@@ -105,9 +103,12 @@ int main(int argc, char **argv) {
     const nlm_command command = {
         .name = "nlm-tokenize",
         .usage =
-            "--model FILE [options] < TEXT\n       nlm-tokenize train --vocab-size N --out FILE [options] INPUT...",
+            "--model FILE [options] < TEXT\n       nlm-tokenize train --vocab-size N --out FILE [options] INPUT...\n "
+            "      nlm-tokenize convert FILE OUT",
         .summary = "Turns the text on stdin into token ids on one line, or ids back into text.",
-        .details = "train learns a vocabulary from texts: nlm-tokenize train --help.\n",
+        .details =
+            "train learns a vocabulary from texts, convert writes a file's tokenizer to another file; each has its\n"
+            "own --help.\n",
         .examples =
             "  echo -n 'Once upon a time' | nlm-tokenize --model model.gguf\n"
             "  nlm-tokenize -m model.gguf --bos < book.txt > book.ids\n"

@@ -1,9 +1,11 @@
 /* nlm-tokenize train: counts the words of texts, learns a vocabulary and writes it. */
 #include "train.h"
 
+#include "base/file.h"
 #include "base/status.h"
 #include "common/options.h"
 #include "common/terminal.h"
+#include "convert.h"
 #include "text/corpus.h"
 #include "text/vocab_write.h"
 
@@ -56,8 +58,11 @@ static nlm_status write_vocab(const nlm_bpe_vocab *vocab, const char *path, nlm_
     nlm_gguf_writer *writer;
     NLM_TRY(nlm_gguf_writer_create(&writer, err));
     nlm_status status = nlm_vocab_write(vocab, writer, err);
-    if (status == NLM_OK) status = nlm_gguf_writer_finish(writer, path, err);
+    nlm_gguf *gguf = NULL;
+    if (status == NLM_OK) status = nlm_gguf_writer_map(writer, path, &gguf, err);
     nlm_gguf_writer_destroy(writer);
+    if (status == NLM_OK) status = save_vocab(gguf, path, err);
+    if (gguf) nlm_gguf_close(gguf);
     return status;
 }
 
@@ -69,6 +74,14 @@ static nlm_status learn(const settings *s, nlm_bpe_trainer *trainer, char *const
     for (; *inputs; inputs++) NLM_TRY(nlm_corpus_read(*inputs, &corpus, take_texts, &in, err));
     NLM_TRY(nlm_bpe_trainer_finish(trainer, vocab, err));
     return has_interrupt ? nlm_fail(err, NLM_CANCELLED, "training", "cancelled") : NLM_OK;
+}
+
+/* Whether the file can be written, before minutes of training. */
+static nlm_status check_place(const char *path, nlm_error *err) {
+    nlm_file_writer *writer;
+    NLM_TRY(nlm_file_writer_create(path, &writer, err));
+    nlm_file_writer_destroy(writer);
+    return NLM_OK;
 }
 
 static nlm_status run(settings *s, char *const *inputs, nlm_error *err) {
@@ -88,6 +101,7 @@ static nlm_status run(settings *s, char *const *inputs, nlm_error *err) {
     };
     nlm_bpe_trainer *trainer;
     nlm_bpe_vocab vocab = {0};
+    NLM_TRY(check_place(s->out, err));
     NLM_TRY(nlm_bpe_trainer_create(&options, &trainer, err));
     nlm_status status = learn(s, trainer, inputs, &vocab, err);
     nlm_bpe_trainer_destroy(trainer);
@@ -104,7 +118,9 @@ int train_main(int argc, char **argv) {
     settings s = {.kind = "byte-bpe", .field = "text", .min_frequency = 2};
     const nlm_option options[] = {
         {"vocab-size", 'n', NLM_OPTION_INT, "N", "how many tokens to learn, all included", &s.vocab_size, 1, 1 << 24},
-        {"out", 'o', NLM_OPTION_TEXT, "FILE", "the vocabulary to write, a GGUF file", &s.out, 0, 0},
+        {"out", 'o', NLM_OPTION_TEXT, "FILE",
+         "the vocabulary to write: tokenizer.json if it ends in .json, or\na GGUF file without tensors, *.gguf",
+         &s.out, 0, 0},
         {"kind", 'k', NLM_OPTION_TEXT, "KIND", "byte-bpe (the default), as GPT-2's, or sentencepiece, as Llama 2's",
          &s.kind, 0, 0},
         {"special", 0, NLM_OPTION_TEXTS, "TEXT",
@@ -127,7 +143,7 @@ int train_main(int argc, char **argv) {
         .details =
             "An INPUT is a text file, JSON lines (*.jsonl, *.ndjson), a folder of such files, or - for stdin.\n",
         .examples =
-            "  nlm-tokenize train --vocab-size 4000 --out stories.gguf stories.txt\n"
+            "  nlm-tokenize train --vocab-size 4000 --out tokenizer.json stories.txt\n"
             "  nlm-tokenize train -n 32000 -k sentencepiece -o vocab.gguf --field content pages.jsonl\n",
         .options = options,
         .n_options = sizeof options / sizeof *options,
@@ -138,6 +154,7 @@ int train_main(int argc, char **argv) {
     if (parsed != NLM_OPTIONS_GO_ON) return parsed;
     if (!s.vocab_size) return nlm_tell_usage(&command, "--vocab-size is missing");
     if (!s.out) return nlm_tell_usage(&command, "--out is missing");
+    if (!names_vocab_file(s.out)) return nlm_tell_usage(&command, "'%s' ends neither in .json nor in .gguf", s.out);
     if (first == argc) return nlm_tell_usage(&command, "give a text file or a folder of them");
     if (strcmp(s.kind, "byte-bpe") != 0 && strcmp(s.kind, "sentencepiece") != 0) {
         return nlm_tell_usage(&command, "'%s' is no kind of vocabulary; expected byte-bpe or sentencepiece", s.kind);
