@@ -144,6 +144,10 @@ nlm_trained *nlm_parameters_get(nlm_parameters *p, int32_t id, int32_t layer, nl
     return NULL;
 }
 
+nlm_dtype nlm_parameters_dtype(const nlm_parameters *p) {
+    return p->options.dtype;
+}
+
 float nlm_parameters_lora_scale(const nlm_parameters *p) {
     return p->options.lora_rank ? p->options.lora_alpha / (float)p->options.lora_rank : 0;
 }

@@ -41,6 +41,7 @@ uint32_t nlm_parameters_count(const nlm_parameters *parameters);
 nlm_trained *nlm_parameters_at(nlm_parameters *parameters, uint32_t index);
 /* By the family's id and layer, as nlm_weights_get; NULL: there is no such parameter. */
 nlm_trained *nlm_parameters_get(nlm_parameters *parameters, int32_t id, int32_t layer, nlm_trained_part part);
+nlm_dtype nlm_parameters_dtype(const nlm_parameters *parameters); /* as the options had it */
 /* What B A is multiplied with. */
 float nlm_parameters_lora_scale(const nlm_parameters *parameters);
 /* The adapter of a weight, by its name; false: it has none. */

@@ -38,39 +38,6 @@ static nlm_status plan_batches(nlm_trainer *t, bool wants_gradients, nlm_batch_p
     return status;
 }
 
-static nlm_value parameter_value(nlm_graph *graph, nlm_trainer *t, uint32_t i) {
-    return nlm_graph_parameter(graph, &nlm_parameters_at(t->parameters, i)->parameter);
-}
-
-static void build_norm(nlm_trainer *t, nlm_graph *graph) {
-    const nlm_value total = nlm_graph_state(graph, &t->squares);
-    for (uint32_t i = 0; i < nlm_parameters_count(t->parameters); i++)
-        nlm_graph_sum_sq(graph, nlm_graph_gradient(graph, parameter_value(graph, t, i)), total, i > 0);
-}
-
-static void build_update(nlm_trainer *t, nlm_graph *graph) {
-    t->rates = nlm_graph_input(graph, "rates", NLM_F32, 1, (const int64_t[]){4}, NLM_ROWS_FIXED);
-    for (uint32_t i = 0; i < nlm_parameters_count(t->parameters); i++) {
-        nlm_adamw_params params = t->options.optimizer;
-        if (!nlm_parameters_at(t->parameters, i)->decays) params.weight_decay = 0;
-        const nlm_adamw_values values = {.master = t->masters ? nlm_graph_state(graph, &t->masters[i]) : NLM_NO_VALUE,
-                                         .m = nlm_graph_state(graph, &t->m[i]),
-                                         .v = nlm_graph_state(graph, &t->v[i]),
-                                         .rates = t->rates};
-        nlm_graph_adamw(graph, parameter_value(graph, t, i), &values, &params);
-    }
-}
-
-static nlm_status plan_with(nlm_trainer *t, void (*build)(nlm_trainer *t, nlm_graph *graph), nlm_program **out,
-                            nlm_error *err) {
-    nlm_graph *graph = NULL;
-    NLM_TRY(nlm_graph_create(&graph, err));
-    build(t, graph);
-    const nlm_status status = nlm_graph_plan(graph, t->env, out, err);
-    nlm_graph_destroy(graph);
-    return status;
-}
-
 /* ---- making one -------------------------------------------------------------------------------------- */
 
 static nlm_status check_options(const nlm_trainer_options *o, nlm_error *err) {
@@ -109,21 +76,6 @@ static nlm_status make_cache(nlm_trainer *t, nlm_error *err) {
     return t->after ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for states");
 }
 
-static nlm_status make_states(nlm_trainer *t, nlm_state **list, const char *name, nlm_error *err) {
-    const uint32_t count = nlm_parameters_count(t->parameters);
-    *list = calloc(count, sizeof **list);
-    if (!*list) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %s", name);
-    for (uint32_t i = 0; i < count; i++) {
-        const nlm_tensor *like = &nlm_parameters_at(t->parameters, i)->parameter.value.tensor;
-        NLM_TRY(nlm_state_init(&(*list)[i], name, NLM_F32, like->rank, like->shape, err));
-    }
-    return NLM_OK;
-}
-
-static nlm_state *master_of(const nlm_trainer *t, uint32_t i) {
-    return t->masters ? &t->masters[i] : NULL;
-}
-
 static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
     uint64_t most = 0;
     const uint32_t count = nlm_parameters_count(t->parameters);
@@ -140,7 +92,7 @@ static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
             nlm_initial_fill(trained, nlm_model_hparams(t->model), t->options.seed, i, values);
         else
             status = nlm_trained_decode(trained, values, err);
-        if (status == NLM_OK) status = nlm_trained_write(trained, master_of(t, i), values, err);
+        if (status == NLM_OK) status = nlm_optimizer_write(t->optimizer, i, NLM_OPTIMIZER_VALUE, values, err);
     }
     free(values);
     return status;
@@ -149,13 +101,8 @@ static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
 static nlm_status make(nlm_trainer *t, nlm_error *err) {
     NLM_TRY(nlm_parameters_create(t->model, &t->options.parameters, &t->parameters, err));
     NLM_TRY(make_cache(t, err));
-    NLM_TRY(make_states(t, &t->m, "adamw_m", err));
-    NLM_TRY(make_states(t, &t->v, "adamw_v", err));
-    if (t->options.parameters.dtype != NLM_F32) NLM_TRY(make_states(t, &t->masters, "master", err));
-    NLM_TRY(nlm_state_init(&t->squares, "squares", NLM_F32, 1, (const int64_t[]){1}, err));
     NLM_TRY(plan_batches(t, true, &t->gradients, err));
-    NLM_TRY(plan_with(t, build_norm, &t->norm, err));
-    NLM_TRY(plan_with(t, build_update, &t->update, err));
+    NLM_TRY(nlm_optimizer_create(t->env, t->parameters, &t->options.optimizer, &t->optimizer, err));
     return set_parameters(t, err);
 }
 
@@ -177,22 +124,11 @@ nlm_status nlm_trainer_create(const nlm_env *env, nlm_model *model, const nlm_tr
     return NLM_OK;
 }
 
-static void release_states(nlm_state *list, uint32_t count) {
-    for (uint32_t i = 0; list && i < count; i++) nlm_state_release(&list[i]);
-    free(list);
-}
-
 void nlm_trainer_destroy(nlm_trainer *t) {
     if (!t) return;
     nlm_program_destroy(t->gradients.program);
     nlm_program_destroy(t->evaluation.program);
-    nlm_program_destroy(t->norm);
-    nlm_program_destroy(t->update);
-    const uint32_t count = t->parameters ? nlm_parameters_count(t->parameters) : 0;
-    release_states(t->m, count);
-    release_states(t->v, count);
-    release_states(t->masters, count);
-    nlm_state_release(&t->squares);
+    nlm_optimizer_destroy(t->optimizer);
     nlm_cache_destroy(t->cache);
     nlm_parameters_destroy(t->parameters);
     free(t->after);
@@ -247,31 +183,7 @@ nlm_status nlm_trainer_evaluate(nlm_trainer *t, const nlm_train_batch *batch, do
 }
 
 nlm_status nlm_trainer_clear(nlm_trainer *t, nlm_error *err) {
-    for (uint32_t i = 0; i < nlm_parameters_count(t->parameters); i++) {
-        nlm_state *gradient = &nlm_parameters_at(t->parameters, i)->parameter.gradient;
-        if (gradient->device) NLM_TRY(nlm_state_zero(gradient, 0, gradient->bytes, err));
-    }
-    return NLM_OK;
-}
-
-/* The root of the sum of squares of all gradients. */
-static nlm_status read_norm(nlm_trainer *t, double *out, nlm_error *err) {
-    float squares;
-    NLM_TRY(nlm_program_run(t->norm, NULL, err));
-    NLM_TRY(nlm_state_read(&t->squares, 0, &squares, sizeof squares, err));
-    *out = sqrt((double)squares);
-    return NLM_OK;
-}
-
-static nlm_status update(nlm_trainer *t, double rate, double factor, nlm_error *err) {
-    const nlm_adamw_params *o = &t->options.optimizer;
-    float *rates = nlm_program_input(t->update, t->rates);
-    const double number = (double)(t->steps + 1);
-    rates[0] = (float)rate;
-    rates[1] = (float)factor;
-    rates[2] = (float)(1 - pow((double)o->beta1, number));
-    rates[3] = (float)(1 - pow((double)o->beta2, number));
-    return nlm_program_run(t->update, NULL, err);
+    return nlm_optimizer_clear(t->optimizer, err);
 }
 
 static double seconds_since(uint64_t start_ns) {
@@ -293,7 +205,7 @@ static nlm_status take_step(nlm_trainer *t, const nlm_train_batch *parts, int32_
     out->gradient_seconds = seconds_since(start_ns);
     const uint64_t norm_ns = nlm_clock_ns();
     double norm;
-    NLM_TRY(read_norm(t, &norm, err));
+    NLM_TRY(nlm_optimizer_norm(t->optimizer, &norm, err));
     out->norm_seconds = seconds_since(norm_ns);
     if (!isfinite(sum) || !isfinite(norm)) return nlm_trainer_blame(t, parts, n, err);
     out->loss = sum / counted;
@@ -302,7 +214,7 @@ static nlm_status take_step(nlm_trainer *t, const nlm_train_batch *parts, int32_
     const double clip = t->options.clip_norm;
     const double shrink = clip > 0 && out->norm > clip ? clip / out->norm : 1;
     const uint64_t update_ns = nlm_clock_ns();
-    NLM_TRY(update(t, out->rate, shrink / counted, err));
+    NLM_TRY(nlm_optimizer_update(t->optimizer, t->steps + 1, out->rate, shrink / counted, err));
     out->update_seconds = seconds_since(update_ns);
     return NLM_OK;
 }
@@ -323,18 +235,11 @@ nlm_status nlm_trainer_step(nlm_trainer *t, const nlm_train_batch *parts, int32_
 
 /* ---- what it has ------------------------------------------------------------------------------------------ */
 
-static uint64_t bytes_of(const nlm_state *list, uint32_t count) {
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; list && i < count; i++) bytes += list[i].bytes;
-    return bytes;
-}
-
 void nlm_trainer_memory_of(const nlm_trainer *t, nlm_trainer_memory *out) {
     const uint32_t count = nlm_parameters_count(t->parameters);
-    *out =
-        (nlm_trainer_memory){.optimizer = bytes_of(t->m, count) + bytes_of(t->v, count) + bytes_of(t->masters, count),
-                             .states = t->cache ? nlm_cache_bytes(t->cache) : 0,
-                             .activations = nlm_program_activation_bytes(t->gradients.program)};
+    *out = (nlm_trainer_memory){.optimizer = nlm_optimizer_bytes(t->optimizer),
+                                .states = t->cache ? nlm_cache_bytes(t->cache) : 0,
+                                .activations = nlm_program_activation_bytes(t->gradients.program)};
     for (uint32_t i = 0; i < count; i++) {
         const nlm_parameter *p = &nlm_parameters_at(t->parameters, i)->parameter;
         out->parameters += p->value.bytes;
@@ -358,19 +263,10 @@ void nlm_trainer_set_steps(nlm_trainer *t, uint64_t steps) {
     t->steps = steps;
 }
 
-static nlm_state *moments_of(const nlm_trainer *t, uint32_t index, int kind) {
-    return kind == NLM_TRAINER_M ? &t->m[index] : &t->v[index];
-}
-
 nlm_status nlm_trainer_read(const nlm_trainer *t, uint32_t index, int kind, float *out, nlm_error *err) {
-    const nlm_trained *trained = nlm_parameters_at(t->parameters, index);
-    if (kind == NLM_TRAINER_VALUE) return nlm_trained_read(trained, master_of(t, index), out, err);
-    return nlm_state_read(moments_of(t, index, kind), 0, out, nlm_trained_elements(trained) * sizeof *out, err);
+    return nlm_optimizer_read(t->optimizer, index, kind, out, err);
 }
 
 nlm_status nlm_trainer_write(nlm_trainer *t, uint32_t index, int kind, const float *values, nlm_error *err) {
-    nlm_trained *trained = nlm_parameters_at(t->parameters, index);
-    if (kind == NLM_TRAINER_VALUE) return nlm_trained_write(trained, master_of(t, index), values, err);
-    return nlm_state_write(moments_of(t, index, kind), 0, values, nlm_trained_elements(trained) * sizeof *values,
-                           err);
+    return nlm_optimizer_write(t->optimizer, index, kind, values, err);
 }

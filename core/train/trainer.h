@@ -7,6 +7,7 @@
 
 #include "model/parameters.h"
 #include "train/dataset.h"
+#include "train/optimizer.h"
 #include "train/schedule.h"
 
 typedef struct nlm_trainer nlm_trainer;
@@ -65,9 +66,13 @@ nlm_status nlm_trainer_accumulate(nlm_trainer *trainer, const nlm_train_batch *b
                                   nlm_error *err);
 nlm_status nlm_trainer_clear(nlm_trainer *trainer, nlm_error *err);
 
-/* Values of parameter `index`, all f32 [elements]: the parameter (its master if it has one), m and v of AdamW. For
- * checkpoints. */
-enum { NLM_TRAINER_VALUE, NLM_TRAINER_M, NLM_TRAINER_V, NLM_TRAINER_KINDS };
+/* Values of parameter `index`, as nlm_optimizer_read has them. For checkpoints. */
+enum {
+    NLM_TRAINER_VALUE = NLM_OPTIMIZER_VALUE,
+    NLM_TRAINER_M = NLM_OPTIMIZER_M,
+    NLM_TRAINER_V = NLM_OPTIMIZER_V,
+    NLM_TRAINER_KINDS = NLM_OPTIMIZER_KINDS
+};
 nlm_status nlm_trainer_read(const nlm_trainer *trainer, uint32_t index, int kind, float *out, nlm_error *err);
 nlm_status nlm_trainer_write(nlm_trainer *trainer, uint32_t index, int kind, const float *values, nlm_error *err);
 void nlm_trainer_set_steps(nlm_trainer *trainer, uint64_t steps);

@@ -2,6 +2,7 @@
 #ifndef NLM_TRAIN_TRAINER_IMPL_H
 #define NLM_TRAIN_TRAINER_IMPL_H
 
+#include "train/optimizer.h"
 #include "train/trainer.h"
 
 /* A program over batches, and its inputs. */
@@ -16,14 +17,10 @@ struct nlm_trainer {
     nlm_model *model;
     nlm_trainer_options options;
     nlm_parameters *parameters;
-    nlm_cache *cache;   /* the states sequences begin with: zero; NULL: the model has none */
-    nlm_value *after;   /* [its states] */
-    nlm_state *m, *v;   /* [parameters] of AdamW */
-    nlm_state *masters; /* [parameters]; NULL where parameters are f32 */
-    nlm_state squares;  /* [1] */
+    nlm_cache *cache; /* the states sequences begin with: zero; NULL: the model has none */
+    nlm_value *after; /* [its states] */
+    nlm_optimizer *optimizer;
     nlm_batch_program gradients, evaluation;
-    nlm_program *norm, *update;
-    nlm_value rates; /* of update: [4] f32 */
     uint64_t steps;
 };
 
