@@ -12,8 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHUNK_BYTES  ((size_t)1 << 18) /* a text that is longer is cut */
-#define BATCH_BYTES  ((size_t)4 << 20) /* of texts handed out together */
+#define CHUNK_BYTES  ((size_t)1 << 18)   /* a text that is longer is cut */
+#define BATCH_BYTES  ((size_t)4 << 20)   /* of texts handed out together */
+#define PART_MAX     ((size_t)256 << 20) /* a line, or a text without a place to cut it: a device may have no end */
 #define SNIFF_BYTES  4096
 #define FOLDER_DEPTH 64
 
@@ -68,7 +69,7 @@ typedef struct source {
     nlm_str pending;
     uint64_t lines;   /* handed on */
     bool has_started; /* some of the text was handed on */
-    size_t n_uncut;   /* the bytes of `pending` known to have no cut */
+    size_t n_uncut;   /* the bytes of `pending` known to have no place to cut, or no end of a line */
 } source;
 
 static nlm_status put_text(source *s, const char *text, size_t length, bool is_start, nlm_error *err) {
@@ -124,7 +125,9 @@ static nlm_status put_lines(source *s, bool is_json, const char *text, size_t le
                             nlm_error *err) {
     size_t done = 0;
     while (done < length) {
-        const char *newline = memchr(text + done, '\n', length - done);
+        const size_t from = done + s->n_uncut;
+        const char *newline = memchr(text + from, '\n', length - from);
+        s->n_uncut = newline ? 0 : length - done;
         if (!newline && !is_end) break;
         const size_t line = newline ? (size_t)(newline - text) + 1 - done : length - done;
         NLM_TRY((is_json ? put_json(s, text + done, line, err) : put_text(s, text + done, line, true, err)));
@@ -168,6 +171,10 @@ static nlm_status read_all(source *s, int fd, bool skips_binary, nlm_error *err)
         NLM_TRY(has_lines ? put_lines(s, is_json, text, length, is_end, &done, err)
                           : put_whole(s, text, length, is_end, &done, err));
         s->pending.length -= done;
+        if (s->pending.length > PART_MAX) {
+            return nlm_fail(err, NLM_LIMIT, s->path, "more than %zu bytes are one %s; is it text?", PART_MAX,
+                            has_lines ? "line" : "word");
+        }
         if (done > 0) memmove(s->pending.data, text + done, s->pending.length);
     }
     return NLM_OK;

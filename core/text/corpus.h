@@ -16,8 +16,8 @@ typedef nlm_status (*nlm_corpus_fn)(void *user, const nlm_train_text *texts, siz
 /* Hands out the texts of a file, of the standard input ("-"), or of the files of a folder and those within it, in the
  * order of their names: not those whose name begins with a dot, of links to folders, and those that hold a NUL in
  * their first 4 KiB. In a file named *.jsonl or *.ndjson each line is a JSON object. What it holds in memory is a few
- * MiB, or as much of a text as cannot be cut. Errors NOT_FOUND, PERMISSION, IO, BAD_FORMAT (a line that is no such
- * object: which), OUT_OF_MEMORY, and what the callee returns. */
+ * MiB, or as much of a text as cannot be cut. Errors NOT_FOUND, PERMISSION, IO, LIMIT (that is over 256 MiB),
+ * BAD_FORMAT (a line that is no such object: which), OUT_OF_MEMORY, and what the callee returns. */
 nlm_status nlm_corpus_read(const char *path, const nlm_corpus_options *options, nlm_corpus_fn take, void *user,
                            nlm_error *err);
 

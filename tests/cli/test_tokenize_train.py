@@ -215,6 +215,7 @@ def failures(folder):
     refused("no-such-file.txt", "--vocab-size", 300, folder / "no-such-file.txt")
     error = train(folder / "no-such-folder/x.json", "--vocab-size", 300, "no-such-file.txt", code=1).stderr.decode()
     assert "no-such-folder" in error, error
+    refused("/dev/zero: more than 268435456 bytes are one word", "--vocab-size", 300, "/dev/zero")
     refused("no text to learn from", "--vocab-size", 300, "-")
     refused("expected 257", "--vocab-size", 200, text)
     refused("does not hold the text's", *SPM, "--vocab-size", 270, text)
