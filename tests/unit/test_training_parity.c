@@ -1,7 +1,8 @@
-/* Gradients, losses and AdamW's steps against those of PyTorch in float64: the files of tests/data/training, whose
- * script (tests/oracle/make_training_fixtures.py) says what they hold. */
+/* Gradients, losses and AdamW's steps of every backend here against those of PyTorch in float64: the files of
+ * tests/data/training, whose script (tests/oracle/make_training_fixtures.py) says what they hold. */
 #include "unit/training_fixture.h"
 
+#include "base/log.h"
 #include "format/safetensors.h"
 
 enum { BATCHES = 3, STEPS = 20, TOKENS = 23, SEQUENCES = 3 };
@@ -22,7 +23,7 @@ enum { N_NAMES = sizeof names / sizeof *names };
 typedef struct parity {
     training t;
     nlm_safetensors *file;
-    const char *name;
+    const char *backend, *name;
     nlm_train_batch batches[BATCHES];
     int32_t pos[BATCHES][TOKENS];
 } parity;
@@ -56,15 +57,16 @@ static void take_batch(parity *p, int index) {
     for (int i = 0; i < TOKENS; i++) batch->n_counted += batch->labels[i] >= 0;
 }
 
-static void parity_open(parity *p, const char *name) {
+static void parity_open(parity *p, const char *backend, const char *name) {
     nlm_error err = NLM_ERROR_INIT;
     char path[512];
     memset(p, 0, sizeof *p);
+    p->backend = backend;
     p->name = name;
     snprintf(path, sizeof path, "%s/training/%s.safetensors", NLM_TEST_DATA, name);
     expect_ok(nlm_safetensors_open(path, &p->file, &err), &err);
     for (int b = 0; b < BATCHES; b++) take_batch(p, b);
-    training_open(&p->t, name, &options, 2);
+    training_open_on(&p->t, backend, model_path(name, path, sizeof path), &options, 2);
 }
 
 static void parity_close(parity *p) {
@@ -72,78 +74,95 @@ static void parity_close(parity *p) {
     nlm_safetensors_close(p->file);
 }
 
+/* Every model on every backend that this machine can run. */
+static void on_all(void (*check)(const parity *p)) {
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_plugins *plugins = NULL;
+    nlm_log_set_level(NLM_LOG_ERROR); /* ops that a backend leaves to the reference are no news here */
+    expect_ok(nlm_plugins_create(&(nlm_plugins_options){NLM_PLUGIN_DIRECTORY "/plugins.toml"}, &plugins, &err), &err);
+    bool has_reference = false;
+    for (size_t i = 0; i < nlm_plugins_count(plugins); i++) {
+        const nlm_plugin_entry *entry = nlm_plugins_at(plugins, i);
+        if (entry->state != NLM_ENTRY_READY) continue;
+        has_reference = has_reference || strcmp(entry->name, "cpu_scalar") == 0;
+        for (int n = 0; n < N_NAMES; n++) {
+            parity p;
+            parity_open(&p, entry->name, names[n]);
+            check(&p);
+            parity_close(&p);
+        }
+    }
+    CU_ASSERT_TRUE(has_reference);
+    nlm_plugins_destroy(plugins);
+}
+
 static void expect_near(const parity *p, const char *what, int step, double found, double expected, double bound) {
     if (!(fabs(found - expected) <= bound))
-        printf("\n%s, %s %d: %.9g, expected %.9g\n", p->name, what, step, found, expected);
+        printf("\n%s, %s, %s %d: %.9g, expected %.9g\n", p->backend, p->name, what, step, found, expected);
     CU_ASSERT_TRUE(fabs(found - expected) <= bound);
 }
 
-static void losses_of_batches_are_theirs(void) {
-    for (int n = 0; n < N_NAMES; n++) {
-        parity p;
+static void check_losses(const parity *p) {
+    for (int b = 0; b < BATCHES; b++) {
         nlm_error err = NLM_ERROR_INIT;
-        parity_open(&p, names[n]);
-        for (int b = 0; b < BATCHES; b++) {
-            char number[16];
-            double loss = 0;
-            snprintf(number, sizeof number, "%d", b);
-            const float *expected = find(&p, "loss", number, NLM_F32, 1);
-            expect_ok(nlm_trainer_evaluate(p.t.trainer, &p.batches[b], &loss, &err), &err);
-            expect_near(&p, "loss", b, loss, (double)*expected, 1e-5 * (double)*expected);
-        }
-        parity_close(&p);
+        char number[16];
+        double loss = 0;
+        snprintf(number, sizeof number, "%d", b);
+        const float *expected = find(p, "loss", number, NLM_F32, 1);
+        expect_ok(nlm_trainer_evaluate(p->t.trainer, &p->batches[b], &loss, &err), &err);
+        expect_near(p, "loss", b, loss, (double)*expected, 1e-5 * (double)*expected);
     }
+}
+
+static void losses_of_batches_are_theirs(void) {
+    on_all(check_losses);
+}
+
+static void check_gradients(const parity *p) {
+    nlm_error err = NLM_ERROR_INIT;
+    double loss = 0, worst = 0;
+    expect_ok(nlm_trainer_accumulate(p->t.trainer, &p->batches[0], &loss, &err), &err);
+    for (uint32_t i = 0; i < training_count(&p->t); i++) {
+        const nlm_trained *trained = training_at(&p->t, i);
+        const uint64_t count = nlm_trained_elements(trained);
+        const float *expected = find(p, "gradient", trained->name, NLM_F32, count);
+        float *found = training_gradient(&p->t, i);
+        for (uint64_t j = 0; j < count; j++) found[j] -= expected[j];
+        const double off = training_norm(found, count) / training_norm(expected, count);
+        expect_near(p, trained->name, 0, off, 0, 1e-4);
+        worst = fmax(worst, off);
+        free(found);
+    }
+    printf("\n    %s, %s: the worst is off by %.2g of its norm ", p->backend, p->name, worst);
 }
 
 static void gradients_are_theirs(void) {
-    double worst = 0;
-    for (int n = 0; n < N_NAMES; n++) {
-        parity p;
-        nlm_error err = NLM_ERROR_INIT;
-        double loss = 0;
-        parity_open(&p, names[n]);
-        expect_ok(nlm_trainer_accumulate(p.t.trainer, &p.batches[0], &loss, &err), &err);
-        for (uint32_t i = 0; i < training_count(&p.t); i++) {
-            const nlm_trained *trained = training_at(&p.t, i);
-            const uint64_t count = nlm_trained_elements(trained);
-            const float *expected = find(&p, "gradient", trained->name, NLM_F32, count);
-            float *found = training_gradient(&p.t, i);
-            for (uint64_t j = 0; j < count; j++) found[j] -= expected[j];
-            const double off = training_norm(found, count) / training_norm(expected, count);
-            if (!(off <= 1e-4)) printf("\n%s, %s: off by %g of its norm\n", names[n], trained->name, off);
-            CU_ASSERT_TRUE(off <= 1e-4);
-            worst = fmax(worst, off);
-            free(found);
-        }
-        parity_close(&p);
-    }
-    printf(" (the worst is off by %.2g) ", worst);
+    on_all(check_gradients);
 }
 
 /* Warm-up, clipping, weight decay and the optimizer's own arithmetic show in what later steps see. */
-static void twenty_steps_go_the_same_way(void) {
-    for (int n = 0; n < N_NAMES; n++) {
-        parity p;
-        nlm_error err = NLM_ERROR_INIT;
-        parity_open(&p, names[n]);
-        const float *losses = find(&p, "step", "losses", NLM_F32, STEPS);
-        const float *norms = find(&p, "step", "norms", NLM_F32, STEPS);
-        for (int step = 0; step < STEPS; step++) {
-            nlm_trainer_metrics metrics;
-            expect_ok(nlm_trainer_step(p.t.trainer, &p.batches[step % BATCHES], 1, &metrics, &err), &err);
-            expect_near(&p, "loss of step", step, metrics.loss, (double)losses[step], 1e-4);
-            expect_near(&p, "norm of step", step, metrics.norm, (double)norms[step], 1e-4 * (double)norms[step]);
-        }
-        for (uint32_t i = 0; i < training_count(&p.t); i++) {
-            const nlm_trained *trained = training_at(&p.t, i);
-            const double after = (double)*(const float *)find(&p, "after", trained->name, NLM_F32, 1);
-            float *values = training_values(&p.t, i, NLM_TRAINER_VALUE);
-            const double norm = training_norm(values, nlm_trained_elements(trained));
-            expect_near(&p, trained->name, STEPS, norm, after, 1e-4 * after);
-            free(values);
-        }
-        parity_close(&p);
+static void check_steps(const parity *p) {
+    nlm_error err = NLM_ERROR_INIT;
+    const float *losses = find(p, "step", "losses", NLM_F32, STEPS);
+    const float *norms = find(p, "step", "norms", NLM_F32, STEPS);
+    for (int step = 0; step < STEPS; step++) {
+        nlm_trainer_metrics metrics;
+        expect_ok(nlm_trainer_step(p->t.trainer, &p->batches[step % BATCHES], 1, &metrics, &err), &err);
+        expect_near(p, "loss of step", step, metrics.loss, (double)losses[step], 1e-4);
+        expect_near(p, "norm of step", step, metrics.norm, (double)norms[step], 1e-4 * (double)norms[step]);
     }
+    for (uint32_t i = 0; i < training_count(&p->t); i++) {
+        const nlm_trained *trained = training_at(&p->t, i);
+        const double after = (double)*(const float *)find(p, "after", trained->name, NLM_F32, 1);
+        float *values = training_values(&p->t, i, NLM_TRAINER_VALUE);
+        const double norm = training_norm(values, nlm_trained_elements(trained));
+        expect_near(p, trained->name, STEPS, norm, after, 1e-4 * after);
+        free(values);
+    }
+}
+
+static void twenty_steps_go_the_same_way(void) {
+    on_all(check_steps);
 }
 
 static const check_case cases[] = {

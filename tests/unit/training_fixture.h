@@ -1,4 +1,4 @@
-/* A trainer of a model file on the reference backend, and batches for it. */
+/* A trainer of a model file, and batches for it. */
 #ifndef NLM_TESTS_TRAINING_FIXTURE_H
 #define NLM_TESTS_TRAINING_FIXTURE_H
 
@@ -20,18 +20,26 @@ static inline const char *model_path(const char *name, char *buffer, size_t size
     return buffer;
 }
 
-static inline void training_open_path(training *t, const char *path, const nlm_trainer_options *options,
-                                      uint32_t threads) {
+/* A backend, with the reference for what it lacks. */
+static inline void training_open_on(training *t, const char *backend, const char *path,
+                                    const nlm_trainer_options *options, uint32_t threads) {
     nlm_error err = NLM_ERROR_INIT;
     const nlm_plugins_options plugins = {.registry = NLM_PLUGIN_DIRECTORY "/plugins.toml"};
     const nlm_pool_options pool = {.threads = threads, .is_unbound = true};
-    *t = (training){.env = {.n_devices = 1}};
+    *t = (training){.env = {.n_devices = strcmp(backend, "cpu_scalar") == 0 ? 1 : 2}};
     expect_ok(nlm_plugins_create(&plugins, &t->plugins, &err), &err);
-    expect_ok(nlm_plugins_open(t->plugins, "cpu_scalar", 0, NULL, &t->env.devices[0], &err), &err);
+    expect_ok(nlm_plugins_open(t->plugins, backend, 0, NULL, &t->env.devices[0], &err), &err);
+    if (t->env.n_devices == 2)
+        expect_ok(nlm_plugins_open(t->plugins, "cpu_scalar", 0, NULL, &t->env.devices[1], &err), &err);
     expect_ok(nlm_pool_create(&pool, &t->env.pool, &err), &err);
     expect_ok(nlm_activations_create(&t->env.activations, &err), &err);
     expect_ok(nlm_model_open(path, &t->model, &err), &err);
     expect_ok(nlm_trainer_create(&t->env, t->model, options, &t->trainer, &err), &err);
+}
+
+static inline void training_open_path(training *t, const char *path, const nlm_trainer_options *options,
+                                      uint32_t threads) {
+    training_open_on(t, "cpu_scalar", path, options, threads);
 }
 
 /* A model of tests/data/models. */
@@ -46,7 +54,7 @@ static inline void training_close(training *t) {
     nlm_model_close(t->model);
     nlm_activations_destroy(t->env.activations);
     nlm_pool_destroy(t->env.pool);
-    nlm_device_close(t->env.devices[0]);
+    for (uint32_t d = 0; d < t->env.n_devices; d++) nlm_device_close(t->env.devices[d]);
     nlm_plugins_destroy(t->plugins);
 }
 
