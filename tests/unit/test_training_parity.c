@@ -2,7 +2,6 @@
  * tests/data/training, whose script (tests/oracle/make_training_fixtures.py) says what they hold. */
 #include "unit/training_fixture.h"
 
-#include "base/log.h"
 #include "format/safetensors.h"
 
 enum { BATCHES = 3, STEPS = 20, TOKENS = 23, SEQUENCES = 3 };
@@ -76,24 +75,16 @@ static void parity_close(parity *p) {
 
 /* Every model on every backend that this machine can run. */
 static void on_all(void (*check)(const parity *p)) {
-    nlm_error err = NLM_ERROR_INIT;
-    nlm_plugins *plugins = NULL;
-    nlm_log_set_level(NLM_LOG_ERROR); /* ops that a backend leaves to the reference are no news here */
-    expect_ok(nlm_plugins_create(&(nlm_plugins_options){NLM_PLUGIN_DIRECTORY "/plugins.toml"}, &plugins, &err), &err);
-    bool has_reference = false;
-    for (size_t i = 0; i < nlm_plugins_count(plugins); i++) {
-        const nlm_plugin_entry *entry = nlm_plugins_at(plugins, i);
-        if (entry->state != NLM_ENTRY_READY) continue;
-        has_reference = has_reference || strcmp(entry->name, "cpu_scalar") == 0;
+    training_backends backends;
+    training_list(&backends);
+    for (uint32_t i = 0; i < backends.count; i++) {
         for (int n = 0; n < N_NAMES; n++) {
             parity p;
-            parity_open(&p, entry->name, names[n]);
+            parity_open(&p, backends.names[i], names[n]);
             check(&p);
             parity_close(&p);
         }
     }
-    CU_ASSERT_TRUE(has_reference);
-    nlm_plugins_destroy(plugins);
 }
 
 static void expect_near(const parity *p, const char *what, int step, double found, double expected, double bound) {

@@ -5,6 +5,7 @@
 #include "unit/graph_fixture.h"
 
 #include <math.h>
+#include "base/log.h"
 #include "train/trainer.h"
 
 /* Several may be open at once: each has plugins of its own. */
@@ -18,6 +19,27 @@ typedef struct training {
 static inline const char *model_path(const char *name, char *buffer, size_t size) {
     snprintf(buffer, size, "%s/models/%s.gguf", NLM_TEST_DATA, name);
     return buffer;
+}
+
+/* The backends that this machine can run. */
+typedef struct training_backends {
+    char names[8][32];
+    uint32_t count;
+} training_backends;
+
+static inline void training_list(training_backends *out) {
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_plugins *plugins = NULL;
+    const nlm_plugins_options options = {.registry = NLM_PLUGIN_DIRECTORY "/plugins.toml"};
+    *out = (training_backends){.count = 0};
+    nlm_log_set_level(NLM_LOG_ERROR); /* ops that a backend leaves to the reference are no news here */
+    expect_ok(nlm_plugins_create(&options, &plugins, &err), &err);
+    for (size_t i = 0; i < nlm_plugins_count(plugins) && out->count < 8; i++) {
+        const nlm_plugin_entry *entry = nlm_plugins_at(plugins, i);
+        if (entry->state == NLM_ENTRY_READY) snprintf(out->names[out->count++], 32, "%s", entry->name);
+    }
+    nlm_plugins_destroy(plugins);
+    CU_ASSERT_TRUE_FATAL(out->count > 0);
 }
 
 /* A backend, with the reference for what it lacks. */
