@@ -117,7 +117,7 @@ static nlm_status open_or_build(const char *path, const nlm_token_key *key, cons
 }
 
 static nlm_status open_tokens(const nlm_tokenizer *tokenizer, const nlm_dataset_options *options,
-                              const nlm_input_list *list, nlm_token_file *out, nlm_error *err) {
+                              const nlm_input_list *list, nlm_dataset *out, nlm_error *err) {
     nlm_token_key key = {.tokenizer = nlm_tokenizer_fingerprint(tokenizer),
                          .n_vocab = (uint32_t)nlm_tokenizer_count(tokenizer)};
     NLM_TRY(for_each(list, options, count_only, NULL, &key.content, err));
@@ -125,9 +125,11 @@ static nlm_status open_tokens(const nlm_tokenizer *tokenizer, const nlm_dataset_
     nlm_file_remove_abandoned(options->cache_folder, ENDING);
     const uint64_t both[] = {key.content, key.tokenizer};
     nlm_str path = {0};
-    nlm_str_printf(&path, "%s/%016" PRIx64 ENDING, options->cache_folder, nlm_checksum_of(both, sizeof both));
-    const nlm_status status = path.has_failed ? nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a path")
-                                              : open_or_build(path.data, &key, tokenizer, options, list, out, err);
+    out->fingerprint = nlm_checksum_of(both, sizeof both);
+    nlm_str_printf(&path, "%s/%016" PRIx64 ENDING, options->cache_folder, out->fingerprint);
+    const nlm_status status = path.has_failed
+                                  ? nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a path")
+                                  : open_or_build(path.data, &key, tokenizer, options, list, &out->file, err);
     nlm_str_release(&path);
     return status;
 }
@@ -183,7 +185,7 @@ static nlm_status open_dataset(nlm_dataset *dataset, const nlm_tokenizer *tokeni
                                const nlm_dataset_options *options, nlm_error *err) {
     nlm_input_list list = {0};
     nlm_status status = nlm_input_list_find(&list, options->paths, options->n_paths, err);
-    if (status == NLM_OK) status = open_tokens(tokenizer, options, &list, &dataset->file, err);
+    if (status == NLM_OK) status = open_tokens(tokenizer, options, &list, dataset, err);
     nlm_input_list_release(&list);
     return status == NLM_OK ? split_documents(dataset, options, err) : status;
 }
@@ -220,4 +222,8 @@ uint64_t nlm_dataset_tokens(const nlm_dataset *dataset, int split) {
 
 uint64_t nlm_dataset_documents(const nlm_dataset *dataset, int split) {
     return dataset->splits[split].n_documents;
+}
+
+uint64_t nlm_dataset_fingerprint(const nlm_dataset *dataset) {
+    return dataset->fingerprint;
 }

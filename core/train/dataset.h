@@ -68,6 +68,8 @@ void nlm_dataset_close(nlm_dataset *dataset); /* NULL is fine */
  * few documents may be empty. */
 uint64_t nlm_dataset_tokens(const nlm_dataset *dataset, int split);
 uint64_t nlm_dataset_documents(const nlm_dataset *dataset, int split);
+/* Tells its tokens from others': a checksum of the text, of how it is cut, and of the tokenizer. */
+uint64_t nlm_dataset_fingerprint(const nlm_dataset *dataset);
 /* Batches that see every token once: a row is a window of the split's documents one after the other, and windows
  * begin `length` tokens apart. (But for those of rows that end early.) */
 uint64_t nlm_dataset_batches(const nlm_dataset *dataset, int split, const nlm_batch_shape *shape);

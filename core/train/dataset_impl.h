@@ -15,7 +15,7 @@ typedef struct nlm_split {
 struct nlm_dataset {
     nlm_token_file file;
     nlm_split splits[2];
-    uint64_t seed;
+    uint64_t seed, fingerprint;
 };
 
 static inline uint64_t nlm_split_tokens(const nlm_split *split) {

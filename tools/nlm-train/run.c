@@ -110,9 +110,9 @@ static void identify(run *r) {
     const settings *s = r->set;
     nlm_str_printf(&r->identity,
                    "seed %" PRId64 ", %" PRId64 " x %" PRId64 " tokens in %d sequences, %" PRId64
-                   " parts a step, %" PRIu64 " tokens of data",
+                   " parts a step, data %016" PRIx64,
                    s->seed, s->rows, s->length, r->shape.max_seqs, s->accumulate,
-                   nlm_dataset_tokens(r->dataset, NLM_SPLIT_TRAIN));
+                   nlm_dataset_fingerprint(r->dataset));
 }
 
 static nlm_status resume(run *r, nlm_error *err) {
