@@ -45,9 +45,7 @@ nlm_status nlm_session_own_logits(nlm_session *session, nlm_error *err) {
     return NLM_OK;
 }
 
-/* Before a run: logits that sessions have in the results of the latest one are copied to their own, except of
- * sessions that the coming run goes on with. */
-static nlm_status settle_logits(nlm_engine *engine, nlm_error *err) {
+nlm_status nlm_engine_settle_logits(nlm_engine *engine, nlm_error *err) {
     for (nlm_session *s = engine->borrowers, *next; s; s = next) {
         next = s->next_borrower;
         if (s->part.n == 0) NLM_TRY(nlm_session_own_logits(s, err));
@@ -206,7 +204,7 @@ static void run_batch(batch *b) {
     const nlm_batch_result *result = NULL;
     nlm_error cause = NLM_ERROR_INIT;
     nlm_status status = nlm_gguf_check_size(nlm_model_gguf(b->runtime->model), &cause);
-    if (status == NLM_OK) status = settle_logits(b->runtime->engine, &cause);
+    if (status == NLM_OK) status = nlm_engine_settle_logits(b->runtime->engine, &cause);
     if (status == NLM_OK) {
         status = nlm_programs_run(b->runtime->programs, b->items, b->n_items, b->wants_logits, &result, &cause);
     }

@@ -29,6 +29,9 @@ nlm_status nlm_session_compute(nlm_session *session, const nlm_wanted *wanted, n
 nlm_status nlm_session_fetch_logits(nlm_session *session, nlm_error *err);
 /* The same in memory of the session's own: they stay until it changes. */
 nlm_status nlm_session_own_logits(nlm_session *session, nlm_error *err);
+/* Before a run of the engine, a session's or another: logits that sessions have in the results of the latest one are
+ * copied to their own, except of sessions that the coming run goes on with. */
+nlm_status nlm_engine_settle_logits(nlm_engine *engine, nlm_error *err);
 /* They are gone, or nobody will ask for them. */
 void nlm_session_drop_logits(nlm_session *session);
 

@@ -155,7 +155,7 @@ nlm_status nlm_engine_switch(nlm_engine *engine, const char *backend, int32_t de
     NLM_ENTER(&engine->gate, error);
     if (engine->gate.n_users > 0) {
         return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_engine_switch",
-                        "%u models are loaded on %s; unload them first", engine->gate.n_users,
+                        "%u models and trainings are on %s; end them first", engine->gate.n_users,
                         nlm_engine_device(engine)->backend);
     }
     NLM_TRY(check_device_id(device_id, "nlm_engine_switch", error));

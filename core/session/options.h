@@ -4,6 +4,9 @@
 
 #include <nlm/status.h>
 
+/* The struct_size that the caller has set. INVALID_ARGUMENT if it is none. */
+nlm_status nlm_struct_size(const void *given, const char *name, uint32_t *out_size, nlm_error *err);
+
 /* Copies what the caller's struct_size covers into *own, a zeroed struct of own_size bytes. given NULL:
  * all zero. INVALID_ARGUMENT if struct_size was not set, or if bytes beyond own_size are not zero: options
  * of a newer header that this library would ignore. `name` is the struct's. */

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "format/gguf.h"
 #include "model/presets.h"
+#include "session/compute.h"
 #include "session/engine.h"
 #include "session/options.h"
 #include "tensor/dtype.h"
@@ -61,7 +62,7 @@ static double or_f64(double value, double fallback) {
 
 static nlm_status translate(const nlm_training_options *o, nlm_trainer_options *out, nlm_error *err) {
     const nlm_dtype_info *type = nlm_dtype_from_name(o->type ? o->type : "f32");
-    const uint32_t tokens = or_u32(o->max_tokens, 2048), seqs = or_u32(o->max_seqs, 16);
+    const uint32_t tokens = or_u32(o->max_tokens, 2048), seqs = or_u32(o->max_seqs, tokens < 16 ? tokens : 16);
     if (!type || o->flags & ~(uint32_t)NLM_TRAINING_RECOMPUTE || tokens > 1u << 28 || seqs > tokens ||
         o->lora_rank > 65536 || o->schedule < 0 || o->schedule > NLM_SCHEDULED_WSD) {
         return nlm_fail(
@@ -69,6 +70,11 @@ static nlm_status translate(const nlm_training_options *o, nlm_trainer_options *
             "type %s, flags 0x%x, schedule %d, lora_rank %u, batches of %u tokens in %u sequences: one of "
             "them is out of range",
             o->type ? o->type : "f32", o->flags, o->schedule, o->lora_rank, tokens, seqs);
+    }
+    if (!o->path && o->lora_rank > 0) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_training_create",
+                        "lora_rank is %u without a path: adapters stand beside a model that has learned something",
+                        o->lora_rank);
     }
     *out = (nlm_trainer_options){
         .shape = {1, (int32_t)tokens, (int32_t)seqs},
@@ -122,6 +128,7 @@ nlm_status nlm_training_create(nlm_engine *engine, const nlm_training_options *o
     nlm_training_options own = {0};
     NLM_TRY(nlm_take_options(&own, sizeof own, options, "nlm_training_options", error));
     NLM_ENTER(&engine->gate, error);
+    NLM_TRY(nlm_engine_settle_logits(engine, error)); /* planning may move the memory of results */
     nlm_training *t = calloc(1, sizeof *t);
     if (!t) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_training_create", "no memory");
     t->engine = engine;
@@ -208,13 +215,30 @@ static nlm_status take_batch(nlm_training *t, const nlm_training_batch *given, n
             out->pos[at] = (int32_t)i;
             out->labels[at] = b.labels ? b.labels[at] : is_last ? -1 : b.ids[at + 1];
             NLM_TRY(check_token(t, "ids", (size_t)at, out->ids[at], err));
-            NLM_TRY(check_token(t, "labels", (size_t)at, out->labels[at], err));
+            if (b.labels) NLM_TRY(check_token(t, "labels", (size_t)at, out->labels[at], err));
             out->n_counted += out->labels[at] >= 0;
         }
         out->seq_start[s + 1] = out->n_tokens;
     }
     if (out->n_tokens > 0) return NLM_OK;
     return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_training_batch", "has no tokens");
+}
+
+/* Each stands behind the one before by the size that the caller's header gives it. */
+static nlm_status take_batches(nlm_training *t, const nlm_training_batch *given, size_t n, nlm_error *err) {
+    uint32_t size, other;
+    NLM_TRY(nlm_struct_size(given, "nlm_training_batch", &size, err));
+    NLM_TRY(make_parts(t, n, err));
+    for (size_t i = 0; i < n; i++) {
+        const void *at = (const char *)given + i * size;
+        NLM_TRY(nlm_struct_size(at, "nlm_training_batch", &other, err));
+        if (other != size) {
+            return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_training_batch",
+                            "struct_size of batch %zu is %u, and %u of the first: expected one size", i, other, size);
+        }
+        NLM_TRY(take_batch(t, at, &t->parts[i], err));
+    }
+    return NLM_OK;
 }
 
 nlm_status nlm_training_step(nlm_training *training, const nlm_training_batch *batches, size_t n_batches,
@@ -225,13 +249,10 @@ nlm_status nlm_training_step(nlm_training *training, const nlm_training_batch *b
     if (n_batches < 1 || n_batches > 65536)
         return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_training_step", "%zu batches; expected 1 to 65536",
                         n_batches);
-    NLM_TRY(make_parts(training, n_batches, error));
     uint32_t size;
-    memcpy(&size, &batches->struct_size, sizeof size);
-    for (size_t i = 0; i < n_batches; i++) {
-        const void *at = (const char *)batches + i * size;
-        NLM_TRY(take_batch(training, at, &training->parts[i], error));
-    }
+    if (out_metrics) NLM_TRY(nlm_struct_size(out_metrics, "nlm_training_metrics", &size, error));
+    NLM_TRY(take_batches(training, batches, n_batches, error));
+    NLM_TRY(nlm_engine_settle_logits(training->engine, error));
     nlm_trainer_metrics m;
     NLM_TRY(nlm_trainer_step(training->trainer, training->parts, (int32_t)n_batches, &m, error));
     const nlm_training_metrics metrics = {.step = m.step,
@@ -252,6 +273,7 @@ nlm_status nlm_training_evaluate(nlm_training *training, const nlm_training_batc
     NLM_ENTER(&training->engine->gate, error);
     NLM_TRY(make_parts(training, 1, error));
     NLM_TRY(take_batch(training, batch, training->parts, error));
+    NLM_TRY(nlm_engine_settle_logits(training->engine, error));
     double sum;
     NLM_TRY(nlm_trainer_evaluate(training->trainer, training->parts, &sum, error));
     *out_loss = sum / (double)(training->parts[0].n_counted > 0 ? training->parts[0].n_counted : 1);

@@ -1,6 +1,7 @@
 /* The programs of a trainer, and a step. */
 #include "train/trainer_impl.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -40,6 +41,32 @@ static nlm_status plan_batches(nlm_trainer *t, bool wants_gradients, nlm_batch_p
 
 /* ---- making one -------------------------------------------------------------------------------------- */
 
+/* Those of the optimizer, of which none may be infinite or NaN, and a beta of 1 or an eps of 0 divides by 0. */
+static nlm_status check_numbers(const nlm_trainer_options *o, nlm_error *err) {
+    const double below_1 = 1 - 0x1p-24;
+    const struct {
+        const char *name;
+        double value, least, most;
+    } numbers[] = {
+        {"learning_rate", o->schedule.rate, 0, FLT_MAX},
+        {"floor", o->schedule.floor, 0, 1},
+        {"clip_norm", o->clip_norm, 0, DBL_MAX},
+        {"beta1", (double)o->optimizer.beta1, 0, below_1},
+        {"beta2", (double)o->optimizer.beta2, 0, below_1},
+        {"eps", (double)o->optimizer.eps, FLT_MIN, FLT_MAX},
+        {"weight_decay", (double)o->optimizer.weight_decay, 0, FLT_MAX},
+        {"label_smoothing", (double)o->loss.smoothing, 0, 1},
+        {"z_loss", (double)o->loss.z_loss, 0, FLT_MAX},
+        {"lora_alpha", (double)o->parameters.lora_alpha, -FLT_MAX, FLT_MAX},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (numbers[i].value >= numbers[i].least && numbers[i].value <= numbers[i].most) continue;
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "%s is %.9g; expected %.9g to %.9g", numbers[i].name,
+                        numbers[i].value, numbers[i].least, numbers[i].most);
+    }
+    return NLM_OK;
+}
+
 static nlm_status check_options(const nlm_trainer_options *o, nlm_error *err) {
     const nlm_batch_shape *s = &o->shape;
     int64_t tokens;
@@ -51,12 +78,7 @@ static nlm_status check_options(const nlm_trainer_options *o, nlm_error *err) {
             "many sequences as rows",
             s->rows, s->length, s->max_seqs);
     }
-    if (!(o->clip_norm >= 0) || !(o->schedule.rate >= 0) || !(o->schedule.floor >= 0 && o->schedule.floor <= 1)) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE,
-                        "clip_norm %g, rate %g and floor %g: expected 0 or more, and a floor of at most 1",
-                        o->clip_norm, o->schedule.rate, o->schedule.floor);
-    }
-    return NLM_OK;
+    return check_numbers(o, err);
 }
 
 /* The states of a family that begin anew with each sequence. */

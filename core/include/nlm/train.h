@@ -34,9 +34,9 @@ typedef struct nlm_training_options {
     const char *preset, *vocabulary;
     uint64_t seed;         /* of the initial values of what is new */
     uint32_t max_tokens;   /* of a batch (2048) */
-    uint32_t max_seqs;     /* of a batch (16) */
+    uint32_t max_seqs;     /* of a batch (16, but no more than max_tokens) */
     const char *type;      /* of the weights: "f32", or "bf16" or "f16" with f32 masters ("f32") */
-    uint32_t lora_rank;    /* 0: train all weights; else adapters of this rank beside the matrices of layers */
+    uint32_t lora_rank;    /* 0: train all weights; else adapters of this rank beside matrices of layers of `path` */
     float lora_alpha;      /* adapters count alpha / rank (2 lora_rank) */
     double learning_rate;  /* the greatest (1e-3) */
     double floor;          /* the last, as a share of it (0) */
@@ -51,7 +51,7 @@ typedef struct nlm_training_options {
     float label_smoothing, z_loss;
 } nlm_training_options;
 
-/* Sequences of tokens one after the other, each of which begins anew. */
+/* Sequences of tokens one after the other, each of which begins anew. Those of a list have one struct_size. */
 typedef struct nlm_training_batch {
     uint32_t struct_size;
     uint32_t n_seqs;
