@@ -42,6 +42,7 @@ typedef struct nlm_gemm_f32_call {
     float *out;                       /* [GEMM_PANELS][GEMM_F32_TOKENS][PANEL_ROWS] */
     int64_t columns;
     int32_t is_first;
+    int32_t is_near; /* the panels are in the second cache already */
     /* Two ranges of memory to bring nearer meanwhile: lines of 64 bytes of each, at most `columns`. */
     int64_t ahead_lines;
     const uint8_t *ahead[GEMM_PANELS];

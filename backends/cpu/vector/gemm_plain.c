@@ -2,6 +2,8 @@
 #include "cpu/vector/gemm.h"
 
 #define AHEAD_BYTES 1024 /* what the prefetch of the panels is ahead of their loads */
+#define LINE        64
+#define TOGETHER    4 /* columns: what is not a multiply-add counts where two threads share a core */
 
 /* One column: n_tokens x GEMM_PANELS multiply-adds. */
 V_INLINE void add_column(vf (*acc)[GEMM_PANELS], int n_tokens, const float *const *panels, int64_t k,
@@ -9,7 +11,6 @@ V_INLINE void add_column(vf (*acc)[GEMM_PANELS], int n_tokens, const float *cons
     vf w[GEMM_PANELS];
     _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) {
         w[p] = vf_load(panels[p] + k * PANEL_ROWS);
-        __builtin_prefetch((const char *)(panels[p] + k * PANEL_ROWS) + AHEAD_BYTES, 0, 3);
     }
     _Pragma("GCC unroll 16") for (int m = 0; m < n_tokens; m++) {
         const vf value = vf_set1(x[k * GEMM_F32_TOKENS + m]);
@@ -17,8 +18,16 @@ V_INLINE void add_column(vf (*acc)[GEMM_PANELS], int n_tokens, const float *cons
     }
 }
 
+V_INLINE void bring_columns(const float *const *panels, int64_t k) {
+    _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) {
+        const char *at = (const char *)(panels[p] + k * PANEL_ROWS) + AHEAD_BYTES;
+        _Pragma("GCC unroll 4") for (int i = 0; i < TOGETHER * PANEL_ROWS * (int)sizeof(float); i += LINE)
+            __builtin_prefetch(at + i, 0, 3);
+    }
+}
+
 /* n_tokens x GEMM_PANELS accumulators stay in registers. */
-V_INLINE void gemm_tile(const nlm_gemm_f32_call *call, int n_tokens) {
+V_INLINE void gemm_tile(const nlm_gemm_f32_call *call, int n_tokens, int is_near) {
     vf acc[GEMM_F32_TOKENS][GEMM_PANELS];
     const float *const panels[GEMM_PANELS] = {call->panels[0], call->panels[1]};
     const uint8_t *ahead[GEMM_PANELS] = {call->ahead[0], call->ahead[1]};
@@ -30,8 +39,12 @@ V_INLINE void gemm_tile(const nlm_gemm_f32_call *call, int n_tokens) {
     }
     int64_t k = 0;
     for (; k < call->ahead_lines; k++) {
-        _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) __builtin_prefetch(ahead[p] + k * 64, 0, 2);
+        _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) __builtin_prefetch(ahead[p] + k * LINE, 0, 2);
         add_column(acc, n_tokens, panels, k, x);
+    }
+    for (; k + TOGETHER <= call->columns; k += TOGETHER) {
+        if (!is_near) bring_columns(panels, k);
+        _Pragma("GCC unroll 4") for (int i = 0; i < TOGETHER; i++) add_column(acc, n_tokens, panels, k + i, x);
     }
     for (; k < call->columns; k++) add_column(acc, n_tokens, panels, k, x);
     _Pragma("GCC unroll 16") for (int m = 0; m < n_tokens; m++) {
@@ -40,11 +53,18 @@ V_INLINE void gemm_tile(const nlm_gemm_f32_call *call, int n_tokens) {
     }
 }
 
-void nlm_vector_gemm_f32(const nlm_gemm_f32_call *call, int32_t n_tokens) {
+V_INLINE void gemm_tiles(const nlm_gemm_f32_call *call, int n_tokens, int is_near) {
     if (n_tokens > GEMM_F32_TOKENS / 3 * 2)
-        gemm_tile(call, GEMM_F32_TOKENS);
+        gemm_tile(call, GEMM_F32_TOKENS, is_near);
     else if (n_tokens > GEMM_F32_TOKENS / 3)
-        gemm_tile(call, GEMM_F32_TOKENS / 3 * 2);
+        gemm_tile(call, GEMM_F32_TOKENS / 3 * 2, is_near);
     else
-        gemm_tile(call, GEMM_F32_TOKENS / 3);
+        gemm_tile(call, GEMM_F32_TOKENS / 3, is_near);
+}
+
+void nlm_vector_gemm_f32(const nlm_gemm_f32_call *call, int32_t n_tokens) {
+    if (call->is_near)
+        gemm_tiles(call, n_tokens, 1);
+    else
+        gemm_tiles(call, n_tokens, 0);
 }

@@ -10,7 +10,7 @@
 
 #define DEPTH       256 /* of a block: a pair of panels then takes half of the first cache */
 #define OWN_COLUMNS 128 /* of a chunk, and least of a worker */
-#define ROW_TILES   32  /* of a block of rows */
+#define ROW_TILES   64  /* of a block of rows */
 #define OWN_TILES   32  /* of a chunk */
 #define LINE        64
 #define TILE_FLOATS (GEMM_PANELS * GEMM_F32_TOKENS * PANEL_ROWS)
@@ -182,6 +182,15 @@ static void store_tile(const nlm_product *p, int64_t row, int64_t column, const 
     }
 }
 
+/* Where a tile goes, which comes nearer while it is computed. */
+static void expect_tile(const nlm_product *p, int64_t row, int64_t column) {
+    const int64_t rows = p->size.rows - row < GEMM_F32_TOKENS ? p->size.rows - row : GEMM_F32_TOKENS;
+    for (int64_t m = 0; m < rows; m++) {
+        nlm_vector_expect(p->c + (row + m) * p->c_stride + column);
+        if (p->residual) nlm_vector_expect(p->residual + (row + m) * p->residual_stride + column);
+    }
+}
+
 /* Packed strips that meet: of a and of b, and where their first ones are. */
 typedef struct meeting {
     nlm_kit_range a, b;
@@ -192,7 +201,7 @@ typedef struct meeting {
 static void multiply_pair(const worker *w, const meeting *m, int64_t block, int64_t pair, int64_t from, int64_t to) {
     const int64_t tiles = m->a.to - m->a.from, panel = GEMM_PANELS * pair;
     const float *b = m->b_data + panel * w->cut.b_pitch;
-    nlm_gemm_f32_call call = {.columns = depth_of(w, block), .is_first = block == 0};
+    nlm_gemm_f32_call call = {.columns = depth_of(w, block), .is_first = block == 0, .is_near = 1};
     for (int i = 0; i < GEMM_PANELS; i++) {
         call.panels[i] = b + i * w->cut.b_pitch;
         call.ahead[i] = (const uint8_t *)(call.panels[i] + GEMM_PANELS * w->cut.b_pitch);
@@ -206,6 +215,7 @@ static void multiply_pair(const worker *w, const meeting *m, int64_t block, int6
         const int64_t at = pair * tiles + t - m->a.from;
         call.x = m->a_data + (t - m->a.from) * w->cut.a_pitch;
         call.out = w->sums + (w->cut.blocks > 1 ? at * TILE_FLOATS : 0);
+        if (block + 1 == w->cut.blocks) expect_tile(w->p, row, (m->b.from + panel) * PANEL_ROWS);
         nlm_vector_gemm_f32(&call, (int32_t)(left < GEMM_F32_TOKENS ? left : GEMM_F32_TOKENS));
         for (int i = 0; i < GEMM_PANELS; i++) call.ahead[i] += call.ahead_lines * LINE;
         if (block + 1 == w->cut.blocks) store_tile(w->p, row, (m->b.from + panel) * PANEL_ROWS, call.out);

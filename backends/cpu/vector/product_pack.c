@@ -114,34 +114,55 @@ static rows_f32 rows_at(const nlm_strips *s, int64_t row, int64_t rows, int64_t 
 
 /* ---- strips ------------------------------------------------------------------------------------ */
 
-/* A vector holds more than a strip of V_LANES - width floats less: they are written over by what follows. */
+/* What the next strip is made of, 16 columns of it. */
+static void expect_strip(const nlm_strips *s, const float *rows, int64_t stride) {
+    for (int64_t r = 0; r < s->width; r++) nlm_vector_expect(rows + (s->width + r) * stride);
+}
+
+/* A vector is longer than a strip is wide: what is past that is written over by what follows. */
 static void pack_straight(const nlm_strips *s, int64_t strip, float *out) {
     for (int64_t at = 0; at < s->columns; at += PRODUCT_STAGED) {
         const int64_t left = s->columns - at, n = left < PRODUCT_STAGED ? left : PRODUCT_STAGED;
         const rows_f32 rows = rows_at(s, strip * s->width, s->limit, s->first + at, n, (n + 3) / 4 * 4);
+        const int has_next = rows.data != s->room && strip + 1 < s->to;
         for (int64_t k = 0; k < n; k += 4) {
             vi quads[4];
+            if (has_next && k % 16 == 0) expect_strip(s, rows.data + k, rows.stride);
             v_quads((const uint8_t *)(rows.data + k), rows.stride * (int64_t)sizeof(float), quads);
             for (int64_t i = 0; i < 4 && k + i < n; i++) vf_store(out + (at + k + i) * s->width, vf_bits(quads[i]));
         }
     }
 }
 
+/* Rows of the depth from d on, n of them, and strips [at, end) of `rows`; the next rows come nearer meanwhile. */
+static void turn_rows(const nlm_strips *s, rows_f32 rows, int64_t d, int64_t n, int64_t at, int64_t end) {
+    const int64_t ahead = rows.data != s->room && d + 2 * V_LANES <= s->columns ? V_LANES * rows.stride : 0;
+    for (int64_t strip = at; strip < end; strip++) {
+        float *out = s->out + (strip - s->from) * s->pitch + d * s->width;
+        const float *in = rows.data + (strip - at) * s->width;
+        for (int64_t r = 0; r < n; r++) {
+            if (strip % 2 == 0) nlm_vector_expect(in + r * rows.stride + ahead);
+            vf_store(out + r * s->width, vf_load(in + r * rows.stride));
+        }
+    }
+}
+
+/* How many strips from `at` on are turned together: those that can be read where they are, or the last. */
+static int64_t together_from(const nlm_strips *s, int64_t at) {
+    const int64_t left = s->to - at, most = PRODUCT_STAGED / s->width, count = left < most ? left : most;
+    const int64_t in_place = (s->side->t.shape[1] - at * s->width - V_LANES) / s->width + 1;
+    return in_place < count && in_place > 0 ? in_place : count;
+}
+
 /* Rows of the depth, V_LANES at a time, and of these all strips. */
 static void pack_turned(const nlm_strips *s) {
-    const int64_t together = PRODUCT_STAGED / s->width;
     for (int64_t d = 0; d < s->columns; d += V_LANES) {
         const int64_t left = s->columns - d, n = left < V_LANES ? left : V_LANES;
-        for (int64_t at = s->from; at < s->to; at += together) {
-            const int64_t end = at + together < s->to ? at + together : s->to, first = at * s->width;
+        for (int64_t at = s->from, end; at < s->to; at = end) {
+            end = at + together_from(s, at);
+            const int64_t first = at * s->width, reach = (end - at - 1) * s->width + V_LANES;
             const int64_t columns = (end * s->width < s->limit ? end * s->width : s->limit) - first;
-            const int64_t reach = (end - at - 1) * s->width + V_LANES;
-            const rows_f32 rows = rows_at(s, s->first + d, s->first + s->columns, first, columns, reach);
-            for (int64_t strip = at; strip < end; strip++) {
-                float *out = s->out + (strip - s->from) * s->pitch + d * s->width;
-                const float *in = rows.data + (strip - at) * s->width;
-                for (int64_t r = 0; r < n; r++) vf_store(out + r * s->width, vf_load(in + r * rows.stride));
-            }
+            turn_rows(s, rows_at(s, s->first + d, s->first + s->columns, first, columns, reach), d, n, at, end);
         }
     }
 }

@@ -37,7 +37,15 @@
     X(attention_plain, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_attention_plain_needs)                                    \
     X(attention_plain_bwd, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_attention_plain_bwd_needs)                            \
     X(conv1d_causal_bwd, NLM_CONV_SILU | NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_conv1d_causal_bwd_needs) \
-    X(ssm_scan_bwd, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_ssm_scan_bwd_needs)
+    X(ssm_scan_bwd, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_ssm_scan_bwd_needs)                           \
+    X(rms_norm_bwd, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_rms_norm_bwd_needs)                           \
+    X(silu_mul_bwd, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                   \
+    X(embed_bwd, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                      \
+    X(sum_sq, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, nlm_vector_sum_sq_needs)                                       \
+    X(adamw, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                          \
+    X(exp, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                            \
+    X(accumulate, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                     \
+    X(sum_rows, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, NULL)
 
 #define VECTOR_DECLARE(op, flags, layout, needs)                                   \
     nlm_status nlm_vector_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \
