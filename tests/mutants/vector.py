@@ -97,6 +97,27 @@ MUTANTS = [
      "dt_bc_scan/seqs=1,past=0,C=256,R=256,N=16,w:f32,b_dt,d,z,state_out=state", OTHER_BITS),
     ("gate_up_takes_up_for_gate", "ops/gate_up_silu_mul.c",
      "vf_mul(vf_silu(gate), up)", "vf_mul(vf_silu(up), gate)", "gate_up_silu_mul/M=1,K=256,N=19,w:f32", WRONG_VALUE),
+    # gradients
+    ("scan_back_forgets_h_between_chunks", "ops/ssm_scan_bwd.c",
+     "for (int64_t chunk = 0; chunk < n_chunks - 1; chunk++) chunk_ahead(&run, chunk, channels);", "",
+     "ssm_scan_bwd/seqs=300,C=36,N=16,d,dd,z,dz,dstate_out,dstate", WRONG_VALUE + "|" + NAN),
+    ("scan_back_keeps_sums_of_the_band_before", "ops/ssm_scan_bwd.c",
+     "if (channel % BAND == 0)", "if (channel == 0)", "ssm_scan_bwd/seqs=7,C=48,N=16,d,dd,z,dz",
+     WRONG_VALUE + "|" + NAN),
+    ("scan_back_takes_states_of_the_group_before", "ops/ssm_scan_bwd.c",
+     "n / count * count, t, count) + n % count * V_LANES", "n / count * count, t, count)",
+     "ssm_scan_bwd/seqs=7,C=48,N=16,d,dd,z,dz", WRONG_VALUE),
+    ("convolution_back_begins_each_chunk_anew", "ops/conv1d_causal_bwd.c",
+     "if (l->from == l->first) begin_sequence", "if (1) begin_sequence",
+     "conv1d_causal_bwd/seqs=130+1+17,C=33,K=4,bias,db,silu,accumulate", WRONG_VALUE),
+    ("plain_attention_counts_tiles_from_the_batch", "ops/attention_plain.c",
+     "nlm_kit_at2(b->args->v, b->begin + j, b->g)", "nlm_kit_at2(b->args->v, j, b->g)",
+     "attention_plain/seqs=9+20,past=0+0,H=4,G=2,D=32,window=7,lse", WRONG_VALUE),
+    ("attention_back_weighs_keys_that_rows_do_not_see", "ops/attention_plain_bwd.c",
+     "for (int64_t r = 0; r < rows.from; r++) p[r] = e[r] = 0.0f;", "",
+     "attention_plain_bwd/seqs=33,H=4,G=2,D=32", WRONG_VALUE + "|" + NAN),
+    ("attention_back_keeps_the_last_block_of_keys", "ops/attention_plain_bwd.c",
+     "memset(b->dk, 0, bytes);", "", "attention_plain_bwd/seqs=33,H=4,G=2,D=32", NAN),
 ]
 
 # Those of activations of 8 bits, for which a device is opened with an option.
