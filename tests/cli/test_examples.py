@@ -1,4 +1,5 @@
-"""The examples, in C and in Python, built and run against libnlm.so: they give the text nlm-run gives."""
+"""The examples, in C and in Python, built and run against libnlm.so: they give the text nlm-run gives, and train.py's model
+has learned."""
 import os
 import re
 import subprocess
@@ -41,8 +42,22 @@ def check_tokens(program, model):
     assert lines[5] == b"the rain" + text, (lines, text)
 
 
+def check_training(folder):
+    """The loss falls; the text at the end is the one that nlm-run continues the prompt with."""
+    text, model = Path(folder) / "text.txt", Path(folder) / "new.gguf"
+    text.write_text("The rain falls on the hill. The sun shines on the sea.\n" * 40)
+    example = [sys.executable, "-B", SOURCE / "examples/train.py"]
+    done = run(*example, text, MODELS / "llama-gqa-f32.gguf", model, "The rain", 20)
+    losses = [float(loss) for loss in re.findall(rb"^step \d+: loss ([\d.]+), gradient [\d.]+, \d+ tokens/s$", done.stderr, re.M)]
+    assert len(losses) == 20 and losses[-1] < 0.7 * losses[0], done
+    assert done.stdout == run(BUILD / "bin/nlm-run", "-q", "-m", model, "-p", "The rain", "-n", 40).stdout, done
+    told = run(*example, text, "/no/such/vocabulary.gguf", model, "The rain", 20, code=1).stderr
+    assert b"/no/such/vocabulary.gguf" in told, told
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
+        check_training(folder)
         program, tokens = build(folder, "generate"), build(folder, "tokens")
         for name in ("llama-gqa-f32", "mamba-f32"):
             check_tokens(tokens, MODELS / f"{name}.gguf")

@@ -31,7 +31,8 @@ typedef struct nlm_training_options {
     /* The model: a GGUF file to go on from; or, with path NULL, a new one of the shape of a preset ("small_125m",
      * "mamba_130m", as nlm-bench lists them) with the vocabulary of the GGUF file `vocabulary`. */
     const char *path;
-    const char *preset, *vocabulary;
+    const char *preset;
+    const char *vocabulary;
     uint64_t seed;         /* of the initial values of what is new */
     uint32_t max_tokens;   /* of a batch (2048) */
     uint32_t max_seqs;     /* of a batch (16, but no more than max_tokens) */
@@ -44,11 +45,13 @@ typedef struct nlm_training_options {
     uint32_t warmup_steps; /* in which the rate rises from 0 */
     uint64_t steps;        /* of the schedule (1000) */
     uint64_t decay_steps;  /* of NLM_SCHEDULED_WSD, at its end */
-    float beta1, beta2;    /* of AdamW (0.9, 0.95) */
+    float beta1;           /* of AdamW (0.9) */
+    float beta2;           /* (0.95) */
     float eps;             /* (1e-8) */
     float weight_decay;    /* of matrices (0) */
     double clip_norm;      /* of the gradient's norm; 0: it is not clipped */
-    float label_smoothing, z_loss;
+    float label_smoothing; /* the share of the loss that all tokens have alike */
+    float z_loss;          /* times the square of the log of the softmax's sum, added to the loss */
 } nlm_training_options;
 
 /* Sequences of tokens one after the other, each of which begins anew. Those of a list have one struct_size. */
@@ -67,7 +70,8 @@ typedef struct nlm_training_metrics {
     double loss;          /* mean over the tokens that counted, in nats */
     double gradient_norm; /* before clipping */
     double learning_rate;
-    uint64_t n_tokens, n_counted;
+    uint64_t n_tokens;
+    uint64_t n_counted;
     double seconds;
 } nlm_training_metrics;
 
@@ -76,8 +80,10 @@ typedef struct nlm_training_info {
     uint32_t n_vocab;
     uint64_t steps;        /* done */
     uint64_t n_parameters; /* that are trained */
-    /* bytes */
-    uint64_t parameter_bytes, gradient_bytes, optimizer_bytes, activation_bytes;
+    uint64_t parameter_bytes;
+    uint64_t gradient_bytes;
+    uint64_t optimizer_bytes;  /* moments, and masters of 16-bit weights */
+    uint64_t activation_bytes; /* what a step needs beside these */
 } nlm_training_info;
 
 /* Plans everything and allocates it: a step allocates nothing.
