@@ -36,6 +36,16 @@ nlm_value nlm_graph_gradient(nlm_graph *graph, nlm_value parameter);
 /* Marks a value to be read on the host after a run. */
 void nlm_graph_output(nlm_graph *graph, nlm_value value);
 
+/* A matmul by a weight. */
+typedef struct nlm_graph_product {
+    nlm_value x;
+    nlm_tensor x_tensor; /* shape and strides; data NULL */
+    const nlm_weight *weight;
+} nlm_graph_product;
+
+/* The index-th of the ops so far, in their order; false: there are no more. */
+bool nlm_graph_product_at(const nlm_graph *graph, uint32_t index, nlm_graph_product *out);
+
 /* Views of values of plain types; no op. columns: [R, N] -> [R, count] from `from`. reshape: dimension 0,
  * its stride and the product of the others stay; each row's elements must follow one another. */
 nlm_value nlm_graph_columns(nlm_graph *graph, nlm_value x, int64_t from, int64_t count);

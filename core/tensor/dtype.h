@@ -21,5 +21,10 @@ bool nlm_tensor_is_contiguous(const nlm_tensor *tensor);
 
 /* The reference quantisers. All of NLM_DTYPE_LIST but i32; non-finite input gives NUMERIC. */
 nlm_status nlm_quantize_row(nlm_dtype dtype, const float *values, void *out_row, int64_t elements, nlm_error *err);
+/* As nlm_quantize_row, the scales of blocks being chosen for the least sum of weight times squared error, which no
+ * block has more of than the reference gives it. weights: [elements], finite and not negative; scales of q8_0, f16,
+ * bf16 and f32 do not depend on them. */
+nlm_status nlm_quantize_row_weighted(nlm_dtype dtype, const float *values, const float *weights, void *out_row,
+                                     int64_t elements, nlm_error *err);
 
 #endif

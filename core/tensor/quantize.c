@@ -74,14 +74,6 @@ static bool block_q4_1(const float *x, uint8_t *block) {
     return true;
 }
 
-/* q[0..32) of 5 bits as fifth bits, then nibbles. */
-static void store_q5(uint8_t *bytes, const uint8_t *q) {
-    uint32_t fifth = 0;
-    for (int j = 0; j < BLOCK; j++) fifth |= (uint32_t)(q[j] >> 4) << j;
-    memcpy(bytes, &fifth, sizeof fifth);
-    for (int j = 0; j < BLOCK / 2; j++) bytes[4 + j] = (uint8_t)((q[j] & 15) | (q[j + BLOCK / 2] & 15) << 4);
-}
-
 static bool block_q5_0(const float *x, uint8_t *block) {
     const float d = extreme(x) / -16.0f;
     if (!fits_f16(d)) return false;
@@ -124,10 +116,22 @@ static bool block_iq4_nl(const float *x, uint8_t *block) {
         product += value * x[j] * inverse;
         power += value * value;
     }
-    for (int j = 0; j < BLOCK / 2; j++) block[2 + j] = (uint8_t)(q[j] | q[j + BLOCK / 2] << 4);
+    store_q4(block + 2, q);
     const float best = d * (product / power);
     store_scale(block, best);
     return fits_f16(best);
+}
+
+static bool block_q4_k(const float *x, uint8_t *block) {
+    return nlm_quantize_block_q4_k(x, NULL, block);
+}
+
+static bool block_q5_k(const float *x, uint8_t *block) {
+    return nlm_quantize_block_q5_k(x, NULL, block);
+}
+
+static bool block_q6_k(const float *x, uint8_t *block) {
+    return nlm_quantize_block_q6_k(x, NULL, block);
 }
 
 static bool one_f32(const float *x, uint8_t *block) {
@@ -159,9 +163,9 @@ static block_fn find_quantizer(nlm_dtype dtype) {
         case NLM_Q5_0: return block_q5_0;
         case NLM_Q5_1: return block_q5_1;
         case NLM_IQ4_NL: return block_iq4_nl;
-        case NLM_Q4_K: return nlm_quantize_block_q4_k;
-        case NLM_Q5_K: return nlm_quantize_block_q5_k;
-        case NLM_Q6_K: return nlm_quantize_block_q6_k;
+        case NLM_Q4_K: return block_q4_k;
+        case NLM_Q5_K: return block_q5_k;
+        case NLM_Q6_K: return block_q6_k;
         default: return NULL;
     }
 }

@@ -16,32 +16,43 @@ static int nearest_q(float value, int max) {
     return value >= (float)max ? max : (int)(value + 0.5f);
 }
 
+/* Of element i; weights NULL: all are 1. */
+static float weight_at(const float *weights, int i) {
+    return weights ? weights[i] : 1;
+}
+
+static const float *weights_from(const float *weights, int i) {
+    return weights ? weights + i : NULL;
+}
+
 /* Squared error of x against fit, each q being the best one. */
-static float affine_error(const float *x, affine fit, int max) {
+static float affine_error(const float *x, const float *weights, affine fit, int max) {
     const float inverse = fit.scale > 0 ? 1 / fit.scale : 0;
     float sum = 0;
     for (int i = 0; i < SUB; i++) {
         const int q = nearest_q((x[i] + fit.minimum) * inverse, max);
         const float miss = fit.scale * (float)q - fit.minimum - x[i];
-        sum += miss * miss;
+        sum += weight_at(weights, i) * (miss * miss);
     }
     return sum;
 }
 
 /* The least-squares line through (q_i, x_i) for the q's that `fit` chooses; `fit` itself if there is none. */
-static affine refit(const float *x, affine fit, int max) {
+static affine refit(const float *x, const float *weights, affine fit, int max) {
     const float inverse = 1 / fit.scale;
-    double sum_q = 0, sum_qq = 0, sum_x = 0, sum_qx = 0;
+    double sum = 0, sum_q = 0, sum_qq = 0, sum_x = 0, sum_qx = 0;
     for (int i = 0; i < SUB; i++) {
         const double q = nearest_q((x[i] + fit.minimum) * inverse, max);
-        sum_q += q;
-        sum_qq += q * q;
-        sum_x += (double)x[i];
-        sum_qx += q * (double)x[i];
+        const double weight = (double)weight_at(weights, i);
+        sum += weight;
+        sum_q += weight * q;
+        sum_qq += weight * (q * q);
+        sum_x += weight * (double)x[i];
+        sum_qx += weight * (q * (double)x[i]);
     }
-    const double determinant = SUB * sum_qq - sum_q * sum_q;
+    const double determinant = sum * sum_qq - sum_q * sum_q;
     if (!(determinant > 0)) return fit;
-    double scale = (SUB * sum_qx - sum_q * sum_x) / determinant;
+    double scale = (sum * sum_qx - sum_q * sum_x) / determinant;
     double minimum = (sum_q * sum_qx - sum_qq * sum_x) / determinant;
     if (minimum < 0) { /* not representable: the line through the origin instead */
         minimum = 0;
@@ -50,7 +61,7 @@ static affine refit(const float *x, affine fit, int max) {
     return scale > 0 ? (affine){(float)scale, (float)minimum} : fit;
 }
 
-static affine fit_sub_block(const float *x, int max) {
+static affine fit_sub_block(const float *x, const float *weights, int max) {
     float low = 0, high = x[0]; /* the minimum cannot be negative, so zero is always within reach */
     for (int i = 0; i < SUB; i++) {
         low = fminf(low, x[i]);
@@ -58,14 +69,14 @@ static affine fit_sub_block(const float *x, int max) {
     }
     affine best = {fmaxf(high - low, 0) / (float)max, -low};
     if (!(best.scale > 0)) return (affine){0, -low};
-    float best_error = affine_error(x, best, max);
+    float best_error = affine_error(x, weights, best, max);
     for (int c = 0; c < CANDIDATES; c++) {
         /* From clipping 15% of the range to stretching it by 5%. */
         const float stretch = 0.85f + 0.01f * (float)c;
         const affine start = {(high - low) * stretch / (float)max, -low * stretch};
         if (!(start.scale > 0)) continue;
-        const affine fit = refit(x, start, max);
-        const float error = affine_error(x, fit, max);
+        const affine fit = refit(x, weights, start, max);
+        const float error = affine_error(x, weights, fit, max);
         if (error < best_error) {
             best = fit;
             best_error = error;
@@ -83,11 +94,11 @@ static float store_super_scale(uint8_t *bytes, float largest, float levels) {
 }
 
 /* Header (d, dmin, scales) and integers of a q4_k (max 15) or q5_k (max 31) block. */
-static bool quantize_affine(const float *x, uint8_t *block, int max, uint8_t *q) {
+static bool quantize_affine(const float *x, const float *weights, uint8_t *block, int max, uint8_t *q) {
     affine fits[SUB_BLOCKS];
     float largest_scale = 0, largest_minimum = 0;
     for (int j = 0; j < SUB_BLOCKS; j++) {
-        fits[j] = fit_sub_block(x + SUB * j, max);
+        fits[j] = fit_sub_block(x + SUB * j, weights_from(weights, SUB * j), max);
         largest_scale = fmaxf(largest_scale, fits[j].scale);
         largest_minimum = fmaxf(largest_minimum, fits[j].minimum);
     }
@@ -114,16 +125,16 @@ static void store_nibbles(uint8_t *nibbles, const uint8_t *q) {
     }
 }
 
-bool nlm_quantize_block_q4_k(const float *x, uint8_t *block) {
+bool nlm_quantize_block_q4_k(const float *x, const float *weights, uint8_t *block) {
     uint8_t q[SUPER_BLOCK];
-    if (!quantize_affine(x, block, 15, q)) return false;
+    if (!quantize_affine(x, weights, block, 15, q)) return false;
     store_nibbles(block + 4 + K_SCALES_BYTES, q);
     return true;
 }
 
-bool nlm_quantize_block_q5_k(const float *x, uint8_t *block) {
+bool nlm_quantize_block_q5_k(const float *x, const float *weights, uint8_t *block) {
     uint8_t q[SUPER_BLOCK];
-    if (!quantize_affine(x, block, 31, q)) return false;
+    if (!quantize_affine(x, weights, block, 31, q)) return false;
     uint8_t *fifth = block + 4 + K_SCALES_BYTES;
     memset(fifth, 0, 32);
     for (int i = 0; i < SUPER_BLOCK; i++) fifth[i % 32] |= (uint8_t)((q[i] >> 4) << (i / 32));
@@ -138,36 +149,37 @@ static int nearest_q6(float value) {
     return nearest_q(value + 32, 63);
 }
 
-static float symmetric_error(const float *x, float scale) {
+static float symmetric_error(const float *x, const float *weights, float scale) {
     float sum = 0;
     for (int i = 0; i < Q6_GROUP; i++) {
         const float miss = scale * (float)(nearest_q6(x[i] / scale) - 32) - x[i];
-        sum += miss * miss;
+        sum += weight_at(weights, i) * (miss * miss);
     }
     return sum;
 }
 
 /* The best signed scale of 16 values: the extreme value may take either end of -32..31. */
-static float fit_q6_group(const float *x) {
+static float fit_q6_group(const float *x, const float *weights) {
     float extreme = 0;
     for (int i = 0; i < Q6_GROUP; i++) {
         if (fabsf(x[i]) > fabsf(extreme)) extreme = x[i];
     }
     float best = extreme / -32;
     if (best == 0) return 0;
-    float best_error = symmetric_error(x, best);
+    float best_error = symmetric_error(x, weights, best);
     for (int c = 0; c < CANDIDATES; c++) {
         const float start = extreme / (-34.0f + 0.2f * (float)c);
         if (start == 0) continue;
         double sum_qq = 0, sum_qx = 0;
         for (int i = 0; i < Q6_GROUP; i++) {
             const double q = nearest_q6(x[i] / start) - 32;
-            sum_qq += q * q;
-            sum_qx += q * (double)x[i];
+            const double weight = (double)weight_at(weights, i);
+            sum_qq += weight * (q * q);
+            sum_qx += weight * (q * (double)x[i]);
         }
         const float scale = sum_qq > 0 ? (float)(sum_qx / sum_qq) : 0;
         if (scale == 0) continue;
-        const float error = symmetric_error(x, scale);
+        const float error = symmetric_error(x, weights, scale);
         if (error < best_error) {
             best = scale;
             best_error = error;
@@ -186,10 +198,10 @@ static void store_q6(uint8_t *block, const uint8_t *q) {
     }
 }
 
-bool nlm_quantize_block_q6_k(const float *x, uint8_t *block) {
+bool nlm_quantize_block_q6_k(const float *x, const float *weights, uint8_t *block) {
     float scales[Q6_GROUPS], largest = 0;
     for (int g = 0; g < Q6_GROUPS; g++) {
-        scales[g] = fit_q6_group(x + Q6_GROUP * g);
+        scales[g] = fit_q6_group(x + Q6_GROUP * g, weights_from(weights, Q6_GROUP * g));
         largest = fmaxf(largest, fabsf(scales[g]));
     }
     const float d = store_super_scale(block + 208, largest, 127);

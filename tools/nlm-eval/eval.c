@@ -29,6 +29,29 @@ void evaluator_close(evaluator *e) {
     free(e->logits);
 }
 
+nlm_status evaluator_encode(const nlm_model *model, const char *name, const nlm_str *text, uint32_t flags,
+                            nlm_ids *ids, nlm_error *err) {
+    const char *data = text->data ? text->data : "";
+    NLM_TRY(nlm_encode(model, data, text->length, flags, NULL, 0, &ids->count, err));
+    if (ids->count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, name, "the text is empty");
+    ids->data = calloc(ids->count, sizeof *ids->data);
+    if (!ids->data) return nlm_fail(err, NLM_OUT_OF_MEMORY, name, "no memory for %zu tokens", ids->count);
+    return nlm_encode(model, data, text->length, flags, ids->data, ids->count, &ids->count, err);
+}
+
+nlm_status evaluator_windows(const nlm_model *model, perplexity_options *options, nlm_error *err) {
+    nlm_model_info info = {.struct_size = sizeof info};
+    int32_t ids[4] = {-1};
+    size_t count = 0;
+    NLM_TRY(nlm_model_describe(model, &info, err));
+    NLM_TRY(nlm_encode(model, "", 0, NLM_TEXT_BOS, ids, 4, &count, err));
+    options->bos = count > 0 && ids[0] == info.bos ? info.bos : -1;
+    if (options->window == 0)
+        options->window = info.context_length < EVALUATOR_WINDOW ? info.context_length : EVALUATOR_WINDOW;
+    if (options->stride == 0) options->stride = options->window / 2;
+    return NLM_OK;
+}
+
 static size_t chunk_length(const evaluator *e, size_t from, size_t end) {
     return end - from < e->chunk ? end - from : e->chunk;
 }

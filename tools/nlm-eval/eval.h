@@ -3,6 +3,7 @@
 #define NLM_EVAL_EVAL_H
 
 #include <nlm/nlm.h>
+#include "common/input.h"
 
 /* A session that is fed in chunks, each with the logits of its tokens. */
 typedef struct evaluator {
@@ -24,6 +25,14 @@ typedef struct perplexity_options {
     size_t stride; /* tokens from one window's beginning to the next, less than a window */
     int32_t bos;   /* stands before each window; -1: none */
 } perplexity_options;
+
+/* Appends the ids of a text, which is not empty; `name` stands for it in errors, flags are nlm_encode's. */
+nlm_status evaluator_encode(const nlm_model *model, const char *name, const nlm_str *text, uint32_t flags,
+                            nlm_ids *ids, nlm_error *err);
+#define EVALUATOR_WINDOW 1024
+/* What is in *options where it is not 0: windows of the model's context, at most EVALUATOR_WINDOW, and strides of
+ * half a window; and BOS, if the model wants it before a text. */
+nlm_status evaluator_windows(const nlm_model *model, perplexity_options *options, nlm_error *err);
 
 typedef struct perplexity {
     double sum, sum_squares; /* of -ln p, float64 */

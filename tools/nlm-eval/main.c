@@ -10,7 +10,6 @@
 #include "common/options.h"
 #include "nlm-eval/eval.h"
 
-#define DEFAULT_WINDOW 1024
 #define CHUNKED_WINDOW 512 /* llama-perplexity's */
 #define LOG_WARNING    1
 
@@ -165,32 +164,18 @@ static nlm_status eval_tokens(nlm_engine *engine, nlm_error *err) {
     return status;
 }
 
-static nlm_status encode(const nlm_model *model, const nlm_str *text, uint32_t flags, nlm_ids *ids, nlm_error *err) {
-    const char *data = text->data ? text->data : "";
-    NLM_TRY(nlm_encode(model, data, text->length, flags, NULL, 0, &ids->count, err));
-    if (ids->count == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, args.text, "the text is empty");
-    ids->data = calloc(ids->count, sizeof *ids->data);
-    if (!ids->data) return nlm_fail(err, NLM_OUT_OF_MEMORY, args.text, "no memory for %zu tokens", ids->count);
-    return nlm_encode(model, data, text->length, flags, ids->data, ids->count, &ids->count, err);
-}
-
-/* BOS, if the model wants it before a text. */
-static nlm_status find_bos(const nlm_model *model, int32_t bos, int32_t *out, nlm_error *err) {
-    int32_t ids[4] = {-1};
-    size_t count = 0;
-    NLM_TRY(nlm_encode(model, "", 0, NLM_TEXT_BOS, ids, 4, &count, err));
-    *out = count > 0 && ids[0] == bos && !args.has_no_bos ? bos : -1;
-    return NLM_OK;
-}
-
 static nlm_status choose_windows(const nlm_model *model, perplexity_options *out, nlm_error *err) {
     nlm_model_info info = {.struct_size = sizeof info};
     NLM_TRY(nlm_model_describe(model, &info, err));
     out->window = (size_t)args.window;
-    const size_t usual = args.is_chunked ? CHUNKED_WINDOW : DEFAULT_WINDOW;
-    if (out->window == 0) out->window = info.context_length < usual ? info.context_length : usual;
-    out->stride = args.is_chunked ? out->window : args.stride ? (size_t)args.stride : out->window / 2;
-    NLM_TRY(find_bos(model, info.bos, &out->bos, err));
+    out->stride = (size_t)args.stride;
+    if (args.is_chunked) {
+        if (out->window == 0)
+            out->window = info.context_length < CHUNKED_WINDOW ? info.context_length : CHUNKED_WINDOW;
+        out->stride = out->window;
+    }
+    NLM_TRY(evaluator_windows(model, out, err));
+    if (args.has_no_bos) out->bos = -1;
     if (args.is_chunked) return NLM_OK;
     const size_t greatest = out->window - (out->bos >= 0 ? 1 : 0);
     if (out->stride <= greatest) return NLM_OK;
@@ -205,7 +190,8 @@ static nlm_status eval_model_text(nlm_engine *engine, nlm_model *model, const nl
     nlm_ids ids = {0};
     evaluator e = {0};
     NLM_TRY(choose_windows(model, &o, err));
-    nlm_status status = encode(model, text, args.is_chunked && o.bos >= 0 ? NLM_TEXT_BOS : 0, &ids, err);
+    nlm_status status =
+        evaluator_encode(model, args.text, text, args.is_chunked && o.bos >= 0 ? NLM_TEXT_BOS : 0, &ids, err);
     if (status == NLM_OK) status = evaluator_open(&e, model, err);
     if (status == NLM_OK)
         status = (args.is_chunked ? evaluate_chunks : evaluate_perplexity)(&e, ids.data, ids.count, &o, &p, err);
