@@ -165,14 +165,23 @@ static nlm_status run_item(nlm_program *program, uint32_t index, nlm_error *err)
             return nlm_queue_transfer(program, item, err);
         case NLM_ITEM_ORDER: return nlm_queue_order(program, item, err);
         case NLM_ITEM_WAIT: return nlm_queues_sync(program, err);
+        case NLM_ITEM_PAUSE: return NLM_OK;
         case NLM_ITEM_SUM: return nlm_comm_run(program, item, err);
     }
     return NLM_INTERNAL;
 }
 
-static nlm_status run_items(nlm_program *program, nlm_error *err) {
+/* From item `from` on. */
+static nlm_status run_items(nlm_program *program, uint32_t from, bool pauses, nlm_error *err) {
+    program->resume_at = 0;
     NLM_TRY(nlm_inputs_send(program, err));
-    for (uint32_t i = 0; i < program->n_items; i++) NLM_TRY(run_item(program, i, err));
+    for (uint32_t i = from; i < program->n_items; i++) {
+        if (pauses && program->items[i].kind == NLM_ITEM_PAUSE) {
+            program->resume_at = i + 1;
+            return NLM_OK;
+        }
+        NLM_TRY(run_item(program, i, err));
+    }
     return NLM_OK;
 }
 
@@ -180,7 +189,12 @@ static nlm_status submit(nlm_program *program, const nlm_run_info *info, nlm_err
     NLM_TRY(check_live_rows(program, info->live_rows, err));
     NLM_TRY(choose_outputs(program, info, err));
     begin_run(program, info);
-    return run_items(program, err);
+    return run_items(program, 0, info->pauses, err);
+}
+
+static nlm_status resume(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
+    NLM_TRY(choose_outputs(program, info, err));
+    return run_items(program, program->resume_at, false, err);
 }
 
 /* Queues may still read or write host memory; their own errors would only hide the first. */
@@ -188,17 +202,32 @@ static void end_failed_run(nlm_program *program) {
     nlm_comm_fail(program);
     (void)nlm_queues_sync(program, NULL);
     program->is_sent = false;
+    program->resume_at = 0;
 }
 
-nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
+static nlm_status begin(nlm_program *program, const nlm_run_info *info,
+                        nlm_status (*how)(nlm_program *program, const nlm_run_info *info, nlm_error *err),
+                        nlm_error *err) {
     static const nlm_run_info all = {0};
-    if (program->is_running) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_program_submit", "the last run was not waited for");
-    }
-    const nlm_status status = submit(program, info ? info : &all, err);
+    const nlm_status status = how(program, info ? info : &all, err);
     program->is_running = status == NLM_OK;
     if (status != NLM_OK) end_failed_run(program);
     return status;
+}
+
+nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
+    if (program->is_running) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_program_submit", "the last run was not waited for");
+    }
+    return begin(program, info, submit, err);
+}
+
+nlm_status nlm_program_resume(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
+    if (program->is_running || program->resume_at == 0) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_program_resume", "the last run has not paused");
+    }
+    NLM_TRY(begin(program, info, resume, err));
+    return nlm_program_wait(program, err);
 }
 
 nlm_status nlm_program_wait(nlm_program *program, nlm_error *err) {
@@ -208,7 +237,8 @@ nlm_status nlm_program_wait(nlm_program *program, nlm_error *err) {
     if (status != NLM_OK) end_failed_run(program);
     for (uint32_t i = 0; i < program->n_outputs; i++) {
         nlm_program_output_info *output = &program->outputs[i];
-        output->is_computed = status == NLM_OK && (output->is_wanted || !output->is_lazy);
+        const bool is_over = status == NLM_OK && program->resume_at == 0;
+        output->is_computed = is_over && (output->is_wanted || !output->is_lazy);
     }
     return status;
 }

@@ -24,6 +24,9 @@ typedef struct nlm_run_info {
     const int32_t *outputs;
     uint32_t n_outputs;
     bool picks_outputs;
+    /* Stop before the backward pass, if the graph was built so (nlm_backward.pauses): when the run is over the
+     * outputs of the forward pass can be read, and nlm_program_resume does the rest. */
+    bool pauses;
 } nlm_run_info;
 
 /* Begins a run of all ops. Sliced devices have done their work when it returns; what is enqueued on the queue of a
@@ -37,6 +40,11 @@ nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nl
 nlm_status nlm_program_wait(nlm_program *program, nlm_error *err);
 /* Both, one after the other. */
 nlm_status nlm_program_run(nlm_program *program, const nlm_run_info *info, nlm_error *err);
+
+/* Goes on with a run that has paused, with the inputs as they are now, and waits for it: of `info`, which may be
+ * NULL, what it says of outputs counts. Other programs may have run meanwhile. Errors   INVALID_ARGUMENT (the last
+ * run has not paused, failed, or was resumed), and as nlm_program_run. */
+nlm_status nlm_program_resume(nlm_program *program, const nlm_run_info *info, nlm_error *err);
 
 /* Brings an output to the host that the last run did not pick, and waits for it: what was computed is on its device
  * until the next run of any program of the env. *out as nlm_program_output gives it. Errors   INVALID_ARGUMENT (no

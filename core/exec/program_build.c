@@ -194,7 +194,7 @@ static nlm_status make_queue(nlm_program *program, uint32_t device, const nlm_pr
 
 static nlm_status make_memory(nlm_program *program, const nlm_program_needs *needs, nlm_error *err) {
     nlm_activations *activations = program->env.activations;
-    if (!activations) {
+    if (!activations || needs->pauses) {
         NLM_TRY(nlm_activations_create(&program->own_activations, err));
         activations = program->own_activations;
     }

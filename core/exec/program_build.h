@@ -31,6 +31,7 @@ typedef enum nlm_item_kind {
     NLM_ITEM_TRANSFER, /* a value from one memory to another, enqueued on `device` */
     NLM_ITEM_ORDER,    /* what `device` is given from here on waits for all that device `after` was given */
     NLM_ITEM_WAIT,     /* the host waits for all queues */
+    NLM_ITEM_PAUSE,    /* where a run that pauses stops: what was an output so far is on the host */
     NLM_ITEM_SUM /* the result of step `first`, a copy, is summed over ranks; enqueued if its device has a queue */
 } nlm_item_kind;
 
@@ -72,6 +73,7 @@ typedef struct nlm_program_needs {
     uint32_t n_steps, n_items, n_outputs, n_tensors; /* upper bounds */
     nlm_space_needs spaces[NLM_SPACES];
     bool uses_device[NLM_ENV_DEVICES];
+    bool pauses;             /* it has an NLM_ITEM_PAUSE, and activations of its own: other programs run meanwhile */
     uint64_t unpacked_bytes; /* of activations, were no memory shared */
 } nlm_program_needs;
 

@@ -97,6 +97,7 @@ struct nlm_program {
 
     /* of the run under way */
     bool is_running;
+    uint32_t resume_at;       /* the item after the one at which it has paused; 0: it has not */
     const int32_t *live_rows; /* NULL, or counts */
     int32_t counts[NLM_ROWS_KINDS];
     uint32_t context_bucket;

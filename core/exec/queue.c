@@ -33,6 +33,7 @@ nlm_status nlm_queues_finish(nlm_program *program, nlm_error *err) {
     NLM_TRY(nlm_queues_sync(program, err));
     for (uint32_t d = 0; d < program->n_queues; d++) {
         if (program->queues[d].n_timed) NLM_TRY(nlm_timing_collect(program, &program->queues[d], err));
+        program->queues[d].n_timed = 0; /* a run that has paused goes on */
     }
     return NLM_OK;
 }

@@ -351,6 +351,7 @@ void nlm_graph_backward(nlm_graph *graph, const nlm_backward *how) {
     find_needs(&a, how);
     if (a.recomputes) find_kept(&a);
     nlm_graph_begin_backward(graph);
+    graph->pauses = how->pauses;
     for (uint32_t i = 0; i < how->n_seeds; i++) nlm_autodiff_give(&a, how->seeds[i].of, how->seeds[i].gradient);
     walk(&a);
     for (uint32_t i = 0; i < how->n_wanted && !has_failed(&a); i++)

@@ -131,6 +131,7 @@ typedef struct nlm_backward {
     const nlm_value *wanted;  /* inputs and states whose gradients are asked for beside the parameters' */
     nlm_value *out_gradients; /* [n_wanted] NLM_NO_VALUE: the loss does not depend on it */
     bool recomputes_layers;   /* of a layer keep what the next one reads; the rest is computed again */
+    bool pauses;              /* a run may stop before it, with what it reads kept: nlm_run_info.pauses */
 } nlm_backward;
 
 /* Emits the backward of all ops so far: gradients of parameters are added to theirs (nlm_graph_gradient). Errors are

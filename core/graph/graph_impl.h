@@ -70,7 +70,7 @@ struct nlm_graph {
     nlm_node *nodes;
     uint32_t n_nodes, node_capacity;
     int32_t layer;
-    bool is_backward;
+    bool is_backward, pauses;
     nlm_error error; /* the first; code NLM_OK while there is none */
 };
 

@@ -178,10 +178,28 @@ static nlm_status walk_outputs(walk *w) {
     return NLM_OK;
 }
 
+/* Before node n: the outputs that are there come to the host, which then has the turn. */
+static nlm_status walk_pause(walk *w, uint32_t n) {
+    nlm_plan *plan = w->plan;
+    for (uint32_t v = 0; v < plan->n_values; v++) {
+        const nlm_value base = plan->values[v].base;
+        if (plan->values[v].is_output && w->spaces[base]) NLM_TRY(need(w, base, NLM_SPACE_HOST, n));
+    }
+    NLM_TRY(take_turn(w, HOST));
+    return add_item(w, &(nlm_plan_item){.item = {.kind = NLM_ITEM_PAUSE, .first = n}});
+}
+
 static nlm_status walk_nodes(nlm_plan *plan, nlm_error *err) {
     walk w = {.plan = plan, .turn = HOST, .err = err};
+    bool is_backward = !plan->needs.pauses;
     NLM_TRY(nlm_plan_array(plan, plan->n_values, sizeof *w.spaces, &w.spaces, err));
-    for (uint32_t n = 0; n < plan->n_nodes; n++) NLM_TRY(walk_node(&w, n));
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        if (!is_backward && plan->nodes[n].node.is_backward) {
+            NLM_TRY(walk_pause(&w, n));
+            is_backward = true;
+        }
+        NLM_TRY(walk_node(&w, n));
+    }
     return walk_outputs(&w);
 }
 

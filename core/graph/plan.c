@@ -31,6 +31,7 @@ static nlm_status copy_graph(nlm_plan *plan, const nlm_graph *graph, nlm_error *
     plan->values = graph->values;
     plan->n_values = graph->n_values;
     plan->n_nodes = graph->n_nodes;
+    plan->needs.pauses = graph->pauses;
     NLM_TRY(nlm_plan_array(plan, graph->n_nodes, sizeof *plan->nodes, &plan->nodes, err));
     for (uint32_t n = 0; n < graph->n_nodes; n++) plan->nodes[n].node = graph->nodes[n];
     NLM_TRY(nlm_plan_array(plan, graph->n_values, sizeof *plan->is_output, &plan->is_output, err));

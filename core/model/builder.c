@@ -26,7 +26,7 @@ nlm_value nlm_build_state(const nlm_builder *b, int32_t group) {
 }
 
 nlm_value *nlm_build_state_after(const nlm_builder *b, int32_t group) {
-    if (!b->training) return NULL;
+    if (!b->training || !b->training->states_after) return NULL;
     return &b->training->states_after[group * b->h->n_layer + b->layer];
 }
 

@@ -10,6 +10,7 @@
 
 typedef struct nlm_graph_io {
     nlm_value ids;          /* [n_tokens] i32 */
+    nlm_value rows;         /* [n_tokens, n_input] f32, of a family that takes them in place of ids */
     nlm_batch_values batch; /* block_table is NLM_NO_VALUE without pages */
     nlm_value outputs;      /* [n_outputs] i32: the rows whose logits are wanted */
     nlm_value logits;       /* [n_outputs, n_vocab] f32, row kind OUTPUTS */
@@ -23,7 +24,8 @@ typedef struct nlm_training_io {
     nlm_cross_entropy_params loss;
     bool wants_gradients;
     nlm_value hidden, d_hidden; /* set by the head: what it read, and the gradient of the loss by that */
-    nlm_value *states_after;    /* [groups * layers], by group: set where there is one, else NLM_NO_VALUE */
+    nlm_value *states_after; /* [groups * layers], by group: set where there is one, else NLM_NO_VALUE. NULL: states
+                                are updated in place, and nothing is differentiated */
 } nlm_training_io;
 
 typedef struct nlm_builder {

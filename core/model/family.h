@@ -24,6 +24,7 @@ typedef struct nlm_model_family {
      * (b->training) the losses; sticky builder errors are enough. */
     nlm_value (*build)(nlm_builder *b);
     bool is_trained; /* build knows what to do then */
+    bool takes_rows; /* of numbers, b->io->rows, and returns rows: it has no vocabulary and makes no logits */
 } nlm_model_family;
 
 /* X(name): nlm_family_NAME stands in NAME.c. */

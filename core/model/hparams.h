@@ -20,6 +20,7 @@ typedef struct nlm_hparams {
     int32_t n_vocab;
     int32_t n_layer;
     int32_t n_embd;
+    int32_t n_input; /* of a row, where rows of numbers come in and not tokens; else 0 */
     int32_t n_ctx_train;
     float rms_norm_eps;
     /* attention; 0 in Mamba */

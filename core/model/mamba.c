@@ -1,5 +1,6 @@
-/* Mamba-1, and Falcon Mamba, which norms dt, B and C ("mamba").
+/* Mamba-1, and Falcon Mamba, which norms dt, B and C ("mamba"); and its parts for rows of numbers (mamba.h).
  * Source: Gu & Dao 2023; names of keys and tensors: the GGUF specification. */
+#include "model/mamba.h"
 #include "base/status.h"
 #include "model/family.h"
 #include "model/hf.h"
@@ -43,6 +44,10 @@ static int64_t embd(const nlm_hparams *h, int32_t layer) {
     (void)layer;
     return h->n_embd;
 }
+static int64_t input(const nlm_hparams *h, int32_t layer) {
+    (void)layer;
+    return h->n_input;
+}
 static int64_t inner(const nlm_hparams *h, int32_t layer) {
     (void)layer;
     return h->d_inner;
@@ -76,12 +81,16 @@ enum {
 };
 
 /* X(id, name, hf_name, rows, cols, flags). ssm_a is -exp(A_log) already. */
-#define WEIGHTS(X)                                                                                                   \
-    X(TOKEN_EMBD, "token_embd.weight", "backbone.embeddings.weight", vocab, embd, 0)                                 \
-    X(OUTPUT_NORM, "output_norm.weight", "backbone.norm_f.weight", NULL, embd, F32)                                  \
-    X(OUTPUT, "output.weight", "lm_head.weight", vocab, embd, OPTIONAL)                                              \
-    X(OUTPUT_BIAS, "output.bias", NULL, NULL, vocab, F32 | OPTIONAL)                                                 \
-    X(ATTN_NORM, "blk.%d.attn_norm.weight", "backbone.layers.%d.norm.weight", NULL, embd, F32)                       \
+#define EMBED_WEIGHTS(X) X(TOKEN_EMBD, "token_embd.weight", "backbone.embeddings.weight", vocab, embd, 0)
+#define INPUT_WEIGHTS(X)                                                        \
+    X(INPUT, "input_proj.weight", "backbone.input_proj.weight", embd, input, 0) \
+    X(INPUT_BIAS, "input_proj.bias", "backbone.input_proj.bias", NULL, embd, F32)
+#define END_WEIGHTS(X) X(OUTPUT_NORM, "output_norm.weight", "backbone.norm_f.weight", NULL, embd, F32)
+#define HEAD_WEIGHTS(X)                                                 \
+    X(OUTPUT, "output.weight", "lm_head.weight", vocab, embd, OPTIONAL) \
+    X(OUTPUT_BIAS, "output.bias", NULL, NULL, vocab, F32 | OPTIONAL)
+#define BLOCK_WEIGHTS(X) X(ATTN_NORM, "blk.%d.attn_norm.weight", "backbone.layers.%d.norm.weight", NULL, embd, F32)
+#define MIXER_WEIGHTS(X)                                                                                             \
     X(SSM_IN, "blk.%d.ssm_in.weight", "backbone.layers.%d.mixer.in_proj.weight", x_and_z, embd, 0)                   \
     X(SSM_IN_BIAS, "blk.%d.ssm_in.bias", "backbone.layers.%d.mixer.in_proj.bias", NULL, x_and_z, F32 | OPTIONAL)     \
     X(SSM_CONV1D, "blk.%d.ssm_conv1d.weight", "backbone.layers.%d.mixer.conv1d.weight", inner, kernel, F32 | KERNEL) \
@@ -95,9 +104,14 @@ enum {
     X(SSM_OUT, "blk.%d.ssm_out.weight", "backbone.layers.%d.mixer.out_proj.weight", embd, inner, 0)                  \
     X(SSM_OUT_BIAS, "blk.%d.ssm_out.bias", "backbone.layers.%d.mixer.out_proj.bias", NULL, embd, F32 | OPTIONAL)
 
-enum { WEIGHTS(NLM_WEIGHT_ID) };
+#define LAYER_WEIGHTS(X) BLOCK_WEIGHTS(X) MIXER_WEIGHTS(X)
+#define ALL_WEIGHTS(X)   EMBED_WEIGHTS(X) INPUT_WEIGHTS(X) END_WEIGHTS(X) HEAD_WEIGHTS(X) LAYER_WEIGHTS(X)
+#define LINES(list)      list(NLM_WEIGHT_LINE)
 
-static const nlm_weight_spec weights[] = {WEIGHTS(NLM_WEIGHT_LINE){0}};
+enum { ALL_WEIGHTS(NLM_WEIGHT_ID) };
+
+static const nlm_weight_spec weights[] = {LINES(EMBED_WEIGHTS) LINES(END_WEIGHTS) LINES(HEAD_WEIGHTS)
+                                              LINES(LAYER_WEIGHTS){0}};
 
 /* ---- states ------------------------------------------------------------------------------- */
 
@@ -132,12 +146,12 @@ static nlm_value part(const nlm_builder *b, nlm_value dt_b_c, int64_t from, int6
     return b->h->ssm_dt_b_c_rms ? nlm_build_norm(b, columns, NLM_NO_WEIGHT) : columns;
 }
 
-static nlm_value mamba_block(const nlm_builder *b, nlm_value residual) {
+/* residual: NLM_NO_VALUE, or added to the result. */
+static nlm_value mixer(const nlm_builder *b, nlm_value u, nlm_value residual) {
     nlm_graph *g = b->graph;
     const nlm_hparams *h = b->h;
     const nlm_batch_values *batch = &b->io->batch;
-    const nlm_value normed = nlm_build_norm(b, residual, W_ATTN_NORM);
-    const nlm_value xz = nlm_build_linear(b, normed, W_SSM_IN, W_SSM_IN_BIAS, NLM_NO_VALUE);
+    const nlm_value xz = nlm_build_linear(b, u, W_SSM_IN, W_SSM_IN_BIAS, NLM_NO_VALUE);
     const nlm_value z = nlm_graph_columns(g, xz, h->d_inner, h->d_inner);
     const nlm_value x =
         nlm_graph_conv1d_causal(g, nlm_graph_columns(g, xz, 0, h->d_inner), nlm_build_weight(b, W_SSM_CONV1D),
@@ -154,13 +168,21 @@ static nlm_value mamba_block(const nlm_builder *b, nlm_value residual) {
     return nlm_build_linear(b, y, W_SSM_OUT, W_SSM_OUT_BIAS, residual);
 }
 
-static nlm_value build(nlm_builder *b) {
-    nlm_value x = nlm_build_embed(b, W_TOKEN_EMBD);
+static nlm_value block(const nlm_builder *b, nlm_value x) {
+    return mixer(b, nlm_build_norm(b, x, W_ATTN_NORM), x);
+}
+
+static nlm_value blocks(nlm_builder *b, nlm_value x) {
     for (int32_t i = 0; i < b->h->n_layer; i++) {
         nlm_build_layer(b, i);
-        x = mamba_block(b, x);
+        x = block(b, x);
     }
     nlm_build_layer(b, -1);
+    return x;
+}
+
+static nlm_value build(nlm_builder *b) {
+    const nlm_value x = blocks(b, nlm_build_embed(b, W_TOKEN_EMBD));
     return nlm_build_head(b, x, W_OUTPUT_NORM, W_OUTPUT, W_OUTPUT_BIAS, W_TOKEN_EMBD);
 }
 
@@ -219,3 +241,51 @@ const nlm_model_family nlm_family_mamba = {
     .build = build,
     .is_trained = true,
 };
+
+/* ---- parts, on rows of numbers -------------------------------------------------------------- */
+
+static const nlm_key part_keys[] = {
+    NLM_INT("embedding_length", NULL, n_embd, 1, 1 << 20, NLM_REQUIRED),
+    NLM_INT("input_length", NULL, n_input, 1, 1 << 20, NLM_REQUIRED),
+    NLM_INT("block_count", NULL, n_layer, 1, 1 << 12, NLM_REQUIRED),
+    NLM_INT("ssm.conv_kernel", NULL, d_conv, 1, 1 << 12, NLM_REQUIRED),
+    NLM_INT("ssm.inner_size", NULL, d_inner, 1, 1 << 21, NLM_REQUIRED),
+    NLM_INT("ssm.state_size", NULL, d_state, 1, 256, NLM_REQUIRED),
+    NLM_INT("ssm.time_step_rank", NULL, dt_rank, 1, 1 << 20, NLM_REQUIRED),
+    NLM_FLOAT("attention.layer_norm_rms_epsilon", NULL, rms_norm_eps, 0, 1, NLM_REQUIRED),
+    {0},
+};
+
+static const nlm_key_refused nothing_refused[] = {{0}};
+
+static const nlm_weight_spec mixer_weights[] = {LINES(MIXER_WEIGHTS){0}};
+static const nlm_weight_spec block_weights[] = {LINES(LAYER_WEIGHTS){0}};
+static const nlm_weight_spec backbone_weights[] = {LINES(INPUT_WEIGHTS) LINES(LAYER_WEIGHTS) LINES(END_WEIGHTS){0}};
+
+static nlm_value build_mixer(nlm_builder *b) {
+    nlm_build_layer(b, 0);
+    return mixer(b, b->io->rows, NLM_NO_VALUE);
+}
+
+static nlm_value build_block(nlm_builder *b) {
+    nlm_build_layer(b, 0);
+    return block(b, b->io->rows);
+}
+
+static nlm_value build_backbone(nlm_builder *b) {
+    const nlm_value x = nlm_build_linear(b, b->io->rows, W_INPUT, W_INPUT_BIAS, NLM_NO_VALUE);
+    return nlm_build_norm(b, blocks(b, x), W_OUTPUT_NORM);
+}
+
+#define PART(part_name)                                                                                             \
+    {                                                                                                               \
+        .name = "mamba " #part_name, .architectures = architectures, .keys = part_keys, .refused = nothing_refused, \
+        .weights = part_name##_weights, .states = states, .derive = derive, .build = build_##part_name,             \
+        .is_trained = true, .takes_rows = true                                                                      \
+    }
+
+const nlm_model_family nlm_family_mamba_mixer = PART(mixer);
+const nlm_model_family nlm_family_mamba_block = PART(block);
+const nlm_model_family nlm_family_mamba_backbone = PART(backbone);
+
+const nlm_mamba_states nlm_mamba_state_groups = {S_CONV, S_SSM};

@@ -105,7 +105,7 @@ static nlm_status open_parts(nlm_model *model, nlm_error *err) {
     NLM_TRY(nlm_keys_refuse(&keys, family->refused, err));
     NLM_TRY(nlm_keys_read(&keys, family->keys, &model->hparams, err));
     if (family->derive) NLM_TRY(family->derive(&keys, &model->hparams, err));
-    NLM_TRY(read_n_vocab(&keys, &model->hparams.n_vocab, err));
+    if (!family->takes_rows) NLM_TRY(read_n_vocab(&keys, &model->hparams.n_vocab, err));
     return nlm_weights_bind(model->gguf, &model->hparams, family->weights, &model->weights, err);
 }
 

@@ -83,7 +83,7 @@ const nlm_preset *nlm_preset_find(const char *name) {
 /* ---- tensors ------------------------------------------------------------------------------ */
 
 static const nlm_model_family *family_of(const nlm_preset *preset) {
-    return nlm_family_find(preset->architecture);
+    return preset->family ? preset->family : nlm_family_find(preset->architecture);
 }
 
 static bool has_tensor(const nlm_preset *preset, const nlm_weight_spec *spec) {
@@ -147,6 +147,7 @@ static const preset_key keys[] = {
     {"vocab_size", FIELD(n_vocab)},
     {"context_length", FIELD(n_ctx_train)},
     {"embedding_length", FIELD(n_embd)},
+    {"input_length", FIELD(n_input)},
     {"block_count", FIELD(n_layer)},
     {"feed_forward_length", FIELD(n_ff.most)},
     {"attention.head_count", FIELD(n_head.most)},

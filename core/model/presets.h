@@ -19,6 +19,7 @@ typedef struct nlm_preset {
     const char *architecture; /* general.architecture of its files */
     uint32_t flags;           /* NLM_PRESET_* */
     nlm_hparams hparams;
+    const struct nlm_model_family *family; /* NULL: that of the architecture */
 } nlm_preset;
 
 size_t nlm_preset_count(void);

@@ -22,6 +22,7 @@ struct nlm_training {
     nlm_model *model;
     nlm_trainer *trainer;
     bool is_new;
+    uint64_t bytes;         /* of the engine's memory limit */
     nlm_train_batch *parts; /* [n_parts], grown as steps need them */
     size_t n_parts;
     nlm_ending ending;
@@ -108,7 +109,18 @@ static void free_training(nlm_training *t) {
 static void end_training(nlm_ending *ending) {
     nlm_training *t = (nlm_training *)((char *)ending - offsetof(nlm_training, ending));
     t->engine->gate.n_users--;
+    nlm_engine_give_memory(t->engine, t->bytes);
     free_training(t);
+}
+
+/* What it has is known once it is planned, and most of it is not touched before the first step. */
+static nlm_status count_memory(nlm_training *t, nlm_error *err) {
+    nlm_trainer_memory m;
+    nlm_trainer_memory_of(t->trainer, &m);
+    const uint64_t bytes = m.parameters + m.gradients + m.optimizer + m.states + m.activations;
+    NLM_TRY(nlm_engine_take_memory(t->engine, bytes, "nlm_training_create", err));
+    t->bytes = bytes;
+    return NLM_OK;
 }
 
 static nlm_status open_training(nlm_training *t, const nlm_training_options *o, nlm_error *err) {
@@ -117,7 +129,8 @@ static nlm_status open_training(nlm_training *t, const nlm_training_options *o, 
     NLM_TRY(translate(o, &options, err));
     NLM_TRY(o->path ? nlm_gguf_open(o->path, &gguf, err) : open_new(o, &gguf, err));
     NLM_TRY(nlm_model_take_gguf(gguf, &t->model, err));
-    return nlm_trainer_create(&t->engine->env, t->model, &options, &t->trainer, err);
+    NLM_TRY(nlm_trainer_create(&t->engine->env, t->model, &options, &t->trainer, err));
+    return count_memory(t, err);
 }
 
 nlm_status nlm_training_create(nlm_engine *engine, const nlm_training_options *options, nlm_training **out_training,

@@ -89,6 +89,7 @@ static const struct {
     {".ssm_in.weight", by_columns},
     {".ssm_x.weight", by_columns},
     {".ssm_out.weight", by_columns_and_layers},
+    {"input_proj.weight", by_columns},
     {"norm.weight", one},
     {".bias", zero},
     {".attn_output.weight", residual},

@@ -199,6 +199,8 @@ output = "lora"
             (["model.n_head=5"], 2, "expected heads of an even size"),
             (["model.preset=small_125m"], 2, "model.preset and model.architecture: give one"),
             (["lora.rank=4"], 2, "lora.rank is for a model to go on from"),
+            (["optimizer.beta1=1"], 2, "beta1 is 1; expected 0 to"),
+            (["optimizer.eps=0"], 2, "eps is 0; expected"),
             (["batch.sequences=1"], 2, "at least as many sequences as rows"),
         ):
             with self.subTest(sets=sets):

@@ -101,6 +101,38 @@ static void an_engine_with_a_training_stays_on_its_device(void) {
     nlm_engine_destroy(engine);
 }
 
+static uint64_t memory_used(const nlm_engine *engine) {
+    nlm_engine_info info = {.struct_size = sizeof info};
+    EXPECT_OK(nlm_engine_describe(engine, &info, error));
+    return info.memory_used_bytes;
+}
+
+static void a_training_counts_towards_the_engines_memory(void) {
+    nlm_engine *engine = fixture_engine(1), *limited = NULL;
+    nlm_training *t = usual_training(engine, LLAMA), *other = NULL;
+    const nlm_training_info info = info_of(t);
+    const uint64_t bytes = info.parameter_bytes + info.gradient_bytes + info.optimizer_bytes + info.activation_bytes;
+    CU_ASSERT_EQUAL(memory_used(engine), bytes);
+    nlm_training_destroy(t);
+    CU_ASSERT_EQUAL(memory_used(engine), 0);
+    nlm_engine_destroy(engine);
+    const nlm_engine_options options = {.struct_size = sizeof options,
+                                        .flags = NLM_ENGINE_UNBOUND,
+                                        .backend = "cpu_scalar",
+                                        .threads = 1,
+                                        .registry = NLM_PLUGIN_DIRECTORY "/plugins.toml",
+                                        .memory_limit_bytes = 2 * bytes - 1};
+    EXPECT_OK(nlm_engine_create(&options, &limited, error));
+    t = usual_training(limited, LLAMA);
+    const nlm_training_options again = {SIZED, .path = LLAMA, .max_tokens = 64, .max_seqs = 4};
+    REFUSED(nlm_training_create(limited, &again, &other, error), NLM_OUT_OF_MEMORY, "memory limit");
+    CU_ASSERT_EQUAL(memory_used(limited), bytes);
+    const nlm_training_batch batch = usual_batch();
+    step(t, &batch);
+    nlm_training_destroy(t);
+    nlm_engine_destroy(limited);
+}
+
 static void a_training_outlives_its_engines_handle(void) {
     fixture f = fixture_open("mamba-f32", NULL, 2);
     nlm_training *first = usual_training(f.engine, LLAMA), *second = usual_training(f.engine, MODEL("mamba-f32"));
@@ -172,6 +204,7 @@ static const check_case cases[] = {
     CHECK_CASE(places_and_types_that_cannot_be_are_refused),
     CHECK_CASE(sessions_keep_their_logits),
     CHECK_CASE(an_engine_with_a_training_stays_on_its_device),
+    CHECK_CASE(a_training_counts_towards_the_engines_memory),
     CHECK_CASE(a_training_outlives_its_engines_handle),
     CHECK_CASE(a_callback_may_not_train),
     CHECK_CASE(a_child_of_fork_is_refused),

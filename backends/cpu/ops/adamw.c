@@ -6,7 +6,7 @@
 
 typedef struct step {
     vf beta1, beta2, rest1, rest2; /* rest: 1 - beta */
-    vf scale, keep, rate, inverse2, eps;
+    vf scale, keep, rate, bias1, bias2, eps;
 } step;
 
 static step step_of(const nlm_adamw_args *args) {
@@ -17,21 +17,23 @@ static step step_of(const nlm_adamw_args *args) {
                   .rest2 = vf_set1(1 - args->beta2),
                   .scale = vf_set1(rates[1]),
                   .keep = vf_set1(1 - rates[0] * args->weight_decay),
-                  .rate = vf_set1(-rates[0] / rates[2]),
-                  .inverse2 = vf_set1(1 / rates[3]),
+                  .rate = vf_set1(rates[0]),
+                  .bias1 = vf_set1(rates[2]),
+                  .bias2 = vf_set1(rates[3]),
                   .eps = vf_set1(args->eps)};
 }
 
-/* Updates n numbers; see nlm_adamw_args. */
+/* Updates numbers; see nlm_adamw_args. With cpu_scalar's roundings: where weights are rounded again, another last bit
+ * would be another weight. Memory is slower than the divisions. */
 static void update(const step *s, float *w, float *dw, float *m, float *v, int64_t count) {
     for (int64_t i = 0; i < count; i += V_LANES) {
         const int n = (int)(count - i < V_LANES ? count - i : V_LANES);
         const vf g = vf_mul(s->scale, vf_load_n(dw + i, n));
-        const vf mean = vf_fma(s->beta1, vf_load_n(m + i, n), vf_mul(s->rest1, g));
-        const vf square = vf_fma(s->beta2, vf_load_n(v + i, n), vf_mul(vf_mul(s->rest2, g), g));
-        const vf root = vf_add(vf_sqrt(vf_mul(square, s->inverse2)), s->eps);
-        const vf by = vf_div(vf_mul(s->rate, mean), root);
-        vf_store_n(w + i, vf_fma(vf_load_n(w + i, n), s->keep, by), n);
+        const vf mean = vf_add(vf_mul(s->beta1, vf_load_n(m + i, n)), vf_mul(s->rest1, g));
+        const vf square = vf_add(vf_mul(s->beta2, vf_load_n(v + i, n)), vf_mul(vf_mul(s->rest2, g), g));
+        const vf root = vf_add(vf_sqrt(vf_div(square, s->bias2)), s->eps);
+        const vf by = vf_div(vf_mul(s->rate, vf_div(mean, s->bias1)), root);
+        vf_store_n(w + i, vf_sub(vf_mul(vf_load_n(w + i, n), s->keep), by), n);
         vf_store_n(m + i, mean, n);
         vf_store_n(v + i, square, n);
         vf_store_n(dw + i, vf_zero(), n);

@@ -57,7 +57,7 @@ int64_t nlm_vector_pack_room(void);
 typedef struct nlm_strips {
     const nlm_product_side *side;
     int64_t limit;
-    int32_t width; /* at most V_LANES */
+    int32_t width; /* PANEL_ROWS or GEMM_F32_TOKENS */
     int64_t from, to;
     int64_t first, columns;
     float *out;

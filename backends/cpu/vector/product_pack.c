@@ -114,35 +114,49 @@ static rows_f32 rows_at(const nlm_strips *s, int64_t row, int64_t rows, int64_t 
 
 /* ---- strips ------------------------------------------------------------------------------------ */
 
-/* What the next strip is made of, 16 columns of it. */
-static void expect_strip(const nlm_strips *s, const float *rows, int64_t stride) {
-    for (int64_t r = 0; r < s->width; r++) nlm_vector_expect(rows + (s->width + r) * stride);
+/* Four columns of V_LANES rows, of which n count. A vector is longer than a strip is wide: what is past that is
+ * written over by what follows. */
+V_INLINE void pack_four(rows_f32 rows, int64_t n, int width, float *out) {
+    vi quads[4];
+    v_quads((const uint8_t *)rows.data, rows.stride * (int64_t)sizeof(float), quads);
+    _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {
+        if (i < n) vf_store(out + i * width, vf_bits(quads[i]));
+    }
 }
 
-/* A vector is longer than a strip is wide: what is past that is written over by what follows. */
+/* n columns; those of the rows that follow come nearer where is_followed. */
+V_INLINE void pack_columns(rows_f32 rows, int64_t n, int width, int is_followed, float *out) {
+    int64_t k = 0;
+    for (; k + 4 <= n; k += 4) {
+        for (int r = 0; is_followed && k % 16 == 0 && r < width; r++)
+            nlm_vector_expect(rows.data + (width + r) * rows.stride + k);
+        pack_four((rows_f32){rows.data + k, rows.stride}, 4, width, out + k * width);
+    }
+    if (k < n) pack_four((rows_f32){rows.data + k, rows.stride}, n - k, width, out + k * width);
+}
+
 static void pack_straight(const nlm_strips *s, int64_t strip, float *out) {
     for (int64_t at = 0; at < s->columns; at += PRODUCT_STAGED) {
         const int64_t left = s->columns - at, n = left < PRODUCT_STAGED ? left : PRODUCT_STAGED;
         const rows_f32 rows = rows_at(s, strip * s->width, s->limit, s->first + at, n, (n + 3) / 4 * 4);
-        const int has_next = rows.data != s->room && strip + 1 < s->to;
-        for (int64_t k = 0; k < n; k += 4) {
-            vi quads[4];
-            if (has_next && k % 16 == 0) expect_strip(s, rows.data + k, rows.stride);
-            v_quads((const uint8_t *)(rows.data + k), rows.stride * (int64_t)sizeof(float), quads);
-            for (int64_t i = 0; i < 4 && k + i < n; i++) vf_store(out + (at + k + i) * s->width, vf_bits(quads[i]));
-        }
+        const int is_followed = rows.data != s->room && (strip + 2) * s->width <= s->limit;
+        if (s->width == PANEL_ROWS)
+            pack_columns(rows, n, PANEL_ROWS, is_followed, out + at * PANEL_ROWS);
+        else
+            pack_columns(rows, n, GEMM_F32_TOKENS, is_followed, out + at * GEMM_F32_TOKENS);
     }
 }
 
 /* Rows of the depth from d on, n of them, and strips [at, end) of `rows`; the next rows come nearer meanwhile. */
-static void turn_rows(const nlm_strips *s, rows_f32 rows, int64_t d, int64_t n, int64_t at, int64_t end) {
+V_INLINE void turn_rows(const nlm_strips *s, rows_f32 rows, int64_t d, int64_t n, int64_t at, int64_t end,
+                        int width) {
     const int64_t ahead = rows.data != s->room && d + 2 * V_LANES <= s->columns ? V_LANES * rows.stride : 0;
     for (int64_t strip = at; strip < end; strip++) {
-        float *out = s->out + (strip - s->from) * s->pitch + d * s->width;
-        const float *in = rows.data + (strip - at) * s->width;
+        float *out = s->out + (strip - s->from) * s->pitch + d * width;
+        const float *in = rows.data + (strip - at) * width;
         for (int64_t r = 0; r < n; r++) {
             if (strip % 2 == 0) nlm_vector_expect(in + r * rows.stride + ahead);
-            vf_store(out + r * s->width, vf_load(in + r * rows.stride));
+            vf_store(out + r * width, vf_load(in + r * rows.stride));
         }
     }
 }
@@ -162,7 +176,11 @@ static void pack_turned(const nlm_strips *s) {
             end = at + together_from(s, at);
             const int64_t first = at * s->width, reach = (end - at - 1) * s->width + V_LANES;
             const int64_t columns = (end * s->width < s->limit ? end * s->width : s->limit) - first;
-            turn_rows(s, rows_at(s, s->first + d, s->first + s->columns, first, columns, reach), d, n, at, end);
+            const rows_f32 rows = rows_at(s, s->first + d, s->first + s->columns, first, columns, reach);
+            if (s->width == PANEL_ROWS)
+                turn_rows(s, rows, d, n, at, end, PANEL_ROWS);
+            else
+                turn_rows(s, rows, d, n, at, end, GEMM_F32_TOKENS);
         }
     }
 }

@@ -158,7 +158,7 @@ NLM_API nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info
  * then closes the one before. Threads, registry, flags and profile stay. Unload the engine's models first:
  * the tokens of their sessions are what to take along. backend and backend_options as in
  * nlm_engine_options; a failure leaves the engine as it was.
- * Errors   as nlm_engine_create; INVALID_ARGUMENT (a model is loaded). */
+ * Errors   as nlm_engine_create; INVALID_ARGUMENT (a model is loaded, or one is in training). */
 NLM_API nlm_status nlm_engine_switch(nlm_engine *engine, const char *backend, int32_t device_id,
                                      const char *const *backend_options, nlm_error *error);
 

@@ -348,7 +348,7 @@ typedef struct nlm_dt_bc_scan_args {
  * over rows j with max(seq_start[s], t-window+1) <= j <= t (window 0: from seq_start[s]).
  * Shapes   q, y: [T, H, D] f32; k, v: [T, G, D] f32; seq_start: [S+1] i32;
  *          lse: [T, H] f32 or NULL, receives log(sum_j exp(scale q.k)): what a backward pass needs of p.
- * Numeric  the order of the sum depends on the number of rows seen alone. */
+ * Numeric  the order of the sum depends on the row's place in its sequence and on window alone. */
 typedef struct nlm_attention_plain_args {
     uint32_t struct_size;
     uint32_t flags; /* 0 */

@@ -1,4 +1,5 @@
-/* Training language models: what nlm-train stands on. The rules of nlm.h hold here too.
+/* Training language models: what nlm-train stands on. The rules of nlm.h hold here too, and a training is to its
+ * engine what a model is.
  *
  *   nlm_training_create    a model, new or of a file, whose weights (or adapters beside them) are trained
  *   nlm_training_step      one step of AdamW over a batch of sequences
@@ -88,7 +89,8 @@ typedef struct nlm_training_info {
 
 /* Plans everything and allocates it: a step allocates nothing.
  * Errors   NOT_FOUND (a file, a preset), UNSUPPORTED (a family that is not trained, an op no device has),
- *          INVALID_ARGUMENT (options, named), BAD_FORMAT (a file), OUT_OF_MEMORY. */
+ *          INVALID_ARGUMENT (options, named), BAD_FORMAT (a file), OUT_OF_MEMORY (of the machine, or of the engine's
+ *          memory_limit_bytes). */
 NLM_API nlm_status nlm_training_create(nlm_engine *engine, const nlm_training_options *options,
                                        nlm_training **out_training, nlm_error *error);
 NLM_API void nlm_training_destroy(nlm_training *training);
