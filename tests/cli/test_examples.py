@@ -55,9 +55,18 @@ def check_training(folder):
     assert b"/no/such/vocabulary.gguf" in told, told
 
 
+def check_copy_task(program):
+    """What was said some steps before is said again, without a mistake."""
+    lines = run(program, 120).stdout.decode().splitlines()
+    losses = [float(line.split()[-1]) for line in lines if line.startswith("step ")]
+    assert losses[0] > 0.693 and losses[-1] < 0.01, lines
+    assert lines[-1] == "200 of 200 bits", lines
+
+
 def main():
     with tempfile.TemporaryDirectory() as folder:
         check_training(folder)
+        check_copy_task(build(folder, "copy_task"))
         program, tokens = build(folder, "generate"), build(folder, "tokens")
         for name in ("llama-gqa-f32", "mamba-f32"):
             check_tokens(tokens, MODELS / f"{name}.gguf")

@@ -94,7 +94,7 @@ typedef struct nlm_mamba_batch {
 /* y of all rows: out_y [sum of lengths, output_dim], or NULL where they are not looked at. The sequences' slots hold
  * the states after their last rows: a window of the same sequences with NLM_MAMBA_CARRY goes on from there, and its
  * gradients end where it begins (truncated backpropagation through time). Without a call of backward it is burn-in or
- * inference. Shapes of all windows may differ.
+ * inference. Shapes of all windows may differ. A call that fails ends the window before it too.
  * Errors   INVALID_ARGUMENT (no rows, or more rows or sequences than were planned for, a slot twice or out of range),
  *          DEVICE_ERROR. */
 NLM_API nlm_status nlm_mamba_forward(nlm_mamba *mamba, const nlm_mamba_batch *batch, float *out_y, nlm_error *error);
