@@ -271,7 +271,7 @@ static uint64_t fingerprint_of(const tokenizer_parts *parts) {
     vocab_string(&v, "tokenizer.ggml.model", parts->model);
     vocab_string(&v, "tokenizer.ggml.pre", parts->pre);
     vocab_tokens(&v, is_spm, true, tokens, COUNT(tokens));
-    vocab_strings(&v, "tokenizer.ggml.merges", parts->merges, 2);
+    if (!is_spm) vocab_strings(&v, "tokenizer.ggml.merges", parts->merges, 2);
     vocab_number(&v, "tokenizer.ggml.eos_token_id", 258);
     vocab_number(&v, "tokenizer.ggml.bos_token_id", 258);
     vocab_flag(&v, "tokenizer.ggml.add_bos_token", parts->adds_bos);
