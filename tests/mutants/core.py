@@ -22,7 +22,7 @@ MUTANTS = [
      "test_fuse", "a_fused_op_is_left_apart_where_its_device_lacks_it"),
     ("fuse_draws_states_to_the_best_device", "graph/fuse.c",
      "if (has_held(m, &node->node) && node->device != device) return false;", "",
-     "test_plan", "ops_that_share_a_state_stay_together"),
+     "test_plan", "ops_that_share_a_state_stay_in_one_memory"),
     ("fuse_takes_a_part_of_a_value_for_the_whole", "graph/fuse.c",
      "return nlm_value_is_whole(m->plan->values, a) && nlm_value_is_whole(m->plan->values, b);", "return true;",
      "test_fuse", "parts_of_one_value_are_not_the_same"),

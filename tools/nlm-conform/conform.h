@@ -134,9 +134,10 @@ typedef struct conform_plan {
 
 /* What a tensor holds for a run without live rows. */
 typedef enum conform_content {
-    CONFORM_CONTENT_WHOLE, /* what it always holds: a weight, a state */
-    CONFORM_CONTENT_ROWS,  /* rows of the batch: anything */
-    CONFORM_CONTENT_STARTS /* starts of sequences: all of them 0 */
+    CONFORM_CONTENT_WHOLE,  /* what it always holds: a weight, a state */
+    CONFORM_CONTENT_ROWS,   /* rows of the batch: anything */
+    CONFORM_CONTENT_STARTS, /* starts of sequences: all of them 0 */
+    CONFORM_CONTENT_SUM     /* as WHOLE, but what the op adds up replaces it, of no rows too */
 } conform_content;
 
 /* Memory of the tensors, by index; those that share another's memory, or are only read, may be NULL. */

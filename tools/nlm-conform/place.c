@@ -182,7 +182,10 @@ static void tell_contents(stage *s) {
                                               [SPEC_ROWS_SEQS] = CONFORM_CONTENT_ROWS,
                                               [SPEC_ROWS_STARTS] = CONFORM_CONTENT_STARTS};
     for (int i = 0; i < s->in->n_tensors && !s->in->c.is_fixed; i++) {
-        s->contents[i] = by_rows[s->in->tensors[i].rows];
+        const spec_tensor *t = &s->in->tensors[i];
+        const bool is_replaced =
+            t->is_sum && (t->field->use & NLM_FIELD_OUT) && !(s->in->c.args.head.flags & NLM_GRADIENT_ADD);
+        s->contents[i] = is_replaced ? CONFORM_CONTENT_SUM : by_rows[t->rows];
     }
 }
 

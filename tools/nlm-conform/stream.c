@@ -97,7 +97,7 @@ static void fill_staging(const run *r, int index, bool is_idle) {
     memset(m->staging, POISON, m->bytes);
     if (block->bytes == 0 || index >= r->job->n_descs) return; /* workspace and scratch begin with nothing */
     const conform_content content = is_idle ? r->job->contents[index] : CONFORM_CONTENT_WHOLE;
-    if (content == CONFORM_CONTENT_WHOLE) memcpy(data, block->data, block->bytes);
+    if (content == CONFORM_CONTENT_WHOLE || content == CONFORM_CONTENT_SUM) memcpy(data, block->data, block->bytes);
     if (content == CONFORM_CONTENT_STARTS) memset(data, 0, block->bytes);
 }
 
