@@ -187,6 +187,7 @@ static void take_block(back_block *b) {
 /* A sequence of `tokens` rows and one key/value head. */
 static void take_sequence(back_block *b, int64_t tokens) {
     const size_t bytes = (size_t)(tokens * b->head) * sizeof(float);
+    if (tokens == 0) return; /* there may be no memory then */
     memset(b->dk, 0, bytes);
     memset(b->dv, 0, bytes);
     for (b->pair = 0; b->pair < tokens * b->shared; b->pair += TILE) {
