@@ -105,8 +105,8 @@ nlm_status nlm_parameters_create(nlm_model *model, const nlm_parameters_options 
     while (p->specs[p->n_specs].name) p->n_specs++;
     p->stride = nlm_model_hparams(model)->n_layer;
     const size_t most = (size_t)p->n_specs * (size_t)p->stride;
-    p->list = calloc(2 * most, sizeof *p->list);
-    p->places = calloc(PARTS * most, sizeof *p->places);
+    p->list = calloc(2 * most + 1, sizeof *p->list);
+    p->places = calloc(PARTS * most + 1, sizeof *p->places);
     const nlm_status status = p->list && p->places ? describe_all(p, nlm_model_weights(model), err) : no_memory(err);
     if (status != NLM_OK) {
         nlm_parameters_destroy(p);

@@ -99,7 +99,7 @@ static nlm_status make_cache(nlm_trainer *t, nlm_error *err) {
 }
 
 static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
-    uint64_t most = 0;
+    uint64_t most = 1;
     const uint32_t count = nlm_parameters_count(t->parameters);
     for (uint32_t i = 0; i < count; i++) {
         const uint64_t elements = nlm_trained_elements(nlm_parameters_at(t->parameters, i));
