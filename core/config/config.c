@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_PATH_BYTES 256
@@ -387,4 +388,15 @@ const char *nlm_config_option(const char *const *options, const char *name) {
         if (strcmp(options[i], name) == 0) return options[i + 1];
     }
     return NULL;
+}
+
+nlm_status nlm_config_path_from(const char *config, nlm_arena *arena, const char **path, nlm_error *err) {
+    const char *slash = strrchr(config, '/'), *home = getenv("HOME");
+    if (!*path || (*path)[0] == '/') return NLM_OK;
+    if (home && strncmp(*path, "~/", 2) == 0) {
+        *path = nlm_arena_printf(arena, "%s%s", home, *path + 1);
+    } else if (slash) {
+        *path = nlm_arena_printf(arena, "%.*s/%s", (int)(slash - config), config, *path);
+    }
+    return *path ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, config, "no memory");
 }

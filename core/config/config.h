@@ -68,6 +68,10 @@ nlm_status nlm_config_set(const nlm_config *config, const char *assignment, nlm_
 nlm_status nlm_config_set_flag(const nlm_config *config, const char *flag, const char *key, const char *value,
                                nlm_error *err);
 
+/* A path that stands in the file `config`, as seen from here: relative ones start at its folder, "~/" is the user's
+ * home, as in a shell. NULL stays so. Errors OUT_OF_MEMORY. */
+nlm_status nlm_config_path_from(const char *config, nlm_arena *arena, const char **path, nlm_error *err);
+
 /* The value of `name` in a list of OPTIONS (NULL: an empty one), or NULL. */
 const char *nlm_config_option(const char *const *options, const char *name);
 

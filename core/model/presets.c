@@ -200,15 +200,26 @@ nlm_status nlm_preset_gguf(const nlm_preset *preset, nlm_dtype dtype, nlm_gguf *
     return nlm_preset_gguf_with(preset, dtype, NULL, out, err);
 }
 
+static nlm_status take_vocabulary(const nlm_gguf *vocabulary, nlm_preset *preset, nlm_error *err) {
+    const nlm_gguf_entry *tokens = nlm_gguf_find(vocabulary, "tokenizer.ggml.tokens");
+    if (!tokens || tokens->count < 1 || tokens->count > INT32_MAX) {
+        return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(vocabulary), "has no vocabulary (tokenizer.ggml.tokens)");
+    }
+    preset->hparams.n_vocab = (int32_t)tokens->count;
+    return NLM_OK;
+}
+
 nlm_status nlm_preset_gguf_with(const nlm_preset *preset, nlm_dtype dtype, const nlm_gguf *vocabulary, nlm_gguf **out,
                                 nlm_error *err) {
     *out = NULL;
     if (!nlm_dtype_find(dtype) || dtype == NLM_I32) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, preset->name, "type %d is no type of weights", dtype);
     }
+    nlm_preset sized = *preset;
+    if (vocabulary) NLM_TRY(take_vocabulary(vocabulary, &sized, err));
     nlm_gguf_writer *w = NULL;
     NLM_TRY(nlm_gguf_writer_create(&w, err));
-    const nlm_status status = write_all(preset, dtype, vocabulary, w, out, err);
+    const nlm_status status = write_all(&sized, dtype, vocabulary, w, out, err);
     nlm_gguf_writer_destroy(w);
     return status;
 }

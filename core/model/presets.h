@@ -33,7 +33,7 @@ uint64_t nlm_preset_parameters(const nlm_preset *preset);
  * `dtype`, those whose rows are no multiple of its block f16; vectors and what else a family converts on load
  * are f32. Errors INVALID_ARGUMENT (a dtype that no weight has), OUT_OF_MEMORY. */
 nlm_status nlm_preset_gguf(const nlm_preset *preset, nlm_dtype dtype, nlm_gguf **out, nlm_error *err);
-/* The same with the tokenizer of `vocabulary`, whose size n_vocab is to be. */
+/* The same with the tokenizer of `vocabulary`, and as many entries as it has. Errors also BAD_FORMAT: it has none. */
 nlm_status nlm_preset_gguf_with(const nlm_preset *preset, nlm_dtype dtype, const nlm_gguf *vocabulary, nlm_gguf **out,
                                 nlm_error *err);
 

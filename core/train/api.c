@@ -39,17 +39,9 @@ static nlm_status open_new(const nlm_training_options *o, nlm_gguf **out, nlm_er
             "vocabulary",
             o->preset ? o->preset : "NULL", o->vocabulary ? o->vocabulary : "NULL");
     }
-    nlm_preset preset = *known;
     nlm_gguf *vocabulary = NULL;
     NLM_TRY(nlm_gguf_open(o->vocabulary, &vocabulary, err));
-    const nlm_gguf_entry *tokens = nlm_gguf_find(vocabulary, "tokenizer.ggml.tokens");
-    nlm_status status = NLM_OK;
-    if (!tokens || tokens->count < 1 || tokens->count > INT32_MAX)
-        status = nlm_fail(err, NLM_BAD_FORMAT, o->vocabulary, "has no vocabulary (tokenizer.ggml.tokens)");
-    if (status == NLM_OK) {
-        preset.hparams.n_vocab = (int32_t)tokens->count;
-        status = nlm_preset_gguf_with(&preset, NLM_F32, vocabulary, out, err);
-    }
+    const nlm_status status = nlm_preset_gguf_with(known, NLM_F32, vocabulary, out, err);
     nlm_gguf_close(vocabulary);
     return status;
 }

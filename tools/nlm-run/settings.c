@@ -193,28 +193,16 @@ static settings defaults(void) {
                       .has_mmap = true};
 }
 
-/* A path of the configuration, as seen from here; "~/" is the user's home, as in a shell. */
-static nlm_status from_folder_of(const char *config, nlm_arena *arena, const char **path, nlm_error *err) {
-    const char *slash = strrchr(config, '/'), *home = getenv("HOME");
-    if (!*path || (*path)[0] == '/') return NLM_OK;
-    if (home && strncmp(*path, "~/", 2) == 0) {
-        *path = nlm_arena_printf(arena, "%s%s", home, *path + 1);
-    } else if (slash) {
-        *path = nlm_arena_printf(arena, "%.*s/%s", (int)(slash - config), config, *path);
-    }
-    return *path ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, config, "no memory");
-}
-
 static nlm_status read_config(const nlm_config *config, const char *path, nlm_error *err) {
     settings *values = config->values;
     NLM_TRY(nlm_config_read_file(config, path, err));
-    NLM_TRY(from_folder_of(path, config->arena, &values->model, err));
-    NLM_TRY(from_folder_of(path, config->arena, &values->prompt_file, err));
-    NLM_TRY(from_folder_of(path, config->arena, &values->ids, err));
-    NLM_TRY(from_folder_of(path, config->arena, &values->session, err));
-    NLM_TRY(from_folder_of(path, config->arena, &values->save_session, err));
-    NLM_TRY(from_folder_of(path, config->arena, &values->pack_cache, err));
-    return from_folder_of(path, config->arena, &values->registry, err);
+    NLM_TRY(nlm_config_path_from(path, config->arena, &values->model, err));
+    NLM_TRY(nlm_config_path_from(path, config->arena, &values->prompt_file, err));
+    NLM_TRY(nlm_config_path_from(path, config->arena, &values->ids, err));
+    NLM_TRY(nlm_config_path_from(path, config->arena, &values->session, err));
+    NLM_TRY(nlm_config_path_from(path, config->arena, &values->save_session, err));
+    NLM_TRY(nlm_config_path_from(path, config->arena, &values->pack_cache, err));
+    return nlm_config_path_from(path, config->arena, &values->registry, err);
 }
 
 /* Is it a model, where a configuration may stand too? */

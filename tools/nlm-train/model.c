@@ -32,11 +32,7 @@ static void describe_mamba(const settings *s, nlm_hparams *h) {
     h->dt_rank = given_or(s->dt_rank, (h->n_embd + 15) / 16);
 }
 
-static nlm_status describe(const settings *s, const nlm_gguf *vocabulary, nlm_preset *out, nlm_error *err) {
-    const nlm_gguf_entry *tokens = nlm_gguf_find(vocabulary, "tokenizer.ggml.tokens");
-    if (!tokens || tokens->count < 1 || tokens->count > INT32_MAX) {
-        return nlm_fail(err, NLM_BAD_FORMAT, nlm_gguf_path(vocabulary), "has no vocabulary (tokenizer.ggml.tokens)");
-    }
+static nlm_status describe(const settings *s, nlm_preset *out, nlm_error *err) {
     const nlm_preset *preset = s->preset ? nlm_preset_find(s->preset) : NULL;
     if (s->preset && !preset) {
         return nlm_fail(err, NLM_NOT_FOUND, "model.preset", "'%s' is none of nlm-bench's presets", s->preset);
@@ -53,16 +49,15 @@ static nlm_status describe(const settings *s, const nlm_gguf *vocabulary, nlm_pr
             NLM_TRY(describe_llama(s, &out->hparams, err));
     }
     out->hparams.n_ctx_train = given_or(s->context, preset ? preset->hparams.n_ctx_train : s->length);
-    out->hparams.n_vocab = (int32_t)tokens->count;
     return NLM_OK;
 }
 
 static nlm_status make_new(const settings *s, nlm_gguf **out, nlm_error *err) {
     nlm_gguf *vocabulary = NULL;
     nlm_preset preset;
+    NLM_TRY(describe(s, &preset, err));
     NLM_TRY(nlm_gguf_open(s->tokenizer, &vocabulary, err));
-    nlm_status status = describe(s, vocabulary, &preset, err);
-    if (status == NLM_OK) status = nlm_preset_gguf_with(&preset, NLM_F32, vocabulary, out, err);
+    const nlm_status status = nlm_preset_gguf_with(&preset, NLM_F32, vocabulary, out, err);
     nlm_gguf_close(vocabulary);
     return status;
 }

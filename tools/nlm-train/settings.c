@@ -188,29 +188,17 @@ static settings defaults(void) {
                       .has_fallback = true};
 }
 
-/* A path of the configuration, as seen from here. */
-static nlm_status from_folder_of(const char *config, nlm_arena *arena, const char **path, nlm_error *err) {
-    const char *slash = strrchr(config, '/'), *home = getenv("HOME");
-    if (!*path || (*path)[0] == '/') return NLM_OK;
-    if (home && strncmp(*path, "~/", 2) == 0) {
-        *path = nlm_arena_printf(arena, "%s%s", home, *path + 1);
-    } else if (slash) {
-        *path = nlm_arena_printf(arena, "%.*s/%s", (int)(slash - config), config, *path);
-    }
-    return *path ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, config, "no memory");
-}
-
 static nlm_status read_config(const nlm_config *config, const char *path, nlm_error *err) {
     settings *values = config->values;
     NLM_TRY(nlm_config_read_file(config, path, err));
     const char **paths[] = {&values->model, &values->tokenizer, &values->cache, &values->output, &values->registry};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
-        NLM_TRY(from_folder_of(path, config->arena, paths[i], err));
+        NLM_TRY(nlm_config_path_from(path, config->arena, paths[i], err));
     const char **list = nlm_arena_array(config->arena, values->data.count + 1, sizeof *list);
     if (!list) return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "no memory");
     for (size_t i = 0; i < values->data.count; i++) {
         list[i] = values->data.items[i];
-        NLM_TRY(from_folder_of(path, config->arena, &list[i], err));
+        NLM_TRY(nlm_config_path_from(path, config->arena, &list[i], err));
     }
     values->data.items = list;
     return NLM_OK;
