@@ -27,7 +27,8 @@ typedef struct levels {
 
 static levels even_levels(int count) {
     levels l = {.count = count};
-    for (int q = 0; q < count; q++) l.values[q] = (float)(q - count / 2);
+    const int zero = count / 2;
+    for (int q = 0; q < count; q++) l.values[q] = (float)(q - zero);
     return l;
 }
 
@@ -72,7 +73,8 @@ static bool fit_levels(const levels *l, const float *x, const float *weights, fl
     double least = DBL_MAX;
     for (int c = 0; c < 2 * CANDIDATES; c++) {
         const float end = c % 2 ? l->values[0] : l->values[l->count - 1];
-        const float start = extreme / (end * (0.85f + 0.02f * (float)(c / 2)));
+        const int step = c / 2;
+        const float start = extreme / (end * (0.85f + 0.02f * (float)step));
         uint8_t q[BLOCK];
         if (!(fabsf(start) > 0)) continue;
         choose_levels(l, x, weights, start, q);
