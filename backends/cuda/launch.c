@@ -1,0 +1,97 @@
+/* Launches kernels. */
+#include "launch.h"
+
+#include <string.h>
+
+#define PARAMETER_BYTES 2048
+
+static nlm_cuda_view view_of(const nlm_tensor *t) {
+    nlm_cuda_view view = {0};
+    if (!t) return view;
+    view.data = (uintptr_t)t->data;
+    view.rank = t->rank;
+    view.row_kind = (int)t->row_kind;
+    for (int i = 0; i < NLM_MAX_RANK; i++) {
+        view.stride[i] = t->stride_bytes[i];
+        view.shape[i] = t->shape[i];
+    }
+    return view;
+}
+
+/* The arguments as a kernel has them (nlm_cuda_work). */
+static void write_parameters(const nlm_op_spec *spec, const void *args, char *out) {
+    size_t used = sizeof(uint32_t[2]);
+    memcpy(out, args, used);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const nlm_tensor *t = NULL;
+        if (nlm_counts(spec->fields[i].flag, nlm_args_flags(args))) {
+            memcpy(&t, (const char *)args + spec->fields[i].offset, sizeof t);
+        }
+        const nlm_cuda_view view = view_of(t);
+        memcpy(out + used, &view, sizeof view);
+        used += sizeof view;
+    }
+    for (const nlm_op_scalar *s = spec->scalars; s->name; s++) {
+        if (s->kind == NLM_SCALAR_FLAG || s->kind == NLM_SCALAR_RESERVED) continue;
+        memcpy(out + used, (const char *)args + s->offset, 4);
+        used += 4;
+    }
+}
+
+static nlm_cuda_run run_of(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_cuda_stream *s, nlm_op op) {
+    const uint32_t fault = s->recording ? s->recording->fault : s->fault;
+    nlm_cuda_run run = {
+        .fault = (nlm_cuda_fault *)(uintptr_t)(d->faults_address + fault * sizeof(nlm_cuda_fault)),
+        .max_context = x->max_context,
+        .op = op,
+    };
+    for (int kind = 0; kind < NLM_ROWS_KINDS; kind++) {
+        run.live_rows[kind] = kind != NLM_ROWS_FIXED && x->live_rows ? x->live_rows[kind] : INT64_MAX;
+    }
+    if (!x->live_rows) run.live_rows_device = x->live_rows_device;
+    return run;
+}
+
+static nlm_status enqueue(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_cuda_work *work, CUfunction function) {
+    _Alignas(16) char parameters[PARAMETER_BYTES];
+    nlm_error *error = x->error;
+    nlm_cuda_stream *s = x->stream;
+    nlm_cuda_run run = run_of(d, x, s, work->op);
+    void *both[] = {&run, parameters};
+    CUlaunchAttribute cluster = {.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION};
+    cluster.value.clusterDim.x = (unsigned)work->cluster;
+    cluster.value.clusterDim.y = cluster.value.clusterDim.z = 1;
+    const CUlaunchConfig config = {
+        .gridDimX = (unsigned)work->grid[0],
+        .gridDimY = work->grid[1] ? (unsigned)work->grid[1] : 1,
+        .gridDimZ = work->grid[2] ? (unsigned)work->grid[2] : 1,
+        .blockDimX = (unsigned)work->threads,
+        .blockDimY = 1,
+        .blockDimZ = 1,
+        .sharedMemBytes = (unsigned)work->shared_bytes,
+        .hStream = s->stream,
+        .attrs = &cluster,
+        .numAttrs = work->cluster > 0,
+    };
+    write_parameters(nlm_op_spec_of(work->op), work->args, parameters);
+    NLM_CUDA_TRY(cuLaunchKernelEx, &config, function, both, NULL);
+    s->is_busy = true;
+    return NLM_OK;
+}
+
+nlm_status nlm_cuda_launch(const nlm_exec_v1 *x, const nlm_cuda_work *work) {
+    nlm_cuda_device *d = x->device;
+    nlm_error *error = x->error;
+    CUfunction function;
+    if (work->grid[0] == 0) return NLM_OK;
+    NLM_CUDA_IN(d);
+    NLM_KIT_TRY(nlm_cuda_find(d, &work->kernel, !(x->flags & NLM_EXEC_RECORDING), &function, error));
+    if (!x->stream) {
+        if (work->shared_bytes > 48 << 10) {
+            NLM_CUDA_TRY(cuFuncSetAttribute, function, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                         work->shared_bytes);
+        }
+        return NLM_OK;
+    }
+    return enqueue(d, x, work, function);
+}

@@ -1,0 +1,34 @@
+/* From a slot's arguments to a kernel on its stream: what every file of ops/ stands on. */
+#ifndef NLM_CUDA_LAUNCH_H
+#define NLM_CUDA_LAUNCH_H
+
+#include "kernels.h"
+#include "ops.h"
+
+/* A kernel of one of ops/, to be run for a call of a slot. Kernels have two parameters: nlm_cuda_run, and the op's
+ * arguments as a struct of their own: struct_size and flags, then an nlm_cuda_view for each tensor, then the scalars,
+ * all in the order of op_args.h. */
+typedef struct nlm_cuda_work {
+    nlm_op op; /* whose arguments these are */
+    const void *args;
+    nlm_cuda_kernel kernel;
+    int64_t grid[3];  /* blocks; 0 stands for 1 in the last two. A first of 0 is no work */
+    int threads;      /* of a block */
+    int shared_bytes; /* dynamic */
+    int cluster;      /* blocks of a cluster, along x; 0: none */
+} nlm_cuda_work;
+
+/* Enqueues it on x->stream. With no stream, in prepare, compiles it and that is all: a slot is called so before it is
+ * called to work, with the shapes it will have. */
+nlm_status nlm_cuda_launch(const nlm_exec_v1 *x, const nlm_cuda_work *work);
+
+/* For the macro ACT, which kernels read activations by. */
+static inline const char *nlm_cuda_type_name(const nlm_tensor *t) {
+    return nlm_dtype_find(t->dtype)->name;
+}
+
+static inline int64_t nlm_cuda_div_up(int64_t a, int64_t b) {
+    return (a + b - 1) / b;
+}
+
+#endif

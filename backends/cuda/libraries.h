@@ -1,0 +1,30 @@
+/* NVIDIA's libraries, looked up at run time: what is missing is a reason, not a load error. */
+#ifndef NLM_CUDA_LIBRARIES_H
+#define NLM_CUDA_LIBRARIES_H
+
+#include <nlm/plugin.h>
+
+#include "api/cuda.h"
+#include "api/nvrtc.h"
+
+typedef struct nlm_cuda_driver {
+#define NLM_CUDA_FIELD(name, symbol, args) CUresult(*name) args;
+    NLM_CUDA_FUNCTIONS(NLM_CUDA_FIELD)
+#undef NLM_CUDA_FIELD
+} nlm_cuda_driver;
+
+typedef struct nlm_cuda_nvrtc {
+#define NLM_NVRTC_FIELD(name, args) nvrtcResult(*name) args;
+    NLM_NVRTC_FUNCTIONS(NLM_NVRTC_FIELD)
+#undef NLM_NVRTC_FIELD
+} nlm_cuda_nvrtc;
+
+/* The driver library, opened once in a process, initialised by the caller. NULL: `why` says what is missing.
+ * Option "driver": its path; else libcuda.so.1 wherever the dynamic linker finds it. Thread-safe. */
+const nlm_cuda_driver *nlm_cuda_driver_open(const nlm_host_v1 *host, char *why, size_t why_bytes);
+
+/* NVRTC, as nlm_cuda_driver_open. Option "nvrtc": its path; else the dynamic linker's, then the toolkit that
+ * CUDA_PATH or CUDA_HOME names, then /usr/local/cuda. */
+const nlm_cuda_nvrtc *nlm_cuda_nvrtc_open(const nlm_host_v1 *host, char *why, size_t why_bytes);
+
+#endif

@@ -1,0 +1,16 @@
+/* The ops of this backend: X(op, the flags it knows, what it needs besides its tensors or NULL). The slot of each is
+ * nlm_cuda_<op>, in ops/<op>.c; its kernels are in ops/<op>.cu. */
+#ifndef NLM_CUDA_OPS_H
+#define NLM_CUDA_OPS_H
+
+#include <nlm/plugin_kit.h>
+
+#define NLM_CUDA_OPS(X) X(rms_norm, 0, NULL)
+
+#define NLM_CUDA_DECLARE(op, flags, needs)                                       \
+    nlm_status nlm_cuda_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \
+    void nlm_cuda_##op##_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out);
+NLM_CUDA_OPS(NLM_CUDA_DECLARE)
+#undef NLM_CUDA_DECLARE
+
+#endif
