@@ -70,10 +70,17 @@ __device__ __forceinline__ T *at(const view &t, i64 i, i64 j, i64 k) {
     return (T *)(t.data + i * t.stride[0] + j * t.stride[1] + k * t.stride[2]);
 }
 
+/* The innermost dimension of a tensor of rank 2 or 3. Parameters are not indexed by variables: they would be copied
+ * to local memory. */
+__device__ __forceinline__ i64 last_dim(const view &t) {
+    return t.rank == 3 ? t.shape[2] : t.shape[1];
+}
+
 /* Rows of t that this run uses. */
 __device__ __forceinline__ i64 live_rows(const run &x, const view &t) {
     if (t.row_kind == 0) return t.shape[0];
-    const i64 live = x.live_rows_device ? x.live_rows_device[t.row_kind] : x.live_rows[t.row_kind];
+    const i64 given = t.row_kind == 1 ? x.live_rows[1] : t.row_kind == 2 ? x.live_rows[2] : x.live_rows[3];
+    const i64 live = x.live_rows_device ? x.live_rows_device[t.row_kind] : given;
     return live < t.shape[0] ? live : t.shape[0];
 }
 
