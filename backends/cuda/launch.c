@@ -42,6 +42,7 @@ static nlm_cuda_run run_of(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_c
     const uint32_t fault = s->recording ? s->recording->fault : s->fault;
     nlm_cuda_run run = {
         .fault = (nlm_cuda_fault *)(uintptr_t)(d->faults_address + fault * sizeof(nlm_cuda_fault)),
+        .workspace = x->workspace,
         .max_context = x->max_context,
         .op = op,
     };

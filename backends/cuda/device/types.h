@@ -34,6 +34,7 @@ typedef struct nlm_cuda_run {
     const int *live_rows_device; /* [4] in device memory, or 0 */
     long long live_rows[4];      /* by NLM_ROWS_*, where live_rows_device is 0 */
     nlm_cuda_fault *fault;
+    char *workspace; /* nlm_exec_v1's */
     long long max_context;
     unsigned int op;
     unsigned int reserved;
