@@ -93,7 +93,7 @@ __device__ __forceinline__ void tell(const run &x, u32 kind, i64 place, i64 valu
     x.fault->limit = limit;
 }
 
-/* ---- sums over threads, in an order that depends on nothing but their number ---- */
+/* ---- sums and maxima over threads, in an order that depends on nothing but their number ---- */
 
 __device__ __forceinline__ float warp_sum(float v) {
 #pragma unroll
@@ -115,5 +115,17 @@ __device__ __forceinline__ float block_sum(float v, float *parts) {
     v = 0;
 #pragma unroll
     for (int i = 0; i < THREADS / 32; i++) v += parts[i];
+    return v;
+}
+
+/* As block_sum, the greatest. NaN is passed over. */
+template <int THREADS>
+__device__ __forceinline__ float block_max(float v, float *parts) {
+    v = warp_max(v);
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = v;
+    __syncthreads();
+    v = parts[0];
+#pragma unroll
+    for (int i = 1; i < THREADS / 32; i++) v = fmaxf(v, parts[i]);
     return v;
 }
