@@ -1,0 +1,14 @@
+/* Products of two tensors (elementwise.cuh). */
+#include "elementwise.cuh"
+
+struct mul_args {
+    u32 struct_size, flags;
+    view a, b, y;
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS) mul(run run, mul_args a) {
+    each_element<ALIGNED>(run, a.a, a.b, a.y, [](float a, float b) { return a * b; });
+}
+extern "C" __global__ void __launch_bounds__(THREADS) mul_unaligned(run run, mul_args a) {
+    each_element<1>(run, a.a, a.b, a.y, [](float a, float b) { return a * b; });
+}
