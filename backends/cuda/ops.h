@@ -5,17 +5,18 @@
 
 #include <nlm/plugin_kit.h>
 
-#define NLM_CUDA_OPS(X)                                 \
-    X(rms_norm, 0, NULL)                                \
-    X(softmax, 0, NULL)                                 \
-    X(copy, 0, NULL)                                    \
-    X(argmax, NLM_ARGMAX_FINITE, nlm_cuda_argmax_needs) \
-    X(silu_mul, 0, NULL)                                \
-    X(add, 0, NULL)                                     \
-    X(mul, 0, NULL)                                     \
-    X(scale, 0, NULL)                                   \
-    X(conv1d_causal, NLM_CONV_SILU, NULL)               \
-    X(rope, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, NULL)
+#define NLM_CUDA_OPS(X)                                   \
+    X(rms_norm, 0, NULL)                                  \
+    X(softmax, 0, NULL)                                   \
+    X(copy, 0, NULL)                                      \
+    X(argmax, NLM_ARGMAX_FINITE, nlm_cuda_argmax_needs)   \
+    X(silu_mul, 0, NULL)                                  \
+    X(add, 0, NULL)                                       \
+    X(mul, 0, NULL)                                       \
+    X(scale, 0, NULL)                                     \
+    X(conv1d_causal, NLM_CONV_SILU, NULL)                 \
+    X(rope, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, NULL) \
+    X(kv_append, 0, NULL)
 
 #define NLM_CUDA_DECLARE(op, flags, needs)                                       \
     nlm_status nlm_cuda_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \

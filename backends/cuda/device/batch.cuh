@@ -1,0 +1,52 @@
+/* The sequences of a batch and the pages of a cache, read from the small i32 tensors of an op. Numbers that are out
+ * of range are told, and nothing is read or written through them. */
+#pragma once
+#include "device.cuh"
+
+struct batch {
+    const int *seq_start, *slot; /* slot: null where sequences have none */
+    i64 n_seqs, n_tokens;        /* rows from n_tokens on are padding */
+};
+
+__device__ __forceinline__ batch batch_of(const view &seq_start, const int *slot, i64 n_seqs, i64 rows) {
+    const int *starts = (const int *)seq_start.data;
+    return batch{starts, slot, n_seqs, n_seqs > 0 ? min((i64)starts[n_seqs], rows) : 0};
+}
+
+/* Tells what is wrong with them: for one block of a grid. */
+__device__ __forceinline__ void check_batch(const run &x, const batch &b, i64 rows, i64 n_slots) {
+    for (i64 i = threadIdx.x; i <= b.n_seqs; i += blockDim.x) {
+        const i64 start = b.seq_start[i], least = i > 0 ? b.seq_start[i - 1] : 0, most = i > 0 ? rows : 0;
+        if (start < least || start > most) tell(x, NLM_CUDA_FAULT_SEQ_START, i, start, most);
+        if (b.slot && i < b.n_seqs && (u32)b.slot[i] >= n_slots) tell(x, NLM_CUDA_FAULT_SLOT, i, b.slot[i], n_slots);
+    }
+}
+
+/* The sequence of token t, of a batch that has one: the last that begins at t or before. All lanes of a warp search
+ * together, 32 places at a time. */
+__device__ __forceinline__ i64 sequence_of(const batch &b, i64 t) {
+    const int lane = threadIdx.x % 32;
+    i64 low = 0, high = b.n_seqs;
+    while (high - low > 1) {
+        const i64 step = (high - low + 31) / 32, place = low + lane * step;
+        const u32 begun = __ballot_sync(0xffffffffu, place < high && b.seq_start[place] <= t);
+        low += step * (31 - __clz((int)(begun | 1)));
+        high = min(high, low + step);
+    }
+    return low;
+}
+
+/* The page that holds a position of a sequence; -1: there is none. */
+__device__ __forceinline__ i64 page_of(const run &x, const view &block_table, int slot, i64 pos, i64 page_tokens,
+                                       i64 n_pages, i64 token) {
+    const i64 capacity = block_table.shape[1] * page_tokens;
+    if ((u32)slot >= block_table.shape[0]) return -1; /* check_batch tells */
+    if (pos < 0 || pos >= capacity) {
+        tell(x, NLM_CUDA_FAULT_POSITION, token, pos, capacity);
+        return -1;
+    }
+    const int page = at<const int>(block_table, slot)[(u32)pos / (u32)page_tokens];
+    if ((u32)page < n_pages) return page;
+    tell(x, NLM_CUDA_FAULT_PAGE, token, page, n_pages);
+    return -1;
+}
