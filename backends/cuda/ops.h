@@ -16,7 +16,8 @@
     X(scale, 0, NULL)                                     \
     X(conv1d_causal, NLM_CONV_SILU, NULL)                 \
     X(rope, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, NULL) \
-    X(kv_append, 0, NULL)
+    X(kv_append, 0, NULL)                                 \
+    X(ssm_scan, 0, NULL)
 
 #define NLM_CUDA_DECLARE(op, flags, needs)                                       \
     nlm_status nlm_cuda_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \
