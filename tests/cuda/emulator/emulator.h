@@ -36,6 +36,7 @@ struct emu_kernel {
     const struct emu_shared *shared;
     unsigned n_shared;
     unsigned dynamic_shared_offset;
+    const char *const *files; /* of the source, for sentences */
 };
 
 /* A __device__ or __constant__ variable of a module. */

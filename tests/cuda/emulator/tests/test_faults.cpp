@@ -1,0 +1,98 @@
+// Each mistake of a list is stopped, whatever the order of the threads, with the line it stands on; and each kernel
+// without its mistake passes every order.
+#include <cstring>
+
+#include "rig.h"
+
+struct fault_case {
+    const char *name;
+    const char *sentence; // a part of it
+    rig::shape shape;
+    const char *mark = nullptr; // the line's, where it is not the name
+};
+
+static const emu_dim one = {1, 1, 1}, many = {256, 1, 1}, eight = {8, 1, 1}, two = {2, 1, 1}, narrow = {64, 1, 1};
+
+static const fault_case cases[] = {
+    {"missing_syncthreads", "", {one, many}},
+    {"missing_second_syncthreads", "races with a", {one, many}},
+    {"missing_syncwarp", "", {one, many}},
+    {"wrong_shuffle_mask", "lane", {one, many}},
+    {"shuffle_in_a_branch", "waits for ever at a collective", {one, many}},
+    {"tile_one_too_long", "at byte 256 of a shared variable of 256", {one, many}},
+    {"behind_the_buffer", "at byte 16384 of a buffer of 16384", {one, many}},
+    {"before_the_buffer", "4 bytes before a buffer of 16384", {one, many}},
+    {"behind_dynamic_shared", "at byte 1024 of dynamic shared memory of 1024", {one, many, one, 1024}},
+    {"unaligned_vector", "a load of 16 bytes at an address that is no multiple of 16", {one, many}},
+    {"unaligned_shared", "a load of 16 bytes at an address that is no multiple of 16", {one, many}},
+    {"uninitialised_shared", "a load of shared memory that nothing was written to", {one, many}},
+    {"uninitialised_global", "a load of global memory that nothing was written to", {one, many}},
+    {"copy_not_waited_for", "was not waited for", {one, many}},
+    {"copy_waited_for_by_its_thread_only", "", {one, many}},
+    {"remote_read_after_exit", "end", {two, narrow, two}, "remote"},
+    {"remote_read_before_begin", "which need not have begun", {two, narrow, two}, "remote"},
+    {"cluster_relaxed_arrive", "races with a write", {two, narrow, two}, "remote"},
+    {"cluster_write_after_arrive", "races with a write", {two, narrow, two}, "remote"},
+    {"race_between_blocks", "races with a write", {eight, many}},
+    {"accumulation_without_atomics", "races with a", {two, many}},
+    {"barrier_in_a_branch", "waits for ever at a", {one, many}},
+    {"two_barriers_in_a_branch", "lanes of one warp wait at the same barrier", {one, many}},
+    {"last_block_without_fence", "races with a write", {eight, many}},
+    {"last_block_with_narrow_fence", "races with a write", {eight, many}},
+    {"flag_without_fence", "races with a write", {one, narrow}},
+    {"flag_by_acquire", "races with a write", {one, narrow}},
+    {"plain_flag", "races with a", {one, narrow}},
+    {"endless_loop", "does not come to an end", {one, {32, 1, 1}}},
+    {"named_barrier_too_few", "", {one, many}},
+    {"named_barrier_of_others", "races with a", {one, many}},
+    {"halves_of_a_word", "races with a write", {one, many}},
+    {"in_place_halves", "", {one, many}},
+};
+
+static bool is_marked(const std::string &source, const std::string &mark, const std::string &why) {
+    const std::string at = "faults.cu:";
+    const size_t found = why.find(at);
+    if (found == std::string::npos) return false;
+    const int line = std::atoi(why.c_str() + found + at.size());
+    size_t begin = 0;
+    for (int i = 1; i < line && begin != std::string::npos; i++) begin = source.find('\n', begin) + 1;
+    const std::string text = source.substr(begin, source.find('\n', begin) - begin);
+    return text.find("// MARK " + mark) != std::string::npos;
+}
+
+static std::string run(const fault_case &c, int fault, uint64_t seed) {
+    std::vector<float> x(4096);
+    for (size_t i = 0; i < x.size(); i++) x[i] = static_cast<float>(i % 97);
+    const rig::buffer<float> in(x), out(4096);
+    const rig::buffer<uint32_t> flags(std::vector<uint32_t>(64, 0));
+    const emu_kernel *k = rig::kernel_of(rig::module_of("faults.cu", fault), c.name);
+    return rig::run(k, c.shape, seed, out.data, in.data, flags.data);
+}
+
+int main() {
+    if (!rig::has_nvrtc()) {
+        std::puts("skipped: no NVRTC");
+        return 77;
+    }
+    const std::string source = rig::text_of("faults.cu");
+    const char *only = std::getenv("ONLY");
+    for (const fault_case &c : cases) {
+        if (only && std::strcmp(only, c.name)) continue;
+        const bool is_slow = !std::strcmp(c.name, "endless_loop");
+        for (uint64_t seed = 1; seed <= (is_slow ? 2 : 10); seed++) {
+            const std::string why = run(c, 1, seed);
+            const bool is_right = !why.empty() && why.find(c.sentence) != std::string::npos;
+            CHECK(is_right, std::string(c.name) + ", seed " + std::to_string(seed) + ", said: " + why);
+            if (is_right)
+                CHECK(is_marked(source, c.mark ? c.mark : c.name, why), std::string("another line: ") + why);
+            if (only || seed == 1) std::printf("%s\n", why.c_str());
+        }
+        for (uint64_t seed = 1; seed <= 50; seed++) {
+            const std::string why = run(c, 0, seed);
+            CHECK(why.empty(),
+                  std::string(c.name) + " without the mistake, seed " + std::to_string(seed) + ": " + why);
+            if (!why.empty()) break;
+        }
+    }
+    return rig::result();
+}
