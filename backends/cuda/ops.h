@@ -6,6 +6,8 @@
 #include <nlm/plugin_kit.h>
 
 #define NLM_CUDA_OPS(X)                                   \
+    X(embed, 0, NULL)                                     \
+    X(matmul, 0, NULL)                                    \
     X(rms_norm, 0, NULL)                                  \
     X(softmax, 0, NULL)                                   \
     X(copy, 0, NULL)                                      \

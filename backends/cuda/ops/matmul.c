@@ -1,0 +1,8 @@
+/* The product with a weight of any type. */
+#include "products.h"
+
+nlm_status nlm_cuda_matmul(const nlm_exec_v1 *x, const nlm_matmul_args *args) {
+    const nlm_cuda_work work =
+        nlm_cuda_product(x, NLM_OP_matmul, args, args->x, args->w, "matmul", "matmul_few", "matmul_many");
+    return nlm_cuda_launch(x, &work);
+}
