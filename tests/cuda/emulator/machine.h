@@ -165,6 +165,7 @@ void leave_barriers(fiber *f); // it ends
 // order.cpp
 segment segment_now(fiber *f);
 bool is_known(fiber *f, segment s);
+segment known_until(const fiber *f, uint64_t key); // of what it learnt
 knowledge_ptr all_known(const fiber *f); // with its own accesses so far
 void learn(fiber *f, const knowledge_ptr &k);
 void fence(unsigned scope);

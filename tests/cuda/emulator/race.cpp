@@ -1,5 +1,7 @@
 // Data races: each word remembers who wrote and who read it last, and an access that does not come after the
 // conflicting ones is a race in whatever order the threads happened to run.
+#include <algorithm>
+
 #include "machine.h"
 
 namespace emu {
@@ -8,16 +10,21 @@ namespace emu {
 // reader since the write, or the first of a chain of readers.
 constexpr uint32_t SPLIT = 1u << 31, CHAIN = 1u << 31, STRONG = 1u << 30, NUMBER = STRONG - 1;
 
+// Whose reads an entry of a chain stands for: a thread's, those of its warp, or those of its block. Entries of the
+// cluster that runs stand first; of each block of earlier clusters there is one.
+enum class readers : uint8_t { thread, warp, block };
+
 struct reader {
     thread_id id;
     segment last;
-    uint32_t is_strong, is_warp; // is_warp: several lanes of the warp of `id`
+    readers of;
+    bool is_strong;
     uint32_t next;
 };
 
 // Chains and cells of bytes; those of shared memory go with the cluster, those of global memory with the launch.
 struct store {
-    std::vector<reader> readers{{}};
+    std::vector<reader> chains{{}};
     std::vector<cell> bytes{{}};
     std::vector<cell *> chained, split;
     uint32_t free_reader = 0;
@@ -40,32 +47,29 @@ static thread_id owner_of(segment s) {
     return the.owners[s - the.launch_first] & ~(1u << 31);
 }
 
-// Several lanes of a warp read: known only if the whole warp is.
+// Several lanes or warps read: known only if the whole of them is.
 static bool is_reader_known(fiber *f, const reader &r) {
     if (r.last < the.launch_first) return true;
-    if (!r.is_warp) return is_known(f, r.last);
-    const block *b = f->in;
-    const uint32_t linear = r.id >> THREAD_BITS;
-    if (linear == b->linear && r.last < b->floor) return true;
-    if (r.id >> WARP_BITS == f->id >> WARP_BITS) return r.last < b->warps[f->warp].floor;
-    if (r.last >= the.current->first && r.last < the.current->previous_floor) return true;
-    if (r.last >= the.current->first && r.last < the.current->floor) return is_known(f, r.last);
-    if (!f->knows) return false;
-    for (const auto &known : *f->knows) {
-        const bool is_warp = known.first == key_of(group::warp, r.id >> WARP_BITS);
-        if ((is_warp || known.first == key_of(group::block, linear)) && r.last < known.second) return true;
+    if (r.of == readers::thread) return is_known(f, r.last);
+    const uint32_t linear = r.id >> THREAD_BITS, its_warp = r.id >> WARP_BITS;
+    if (r.last >= the.current->first) {
+        if (linear == f->in->linear && r.last < f->in->floor) return true;
+        if (its_warp == f->id >> WARP_BITS && r.last < f->in->warps[f->warp].floor) return true;
+        if (r.last < the.current->previous_floor) return true;
+        if (r.last < the.current->floor) return is_known(f, r.last);
     }
-    return false;
+    const bool is_of_warp = r.of == readers::warp && r.last < known_until(f, key_of(group::warp, its_warp));
+    return is_of_warp || r.last < known_until(f, key_of(group::block, linear));
 }
 
 static uint32_t add_reader(store &s, const reader &r) {
     uint32_t i = s.free_reader;
     if (i) {
-        s.free_reader = s.readers[i].next;
-        s.readers[i] = r;
+        s.free_reader = s.chains[i].next;
+        s.chains[i] = r;
     } else {
-        i = static_cast<uint32_t>(s.readers.size());
-        s.readers.push_back(r);
+        i = static_cast<uint32_t>(s.chains.size());
+        s.chains.push_back(r);
     }
     return i;
 }
@@ -73,52 +77,75 @@ static uint32_t add_reader(store &s, const reader &r) {
 static void drop_readers(store &s, cell &c) {
     if (c.read & CHAIN) {
         for (uint32_t i = c.read & NUMBER, next; i; i = next) {
-            next = s.readers[i].next;
-            s.readers[i].next = s.free_reader;
+            next = s.chains[i].next;
+            s.chains[i].next = s.free_reader;
             s.free_reader = i;
         }
     }
     c.read = 0;
 }
 
+// The entries of the cluster before become one of each block.
+static void fold(store &s, cell &c) {
+    uint32_t *link = nullptr, next;
+    for (uint32_t i = c.read & NUMBER; i && s.chains[i].of != readers::block; i = next) {
+        next = s.chains[i].next;
+        reader &r = s.chains[i];
+        r.of = readers::block;
+        if (next && s.chains[next].of != readers::block && s.chains[next].id >> THREAD_BITS == r.id >> THREAD_BITS) {
+            reader &other = s.chains[next]; // takes this one in
+            other.last = std::max(other.last, r.last);
+            other.is_strong &= r.is_strong;
+            (link ? *link : c.read) = next | (link ? 0 : CHAIN);
+            r.next = s.free_reader;
+            s.free_reader = i;
+        } else {
+            link = &r.next;
+        }
+    }
+}
+
 // Adds the running thread to the readers of a cell, and leaves out whom it comes after.
 static void note_read(store &s, cell &c, bool is_strong) {
     fiber *f = the.running;
     const segment now = segment_now(f);
-    const uint32_t mark = now | (is_strong ? STRONG : 0);
     if (!(c.read & CHAIN)) {
         const segment old = c.read & NUMBER;
-        if (old < the.launch_first || (is_known(f, old) && (!is_strong || c.read & STRONG))) {
-            c.read = mark;
+        if (old < the.launch_first || ((!is_strong || c.read & STRONG) && is_known(f, old))) {
+            c.read = now | (is_strong ? STRONG : 0);
             return;
         }
         if (owner_of(old) == f->id) return; // a plain read stands for the strong one too
-        const uint32_t first = add_reader(s, {owner_of(old), old, c.read & STRONG, 0, 0});
-        c.read = CHAIN | first;
         const bool is_of_byte = &c >= s.bytes.data() && &c < s.bytes.data() + s.bytes.size();
         if (!is_of_byte) s.chained.push_back(&c);
+        c.read = CHAIN | add_reader(s, {owner_of(old), old, readers::thread, (c.read & STRONG) != 0, 0});
     }
-    for (uint32_t i = c.read & NUMBER; i; i = s.readers[i].next) {
-        reader &r = s.readers[i];
+    reader *first = &s.chains[c.read & NUMBER];
+    if (first->last < the.current->first && first->of != readers::block) {
+        fold(s, c);
+        first = &s.chains[c.read & NUMBER];
+    }
+    bool is_after_all = !is_strong;
+    for (uint32_t i = c.read & NUMBER; i; i = s.chains[i].next) {
+        reader &r = s.chains[i];
+        if (r.of == readers::block) {
+            is_after_all = false;
+            break;
+        }
         if (r.id >> WARP_BITS == f->id >> WARP_BITS) {
-            r.is_warp |= r.id != f->id;
+            if (r.id != f->id) r.of = readers::warp;
             r.last = now;
-            r.is_strong &= is_strong ? STRONG : 0;
+            r.is_strong &= is_strong;
             return;
         }
+        is_after_all = is_after_all && is_reader_known(f, r);
     }
-    // The chain is cut where this reader comes after all of it, as after a barrier.
-    bool is_after_all = true;
-    for (uint32_t i = c.read & NUMBER; i && is_after_all; i = s.readers[i].next) {
-        is_after_all = is_reader_known(f, s.readers[i]);
-    }
-    if (is_after_all && !is_strong) {
+    if (is_after_all) { // as after a barrier
         drop_readers(s, c);
-        c.read = mark;
+        c.read = now;
         return;
     }
-    const reader own{f->id, now, is_strong ? STRONG : 0, 0, c.read & NUMBER};
-    c.read = CHAIN | add_reader(s, own);
+    c.read = CHAIN | add_reader(s, {f->id, now, readers::thread, is_strong, c.read & NUMBER});
 }
 
 static void check_readers(memory &m, store &s, cell &c, unsigned access, unsigned place) {
@@ -130,10 +157,9 @@ static void check_readers(memory &m, store &s, cell &c, unsigned access, unsigne
         if (!is_known(f, old)) tell(m, access, "read", owner_of(old), place);
         return;
     }
-    for (uint32_t i = c.read & NUMBER; i; i = s.readers[i].next) {
-        const reader &r = s.readers[i];
+    for (uint32_t i = c.read & NUMBER; i; i = s.chains[i].next) {
+        const reader &r = s.chains[i];
         if (is_strong && r.is_strong) continue;
-        if (!r.is_warp && r.id == f->id) continue;
         if (!is_reader_known(f, r)) tell(m, access, "read", r.id, place);
     }
 }
@@ -161,8 +187,8 @@ static cell *split(store &s, cell &c) {
     if (whole.read & CHAIN) whole.read &= ~CHAIN; // each byte has its own chain: rebuilt below
     for (unsigned i = 0; i < 4; i++) {
         uint32_t chain = 0;
-        for (uint32_t r = c.read & CHAIN ? c.read & NUMBER : 0; r; r = s.readers[r].next) {
-            reader copy = s.readers[r];
+        for (uint32_t r = c.read & CHAIN ? c.read & NUMBER : 0; r; r = s.chains[r].next) {
+            reader copy = s.chains[r];
             copy.next = chain;
             chain = add_reader(s, copy);
         }
@@ -184,6 +210,13 @@ void race_check(memory &m, size_t offset, unsigned bytes, unsigned access, unsig
             const uint32_t mark = now | (access & EMU_STRONG ? STRONG : 0);
             if (now && c->write == mark && !c->read) continue;
             if (now && c->read == mark && !(access & EMU_WRITE) && !(c->write & SPLIT)) continue;
+            if (c->read & CHAIN && !access && (c->write & NUMBER) < the.launch_first && !(c->write & SPLIT)) {
+                reader &r = s.chains[c->read & NUMBER];
+                if (r.id >> WARP_BITS == the.running->id >> WARP_BITS && r.of == readers::warp && !r.is_strong) {
+                    r.last = segment_now(the.running);
+                    continue;
+                }
+            }
             if (!(c->write & SPLIT)) {
                 check_cell(m, s, *c, access, place);
                 continue;
@@ -203,7 +236,7 @@ static void clear(store &s) {
     for (cell *c : s.split) *c = {0, 0};
     s.chained.clear();
     s.split.clear();
-    s.readers.resize(1);
+    s.chains.resize(1);
     s.bytes.resize(1);
     s.free_reader = 0;
 }

@@ -126,21 +126,39 @@ RUNTIME float approximate_tangent(float x) {
 }
 
 /* f16 and bf16. */
+#if defined(__F16C__)
 RUNTIME float f32_of_f16(uint16_t bits) {
-    _Float16 x;
-    memcpy(&x, &bits, sizeof x);
-    return (float)x;
-}
-RUNTIME uint16_t bits_of_f16(_Float16 x) {
-    uint16_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits;
+    return _cvtsh_ss(bits);
 }
 RUNTIME uint16_t f16_of_f32(float x) {
-    return x != x ? 0x7fff : bits_of_f16((_Float16)x);
+    return x != x ? 0x7fff : _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT);
+}
+#else
+RUNTIME float f32_of_f16(uint16_t bits) {
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    float size = ldexpf((float)((exponent ? 1024 : 0) + fraction), (exponent ? exponent : 1) - 25);
+    if (exponent == 31) size = fraction ? NAN : INFINITY;
+    return bits & 0x8000 ? -size : size;
+}
+RUNTIME uint16_t f16_of_f32(float x) {
+    const uint16_t sign = signbit(x) ? 0x8000 : 0;
+    const float size = fabsf(x);
+    if (x != x) return 0x7fff;
+    if (size >= 65520) return sign | 0x7c00;
+    int exponent = size > 0 ? ilogbf(size) : -14;
+    if (exponent < -14) exponent = -14;
+    /* In units of the last place; a carry goes into the exponent by itself. */
+    const int units = (int)rintf(ldexpf(size, 10 - exponent));
+    return (uint16_t)(sign | (((exponent + 14) << 10) + units));
+}
+#endif
+/* A double to float, cut, with the last bit set where something was cut off: halves round from it once. */
+RUNTIME float cut_f32(double x) {
+    const float cut = round_f32(x, TO_ZERO);
+    return (double)cut != x && !(as_u32(cut) & 1) ? as_f32(as_u32(cut) | 1) : cut;
 }
 RUNTIME uint16_t f16_of_f64(double x) {
-    return x != x ? 0x7fff : bits_of_f16((_Float16)x);
+    return f16_of_f32(cut_f32(x));
 }
 RUNTIME uint16_t f16_of_f32_rz(float x) {
     const uint16_t nearest = f16_of_f32(x);
@@ -157,16 +175,10 @@ RUNTIME uint16_t bf16_of_f32_rz(float x) {
     return x != x ? 0x7fff : (uint16_t)(as_u32(x) >> 16);
 }
 RUNTIME uint16_t bf16_of_f64(double x) {
-    /* First to float with the last bit kept odd, then to eight bits. */
-    const float cut = round_f32(x, TO_ZERO);
-    return bf16_of_f32((double)cut != x && !(as_u32(cut) & 1) ? as_f32(as_u32(cut) | 1) : cut);
+    return bf16_of_f32(cut_f32(x));
 }
 
 /* Each operation of a half, and of the two halves of a word. */
-#define OF_HALF(t, name, head, a, b, value) \
-    RUNTIME uint16_t t##_##name head {      \
-        return value;                       \
-    }
 #define HALF_1(t, name, value)                                                            \
     RUNTIME uint16_t t##_##name(uint16_t a) {                                             \
         return value;                                                                     \
