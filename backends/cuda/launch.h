@@ -27,6 +27,30 @@ static inline const char *nlm_cuda_type_name(const nlm_tensor *t) {
     return nlm_dtype_find(t->dtype)->name;
 }
 
+/* Columns [from, from + count) of a matrix of activations. */
+static inline nlm_tensor nlm_cuda_columns(const nlm_tensor *t, int64_t from, int64_t count) {
+    nlm_tensor view = *t;
+    view.data = (void *)((uintptr_t)t->data + (uintptr_t)(from * t->stride_bytes[1]));
+    view.shape[1] = count;
+    return view;
+}
+/* A matrix without gaps in the workspace, `at` bytes from its beginning, with the rows and the type of `rows`. */
+static inline nlm_tensor nlm_cuda_between(const nlm_exec_v1 *x, uint64_t at, const nlm_tensor *rows,
+                                          int64_t columns) {
+    const int64_t bytes = nlm_dtype_find(rows->dtype)->block_bytes;
+    nlm_tensor view = *rows;
+    view.data = (void *)((uintptr_t)x->workspace + at);
+    view.shape[1] = columns;
+    view.stride_bytes[0] = columns * bytes;
+    view.stride_bytes[1] = bytes;
+    return view;
+}
+/* Its bytes, up to where the next may begin. */
+static inline uint64_t nlm_cuda_between_bytes(nlm_dtype type, int64_t rows, int64_t columns) {
+    const uint64_t bytes = (uint64_t)(rows * columns) * nlm_dtype_find(type)->block_bytes;
+    return (bytes + 255) / 256 * 256;
+}
+
 static inline int64_t nlm_cuda_div_up(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
