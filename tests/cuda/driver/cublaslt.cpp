@@ -1,0 +1,311 @@
+// A stand-in for libcublasLt.so.13: matrix products in plain C as work of a stream. What a backend has no use for, as
+// epilogues and other types, is refused.
+#include "cuda/api/cublaslt.h"
+
+#include <nlm/dtype.h>
+
+#include <cstring>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <vector>
+
+#include "standins.h"
+
+#define LT_DECLARE(name, arguments) extern "C" __attribute__((visibility("default"))) cublasStatus_t name arguments;
+NLM_CUBLASLT_FUNCTIONS(LT_DECLARE)
+#undef LT_DECLARE
+
+// What the caller has handles of.
+struct cublasLtContext {
+    int unused;
+};
+
+struct nlm_cublaslt_desc {
+    int32_t compute, scale, transpose_a, transpose_b, epilogue;
+};
+
+struct nlm_cublaslt_layout {
+    int32_t type, order, batch_count;
+    uint64_t rows, columns;
+    int64_t leading, batch_stride;
+};
+
+struct nlm_cublaslt_preference {
+    uint64_t workspace_bytes;
+    uint32_t alignment[4];
+};
+
+namespace {
+
+const uint64_t ALGORITHM = 0x656d756c61746564; // what the heuristic hands out, and nothing else is taken
+const size_t WORKSPACE = 4096;                 // it asks for, where it may
+
+std::mutex lock;
+std::set<const void *> &live = *new std::set<const void *>;
+
+template <typename object>
+cublasStatus_t make(object **out, const object &value) {
+    if (!out) return CUBLAS_STATUS_INVALID_VALUE;
+    const std::lock_guard<std::mutex> held(lock);
+    *out = new object(value);
+    live.insert(*out);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+template <typename object>
+cublasStatus_t destroy(object *gone) {
+    const std::lock_guard<std::mutex> held(lock);
+    if (live.erase(gone) == 0) return CUBLAS_STATUS_INVALID_VALUE;
+    delete gone;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+bool is_live(std::initializer_list<const void *> objects) {
+    const std::lock_guard<std::mutex> held(lock);
+    for (const void *one : objects) {
+        if (live.count(one) == 0) return false;
+    }
+    return true;
+}
+
+template <typename value>
+cublasStatus_t assign(value *to, const void *from, size_t bytes) {
+    if (!from || bytes != sizeof *to) return CUBLAS_STATUS_INVALID_VALUE;
+    memcpy(to, from, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+size_t element_bytes(int32_t type) {
+    return type == CUDA_R_32F ? 4 : 2;
+}
+
+bool is_known_type(int32_t type) {
+    return type == CUDA_R_32F || type == CUDA_R_16F || type == CUDA_R_16BF;
+}
+
+// A matrix in memory, of one of a batch.
+struct matrix {
+    nlm_cublaslt_layout layout;
+    char *base;
+    bool is_transposed;
+
+    size_t offset(uint64_t row, uint64_t column, int32_t batch) const {
+        if (is_transposed) std::swap(row, column);
+        const bool is_row_major = layout.order == CUBLASLT_ORDER_ROW;
+        const auto leading = static_cast<uint64_t>(layout.leading);
+        const uint64_t at = is_row_major ? row * leading + column : column * leading + row;
+        const auto of_batch = static_cast<uint64_t>(layout.batch_stride) * static_cast<uint64_t>(batch);
+        return (at + of_batch) * element_bytes(layout.type);
+    }
+    uint64_t rows() const {
+        return is_transposed ? layout.columns : layout.rows;
+    }
+    uint64_t columns() const {
+        return is_transposed ? layout.rows : layout.columns;
+    }
+    float load(uint64_t row, uint64_t column, int32_t batch) const {
+        const char *at = base + offset(row, column, batch);
+        uint16_t half;
+        float value;
+        if (layout.type == CUDA_R_32F) {
+            memcpy(&value, at, sizeof value);
+            return value;
+        }
+        memcpy(&half, at, sizeof half);
+        return layout.type == CUDA_R_16F ? nlm_f16_to_f32(half) : nlm_bf16_to_f32(half);
+    }
+    void store(uint64_t row, uint64_t column, int32_t batch, float value) const {
+        char *at = base + offset(row, column, batch);
+        if (layout.type == CUDA_R_32F) {
+            memcpy(at, &value, sizeof value);
+        } else {
+            const uint16_t half = layout.type == CUDA_R_16F ? nlm_f16_from_f32(value) : nlm_bf16_from_f32(value);
+            memcpy(at, &half, sizeof half);
+        }
+        emu_cuda_written(at, element_bytes(layout.type));
+    }
+    // Its last element and all between are memory of the device.
+    bool is_there() const {
+        if (layout.rows == 0 || layout.columns == 0) return true;
+        const size_t last = offset(rows() - 1, columns() - 1, layout.batch_count - 1);
+        return emu_cuda_is_memory(base, last + element_bytes(layout.type));
+    }
+};
+
+struct product {
+    matrix a, b, c, d;
+    float alpha, beta;
+    void *workspace;
+    size_t workspace_bytes;
+};
+
+// Sums in f32, in an order that has nothing to do with that of a GPU.
+CUresult multiply(void *data) {
+    const product &p = *static_cast<const product *>(data);
+    const bool reads_c = p.beta != 0;
+    if (!p.a.is_there() || !p.b.is_there() || !p.d.is_there() || (reads_c && !p.c.is_there()) ||
+        !emu_cuda_is_memory(p.workspace, p.workspace_bytes))
+        return CUDA_ERROR_ILLEGAL_ADDRESS;
+    if (p.workspace) memset(p.workspace, 0x55, p.workspace_bytes);
+    for (int32_t batch = 0; batch < p.d.layout.batch_count; batch++) {
+        for (uint64_t i = 0; i < p.d.rows(); i++) {
+            for (uint64_t j = 0; j < p.d.columns(); j++) {
+                float sum = 0;
+                for (uint64_t k = p.a.columns(); k-- > 0;) sum += p.a.load(i, k, batch) * p.b.load(k, j, batch);
+                const float before = reads_c ? p.beta * p.c.load(i, j, batch) : 0;
+                p.d.store(i, j, batch, p.alpha * sum + before);
+            }
+        }
+    }
+    return CUDA_SUCCESS;
+}
+
+void drop_product(void *data) {
+    delete static_cast<product *>(data);
+}
+
+bool is_sound(const nlm_cublaslt_layout &layout) {
+    const uint64_t least = layout.order == CUBLASLT_ORDER_ROW ? layout.columns : layout.rows;
+    return is_known_type(layout.type) && layout.batch_count > 0 && static_cast<uint64_t>(layout.leading) >= least;
+}
+
+// What of a product can be seen before it runs.
+cublasStatus_t check(const nlm_cublaslt_desc &desc, const product &p) {
+    if (desc.epilogue != CUBLASLT_EPILOGUE_DEFAULT) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (desc.compute != CUBLAS_COMPUTE_32F && desc.compute != CUBLAS_COMPUTE_32F_FAST_TF32)
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (desc.scale != CUDA_R_32F) return CUBLAS_STATUS_NOT_SUPPORTED;
+    for (const matrix *one : {&p.a, &p.b, &p.c, &p.d}) {
+        if (!is_sound(one->layout) || one->layout.batch_count != p.d.layout.batch_count)
+            return CUBLAS_STATUS_INVALID_VALUE;
+    }
+    if (p.a.layout.type != p.b.layout.type || p.c.layout.type != p.d.layout.type) return CUBLAS_STATUS_NOT_SUPPORTED;
+    if (p.d.layout.type != CUDA_R_32F && p.d.layout.type != p.a.layout.type) return CUBLAS_STATUS_NOT_SUPPORTED;
+    const bool fits = p.a.rows() == p.d.rows() && p.b.columns() == p.d.columns() && p.a.columns() == p.b.rows() &&
+                      p.c.rows() == p.d.rows() && p.c.columns() == p.d.columns();
+    return fits ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+}
+
+product product_of(const nlm_cublaslt_desc &desc, const nlm_cublaslt_layout &a, const nlm_cublaslt_layout &b,
+                   const nlm_cublaslt_layout &c, const nlm_cublaslt_layout &d) {
+    product p = {};
+    p.a = {a, nullptr, desc.transpose_a == CUBLAS_OP_T};
+    p.b = {b, nullptr, desc.transpose_b == CUBLAS_OP_T};
+    p.c = {c, nullptr, false};
+    p.d = {d, nullptr, false};
+    return p;
+}
+
+char *bytes_of(const void *memory) {
+    return static_cast<char *>(const_cast<void *>(memory));
+}
+
+} // namespace
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *out) {
+    return make(out, cublasLtContext{});
+}
+
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
+    return destroy(handle);
+}
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *out, int compute_type, int scale_type) {
+    return make(out, {compute_type, scale_type, CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT});
+}
+
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t desc) {
+    return destroy(desc);
+}
+
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t desc, int attribute, const void *value,
+                                              size_t bytes) {
+    if (!is_live({desc})) return CUBLAS_STATUS_INVALID_VALUE;
+    switch (attribute) {
+        case CUBLASLT_MATMUL_DESC_TRANSA: return assign(&desc->transpose_a, value, bytes);
+        case CUBLASLT_MATMUL_DESC_TRANSB: return assign(&desc->transpose_b, value, bytes);
+        case CUBLASLT_MATMUL_DESC_EPILOGUE: return assign(&desc->epilogue, value, bytes);
+        default: return CUBLAS_STATUS_NOT_SUPPORTED;
+    }
+}
+
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *out, int type, uint64_t rows, uint64_t columns,
+                                          int64_t leading) {
+    return make(out, {type, CUBLASLT_ORDER_COL, 1, rows, columns, leading, 0});
+}
+
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
+    return destroy(layout);
+}
+
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout, int attribute, const void *value,
+                                                size_t bytes) {
+    if (!is_live({layout})) return CUBLAS_STATUS_INVALID_VALUE;
+    switch (attribute) {
+        case CUBLASLT_MATRIX_LAYOUT_ORDER: return assign(&layout->order, value, bytes);
+        case CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT: return assign(&layout->batch_count, value, bytes);
+        case CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET: return assign(&layout->batch_stride, value, bytes);
+        default: return CUBLAS_STATUS_NOT_SUPPORTED;
+    }
+}
+
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *out) {
+    return make(out, {0, {256, 256, 256, 256}});
+}
+
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+    return destroy(preference);
+}
+
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference, int attribute,
+                                                    const void *value, size_t bytes) {
+    if (!is_live({preference})) return CUBLAS_STATUS_INVALID_VALUE;
+    if (attribute == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES)
+        return assign(&preference->workspace_bytes, value, bytes);
+    const int which = attribute - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES;
+    if (which < 0 || which > 3) return CUBLAS_STATUS_NOT_SUPPORTED;
+    return assign(&preference->alignment[which], value, bytes);
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int n_wanted,
+                                              cublasLtMatmulHeuristicResult_t *out, int *out_count) {
+    if (!is_live({handle, desc, a, b, c, d, preference})) return CUBLAS_STATUS_INVALID_VALUE;
+    if (n_wanted < 1 || !out || !out_count) return CUBLAS_STATUS_INVALID_VALUE;
+    *out_count = 0;
+    const cublasStatus_t status = check(*desc, product_of(*desc, *a, *b, *c, *d));
+    if (status != CUBLAS_STATUS_SUCCESS) return status;
+    *out = {};
+    out->algo.data[0] = ALGORITHM;
+    out->workspaceSize = preference->workspace_bytes < WORKSPACE ? 0 : WORKSPACE;
+    out->wavesCount = 1;
+    *out_count = 1;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha, const void *a,
+                              cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout,
+                              const void *beta, const void *c, cublasLtMatrixLayout_t c_layout, void *d,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algo, void *workspace,
+                              size_t workspace_bytes, CUstream stream) {
+    if (!is_live({handle, desc, a_layout, b_layout, c_layout, d_layout}) || !alpha || !beta)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (algo && algo->data[0] != ALGORITHM) return CUBLAS_STATUS_INVALID_VALUE;
+    if (workspace_bytes != 0 && reinterpret_cast<uintptr_t>(workspace) % 256 != 0) return CUBLAS_STATUS_INVALID_VALUE;
+    auto made = std::make_unique<product>(product_of(*desc, *a_layout, *b_layout, *c_layout, *d_layout));
+    const cublasStatus_t status = check(*desc, *made);
+    if (status != CUBLAS_STATUS_SUCCESS) return status;
+    made->a.base = bytes_of(a);
+    made->b.base = bytes_of(b);
+    made->c.base = bytes_of(c);
+    made->d.base = bytes_of(d);
+    memcpy(&made->alpha, alpha, sizeof made->alpha);
+    memcpy(&made->beta, beta, sizeof made->beta);
+    made->workspace = workspace;
+    made->workspace_bytes = workspace ? workspace_bytes : 0;
+    const CUresult result = emu_cuda_enqueue(stream, multiply, drop_product, made.release());
+    return result == CUDA_SUCCESS ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
+}
