@@ -196,6 +196,8 @@ class FunctionWriter:
         return f"{name} = ({unsigned(held)})({c_type(kind)})({value});"
 
     def predicate(self, operand):
+        if re.fullmatch(r"-?\d+", operand):
+            return str(int(int(operand) != 0))
         negated = operand.startswith("!")
         name, _ = self.register(operand.lstrip("!"))
         return f"!{name}" if negated else name
