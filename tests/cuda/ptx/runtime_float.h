@@ -99,30 +99,29 @@ FROM_DOUBLE(s32, int32_t, INT32_MIN, 0x1p31)
 FROM_DOUBLE(u64, uint64_t, 0, 0x1p64)
 FROM_DOUBLE(s64, int64_t, INT64_MIN, 0x1p63)
 
-/* Approximations are off, by lot, as far as they may be: no test passes for their exact bits. */
-RUNTIME uint32_t lot(void) {
-    static uint32_t state = 1;
-    state = state * 1664525u + 1013904223u;
-    return state >> 8;
+/* Approximations are off as far as they may be, by a lot that the exact result draws: no test passes for their exact
+ * bits, and the same operands give the same bits each time, as they do on a GPU. */
+RUNTIME uint32_t lot(float x) {
+    return as_u32(x) * 2654435761u >> 8;
 }
 RUNTIME float approximate_f32(float x) {
-    const int32_t by = (int32_t)(lot() % 5) - 2;
+    const int32_t by = (int32_t)(lot(x) % 5) - 2;
     return !isfinite(x) || fabsf(x) < 0x1p-126f || fabsf(x) > 0x1.fp127f ? x : as_f32(as_u32(x) + (uint32_t)by);
 }
 RUNTIME double approximate_f64(double x) { /* 20 bits of the fraction are right */
     return isfinite(x) && x != 0 ? as_f64(as_u64(x) & ~0xffffffffull) : x;
 }
-RUNTIME float part_of(float bound) {
-    return bound * ((float)(lot() & 0xffff) / 32768.0f - 1);
+RUNTIME float off_by(float x, float bound) {
+    return x + bound * ((float)(lot(x) & 0xffff) / 32768.0f - 1);
 }
 RUNTIME float approximate_sine(float x) {
-    return x + part_of(0x1p-21f);
+    return off_by(x, 0x1p-21f);
 }
 RUNTIME float approximate_logarithm(float x) {
-    return isfinite(x) ? x + part_of(0x1p-22f * fmaxf(1, fabsf(x) * 0.5f)) : x;
+    return isfinite(x) ? off_by(x, 0x1p-22f * fmaxf(1, fabsf(x) * 0.5f)) : x;
 }
 RUNTIME float approximate_tangent(float x) {
-    return x + part_of(0x1p-11f * fabsf(x));
+    return off_by(x, 0x1p-11f * fabsf(x));
 }
 
 /* f16 and bf16. */
