@@ -68,5 +68,10 @@ void log_line(const char *format, ...) {
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "emulated CUDA: %s\n", text);
+    const char *named = getenv("EMU_CUDA_LOG");
+    const bool is_file = named && strchr(named, '/');
+    FILE *file = is_file ? fopen(named, "ae") : stderr;
+    if (!file) return;
+    fprintf(file, "emulated CUDA: %s\n", text);
+    if (is_file) fclose(file);
 }

@@ -21,7 +21,6 @@ int main(int argc, char **argv) {
     const std::string path = std::string(EMU_LIBRARIES) + (before && *before ? std::string(":") + before : "");
     setenv("LD_LIBRARY_PATH", path.c_str(), 1);
     setenv("EMU_NVRTC", library.c_str(), 1);
-    setenv("EMU_CUDA_LOG", "1", 0);
     execvp(argv[1], argv + 1);
     std::perror(argv[1]);
     return 127;
