@@ -69,6 +69,21 @@ struct emu_engine {
     void (*async_commit)(void);
     void (*async_wait)(unsigned n_left);
 
+    /* Barriers in shared memory; a phase's number is what an arrival gives. */
+    void (*mbarrier_init)(uint32_t address, unsigned count, unsigned place);
+    void (*mbarrier_invalidate)(uint32_t address, unsigned place);
+    uint64_t (*mbarrier_arrive)(uint32_t address, unsigned count, unsigned bytes, unsigned place);
+    void (*mbarrier_expect)(uint32_t address, unsigned bytes, unsigned place);
+    int (*mbarrier_test)(uint32_t address, uint64_t phase, unsigned is_parity, unsigned place);
+
+    /* cp.async.bulk, st.async */
+    void (*bulk_load)(uint32_t to, uint64_t from, unsigned is_from_shared, unsigned bytes, uint32_t barrier,
+                      unsigned place);
+    void (*bulk_store)(uint64_t to, uint32_t from, unsigned bytes, unsigned place);
+    void (*bulk_commit)(void);
+    void (*bulk_wait)(unsigned n_left);
+    void (*store_async)(uint32_t to, const void *value, unsigned bytes, uint32_t barrier, unsigned place);
+
     void (*yield)(void);
     void (*out_of_steps)(unsigned place) __attribute__((noreturn));
     void (*fault)(unsigned place, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));

@@ -19,6 +19,7 @@ constexpr segment MAX_SEGMENT = 1u << 30;
 // A thread of the grid: its block above, its index in the block below.
 using thread_id = uint32_t;
 constexpr unsigned THREAD_BITS = 10, WARP_BITS = 5, MAX_BLOCKS = 1u << 20;
+constexpr thread_id FIRST_COPIER = 1u << 30; // copies have numbers that no thread has
 
 enum class group : uint64_t { thread, warp, block, exact };
 inline uint64_t key_of(group g, uint32_t id) {
@@ -56,6 +57,8 @@ struct fiber : emu_thread {
     unsigned fenced_scope;
     std::vector<async_copy> copies;
     unsigned copy_group;
+    knowledge_ptr copied; // by bulk copies of its groups
+    unsigned n_bulk, bulk_group, bulk_place;
     char *local_end;
 };
 
@@ -117,7 +120,8 @@ struct block {
 struct cluster {
     std::vector<block *> blocks;
     unsigned n_live, n_arrived;
-    segment first, floor, previous_floor, last_end;
+    segment first, floor, previous_floor;
+    bool has_copies; // that a machine beside the threads made
 };
 
 struct machine : emu_engine {
@@ -166,7 +170,7 @@ void leave_barriers(fiber *f); // it ends
 segment segment_now(fiber *f);
 bool is_known(fiber *f, segment s);
 segment known_until(const fiber *f, uint64_t key); // of what it learnt
-knowledge_ptr all_known(const fiber *f); // with its own accesses so far
+knowledge_ptr all_known(const fiber *f);           // with its own accesses so far
 void learn(fiber *f, const knowledge_ptr &k);
 void fence(unsigned scope);
 void strong_access(const char *p, unsigned access);
@@ -186,6 +190,9 @@ bool is_global(const char *p);
 char *shared_begin_write(uint32_t address, unsigned bytes, unsigned place); // nothing is there until the end
 void shared_end_write(char *p, unsigned bytes, unsigned place);
 
+void check_at(const char *p, unsigned bytes, unsigned access, unsigned place); // anywhere but local memory
+char *whereabouts_shared(uint32_t address, unsigned place);                    // unchecked
+
 // race.cpp
 void race_check(memory &m, size_t offset, unsigned bytes, unsigned access, unsigned place);
 void race_end_cluster();
@@ -195,5 +202,19 @@ void race_end_launch();
 void async_copy_start(uint32_t to, uint64_t from, unsigned bytes, unsigned source_bytes, unsigned place);
 void async_commit();
 void async_wait(unsigned n_left);
+
+// transaction.cpp
+void mbarrier_init(uint32_t address, unsigned count, unsigned place);
+void mbarrier_invalidate(uint32_t address, unsigned place);
+uint64_t mbarrier_arrive(uint32_t address, unsigned count, unsigned bytes, unsigned place);
+void mbarrier_expect(uint32_t address, unsigned bytes, unsigned place);
+int mbarrier_test(uint32_t address, uint64_t phase, unsigned is_parity, unsigned place);
+void bulk_load(uint32_t to, uint64_t from, unsigned is_from_shared, unsigned bytes, uint32_t barrier, unsigned place);
+void bulk_store(uint64_t to, uint32_t from, unsigned bytes, unsigned place);
+void bulk_commit();
+void bulk_wait(unsigned n_left);
+void store_async(uint32_t to, const void *value, unsigned bytes, uint32_t barrier, unsigned place);
+bool land_by_lot(bool is_idle);
+void transactions_end_cluster();
 
 } // namespace emu

@@ -190,6 +190,24 @@ void shared_end_write(char *p, unsigned bytes, unsigned place) {
     if (the.check_bounds) check(m, static_cast<size_t>(p - m.base), bytes, EMU_WRITE, place);
 }
 
+char *whereabouts_shared(uint32_t address, unsigned place) {
+    const unsigned rank = address >> EMU_RANK_SHIFT;
+    char *base = rank ? window(rank - 1, place) : the.running->in->window.base;
+    return base + (address & EMU_OFFSET_MASK);
+}
+
+void check_at(const char *p, unsigned bytes, unsigned access, unsigned place) {
+    memory *m = region_at(p);
+    for (block *b : the.current->blocks) {
+        if (p >= b->window.base && p < b->window.base + b->window.end) m = &b->window;
+    }
+    if (!m)
+        fault(place, "%s of %u bytes at %p, which is no device memory", verb(access), bytes,
+              static_cast<const void *>(p));
+    if (m->owner && !m->owner->n_live) fault(place, "a copy touches shared memory of a block that has ended");
+    if (the.check_bounds) check(*m, static_cast<size_t>(p - m->base), bytes, access, place);
+}
+
 char *window(unsigned rank, unsigned place) {
     if (rank >= the.current->blocks.size()) {
         fault(place, "block %u of a cluster of %zu", rank, the.current->blocks.size());

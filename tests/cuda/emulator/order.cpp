@@ -22,12 +22,17 @@ static segment until_of(const knowledge &k, uint64_t key) {
     return it != k.end() && it->first == key ? it->second : 0;
 }
 
+segment known_until(const fiber *f, uint64_t key) {
+    return f->knows ? until_of(*f->knows, key) : 0;
+}
+
 bool is_known(fiber *f, segment s) {
     if (s < the.launch_first) return true;
-    const bool is_alone = the.current->blocks.size() == 1;
+    const bool is_alone = the.current->blocks.size() == 1 && !the.current->has_copies;
     if (is_alone && s >= the.current->first && s < f->in->floor) return true;
     const uint32_t entry = the.owners[s - the.launch_first], owner = entry & ~BETWEEN;
     if (owner == f->id) return true;
+    if (owner >= FIRST_COPIER) return s < known_until(f, key_of(group::thread, owner)); // no barrier has its copies
     const uint32_t block_of_owner = owner >> THREAD_BITS;
     if (block_of_owner == f->in->linear) {
         if (s < f->in->floor) return true;
@@ -41,10 +46,6 @@ bool is_known(fiber *f, segment s) {
     return s < until_of(k, key_of(group::thread, owner)) ||
            s < until_of(k, key_of(group::warp, owner >> WARP_BITS)) ||
            s < until_of(k, key_of(group::block, block_of_owner)) || until_of(k, key_of(group::exact, s));
-}
-
-segment known_until(const fiber *f, uint64_t key) {
-    return f->knows ? until_of(*f->knows, key) : 0;
 }
 
 knowledge_ptr join(const knowledge_ptr &a, const knowledge_ptr &b) {

@@ -36,11 +36,13 @@ static const char *space(const memory &m) {
 }
 
 [[noreturn]] static void tell(const memory &m, unsigned access, const char *with, thread_id other, unsigned place) {
+    const char *kind = access & EMU_WRITE ? "write" : "read";
+    if (other >= FIRST_COPIER)
+        fault(place, "a %s races with a %s of a copy that nobody waited for: %s memory", kind, with, space(m));
     const unsigned in_block = other & ((1u << THREAD_BITS) - 1), linear = other >> THREAD_BITS;
     const emu_dim &grid = the.n_blocks;
-    fault(place, "a %s races with a %s of thread %u of block (%u,%u,%u): %s memory, and nothing orders them",
-          access & EMU_WRITE ? "write" : "read", with, in_block, linear % grid.x, linear / grid.x % grid.y,
-          linear / grid.x / grid.y, space(m));
+    fault(place, "a %s races with a %s of thread %u of block (%u,%u,%u): %s memory, and nothing orders them", kind,
+          with, in_block, linear % grid.x, linear / grid.x % grid.y, linear / grid.x / grid.y, space(m));
 }
 
 static thread_id owner_of(segment s) {

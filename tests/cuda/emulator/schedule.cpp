@@ -38,6 +38,7 @@ void make_ready(fiber *f) {
 
 static fiber *next_fiber() {
     while (!turn_lanes) {
+        while (land_by_lot(ready_warps.empty())) {}
         if (ready_warps.empty()) return nullptr;
         const size_t i = draw() % ready_warps.size();
         turn = ready_warps[i];
@@ -119,6 +120,7 @@ static void thread_main() {
     the.kernel->run(the.launch->params);
     fiber *f = the.running;
     if (!f->copies.empty()) fault(f->copies[0].place, "ends with copies that it did not wait for");
+    if (f->n_bulk) fault(f->bulk_place, "ends with a bulk copy that it did not wait for");
     f->where = state::done;
     leave_barriers(f);
     check_exit(f);
@@ -153,6 +155,8 @@ static void start_thread(block *b, unsigned index) {
     f->knows = f->fenced = f->observed = nullptr;
     f->copies.clear();
     f->copy_group = 0;
+    f->copied = nullptr;
+    f->n_bulk = f->bulk_group = 0;
     fiber_prepare(f, thread_main);
     b->threads.push_back(f);
     b->warps[f->warp].live |= 1u << f->lane;
@@ -223,6 +227,7 @@ static void run_cluster(unsigned linear) {
     switch_from(&main_stack);
     if (!the.has_failed && c.n_live) tell_deadlock();
     the.running = nullptr;
+    transactions_end_cluster();
     race_end_cluster();
     order_end_cluster();
     for (block *b : c.blocks) end_block(b);
@@ -245,6 +250,16 @@ static void fill_table() {
     the.async_copy = async_copy_start;
     the.async_commit = async_commit;
     the.async_wait = async_wait;
+    the.mbarrier_init = mbarrier_init;
+    the.mbarrier_invalidate = mbarrier_invalidate;
+    the.mbarrier_arrive = mbarrier_arrive;
+    the.mbarrier_expect = mbarrier_expect;
+    the.mbarrier_test = mbarrier_test;
+    the.bulk_load = bulk_load;
+    the.bulk_store = bulk_store;
+    the.bulk_commit = bulk_commit;
+    the.bulk_wait = bulk_wait;
+    the.store_async = store_async;
     the.yield = yield;
     the.out_of_steps = out_of_steps;
     the.fault = fault;

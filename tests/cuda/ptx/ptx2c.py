@@ -8,6 +8,7 @@ import re
 import sys
 
 import ptx_arithmetic
+import ptx_async
 import ptx_control
 import ptx_convert
 import ptx_matrix
@@ -21,7 +22,7 @@ LINE_BITS = 20
 GAP = 32  # between shared variables; an access is at most as wide
 
 HANDLERS = {}
-for part in (ptx_arithmetic, ptx_control, ptx_convert, ptx_matrix, ptx_memory, ptx_warp):
+for part in (ptx_arithmetic, ptx_async, ptx_control, ptx_convert, ptx_matrix, ptx_memory, ptx_warp):
     HANDLERS.update(part.HANDLERS)
 
 

@@ -1,6 +1,7 @@
 """Loads, stores, atomic operations, fences and asynchronous copies."""
 import re
 
+import ptx_async
 from ptx_function import vector
 from ptx_types import FLOATS, Refusal, c_type, size_of
 
@@ -54,7 +55,7 @@ def ld(f, i):
 
 def st(f, i):
     if i.has("async"):
-        raise Refusal("the modifier .async")
+        return ptx_async.store(f, i)
     check_modifiers(i)
     registers, kind, space = vector(i.args[1]), i.type, space_of(i)
     if space == "const":
@@ -133,7 +134,9 @@ def fence(f, i):
 
 
 def cp(f, i):
-    if i.mods[0] != "async" or i.has("bulk", "mbarrier", "reduce"):
+    if i.mods[:2] == ["async", "bulk"]:
+        return ptx_async.bulk(f, i)
+    if i.mods[0] != "async" or i.has("mbarrier"):
         raise Refusal("the copy")
     if i.mods[1] == "commit_group":
         return "E->async_commit();"
