@@ -21,7 +21,9 @@
     X(kv_append, 0, NULL)                                       \
     X(ssm_scan, 0, NULL)                                        \
     X(norm_xz_conv, NLM_CONV_SILU, nlm_cuda_norm_xz_conv_needs) \
-    X(dt_bc_scan, 0, nlm_cuda_dt_bc_scan_needs)
+    X(dt_bc_scan, 0, nlm_cuda_dt_bc_scan_needs)                 \
+    X(attention, 0, nlm_cuda_attention_needs)                   \
+    X(attention_plain, 0, NULL)
 
 #define NLM_CUDA_DECLARE(op, flags, needs)                                       \
     nlm_status nlm_cuda_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \

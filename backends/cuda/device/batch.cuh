@@ -50,3 +50,30 @@ __device__ __forceinline__ i64 page_of(const run &x, const view &block_table, in
     tell(x, NLM_CUDA_FAULT_PAGE, token, page, n_pages);
     return -1;
 }
+
+/* Where positions of a slot stand, for those who look up many. */
+struct finder {
+    const int *table;
+    int page_tokens, shift; /* shift: of a power of two; else -1 */
+    u32 n_pages;
+};
+
+__device__ __forceinline__ finder finder_of(const view &block_table, const view &cache, int slot) {
+    const int page_tokens = (int)cache.shape[2];
+    return finder{at<const int>(block_table, slot), page_tokens,
+                  __popc(page_tokens) == 1 ? 31 - __clz(page_tokens) : -1, (u32)cache.shape[0]};
+}
+
+struct spot {
+    int page, row; /* page -1: there is none */
+};
+
+/* Of a position that the block table has room for, if it is before `end`. */
+__device__ __forceinline__ spot find_spot(const run &run, const finder &f, i64 token, int pos, int end) {
+    if (pos >= end) return spot{-1, 0};
+    const int block = f.shift >= 0 ? pos >> f.shift : pos / f.page_tokens;
+    const int page = f.table[block];
+    if ((u32)page < f.n_pages) return spot{page, pos - block * f.page_tokens};
+    tell(run, NLM_CUDA_FAULT_PAGE, token, page, f.n_pages);
+    return spot{-1, 0};
+}

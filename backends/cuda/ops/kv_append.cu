@@ -1,6 +1,7 @@
 /* New keys and values into the pages of the cache: a block a token and cache, a warp 32 elements at a time, which is
  * a block of q8_0. */
 #include "batch.cuh"
+#include "cache.cuh"
 
 struct kv_append_args {
     u32 struct_size, flags;
@@ -8,11 +9,6 @@ struct kv_append_args {
 };
 
 #define THREADS 256
-
-struct q8_0 {
-    f16 scale;
-    i8 of[32];
-};
 
 /* Element i of a row. */
 template <class T>
