@@ -1,6 +1,7 @@
 /* What this backend has, and its answers when a graph is planned. */
 #include "ops.h"
 
+#include "attention.h"
 #include "device.h"
 
 static const nlm_kit_op list[] = {
@@ -17,7 +18,8 @@ static const nlm_kit_backend has = {
 };
 
 nlm_status nlm_cuda_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
-    return nlm_kit_query(&has, self, op, args, nth, out);
+    NLM_KIT_TRY(nlm_kit_query(&has, self, op, args, nth, out));
+    return op == NLM_OP_attention_plain ? nlm_cuda_attention_plain_check(args, out) : NLM_OK;
 }
 
 const nlm_ops_v1 nlm_cuda_ops = {.struct_size = sizeof nlm_cuda_ops,

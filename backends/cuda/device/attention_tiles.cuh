@@ -32,12 +32,6 @@ struct tile_memory {
     int end[TILE_TOKENS], least_first, greatest_end; /* end: of what a token sees, 0 if it sees nothing */
 };
 
-/* A block's part of the batch. */
-struct tile_rows {
-    i64 first_token;
-    int n_tokens, first_head, n_heads;
-};
-
 /* Of a lane: rows pair_of(i). */
 struct tile_sums {
     int first[ROWS_OF_LANE], end[ROWS_OF_LANE];
@@ -47,17 +41,8 @@ struct tile_sums {
 __device__ __forceinline__ int pair_of(int i) {
     return i * 16 + (int)threadIdx.x / 8;
 }
-__device__ __forceinline__ bool is_row(const tile_rows &r, int pair) {
-    return pair / TILE_HEADS < r.n_tokens && pair % TILE_HEADS < r.n_heads;
-}
-
-/* The first position that a row sees whose last is end - 1. */
-__device__ __forceinline__ int first_seen(int end, int window) {
-    return window > 0 && end > window ? end - window : 0;
-}
-
 /* Tokens tell what they see: `end` is that of token threadIdx.x, of those there are. */
-__device__ __forceinline__ void begin_tiles(const tile_args &a, const tile_rows &r, int end, tile_memory &m) {
+__device__ __forceinline__ void begin_tiles(const tile_args &a, const block_rows &r, int end, tile_memory &m) {
     if (threadIdx.x == 0) m.least_first = 0x7fffffff;
     if (threadIdx.x == 0) m.greatest_end = 0;
     for (int i = (int)threadIdx.x; PADDED > HEAD_SIZE && i < TILE * STRIDE; i += TILE_THREADS) {
@@ -72,7 +57,7 @@ __device__ __forceinline__ void begin_tiles(const tile_args &a, const tile_rows 
     for (int i = (int)threadIdx.x; i < ROWS * PADDED; i += TILE_THREADS) {
         const int pair = i / PADDED, c = i % PADDED;
         const i64 token = r.first_token + pair / TILE_HEADS;
-        const bool is_there = c < HEAD_SIZE && is_row(r, pair);
+        const bool is_there = c < HEAD_SIZE && is_row<TILE_HEADS>(r, pair);
         const float v = is_there ? to_float(at<const ACT>(a.q, token, r.first_head + pair % TILE_HEADS)[c]) : 0;
         m.q[pair][c] = v * a.scale * LOG2_E;
     }
@@ -183,7 +168,7 @@ __device__ __forceinline__ void add_tile(const tile_memory &m, tile_sums &sums) 
     }
 }
 
-__device__ __forceinline__ void finish_tiles(const tile_args &a, const tile_rows &r, tile_sums &sums) {
+__device__ __forceinline__ void finish_tiles(const tile_args &a, const block_rows &r, tile_sums &sums) {
     const int lane = (int)threadIdx.x % 8;
 #pragma unroll
     for (int i = 0; i < ROWS_OF_LANE; i++) {
@@ -191,7 +176,7 @@ __device__ __forceinline__ void finish_tiles(const tile_args &a, const tile_rows
         const i64 token = r.first_token + pair / TILE_HEADS;
 #pragma unroll
         for (int o = 4; o > 0; o /= 2) sums.weight[i] += __shfl_xor_sync(0xffffffffu, sums.weight[i], o);
-        if (!is_row(r, pair) || sums.end[i] == 0) continue;
+        if (!is_row<TILE_HEADS>(r, pair) || sums.end[i] == 0) continue;
         ACT *y = at<ACT>(a.y, token, head);
 #pragma unroll
         for (int c = 0; c < 4 * VECTORS; c++) {
@@ -205,13 +190,13 @@ __device__ __forceinline__ void finish_tiles(const tile_args &a, const tile_rows
 
 /* All of a block's work, behind begin_tiles. The sources say where the row of a position is, or that it is not. */
 template <class KEY_TYPE, class VALUE_TYPE, bool IS_ALIGNED, class K, class V>
-__device__ __forceinline__ void attend_tiles(const tile_args &a, const tile_rows &r, const K &keys, const V &values,
+__device__ __forceinline__ void attend_tiles(const tile_args &a, const block_rows &r, const K &keys, const V &values,
                                              tile_memory &m) {
     tile_sums sums = {};
 #pragma unroll
     for (int i = 0; i < ROWS_OF_LANE; i++) {
         sums.greatest[i] = NO_SCORE;
-        if (is_row(r, pair_of(i))) sums.end[i] = m.end[pair_of(i) / TILE_HEADS];
+        if (is_row<TILE_HEADS>(r, pair_of(i))) sums.end[i] = m.end[pair_of(i) / TILE_HEADS];
         sums.first[i] = first_seen(sums.end[i], a.window);
     }
     for (int tile = m.least_first / TILE * TILE; tile < m.greatest_end; tile += TILE) {

@@ -9,6 +9,8 @@
 /* Of a batch in which sequences of several rows are worth a look. */
 #define TILED_ROWS 16
 
+#define MMA_ROWS 64 /* of a block of attention_mma.cu */
+
 /* Blocks without chunks that keep a multiprocessor busy: fewer rows than that have a block a chunk. */
 #define BUSY_BLOCKS 4
 
@@ -84,20 +86,46 @@ static bool is_tiled(const nlm_cuda_device *d, const nlm_attention_args *args) {
     return !d->is_batch_invariant && args->q->shape[0] >= TILED_ROWS && args->q->shape[2] <= NLM_CUDA_TILED_HEAD;
 }
 
+/* Tensor cores need caches of halves, read 16 bytes at a time. */
+static bool has_mma(const nlm_cuda_device *d, const nlm_attention_args *args) {
+    const int64_t size = args->q->shape[2];
+    const bool are_halves = args->k_cache->dtype == NLM_F16 && args->v_cache->dtype == NLM_F16;
+    return d->capability >= 80 && are_halves && size <= 128 && size % 8 == 0;
+}
+
+static nlm_status launch_mma(const nlm_exec_v1 *x, const nlm_attention_args *told, int shared) {
+    const int64_t heads = shared < MMA_ROWS ? shared : MMA_ROWS, tokens = MMA_ROWS / heads;
+    const nlm_cuda_work work = {
+        .op = NLM_OP_attention,
+        .args = told,
+        .kernel = kernel_of(told, shared, "attention_mma", "attention_mma"),
+        .grid = {nlm_live_rows(x, told->q) / tokens + nlm_live_rows(x, told->slot),
+                 told->k_cache->shape[1] * nlm_cuda_div_up(shared, heads)},
+        .threads = 128,
+    };
+    return nlm_cuda_launch(x, &work);
+}
+
+/* The sequences of many rows. Where no address is known yet, in prepare, all kernels that may be wanted are. */
+static nlm_status launch_tiles(const nlm_exec_v1 *x, const nlm_attention_args *told, int shared, bool are_aligned) {
+    nlm_cuda_work work = {.op = NLM_OP_attention, .args = told};
+    if (has_mma(x->device, told) && are_aligned) {
+        NLM_KIT_TRY(launch_mma(x, told, shared));
+        if (x->stream) return NLM_OK;
+    }
+    work.kernel =
+        kernel_of(told, shared, "attention_tiles", are_aligned ? "attention_tiles" : "attention_tiles_unaligned");
+    nlm_cuda_tile(&work, x, told->q, nlm_live_rows(x, told->slot), told->k_cache->shape[1], shared);
+    return nlm_cuda_launch(x, &work);
+}
+
 nlm_status nlm_cuda_attention(const nlm_exec_v1 *x, const nlm_attention_args *args) {
-    const int64_t groups = args->k_cache->shape[1], n_seqs = nlm_live_rows(x, args->slot);
+    const int64_t groups = args->k_cache->shape[1];
     const int shared = groups > 0 ? (int)(args->q->shape[1] / groups) : 0;
     const bool are_aligned = is_aligned(args->k_cache) && is_aligned(args->v_cache);
     nlm_attention_args told = *args;
-    nlm_cuda_work work = {.op = NLM_OP_attention, .args = &told};
     if (shared == 0) return NLM_OK;
-    told.flags = 0;
-    if (is_tiled(x->device, args)) {
-        told.flags = IS_TILED;
-        work.kernel =
-            kernel_of(args, shared, "attention_tiles", are_aligned ? "attention_tiles" : "attention_tiles_unaligned");
-        nlm_cuda_tile(&work, x, args->q, n_seqs, groups, shared);
-        NLM_KIT_TRY(nlm_cuda_launch(x, &work));
-    }
+    told.flags = is_tiled(x->device, args) ? IS_TILED : 0;
+    if (told.flags) NLM_KIT_TRY(launch_tiles(x, &told, shared, are_aligned));
     return launch_rows(x, &told, shared, are_aligned);
 }

@@ -1,8 +1,5 @@
-/* Attention over the keys and values of the batch itself, for training: see attention_tiles.cuh. Later tiles of a
- * sequence see more, and are begun first. */
+/* Attention over the keys and values of the batch itself, for training: see attention_tiles.cuh. */
 #include "attention_tiles.cuh"
-#include "batch.cuh"
-#include "sequences.cuh"
 
 struct attention_plain_args {
     u32 struct_size, flags;
@@ -26,21 +23,15 @@ template <bool IS_ALIGNED>
 __device__ __forceinline__ void tiles(const run &run, const attention_plain_args &a) {
     extern __shared__ float4 memory[];
     tile_memory &m = *(tile_memory *)memory;
-    constexpr int PARTS = (SHARED + TILE_HEADS - 1) / TILE_HEADS;
-    const i64 rows = live_rows(run, a.q), item = gridDim.x - 1 - blockIdx.x;
+    const i64 rows = live_rows(run, a.q);
     const batch b = batch_of(a.seq_start, nullptr, a.seq_start.shape[0] - 1, rows);
     const tile_args of_tiles = {a.q, a.y, a.lse, a.scale, a.window};
-    if (b.n_seqs == 0) return;
-    if (item == 0 && blockIdx.y == 0) check_batch(run, b, rows, 0);
-    const chunk c = find_chunk(a.seq_start, b.n_seqs, TILE_TOKENS, item);
-    const i64 begin = b.seq_start[c.sequence], first = begin + c.index * TILE_TOKENS;
-    const i64 end = min((i64)b.seq_start[c.sequence + 1], b.n_tokens);
-    if (c.index < 0 || begin < 0 || first >= end) return;
-    const int part = (int)blockIdx.y % PARTS, g = (int)blockIdx.y / PARTS;
-    const tile_rows r = {first, (int)min(end - first, (i64)TILE_TOKENS), g * SHARED + part * TILE_HEADS,
-                         min(SHARED - part * TILE_HEADS, TILE_HEADS)};
-    begin_tiles(of_tiles, r, (int)(first - begin + threadIdx.x) + 1, m);
-    attend_tiles<ACT, ACT, IS_ALIGNED>(of_tiles, r, packed_rows{a.k, begin, g}, packed_rows{a.v, begin, g}, m);
+    block_rows r;
+    if (blockIdx.x == 0 && blockIdx.y == 0) check_batch(run, b, rows, 0);
+    if (!find_rows(b, a.seq_start, TILE_TOKENS, TILE_HEADS, SHARED, &r)) return;
+    const i64 begin = b.seq_start[r.sequence];
+    begin_tiles(of_tiles, r, (int)(r.first_token - begin + threadIdx.x) + 1, m);
+    attend_tiles<ACT, ACT, IS_ALIGNED>(of_tiles, r, packed_rows{a.k, begin, r.g}, packed_rows{a.v, begin, r.g}, m);
 }
 
 extern "C" __global__ void __launch_bounds__(TILE_THREADS) attention_plain(run run, attention_plain_args a) {

@@ -2,7 +2,6 @@
  * more, and are begun first. */
 #include "attention_args.cuh"
 #include "attention_tiles.cuh"
-#include "sequences.cuh"
 
 /* Rows of the cache for attention_tiles.cuh. */
 struct pages {
@@ -22,18 +21,13 @@ template <bool IS_ALIGNED>
 __device__ __forceinline__ void tiles(const run &run, const attention_args &a) {
     extern __shared__ float4 memory[];
     tile_memory &m = *(tile_memory *)memory;
-    constexpr int PARTS = (SHARED + TILE_HEADS - 1) / TILE_HEADS;
-    const i64 rows = live_rows(run, a.q), page_tokens = a.k_cache.shape[2], item = gridDim.x - 1 - blockIdx.x;
-    const batch b = batch_of(a.seq_start, (const int *)a.slot.data, live_rows(run, a.slot), rows);
+    const i64 page_tokens = a.k_cache.shape[2];
+    const batch b = batch_of(a.seq_start, (const int *)a.slot.data, live_rows(run, a.slot), live_rows(run, a.q));
     const tile_args of_tiles = {a.q, a.y, a.lse, a.scale, a.window};
-    if (b.n_seqs == 0) return;
-    const chunk c = find_chunk(a.seq_start, b.n_seqs, TILE_TOKENS, item);
-    const i64 first = b.seq_start[c.sequence] + c.index * TILE_TOKENS;
-    const i64 end = min((i64)b.seq_start[c.sequence + 1], b.n_tokens);
-    if (c.index < 0 || first < 0 || first >= end || !is_long(b, c.sequence)) return;
-    const int part = (int)blockIdx.y % PARTS, g = (int)blockIdx.y / PARTS, slot = b.slot[c.sequence];
-    const tile_rows r = {first, (int)min(end - first, (i64)TILE_TOKENS), g * SHARED + part * TILE_HEADS,
-                         min(SHARED - part * TILE_HEADS, TILE_HEADS)};
+    block_rows r;
+    if (!find_rows(b, a.seq_start, TILE_TOKENS, TILE_HEADS, SHARED, &r) || !is_long(b, r.sequence)) return;
+    const int slot = b.slot[r.sequence];
+    const i64 first = r.first_token;
     int seen = 0;
     if ((int)threadIdx.x < r.n_tokens) {
         const int last = ((const int *)a.pos.data)[first + threadIdx.x];
@@ -44,8 +38,8 @@ __device__ __forceinline__ void tiles(const run &run, const attention_args &a) {
     begin_tiles(of_tiles, r, seen, m);
     if (m.greatest_end == 0) return;
     const finder f = finder_of(a.block_table, a.k_cache, slot);
-    attend_tiles<KEY, VALUE, IS_ALIGNED>(of_tiles, r, pages{run, a.k_cache, f, first, g},
-                                         pages{run, a.v_cache, f, first, g}, m);
+    attend_tiles<KEY, VALUE, IS_ALIGNED>(of_tiles, r, pages{run, a.k_cache, f, first, r.g},
+                                         pages{run, a.v_cache, f, first, r.g}, m);
 }
 
 extern "C" __global__ void __launch_bounds__(TILE_THREADS) attention_tiles(run run, attention_args a) {
