@@ -7,6 +7,7 @@
 #include "kernels.h"
 
 #define MAX_OPTIONS 16
+#define MAX_HEADERS 32 /* in device/ */
 #define KEY_BYTES   1024
 
 /* NVRTC takes these signals while it compiles and gives them back with other flags. The raw call keeps the flags as
@@ -104,8 +105,8 @@ static nlm_status image_of(nlm_cuda_device *d, const nlm_cuda_nvrtc *nvrtc, nvrt
 static nlm_status run_nvrtc(nlm_cuda_device *d, const nlm_cuda_nvrtc *nvrtc, const char *file,
                             const char *const *options, int n_options, bool is_ptx, char **out_image,
                             size_t *out_bytes, nlm_error *error) {
-    const char *texts[16], *names[16];
-    const int n_headers = headers(texts, names, 16);
+    const char *texts[MAX_HEADERS], *names[MAX_HEADERS];
+    const int n_headers = headers(texts, names, MAX_HEADERS);
     nvrtcProgram program;
     kept_signals kept;
     keep_signals(&kept);
@@ -126,8 +127,8 @@ static nlm_status run_nvrtc(nlm_cuda_device *d, const nlm_cuda_nvrtc *nvrtc, con
 /* All that decides what an image is: a line for NVRTC's version, the options, and the sources' hash. */
 static void make_key(const char *file, int major, int minor, const char *const *options, int n_options, char *out) {
     uint64_t hash = fnv1a(UINT64_C(14695981039346656037), source_text(file));
-    const char *texts[16], *names[16];
-    const int n_headers = headers(texts, names, 16);
+    const char *texts[MAX_HEADERS], *names[MAX_HEADERS];
+    const int n_headers = headers(texts, names, MAX_HEADERS);
     for (int i = 0; i < n_headers; i++) hash = fnv1a(hash, texts[i]);
     size_t used =
         (size_t)snprintf(out, KEY_BYTES, "%s %016llx nvrtc %d.%d", file, (unsigned long long)hash, major, minor);

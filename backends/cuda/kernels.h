@@ -23,7 +23,7 @@ typedef struct nlm_cuda_define {
 
 /* A kernel of a source compiled with some defines. Texts are constants of the program. */
 typedef struct nlm_cuda_kernel {
-    const char *source;                            /* "rms_norm": ops/rms_norm.cu */
+    const char *source;                            /* "rms_norm": ops/rms_norm.cu, or device/ */
     const char *name;                              /* of the function, extern "C" */
     nlm_cuda_define defines[NLM_CUDA_MAX_DEFINES]; /* up to the first without a name */
 } nlm_cuda_kernel;
