@@ -19,7 +19,7 @@
     X(conv1d_causal, NLM_CONV_SILU, NULL)                       \
     X(rope, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, NULL)       \
     X(kv_append, 0, NULL)                                       \
-    X(ssm_scan, 0, NULL)                                        \
+    X(ssm_scan, 0, nlm_cuda_ssm_scan_needs)                     \
     X(norm_xz_conv, NLM_CONV_SILU, nlm_cuda_norm_xz_conv_needs) \
     X(dt_bc_scan, 0, nlm_cuda_dt_bc_scan_needs)                 \
     X(attention, 0, nlm_cuda_attention_needs)                   \

@@ -59,8 +59,8 @@ __device__ __forceinline__ float element(const view &t, i64 row, i64 column, boo
     return is_there ? to_float(at<ACT>(t, row)[column]) : 0.0f;
 }
 
-/* Tokens of the sequence from `first` on; what is past its end is 0. */
-template <class Dt>
+/* Tokens of the sequence from `first` on; what is past its end is 0. HAS_OUTPUT: else states alone are wanted. */
+template <bool HAS_OUTPUT, class Dt>
 __device__ __forceinline__ void load(const scan_tensors &a, const Dt &dt, const sequence &q, i64 first, i64 channel,
                                      inputs *in) {
 #pragma unroll
@@ -69,7 +69,7 @@ __device__ __forceinline__ void load(const scan_tensors &a, const Dt &dt, const 
         const bool is_there = t < q.n_tokens && channel < a.x.shape[1];
         in->x[i] = element(a.x, q.from + t, channel, is_there);
         in->dt[i] = dt.of(q.from + t, channel, is_there);
-        in->z[i] = element(a.z, q.from + t, channel, is_there && a.z.data);
+        if (HAS_OUTPUT) in->z[i] = element(a.z, q.from + t, channel, is_there && a.z.data);
     }
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
@@ -77,10 +77,11 @@ __device__ __forceinline__ void load(const scan_tensors &a, const Dt &dt, const 
         const i64 t = first + index / PADDED;
         const bool is_there = t < q.n_tokens && n < STATES;
         in->b[i] = element(a.b, q.from + t, n, is_there);
-        in->c[i] = element(a.c, q.from + t, n, is_there);
+        if (HAS_OUTPUT) in->c[i] = element(a.c, q.from + t, n, is_there);
     }
 }
 
+template <bool HAS_OUTPUT>
 __device__ __forceinline__ void put(const inputs &in, chunk_memory *m) {
 #pragma unroll
     for (int i = 0; i < ROWS; i++) {
@@ -91,25 +92,33 @@ __device__ __forceinline__ void put(const inputs &in, chunk_memory *m) {
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
         ((float *)m->b)[threadIdx.x + THREADS * i] = in.b[i];
-        ((float *)m->c)[threadIdx.x + THREADS * i] = in.c[i];
+        if (HAS_OUTPUT) ((float *)m->c)[threadIdx.x + THREADS * i] = in.c[i];
     }
 }
 
-/* The states through a chunk. rate is a times log2(e). */
-__device__ __forceinline__ void scan(chunk_memory *m, int n_tokens, const float *rate, float *h) {
+/* The states through a chunk. rate is a times log2(e). Returns the sum of e, where there is no output. */
+template <bool HAS_OUTPUT>
+__device__ __forceinline__ float scan(chunk_memory *m, int n_tokens, const float *rate, float *h) {
     const int lane = threadIdx.x % TILE, group = threadIdx.x / TILE;
-#pragma unroll 4
+    float total = 0;
+#pragma unroll(OWN <= 4 ? 4 : 1)
     for (int t = 0; t < n_tokens; t++) {
         const steps step = m->step[t][lane];
-        const own_states b = m->b[t][group], c = m->c[t][group];
+        const own_states b = m->b[t][group];
+        own_states c = {};
         float sum = 0;
+        if (HAS_OUTPUT) c = m->c[t][group];
 #pragma unroll
         for (int j = 0; j < OWN; j++) {
             h[j] = exp2_of(step.e * rate[j]) * h[j] + step.e_x * b.of[j];
-            sum += c.of[j] * h[j];
+            if (HAS_OUTPUT) sum += c.of[j] * h[j];
         }
-        m->parts[t][threadIdx.x] = sum;
+        if (HAS_OUTPUT)
+            m->parts[t][threadIdx.x] = sum;
+        else
+            total += step.e;
     }
+    return total;
 }
 
 __device__ __forceinline__ void write(const scan_tensors &a, const sequence &q, i64 first, i64 channel, float d,
@@ -127,42 +136,67 @@ __device__ __forceinline__ void write(const scan_tensors &a, const sequence &q, 
     }
 }
 
-/* A block's work: tile blockIdx.y of sequence blockIdx.x. dt.begin is called by all threads with the sequence, and
- * dt.of then gives elements of dt. y may be x: a thread loads the elements of x that it writes as y, a chunk ahead.
- * Lanes that are no channels carry their states along. */
+/* What a thread has of its tile. Lanes that are no channels carry their states along. */
+struct own_channel {
+    i64 tile, channel;
+    int lane, n; /* of the tile; its first state */
+    float d, rate[OWN];
+};
+
+__device__ __forceinline__ own_channel own_channel_of(const scan_tensors &a, i64 tile) {
+    own_channel o = {tile, tile * TILE + threadIdx.x % TILE, (int)threadIdx.x % TILE, (int)threadIdx.x / TILE * OWN};
+    const bool is_channel = o.channel < a.x.shape[1];
+    o.d = a.d.data && is_channel ? *at<float>(a.d, o.channel) : 0.0f;
+#pragma unroll
+    for (int j = 0; j < OWN; j++) {
+        o.rate[j] = is_channel && o.n + j < STATES ? at<float>(a.a, o.channel)[o.n + j] * 1.4426950408889634f : 0.0f;
+    }
+    return o;
+}
+
+/* A tile's states as they stand in memory: [STATES][TILE]. */
+__device__ __forceinline__ void load_states(const own_channel &o, const float *tile, float *h) {
+#pragma unroll
+    for (int j = 0; j < OWN; j++) h[j] = o.n + j < STATES ? tile[(o.n + j) * TILE + o.lane] : 0.0f;
+}
+__device__ __forceinline__ void store_states(const own_channel &o, const float *h, float *tile) {
+#pragma unroll
+    for (int j = 0; j < OWN; j++) {
+        if (o.n + j < STATES) tile[(o.n + j) * TILE + o.lane] = h[j];
+    }
+}
+
+/* h through all tokens of a sequence, or of a part of one. dt.of gives elements of dt. y may be x: a thread loads the
+ * elements of x that it writes as y, a chunk ahead. Returns the sum of e, where there is no output. */
+template <bool HAS_OUTPUT, class Dt>
+__device__ __forceinline__ float scan_tokens(const scan_tensors &a, const Dt &dt, const sequence &q,
+                                             const own_channel &o, chunk_memory &memory, float *h) {
+    inputs in, next;
+    float total = 0;
+    load<HAS_OUTPUT>(a, dt, q, 0, o.channel, &next);
+    for (i64 first = 0; first < q.n_tokens; first += CHUNK) {
+        in = next;
+        put<HAS_OUTPUT>(in, &memory);
+        __syncthreads();
+        load<HAS_OUTPUT>(a, dt, q, first + CHUNK, o.channel, &next);
+        total += scan<HAS_OUTPUT>(&memory, q.n_tokens - first < CHUNK ? (int)(q.n_tokens - first) : CHUNK, o.rate, h);
+        __syncthreads();
+        if (HAS_OUTPUT) write(a, q, first, o.channel, o.d, memory, in);
+    }
+    return total;
+}
+
+/* A block's work: tile blockIdx.y of sequence blockIdx.x. dt.begin is called by all threads with the sequence. */
 template <class Dt>
 __device__ __forceinline__ void scan_tile(const run &run, const scan_tensors &a, Dt dt) {
     __shared__ chunk_memory memory;
-    const int lane = threadIdx.x % TILE, n = threadIdx.x / TILE * OWN;
-    const i64 tile = blockIdx.y, channel = tile * TILE + lane;
     sequence q;
-    float h[OWN], rate[OWN];
-    inputs in, next;
+    float h[OWN];
     if (blockIdx.x >= live_rows(run, a.slot)) return;
-#pragma unroll
-    for (int j = 0; j < OWN; j++) {
-        const bool is_there = channel < a.x.shape[1] && n + j < STATES;
-        rate[j] = is_there ? at<float>(a.a, channel)[n + j] * 1.4426950408889634f : 0.0f;
-    }
+    const own_channel o = own_channel_of(a, blockIdx.y);
     if (!read_sequence(run, a.seq_start, a.slot, blockIdx.x, live_rows(run, a.x), a.state.shape[0], &q)) return;
-    const float *from = at<float>(a.state, q.slot, tile) + lane;
-#pragma unroll
-    for (int j = 0; j < OWN; j++) h[j] = n + j < STATES ? from[(n + j) * TILE] : 0.0f;
-    const float d = a.d.data && channel < a.x.shape[1] ? *at<float>(a.d, channel) : 0.0f;
-    dt.begin(q, channel, memory);
-    load(a, dt, q, 0, channel, &next);
-    for (i64 first = 0; first < q.n_tokens; first += CHUNK) {
-        in = next;
-        put(in, &memory);
-        __syncthreads();
-        load(a, dt, q, first + CHUNK, channel, &next);
-        scan(&memory, q.n_tokens - first < CHUNK ? (int)(q.n_tokens - first) : CHUNK, rate, h);
-        __syncthreads();
-        write(a, q, first, channel, d, memory, in);
-    }
-    float *to = at<float>(a.state_out, q.slot, tile) + lane;
-#pragma unroll
-    for (int j = 0; j < OWN; j++) {
-        if (n + j < STATES) to[(n + j) * TILE] = h[j];
-    }
+    load_states(o, at<float>(a.state, q.slot, o.tile), h);
+    dt.begin(q, o.channel, memory);
+    scan_tokens<true>(a, dt, q, o, memory, h);
+    store_states(o, h, at<float>(a.state_out, q.slot, o.tile));
 }

@@ -3,13 +3,12 @@
 
 #define FEW 8 /* rows; as in dt_bc_scan.cu */
 
-/* low, b and c of the batch stand in the workspace, behind them dt. */
+/* low, b and c of the batch stand in the workspace, behind them dt, behind that what ssm_scan needs. */
 void nlm_cuda_dt_bc_scan_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
-    (void)self;
-    (void)nth;
     const int64_t tokens = nlm_dim(dims, 'T');
-    out->workspace_bytes = nlm_cuda_between_bytes(dims->activation, tokens, nlm_dim(dims, 'U')) +
-                           nlm_cuda_between_bytes(dims->activation, tokens, nlm_dim(dims, 'C'));
+    nlm_cuda_ssm_scan_needs(self, dims, nth, out);
+    out->workspace_bytes += nlm_cuda_between_bytes(dims->activation, tokens, nlm_dim(dims, 'U')) +
+                            nlm_cuda_between_bytes(dims->activation, tokens, nlm_dim(dims, 'C'));
 }
 
 /* The scan with the product that makes dt, of few rows. */
@@ -39,8 +38,10 @@ static nlm_status scan_many(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args *arg
     const nlm_ssm_scan_args scan = {
         sizeof scan, 0,       args->x,        &dt, args->a, &b, &c, args->d, args->z, args->state, args->seq_start,
         args->slot,  args->y, args->state_out};
+    nlm_exec_v1 rest = *x;
+    rest.workspace = (void *)((uintptr_t)dt.data + nlm_cuda_between_bytes(dt.dtype, dt.shape[0], dt.shape[1]));
     NLM_KIT_TRY(nlm_cuda_matmul(x, &widen));
-    return nlm_cuda_ssm_scan(x, &scan);
+    return nlm_cuda_ssm_scan(&rest, &scan);
 }
 
 nlm_status nlm_cuda_dt_bc_scan(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args *args) {
