@@ -28,12 +28,12 @@ bool is_child() {
 }
 
 /* The call that is to fail. */
-CUresult count_call() {
+CUresult count_call(const char *called) {
     if (setup.fail_call == 0 || ++driver.n_calls != setup.fail_call) return CUDA_SUCCESS;
     const char *name = nullptr;
     cuGetErrorName(setup.fail_code, &name);
-    log_line("call %llu fails, as EMU_CUDA_FAIL_CALL says: %s", static_cast<unsigned long long>(driver.n_calls),
-             name ? name : "?");
+    log_line("call %llu, %s, fails as EMU_CUDA_FAIL_CALL says: %s", static_cast<unsigned long long>(driver.n_calls),
+             called, name ? name : "?");
     return setup.fail_code;
 }
 
@@ -86,7 +86,7 @@ context_ref current_context() {
     return find_context(current);
 }
 
-call::call(call_kind kind) {
+call::call(call_kind kind, const char *name) {
     if (is_child()) {
         failed = CUDA_ERROR_NOT_INITIALIZED;
         return;
@@ -96,7 +96,7 @@ call::call(call_kind kind) {
         failed = CUDA_ERROR_NOT_INITIALIZED;
         return;
     }
-    failed = count_call();
+    failed = count_call(name);
     if (failed != CUDA_SUCCESS || kind == BEFORE_INIT || kind == INITIALISED) return;
     here = current_context();
     if (!here) {
@@ -117,7 +117,7 @@ API CUresult cuInit(unsigned flags) {
         if (result == CUDA_SUCCESS) result = reserve_memory();
         if (result != CUDA_SUCCESS) return result;
     }
-    const CUresult result = count_call();
+    const CUresult result = count_call(__func__);
     if (result != CUDA_SUCCESS || driver.process != 0) return result;
     static const int told = atexit(tell_at_exit);
     driver.process = told == 0 ? getpid() : 0;

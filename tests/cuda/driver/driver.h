@@ -206,7 +206,7 @@ enum call_kind {
 /* Takes the lock, and finds what is wrong before the call has done anything. */
 class call {
    public:
-    explicit call(call_kind kind);
+    explicit call(call_kind kind, const char *name = __builtin_FUNCTION());
     CUresult failed = CUDA_SUCCESS;
     context_ref here;
 

@@ -1,0 +1,71 @@
+#!/usr/bin/env python3
+"""backends/cuda on emulated GPUs, as a user runs it: the order of streams changes no text, and a call of the driver that
+fails, whichever it is, ends in a sentence and leaves nothing on the device."""
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+BUILD, SOURCE = Path(os.environ["NLM_BUILD"]), Path(os.environ["NLM_SOURCE"])
+MODELS = [SOURCE / "models" / name for name in ("llama.gguf", "mamba.gguf")]
+# After these the backend cannot give back what it has.
+OF_CLEANING = re.compile("Free|Destroy|Release|Unload|Current|Synchronize")
+
+
+def run(model, n, **settings):
+    command = [BUILD / "tests/cuda/with-device", BUILD / "bin/nlm-run", "--backend", "cuda", "--model", model,
+               "--prompt", "Once upon a", "-n", str(n), "--temp", "0"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | settings)
+
+
+def text_is_the_same_under_every_seed():
+    for model in MODELS:
+        texts = set()
+        for seed in range(4):
+            done = run(model, 4, EMU_CUDA_SEED=str(seed))
+            if done.returncode == 77:
+                print(done.stdout)
+                sys.exit(77)
+            assert done.returncode == 0, done.stderr
+            texts.add(done.stdout)
+        assert len(texts) == 1, (model, texts)
+        print(f"{model.name}: {texts.pop()!r}")
+
+
+def failing_call(model, number, code, folder):
+    """The name of the call that failed, or None where there are not so many."""
+    log = folder / f"{number}.log"
+    done = run(model, 1, EMU_CUDA_FAIL_CALL=str(number), EMU_CUDA_FAIL_CODE=code, EMU_CUDA_LOG=str(log))
+    text = log.read_text() if log.exists() else ""
+    failed = re.search(rf"call {number}, (\w+), fails", text)
+    if not failed:
+        assert done.returncode == 0, done.stderr
+        return None
+    name = failed.group(1)
+    assert done.returncode in (0, 1), (number, name, done.returncode, done.stderr)
+    assert done.returncode == 0 or re.search(r"^nlm-run: .*\w", done.stderr, re.M), (number, name, done.stderr)
+    if not OF_CLEANING.search(name):
+        assert "left in its context" not in text and "at exit" not in text, (number, name, text)
+    return name
+
+
+def every_failing_call_ends_in_a_sentence():
+    """All of the first calls; then fewer and fewer, as they come again and again."""
+    for code in ("CUDA_ERROR_UNKNOWN", "CUDA_ERROR_OUT_OF_MEMORY"):
+        names, number = set(), 1
+        with tempfile.TemporaryDirectory() as folder:
+            while name := failing_call(MODELS[0], number, code, Path(folder)):
+                names.add(name)
+                number += 1 + number // (12 if code == "CUDA_ERROR_UNKNOWN" else 3)
+        assert len(names) > 8, names
+        print(f"{code}: up to call {number}; {len(names)} functions: {' '.join(sorted(names))}")
+
+
+def main():
+    text_is_the_same_under_every_seed()
+    every_failing_call_ends_in_a_sentence()
+
+
+main()
