@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kernels.h"
+#include "pack.h"
 #include "plugin.h"
 
 nlm_cuda_scope nlm_cuda_enter(nlm_cuda_device *d) {
@@ -111,6 +112,8 @@ nlm_status nlm_cuda_open(const nlm_host_v1 *host, uint32_t ordinal, const nlm_de
     d->api.describe = describe;
     d->api.query = nlm_cuda_query;
     d->api.prepare = nlm_cuda_prepare;
+    d->api.pack_size = nlm_cuda_pack_size;
+    d->api.pack = nlm_cuda_pack;
     nlm_cuda_memory_slots(&d->api);
     nlm_cuda_stream_slots(&d->api);
     const nlm_status status = open_context(d, error);

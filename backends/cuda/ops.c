@@ -3,9 +3,17 @@
 
 #include "attention.h"
 #include "device.h"
+#include "pack.h"
+
+/* Ops whose slots take weights packed, and as they are where the host cannot pack them. */
+#define TAKES_PLANES(op)                                                                            \
+    ((op) == NLM_OP_embed || (op) == NLM_OP_matmul || (op) == NLM_OP_gate_up_silu_mul ||            \
+     (op) == NLM_OP_norm_matmul || (op) == NLM_OP_qkv_rope_append || (op) == NLM_OP_norm_xz_conv || \
+     (op) == NLM_OP_dt_bc_scan)
+#define LAYOUT(op) (TAKES_PLANES(op) ? NLM_CUDA_LAYOUT_PLANES | NLM_KIT_OR_ROW_MAJOR : NLM_LAYOUT_ROW_MAJOR)
 
 static const nlm_kit_op list[] = {
-#define LINE(op, flags, needs) {NLM_OP_##op, flags, NLM_LAYOUT_ROW_MAJOR, needs},
+#define LINE(op, flags, needs) {NLM_OP_##op, flags, LAYOUT(NLM_OP_##op), needs},
     NLM_CUDA_OPS(LINE)
 #undef LINE
 };
@@ -13,12 +21,26 @@ static const nlm_kit_op list[] = {
 static const nlm_kit_backend has = {
     .ops = list,
     .n_ops = sizeof list / sizeof *list,
+    .layout = NLM_CUDA_LAYOUT_PLANES,
     .weight_types = NLM_TYPES_DECODED,
     .cache_types = NLM_TYPE_BIT(F32) | NLM_TYPE_BIT(F16) | NLM_TYPE_BIT(Q8_0),
 };
 
+/* Only products and look-ups take packed weights: the taps of a convolution and a scan's `a` stay as they are. */
+static void keep_plain(nlm_op op, nlm_caps_v1 *out) {
+    const nlm_op_spec *spec = nlm_op_spec_of(op);
+    uint32_t n_weights = 0;
+    for (uint32_t i = 0; i < spec->n_fields && n_weights < NLM_CAPS_WEIGHTS; i++) {
+        const uint32_t role = spec->fields[i].role;
+        if (!role) continue;
+        if (!(role & (NLM_ROLE_MATMUL | NLM_ROLE_EMBED))) out->weight_layout[n_weights] = NLM_LAYOUT_ROW_MAJOR;
+        n_weights++;
+    }
+}
+
 nlm_status nlm_cuda_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
     NLM_KIT_TRY(nlm_kit_query(&has, self, op, args, nth, out));
+    keep_plain(op, out);
     return op == NLM_OP_attention_plain ? nlm_cuda_attention_plain_check(args, out) : NLM_OK;
 }
 

@@ -2,47 +2,67 @@
 #include "products.h"
 
 /* As in device/few.cuh and device/many.cuh. */
-enum { WARPS = 8, PAIR = 2, STEP = 1024, TILE = 64, MANY_THREADS = 256 };
+enum { WARPS = 8, PAIR = 2, GROUP = 1024, THREADS = 256, PITCH = 36 };
 
 /* Up to so many rows a product reads the weight again for every eight of them. */
 #define FEW 16
 
 /* Warps that share a row of w, so that even few rows are work for all multiprocessors. */
-static int split_of(const nlm_cuda_device *d, const nlm_tensor *w) {
+static int split_of(const nlm_cuda_device *d, const nlm_cuda_product_of *of) {
+    const int64_t k = of->w->shape[1], n = of->w->shape[0] * of->n_weights;
     int split = 1;
-    while (split < 4 && split * STEP < w->shape[1] &&
-           nlm_cuda_div_up(w->shape[0] * split, WARPS * PAIR) < d->n_multiprocessors) {
+    while (split < 4 && split * GROUP < k && nlm_cuda_div_up(n * split, WARPS * PAIR) < d->n_multiprocessors) {
         split *= 2;
     }
     return split;
 }
 
-/* Rows of x at a time: 1, 2, 4 or 8, within 64 KiB of shared memory. */
-static int rows_of(int64_t rows, int split) {
+int nlm_cuda_rows_at_once(const nlm_cuda_device *d, const nlm_cuda_product_of *of) {
+    const int64_t rows = of->x->shape[0];
+    const int split = split_of(d, of);
     int at_once = 1;
+    if (rows > FEW && !d->is_batch_invariant) return 0;
     while (at_once < rows && at_once < 8 && at_once * split < 16) at_once *= 2;
     return at_once;
 }
 
-nlm_cuda_work nlm_cuda_product(const nlm_exec_v1 *x, nlm_op op, const void *args, const nlm_tensor *in,
-                               const nlm_tensor *w, const char *source, const char *few, const char *many) {
+/* Rows of x and of w that a block has: 128, unless that leaves multiprocessors without work or takes more shared
+ * memory than there is. */
+static int tile_of(const nlm_cuda_device *d, int64_t m, int64_t n) {
+    const int64_t blocks = nlm_cuda_div_up(m, 128) * nlm_cuda_div_up(n, 128);
+    return blocks >= d->n_multiprocessors && d->shared_bytes >= 4 * 128 * PITCH * (int)sizeof(float) ? 128 : 64;
+}
+
+static void set_define(nlm_cuda_work *work, int at, const char *name, int number) {
+    work->kernel.defines[at] = (nlm_cuda_define){name, NULL, number};
+}
+
+nlm_cuda_work nlm_cuda_product(const nlm_exec_v1 *x, const nlm_cuda_product_of *of) {
     const nlm_cuda_device *d = x->device;
-    const int64_t live = nlm_live_rows(x, in);
+    const int64_t live = nlm_live_rows(x, of->x), n = of->w->shape[0] * of->n_weights;
     nlm_cuda_work work = {
-        .op = op,
-        .args = args,
-        .kernel = {source, many, {{"ACT", nlm_cuda_type_name(in), 0}, {"W", nlm_cuda_type_name(w), 0}}},
-        .grid = {nlm_cuda_div_up(w->shape[0], TILE), nlm_cuda_div_up(live, TILE)},
-        .threads = MANY_THREADS,
+        .op = of->op,
+        .args = of->args,
+        .kernel = {of->source,
+                   of->many,
+                   {{"ACT", nlm_cuda_type_name(of->x), 0}, {"W", nlm_cuda_type_name(of->w), 0}}},
+        .threads = THREADS,
     };
-    if (in->shape[0] > FEW && !d->is_batch_invariant) return work;
-    const int split = split_of(d, w), rows = rows_of(in->shape[0], split);
-    work.kernel.name = few;
-    work.kernel.defines[2] = (nlm_cuda_define){"ROWS", NULL, rows};
-    work.kernel.defines[3] = (nlm_cuda_define){"SPLIT", NULL, split};
-    work.grid[0] = nlm_cuda_div_up(w->shape[0], WARPS / split * PAIR);
+    set_define(&work, 2, "PACKED", of->w->layout != NLM_LAYOUT_ROW_MAJOR);
+    const int rows = nlm_cuda_rows_at_once(d, of), split = split_of(d, of);
+    if (!rows) {
+        const int tile = tile_of(d, of->x->shape[0], n);
+        set_define(&work, 3, "TILE", tile);
+        work.grid[0] = nlm_cuda_div_up(n, tile);
+        work.grid[1] = nlm_cuda_div_up(live, tile);
+        work.shared_bytes = 4 * tile * PITCH * (int)sizeof(float);
+        return work;
+    }
+    work.kernel.name = of->few;
+    set_define(&work, 3, "ROWS", rows);
+    set_define(&work, 4, "SPLIT", split);
+    work.grid[0] = nlm_cuda_div_up(n, WARPS / split * PAIR);
     work.grid[1] = nlm_cuda_div_up(live, rows);
-    work.threads = 32 * WARPS;
-    work.shared_bytes = rows * split * STEP * (int)sizeof(float);
+    work.shared_bytes = (rows < 4 ? 4 : rows) * split * GROUP * (int)sizeof(float);
     return work;
 }

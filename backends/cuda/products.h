@@ -4,9 +4,21 @@
 
 #include "launch.h"
 
-/* The work of an op that is y = x w^T and more, the defines of its kernel aside from those named here being the
- * op's own: ACT, W, and for few rows ROWS and SPLIT. `few` and `many` name the kernels; `n` is the rows of w. */
-nlm_cuda_work nlm_cuda_product(const nlm_exec_v1 *x, nlm_op op, const void *args, const nlm_tensor *in,
-                               const nlm_tensor *w, const char *source, const char *few, const char *many);
+/* An op that is y = x w^T and more, and the kernels that do it for few rows of x (device/few.cuh) and for many
+ * (device/many.cuh). Where it has two weights they are of one shape, type and layout. */
+typedef struct nlm_cuda_product_of {
+    nlm_op op;
+    const void *args;
+    const nlm_tensor *x, *w;
+    int n_weights;
+    const char *source, *few, *many;
+} nlm_cuda_product_of;
+
+/* Rows of x that a block of the kernel for few has, within 64 KiB of shared memory: 1, 2, 4 or 8; 0: they are many.
+ */
+int nlm_cuda_rows_at_once(const nlm_cuda_device *d, const nlm_cuda_product_of *of);
+
+/* The work of it, all but the launch. */
+nlm_cuda_work nlm_cuda_product(const nlm_exec_v1 *x, const nlm_cuda_product_of *of);
 
 #endif

@@ -1,18 +1,26 @@
 /* Products of few rows of x with the rows of a weight, whose bytes are read once.
  *
- * A warp has two rows of w, or SPLIT warps share them: then their sums meet in shared memory at the end. It goes
- * along them in steps of 1,024 elements, a lane taking every 32nd quad, against rows of x that all warps of the block
- * read from shared memory. The order of a sum depends on the row's length and SPLIT alone.
+ * A warp has two rows of a weight, or SPLIT warps share them: then their sums meet in shared memory at the end. It
+ * goes along them by groups of 1,024 elements, against rows of x that all warps of the block read from shared memory.
+ * Of a packed weight a lane has a block of a group, and the next group is on its way meanwhile; of others every 32nd
+ * quad. The order of a sum depends on the row's length and SPLIT alone.
  *
- * Macros: ACT and W, the types; ROWS of x at a time, 1 to 8; SPLIT. */
+ * Macros: ACT and W, the types; PACKED; ROWS of x at a time, 1 to 8; SPLIT. */
 #pragma once
+#include "packed.cuh"
 #include "rows.cuh"
-#include "weights.cuh"
 
-#define WARPS   8
-#define THREADS (32 * WARPS)
-#define PAIR    2
-#define STEP    1024 /* elements of a row that a warp has at once */
+#define WARPS       8
+#define THREADS     (32 * WARPS)
+#define PAIR        2
+#define GROUP       1024
+#define GROUP_QUADS (GROUP / 4)
+#define GROUPS      (ROWS < 4 ? 4 / ROWS : 1)             /* of each warp that are staged at a time */
+#define STAGED      ((int)(SPLIT * GROUPS * GROUP_QUADS)) /* quads of a row that are */
+
+/* Two blocks of a multiprocessor, or one where a block of a row and its successor take many registers: none is to be
+ * without. */
+#define FEW_BOUNDS __launch_bounds__(THREADS, packing<W>::PIECES < 4 && ROWS < 4 ? 2 : 1)
 
 /* The sums of a pair of rows of w with ROWS of x. */
 struct sums {
@@ -34,49 +42,100 @@ __device__ __forceinline__ few_input few_input_of(const run &run, const view &x,
                      has_whole_quads<ACT>(x),       norm_w};
 }
 
-/* Elements [from, from + SPLIT * STEP) of the rows go to shared memory, with zeros past their end. With a norm they
- * are multiplied by its weights, and their squares added up. */
+/* Where quad i of a group stands in shared memory, so that neither writes nor reads of a warp meet in a bank. */
+__device__ __forceinline__ int staged_at(int i) {
+#if PACKED
+    return i % 8 * 32 + (i / 8 % 32 ^ i % 8) + i / GROUP_QUADS * GROUP_QUADS;
+#else
+    return i;
+#endif
+}
+
+/* Quads of the rows from `from` on, zeros past their end. With a norm they are multiplied by its weights, and their
+ * squares added up. */
 template <bool HAS_NORM>
 __device__ __forceinline__ void stage(const few_input &in, i64 from, float4 *out, float (&squares)[ROWS]) {
-    constexpr int QUADS = SPLIT * STEP / 4;
 #pragma unroll
     for (int m = 0; m < ROWS; m++) {
         const ACT *row = (const ACT *)(in.x + m * in.stride);
-        for (int i = threadIdx.x; i < QUADS; i += THREADS) {
+#pragma unroll 4
+        for (int i = threadIdx.x; i < STAGED; i += THREADS) {
             const i64 k = from + 4 * i;
             float4 v = m < in.n_rows ? quad_of(row, k, in.length, in.is_whole) : make_float4(0, 0, 0, 0);
             if (HAS_NORM) {
-                const float4 w = quad_of((const f32 *)in.norm_w, k, in.length, false);
+                const float4 w = quad_of((const f32 *)in.norm_w, k, in.length, ((u64)in.norm_w & 15) == 0);
                 squares[m] = dot(v, v, squares[m]);
                 v = make_float4(v.x * w.x, v.y * w.y, v.z * w.z, v.w * w.w);
             }
-            out[m * QUADS + i] = v;
+            out[m * STAGED + staged_at(i)] = v;
         }
     }
 }
 
-/* s.of[r][m] += rows[r] . x[m] in this lane's part. A row that is NULL is none. Every thread of a block calls it. */
-template <bool HAS_NORM>
-__device__ __forceinline__ void few_sums(const few_input &in, const u8 *const (&rows)[PAIR], sums &s,
-                                         float (&squares)[ROWS]) {
-    constexpr int QUADS = SPLIT * STEP / 4;
-    extern __shared__ float4 staged[];
-    const int lane = threadIdx.x % 32, part = threadIdx.x / 32 % SPLIT;
-    for (i64 from = 0; from < in.length; from += SPLIT * STEP) {
-        stage<HAS_NORM>(in, from, staged, squares);
-        __syncthreads();
+__device__ __forceinline__ void add_quad(float4 w, const float4 *x, float (&s)[ROWS]) {
+#pragma unroll
+    for (int m = 0; m < ROWS; m++) s[m] = dot(w, x[m * STAGED], s[m]);
+}
+
+/* A pair of rows, read group by group: fetch, then add for each. */
+#if PACKED
+struct pair {
+    weight_row first, second;
+    packed_block<W> block[PAIR];
+
+    __device__ __forceinline__ void fetch(int group) {
+        block[0] = first.block(32 * group + threadIdx.x % 32);
+        block[1] = second.block(32 * group + threadIdx.x % 32);
+    }
+    __device__ __forceinline__ void add(int, int next, const float4 *x, sums &s) {
+        const packed_block<W> of_first = block[0], of_second = block[1];
+        fetch(next);
+#pragma unroll
+        for (int q = 0; q < 8; q++) {
+            const float4 *quads = x + 32 * q + (threadIdx.x % 32 ^ q);
+            add_quad(of_first.quad(q), quads, s.of[0]);
+            add_quad(of_second.quad(q), quads, s.of[1]);
+        }
+    }
+};
+#else
+struct pair {
+    weight_row first, second;
+
+    __device__ __forceinline__ void fetch(int) {
+    }
+    __device__ __forceinline__ void add(int group, int, const float4 *x, sums &s) {
+        const int blocks = (int)((first.length + 31) / 32);
 #pragma unroll 2
-        for (int i = 0; i < STEP / 128; i++) {
-            const int quad = part * (STEP / 4) + 32 * i + lane;
-            const i64 k = from + 4 * quad;
-            if (k >= in.length) break;
+        for (int i = threadIdx.x % 32; i < GROUP_QUADS; i += 32) {
+            const int b = 32 * group + i / 8;
+            if (b >= blocks) break;
+            add_quad(first.quad(b, i % 8), x + i, s.of[0]);
+            add_quad(second.quad(b, i % 8), x + i, s.of[1]);
+        }
+    }
+};
+#endif
+
+/* Rows n and n + 1 of w. Where there is none stands the last, whose sums nobody stores. */
+__device__ __forceinline__ pair pair_of(const view &w, i64 n) {
+    const i64 last = w.shape[0] - 1;
+    return pair{weight_row(w, n < last ? n : last), weight_row(w, n + 1 < last ? n + 1 : last)};
+}
+
+/* s.of[r][m] += row r of the pair . x[m] in this lane's part. Every thread of a block calls it. */
+template <bool HAS_NORM>
+__device__ __forceinline__ void few_sums(const few_input &in, pair rows, sums &s, float (&squares)[ROWS]) {
+    extern __shared__ float4 staged[];
+    const int part = threadIdx.x / 32 % SPLIT, n_groups = (int)((in.length + GROUP - 1) / GROUP);
+    rows.fetch(part);
+    for (int base = 0; base < n_groups; base += SPLIT * GROUPS) {
+        stage<HAS_NORM>(in, (i64)base * GROUP, staged, squares);
+        __syncthreads();
 #pragma unroll
-            for (int r = 0; r < PAIR; r++) {
-                if (!rows[r]) continue;
-                const float4 w = stored_quad<W>(rows[r], k / 32, quad % 8, in.length);
-#pragma unroll
-                for (int m = 0; m < ROWS; m++) s.of[r][m] = dot(w, staged[m * QUADS + quad], s.of[r][m]);
-            }
+        for (int i = 0; i < GROUPS; i++) {
+            const int group = base + i * SPLIT + part;
+            if (group < n_groups) rows.add(group, group + SPLIT, staged + (i * SPLIT + part) * GROUP_QUADS, s);
         }
         __syncthreads();
     }

@@ -20,6 +20,7 @@ static nlm_status scan_few(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args *args
                    "dt_bc_scan_few",
                    {{"ACT", nlm_cuda_type_name(args->x), 0},
                     {"W", nlm_cuda_type_name(args->w_dt), 0},
+                    {"PACKED", NULL, args->w_dt->layout != NLM_LAYOUT_ROW_MAJOR},
                     {"STATES", NULL, (int)args->a->shape[1]}}},
         .grid = {nlm_live_rows(x, args->slot), args->state->shape[1]},
         .threads = 128,

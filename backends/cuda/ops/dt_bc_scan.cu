@@ -1,9 +1,9 @@
 /* Mamba's selection for a few rows, where (low, b, c) is in the workspace: dt is made where the scan needs it, the
  * threads of a channel taking quads of its weights in turn. scan.cuh says how the scan is split. */
 #define CHUNK (STATES <= 8 ? 16 : 8)
+#include "packed.cuh"
 #include "rows.cuh"
 #include "scan.cuh"
-#include "weights.cuh"
 
 struct dt_bc_scan_args {
     u32 struct_size, flags;
@@ -21,8 +21,8 @@ struct made_dt {
         const i64 rank = w_dt.shape[1];
         const bool is_whole = has_whole_quads<ACT>(low);
         float sums[FEW] = {};
-        for (i64 quad = group; channel < w_dt.shape[0] && 4 * quad < rank; quad += GROUPS) {
-            const float4 w = stored_quad<W>(at<u8>(w_dt, channel), quad / 8, (int)(quad % 8), rank);
+        for (int quad = group; channel < w_dt.shape[0] && 4 * quad < rank; quad += GROUPS) {
+            const float4 w = weight_row(w_dt, channel).quad(quad / 8, quad % 8);
 #pragma unroll
             for (int t = 0; t < FEW; t++) {
                 if (t >= q.n_tokens) break;

@@ -1,5 +1,5 @@
 /* Rows of the embedding by token: a block a row, a thread four elements at a time. */
-#include "weights.cuh"
+#include "packed.cuh"
 
 struct embed_args {
     u32 struct_size, flags;
@@ -14,10 +14,10 @@ extern "C" __global__ void embed(run run, embed_args a) {
         if (threadIdx.x == 0) tell(run, NLM_CUDA_FAULT_ID, row, id, a.w.shape[0]);
         return;
     }
-    const u8 *w = at<u8>(a.w, id);
+    const weight_row w(a.w, id);
     ACT *y = at<ACT>(a.y, row);
     for (i64 k = 4 * threadIdx.x; k < n; k += 4 * blockDim.x) {
-        const float4 v = stored_quad<W>(w, k / 32, (int)(k % 32) / 4, n);
+        const float4 v = w.quad((int)(k / 32), (int)(k % 32) / 4);
         y[k] = from_float<ACT>(v.x);
         if (k + 1 < n) y[k + 1] = from_float<ACT>(v.y);
         if (k + 2 < n) y[k + 2] = from_float<ACT>(v.z);

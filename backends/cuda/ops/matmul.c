@@ -2,7 +2,15 @@
 #include "products.h"
 
 nlm_status nlm_cuda_matmul(const nlm_exec_v1 *x, const nlm_matmul_args *args) {
-    const nlm_cuda_work work =
-        nlm_cuda_product(x, NLM_OP_matmul, args, args->x, args->w, "matmul", "matmul_few", "matmul_many");
+    const nlm_cuda_work work = nlm_cuda_product(x, &(nlm_cuda_product_of){
+                                                       .op = NLM_OP_matmul,
+                                                       .args = args,
+                                                       .x = args->x,
+                                                       .w = args->w,
+                                                       .n_weights = 1,
+                                                       .source = "matmul",
+                                                       .few = "matmul_few",
+                                                       .many = "matmul_many",
+                                                   });
     return nlm_cuda_launch(x, &work);
 }

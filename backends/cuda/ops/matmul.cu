@@ -17,34 +17,28 @@ __device__ __forceinline__ void store(const matmul_args &a, i64 m, i64 n, float 
 }
 
 #ifdef ROWS
-extern "C" __global__ void __launch_bounds__(THREADS) matmul_few(run run, matmul_args a) {
+extern "C" __global__ void FEW_BOUNDS matmul_few(run run, matmul_args a) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const i64 n = ((i64)blockIdx.x * (WARPS / SPLIT) + warp / SPLIT) * PAIR, m = (i64)blockIdx.y * ROWS;
     const few_input in = few_input_of(run, a.x, m, nullptr);
     if (in.n_rows <= 0) return;
-    const u8 *const rows[PAIR] = {n < a.w.shape[0] ? at<u8>(a.w, n) : nullptr,
-                                  n + 1 < a.w.shape[0] ? at<u8>(a.w, n + 1) : nullptr};
     sums s = {};
     float no_squares[ROWS];
-    few_sums<false>(in, rows, s, no_squares);
+    few_sums<false>(in, pair_of(a.w, n), s, no_squares);
     const float sum = few_sum_of_lane(s);
     if (warp % SPLIT != 0 || lane >= PAIR * ROWS) return;
     if (n + lane / ROWS < a.w.shape[0] && lane % ROWS < in.n_rows) store(a, m + lane % ROWS, n + lane / ROWS, sum);
 }
 #else
-extern "C" __global__ void __launch_bounds__(MANY_THREADS) matmul_many(run run, matmul_args a) {
+extern "C" __global__ void __launch_bounds__(THREADS) matmul_many(run run, matmul_args a) {
+    extern __shared__ many_shared shared[];
     const i64 first_m = (i64)blockIdx.y * TILE, first_n = (i64)blockIdx.x * TILE, rows = live_rows(run, a.x);
-    float sums[4][4] = {};
     if (first_m >= rows) return;
-    many<ACT, W>(run, a.x, a.w, first_m, first_n, sums);
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        const i64 m = first_m + threadIdx.x / (TILE / 4) * 4 + i;
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            const i64 n = first_n + threadIdx.x % (TILE / 4) * 4 + j;
-            if (m < rows && n < a.w.shape[0]) store(a, m, n, sums[i][j]);
-        }
+    many_input<false> in(run, a.x, first_m, nullptr);
+    many_sums(in, many_weight(a.w, a.w, first_n, TILE), *shared);
+    for (int i = threadIdx.x; i < TILE * TILE; i += THREADS) {
+        const i64 m = first_m + i / TILE, n = first_n + i % TILE;
+        if (m < rows && n < a.w.shape[0]) store(a, m, n, shared->sums[i / TILE][i % TILE]);
     }
 }
 #endif

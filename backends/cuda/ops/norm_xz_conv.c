@@ -24,11 +24,18 @@ static nlm_status in_parts(const nlm_exec_v1 *x, const nlm_norm_xz_conv_args *ar
 nlm_status nlm_cuda_norm_xz_conv(const nlm_exec_v1 *x, const nlm_norm_xz_conv_args *args) {
     const nlm_cuda_device *d = x->device;
     const int64_t rows = args->x->shape[0];
-    nlm_cuda_work work =
-        nlm_cuda_product(x, NLM_OP_norm_xz_conv, args, args->x, args->w, "norm_xz_conv", "norm_xz_conv_few", NULL);
-    const int at_once = work.kernel.defines[2].number;
-    if (rows > at_once || d->is_batch_invariant) return in_parts(x, args);
-    work.kernel.defines[4] = (nlm_cuda_define){"WIDTH", NULL, (int)args->conv_w->shape[1]};
+    const nlm_cuda_product_of product = {
+        .op = NLM_OP_norm_xz_conv,
+        .args = args,
+        .x = args->x,
+        .w = args->w,
+        .n_weights = 1,
+        .source = "norm_xz_conv",
+        .few = "norm_xz_conv_few",
+    };
+    if (rows > nlm_cuda_rows_at_once(d, &product) || d->is_batch_invariant) return in_parts(x, args);
+    nlm_cuda_work work = nlm_cuda_product(x, &product);
+    work.kernel.defines[5] = (nlm_cuda_define){"WIDTH", NULL, (int)args->conv_w->shape[1]};
     work.grid[1] = 1;
     return nlm_cuda_launch(x, &work);
 }

@@ -55,14 +55,13 @@ __device__ __forceinline__ void convolve(const norm_xz_conv_args &a, lane l, con
 }
 
 /* Without live rows sequences are empty, and their states go on all the same. */
-extern "C" __global__ void __launch_bounds__(THREADS) norm_xz_conv_few(run run, norm_xz_conv_args a) {
+extern "C" __global__ void FEW_BOUNDS norm_xz_conv_few(run run, norm_xz_conv_args a) {
     __shared__ float xz[ROWS][CHANNELS];
     const int place = threadIdx.x % 32, warp = threadIdx.x / 32, m = place % ROWS;
     const int first = warp / SPLIT * PAIR, mine = first + place / ROWS; /* rows of w in the block's part */
     const i64 n = (i64)blockIdx.x * CHANNELS;
     const few_input in = few_input_of(run, a.x, 0, (const float *)a.norm_w.data);
-    const u8 *const rows[PAIR] = {n + first < a.w.shape[0] ? at<u8>(a.w, n + first) : nullptr,
-                                  n + first + 1 < a.w.shape[0] ? at<u8>(a.w, n + first + 1) : nullptr};
+    const pair rows = pair_of(a.w, n + first);
     const lane l = load_lane(run, a, threadIdx.x);
     sums s = {};
     float squares[ROWS] = {};
