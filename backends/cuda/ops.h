@@ -5,24 +5,27 @@
 
 #include <nlm/plugin_kit.h>
 
-#define NLM_CUDA_OPS(X)                                         \
-    X(embed, 0, NULL)                                           \
-    X(matmul, 0, NULL)                                          \
-    X(rms_norm, 0, NULL)                                        \
-    X(softmax, 0, NULL)                                         \
-    X(copy, 0, NULL)                                            \
-    X(argmax, NLM_ARGMAX_FINITE, nlm_cuda_argmax_needs)         \
-    X(silu_mul, 0, NULL)                                        \
-    X(add, 0, NULL)                                             \
-    X(mul, 0, NULL)                                             \
-    X(scale, 0, NULL)                                           \
-    X(conv1d_causal, NLM_CONV_SILU, NULL)                       \
-    X(rope, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, NULL)       \
-    X(kv_append, 0, NULL)                                       \
-    X(ssm_scan, 0, nlm_cuda_ssm_scan_needs)                     \
-    X(norm_xz_conv, NLM_CONV_SILU, nlm_cuda_norm_xz_conv_needs) \
-    X(dt_bc_scan, 0, nlm_cuda_dt_bc_scan_needs)                 \
-    X(attention, 0, nlm_cuda_attention_needs)                   \
+#define NLM_CUDA_OPS(X)                                                                        \
+    X(embed, 0, NULL)                                                                          \
+    X(matmul, 0, NULL)                                                                         \
+    X(gate_up_silu_mul, 0, NULL)                                                               \
+    X(norm_matmul, 0, NULL)                                                                    \
+    X(qkv_rope_append, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, nlm_cuda_qkv_rope_append_needs) \
+    X(rms_norm, 0, NULL)                                                                       \
+    X(softmax, 0, NULL)                                                                        \
+    X(copy, 0, NULL)                                                                           \
+    X(argmax, NLM_ARGMAX_FINITE, nlm_cuda_argmax_needs)                                        \
+    X(silu_mul, 0, NULL)                                                                       \
+    X(add, 0, NULL)                                                                            \
+    X(mul, 0, NULL)                                                                            \
+    X(scale, 0, NULL)                                                                          \
+    X(conv1d_causal, NLM_CONV_SILU, NULL)                                                      \
+    X(rope, NLM_ROPE_HALF_SPLIT | NLM_ROPE_INVERSE, NULL)                                      \
+    X(kv_append, 0, NULL)                                                                      \
+    X(ssm_scan, 0, nlm_cuda_ssm_scan_needs)                                                    \
+    X(norm_xz_conv, NLM_CONV_SILU, nlm_cuda_norm_xz_conv_needs)                                \
+    X(dt_bc_scan, 0, nlm_cuda_dt_bc_scan_needs)                                                \
+    X(attention, 0, nlm_cuda_attention_needs)                                                  \
     X(attention_plain, 0, NULL)
 
 #define NLM_CUDA_DECLARE(op, flags, needs)                                       \

@@ -1,0 +1,17 @@
+/* The gated feed-forward block. */
+#include "products.h"
+
+nlm_status nlm_cuda_gate_up_silu_mul(const nlm_exec_v1 *x, const nlm_gate_up_silu_mul_args *args) {
+    const nlm_cuda_product_of product = {
+        .op = NLM_OP_gate_up_silu_mul,
+        .args = args,
+        .x = args->x,
+        .w = args->w_up,
+        .n_weights = 2,
+        .source = "gate_up_silu_mul",
+        .few = "gate_up_silu_mul_few",
+        .many = "gate_up_silu_mul_many",
+    };
+    const nlm_cuda_work work = nlm_cuda_product(x, &product);
+    return nlm_cuda_launch(x, &work);
+}
