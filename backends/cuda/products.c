@@ -4,6 +4,9 @@
 /* As in device/few.cuh and device/many.cuh. */
 enum { WARPS = 8, PAIR = 2, GROUP = 1024, THREADS = 256, PITCH = 36 };
 
+/* More than what a kernel for few rows has of shared memory beside x. */
+#define SUMS_BYTES 4096
+
 /* Up to so many rows a product reads the weight again for every eight of them. */
 #define FEW 16
 
@@ -17,12 +20,17 @@ static int split_of(const nlm_cuda_device *d, const nlm_cuda_product_of *of) {
     return split;
 }
 
+/* Of shared memory, for rows of x: those of few.cuh. */
+static int staged_bytes(int rows, int split) {
+    return (rows * split < 4 ? 4 : rows * split) * GROUP * (int)sizeof(float);
+}
+
 int nlm_cuda_rows_at_once(const nlm_cuda_device *d, const nlm_cuda_product_of *of) {
     const int64_t rows = of->x->shape[0];
-    const int split = split_of(d, of);
+    const int split = split_of(d, of), room = d->shared_bytes - SUMS_BYTES, most = room < 64 << 10 ? room : 64 << 10;
     int at_once = 1;
     if (rows > FEW && !d->is_batch_invariant) return 0;
-    while (at_once < rows && at_once < 8 && at_once * split < 16) at_once *= 2;
+    while (at_once < rows && at_once < 8 && staged_bytes(2 * at_once, split) <= most) at_once *= 2;
     return at_once;
 }
 
@@ -63,6 +71,6 @@ nlm_cuda_work nlm_cuda_product(const nlm_exec_v1 *x, const nlm_cuda_product_of *
     set_define(&work, 4, "SPLIT", split);
     work.grid[0] = nlm_cuda_div_up(n, WARPS / split * PAIR);
     work.grid[1] = nlm_cuda_div_up(live, rows);
-    work.shared_bytes = (rows < 4 ? 4 : rows) * split * GROUP * (int)sizeof(float);
+    work.shared_bytes = staged_bytes(rows, split);
     return work;
 }

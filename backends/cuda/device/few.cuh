@@ -15,8 +15,8 @@
 #define PAIR        2
 #define GROUP       1024
 #define GROUP_QUADS (GROUP / 4)
-#define GROUPS      (ROWS < 4 ? 4 / ROWS : 1)             /* of each warp that are staged at a time */
-#define STAGED      ((int)(SPLIT * GROUPS * GROUP_QUADS)) /* quads of a row that are */
+#define GROUPS      (ROWS * SPLIT < 4 ? 4 / (ROWS * SPLIT) : 1) /* of each warp that are staged at a time */
+#define STAGED      ((int)(SPLIT * GROUPS * GROUP_QUADS))       /* quads of a row that are */
 
 /* Two blocks of a multiprocessor, or one where a block of a row and its successor take many registers: none is to be
  * without. */
