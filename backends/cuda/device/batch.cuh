@@ -22,18 +22,24 @@ __device__ __forceinline__ void check_batch(const run &x, const batch &b, i64 ro
     }
 }
 
-/* The sequence of token t, of a batch that has one: the last that begins at t or before. All lanes of a warp search
- * together, 32 places at a time. */
-__device__ __forceinline__ i64 sequence_of(const batch &b, i64 t) {
+/* The last of 0 to n-1 that `holds` is true of, as it is of all before and of none after; 0 if of none. All lanes of
+ * a warp search together, 32 places at a time. */
+template <class Holds>
+__device__ __forceinline__ i64 last_that(i64 n, Holds holds) {
     const int lane = threadIdx.x % 32;
-    i64 low = 0, high = b.n_seqs;
+    i64 low = 0, high = n;
     while (high - low > 1) {
         const i64 step = (high - low + 31) / 32, place = low + lane * step;
-        const u32 begun = __ballot_sync(0xffffffffu, place < high && b.seq_start[place] <= t);
-        low += step * (31 - __clz((int)(begun | 1)));
+        const u32 held = __ballot_sync(0xffffffffu, place < high && holds(place));
+        low += step * (31 - __clz((int)(held | 1)));
         high = min(high, low + step);
     }
     return low;
+}
+
+/* The sequence of token t, of a batch that has one: the last that begins at t or before. Asked by whole warps. */
+__device__ __forceinline__ i64 sequence_of(const batch &b, i64 t) {
+    return last_that(b.n_seqs, [&](i64 s) { return b.seq_start[s] <= t; });
 }
 
 /* The page that holds a position of a sequence; -1: there is none. */

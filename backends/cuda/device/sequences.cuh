@@ -1,6 +1,6 @@
-/* The sequences of a batch. */
+/* Sequences of a batch one by one, and in chunks. */
 #pragma once
-#include "device.cuh"
+#include "batch.cuh"
 
 struct sequence {
     i64 from, n_tokens; /* rows of the batch */
@@ -33,16 +33,8 @@ struct chunk {
     i64 sequence, index;
 };
 
-/* The chunk that an item is, past the end of its sequence if it is none. All lanes of a warp ask for the same, as
- * they look for it together: each time a 32nd of the sequences is left. */
+/* The chunk that an item is, past the end of its sequence if it is none. Asked by whole warps. */
 __device__ __forceinline__ chunk find_chunk(const view &seq_start, i64 n_sequences, int tokens, i64 item) {
-    i64 low = 0, high = n_sequences;
-    while (high - low > 1) {
-        const i64 step = (high - low + 31) / 32, s = low + threadIdx.x % 32 * step;
-        const bool is_before = s == low || (s < high && *at<int>(seq_start, s) / tokens + s <= item);
-        const i64 last = __popc(__ballot_sync(0xffffffffu, is_before)) - 1;
-        high = low + (last + 1) * step < high ? low + (last + 1) * step : high;
-        low += last * step;
-    }
-    return chunk{low, item - *at<int>(seq_start, low) / tokens - low};
+    const i64 s = last_that(n_sequences, [&](i64 i) { return *at<int>(seq_start, i) / tokens + i <= item; });
+    return chunk{s, item - *at<int>(seq_start, s) / tokens - s};
 }
