@@ -232,17 +232,18 @@ char *generic(uint64_t address, unsigned bytes, unsigned access, unsigned place)
         return p;
     }
     if (p >= f->local_base && p + bytes <= f->local) return p;
-    // Behind the end of a buffer there is no other: say which.
+    // Of no buffer: say which is near.
     const auto it = std::upper_bound(regions.begin(), regions.end(), p,
                                      [](const char *a, const memory *m) { return a < m->base; });
-    if (it != regions.begin() && p < (*(it - 1))->base + (*(it - 1))->end + 4096) {
-        memory &m = **(it - 1);
-        tell_outside(m, static_cast<size_t>(p - m.base), bytes, access, place);
+    constexpr size_t NEAR = 4096;
+    memory *before = it == regions.begin() ? nullptr : *(it - 1), *behind = it == regions.end() ? nullptr : *it;
+    const size_t past = before ? static_cast<size_t>(p - before->base) - before->end : NEAR;
+    const size_t short_of = behind ? static_cast<size_t>(behind->base + behind->begin - p) : NEAR;
+    if (short_of < NEAR && short_of < past) {
+        fault(place, "%s of %u bytes, %zu bytes before a buffer of %zu", verb(access), bytes, short_of,
+              behind->end - behind->begin);
     }
-    if (it != regions.end() && p + 4096 > (*it)->base) {
-        fault(place, "%s of %u bytes, %zu bytes before a buffer of %zu", verb(access), bytes,
-              static_cast<size_t>((*it)->base + (*it)->begin - p), (*it)->end - (*it)->begin);
-    }
+    if (past < NEAR) tell_outside(*before, static_cast<size_t>(p - before->base), bytes, access, place);
     fault(place, "%s of %u bytes at %p, which is no device memory", verb(access), bytes, static_cast<void *>(p));
 }
 

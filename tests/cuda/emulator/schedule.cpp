@@ -15,7 +15,7 @@ machine the;
 constexpr uint64_t MAX_STEPS = 64u << 20, STEPS_OF_YIELD = 1024;
 constexpr size_t LOCAL_BYTES = 64 << 10;
 
-static std::vector<fiber *> pool;
+static std::vector<fiber *> &pool = *new std::vector<fiber *>; // lives as long as the process
 static void *main_stack;
 
 // Warps with a ready lane; and the lanes of one warp whose turn it is.

@@ -116,7 +116,8 @@ std::string text_of(const std::string &file) {
 }
 
 const emu_module *module_of(const std::string &file, int fault) {
-    static std::map<std::pair<std::string, int>, const emu_module *> known;
+    using key = std::pair<std::string, int>;
+    static auto &known = *new std::map<key, const emu_module *>; // lives as long as the process
     const emu_module *&module = known[{file, fault}];
     if (module) return module;
     const std::string ptx =
