@@ -50,7 +50,9 @@ static nlm_loading begin_loading(nlm_engine *engine, const nlm_model_options *op
 static nlm_status open_tokenizer(nlm_runtime *runtime, nlm_error *err) {
     size_t n_needed;
     runtime->text_error = (nlm_error)NLM_ERROR_INIT;
-    const char *const *controls = runtime->chat ? nlm_chat_template_tokens(runtime->chat, &n_needed) : NULL;
+    const char *const *controls = runtime->own_chat ? nlm_chat_own_tokens(runtime->own_chat)
+                                  : runtime->chat   ? nlm_chat_template_tokens(runtime->chat, &n_needed)
+                                                    : NULL;
     const nlm_status status =
         nlm_tokenizer_create_for(nlm_model_gguf(runtime->model), controls, &runtime->tokenizer, &runtime->text_error);
     if (status == NLM_OK || status == NLM_NOT_FOUND) return NLM_OK;
@@ -69,17 +71,27 @@ nlm_status nlm_runtime_check_text(const nlm_runtime *runtime, nlm_error *err) {
     return runtime->text_error.code;
 }
 
-/* The template that `options` names, or the model's, which it may do without. */
+/* The model's template, which it may do without; and the known one that renders just so, if there is one. */
+static void open_own_chat(nlm_runtime *runtime) {
+    const nlm_gguf *gguf = nlm_model_gguf(runtime->model);
+    bool is_exact = false;
+    runtime->chat_error = (nlm_error)NLM_ERROR_INIT;
+    const nlm_status status = nlm_chat_template_detect(gguf, &runtime->chat, &is_exact, &runtime->chat_error);
+    if (status != NLM_OK || !is_exact) runtime->chat = NULL;
+    if (status == NLM_NOT_FOUND) return;
+    nlm_error why = NLM_ERROR_INIT;
+    if (nlm_chat_own_create(gguf, &runtime->own_chat, &why) != NLM_OK) {
+        runtime->own_chat = NULL;
+        runtime->chat_error = why;
+    }
+}
+
+/* The template that `options` names, or the model's. */
 static nlm_status open_chat(nlm_runtime *runtime, const nlm_model_options *options, nlm_error *err) {
     if (!options->chat_template) {
-        runtime->chat_error = (nlm_error)NLM_ERROR_INIT;
-        if (nlm_chat_template_detect(nlm_model_gguf(runtime->model), &runtime->chat, &runtime->is_chat_exact,
-                                     &runtime->chat_error) != NLM_OK) {
-            runtime->chat = NULL;
-        }
+        open_own_chat(runtime);
         return NLM_OK;
     }
-    runtime->is_chat_exact = true; /* as asked for */
     runtime->chat = nlm_chat_template_from_name(options->chat_template);
     if (runtime->chat) return NLM_OK;
     nlm_str names = {0};
@@ -234,6 +246,7 @@ static void unload(nlm_runtime *runtime) {
     nlm_programs_destroy(runtime->programs);
     nlm_states_destroy(runtime->states);
     if (runtime->tokenizer) nlm_tokenizer_destroy(runtime->tokenizer);
+    nlm_chat_own_destroy(runtime->own_chat);
     if (runtime->model) nlm_model_close(runtime->model);
     free(runtime->found);
     free(runtime->is_slot_used);
@@ -315,6 +328,12 @@ void nlm_model_unload(nlm_model *model) {
     nlm_gate_end(&runtime->engine->gate, &runtime->ending);
 }
 
+/* What nlm_model_info calls the template. */
+static const char *chat_name(const nlm_runtime *runtime) {
+    if (runtime->chat) return nlm_chat_template_name(runtime->chat);
+    return runtime->own_chat ? "jinja" : NULL;
+}
+
 nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, nlm_error *error) {
     NLM_NEEDS(model, error);
     NLM_NEEDS(out_info, error);
@@ -329,7 +348,7 @@ nlm_status nlm_model_describe(const nlm_model *model, nlm_model_info *out_info, 
                                  .bos = runtime->tokenizer ? nlm_tokenizer_bos(runtime->tokenizer) : -1,
                                  .eos = runtime->tokenizer ? nlm_tokenizer_eos(runtime->tokenizer) : -1,
                                  .family = nlm_model_family_name(model),
-                                 .chat_template = runtime->chat ? nlm_chat_template_name(runtime->chat) : NULL,
+                                 .chat_template = chat_name(runtime),
                                  .file_bytes = nlm_gguf_file_bytes(nlm_model_gguf(model)),
                                  .cache_bytes = nlm_cache_bytes(runtime->states->cache),
                                  .weight_bytes_per_token = nlm_model_weight_bytes_per_token(model),

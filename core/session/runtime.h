@@ -11,6 +11,7 @@
 #include "session/prompt_cache.h"
 #include "session/snapshots.h"
 #include "session/states.h"
+#include "text/chat_own.h"
 #include "text/chat_template.h"
 #include "text/tokenizer.h"
 
@@ -33,10 +34,10 @@ typedef struct nlm_runtime {
     const nlm_hparams *hparams;
     nlm_tokenizer *tokenizer; /* NULL if the file has none: text_error says so */
     nlm_error text_error;
-    const nlm_chat_template *chat; /* or NULL: chat_error says why */
-    nlm_error chat_error;
-    bool is_chat_exact;         /* the template was named, or renders as the model's text does */
-    atomic_bool is_chat_warned; /* what may be wrong with it was said */
+    nlm_chat_own *own_chat;        /* the model's template, interpreted; NULL: another was named, or none can be */
+    const nlm_chat_template *chat; /* named, or known to render as the model's does; or NULL */
+    nlm_error chat_error;          /* why own_chat is NULL where no other was named */
+    atomic_bool is_chat_warned;    /* what may be wrong with it was said */
     nlm_states *states;
     nlm_programs *programs;
     nlm_prompt_cache *prompts; /* or NULL */

@@ -89,25 +89,35 @@ _Static_assert(sizeof(nlm_message) == sizeof(nlm_chat_message) &&
                    offsetof(nlm_message, content) == offsetof(nlm_chat_message, content),
                "an nlm_message can be read as an nlm_chat_message");
 
-/* Once a model, when it first converses: a template that may not be its own, or not one of its vocabulary. */
-static void warn_of_template(nlm_runtime *runtime) {
+static void warn_of_token(const nlm_runtime *runtime, const char *token, const char *whose) {
+    if (nlm_tokenizer_find(runtime->tokenizer, token, strlen(token)) >= 0) return;
+    nlm_log(
+        NLM_LOG_WARN,
+        "%s: the vocabulary has no token '%s', which %s chat template is made of: it is spelled in parts, which the "
+        "model was hardly trained on",
+        nlm_gguf_path(nlm_model_gguf(runtime->model)), token, whose);
+}
+
+/* Once a model, when a known template is first used: of its tokens that the vocabulary lacks, and, where the model's
+ * own should have been used, why that could not be. */
+static void warn_of_known(nlm_runtime *runtime, const nlm_error *why) {
     if (atomic_exchange(&runtime->is_chat_warned, true)) return;
     const char *path = nlm_gguf_path(nlm_model_gguf(runtime->model)), *name = nlm_chat_template_name(runtime->chat);
-    if (!runtime->is_chat_exact) {
+    if (why) {
         nlm_log(NLM_LOG_WARN,
-                "%s: the model's chat template is none that is known to the letter; it looks like %s, which is used, "
-                "and may differ from it in system messages, blanks and more",
-                path, name);
+                "%s: the model's chat template fails (%s: %s); %s, which is the same but for that, is used", path,
+                why->where, why->msg, name);
     }
     size_t n_needed;
     const char *const *tokens = nlm_chat_template_tokens(runtime->chat, &n_needed);
-    for (size_t i = 0; i < n_needed; i++) {
-        if (nlm_tokenizer_find(runtime->tokenizer, tokens[i], strlen(tokens[i])) >= 0) continue;
-        nlm_log(
-            NLM_LOG_WARN,
-            "%s: the vocabulary has no token '%s', which the chat template %s is made of: it is spelled in parts, "
-            "which the model was hardly trained on",
-            path, tokens[i], name);
+    for (size_t i = 0; i < n_needed; i++) warn_of_token(runtime, tokens[i], name);
+}
+
+/* Once a model: of tokens that its template wrote into this text and the vocabulary lacks. */
+static void warn_of_own(nlm_runtime *runtime, const nlm_str *text) {
+    if (text->length == 0 || atomic_exchange(&runtime->is_chat_warned, true)) return;
+    for (const char *const *token = nlm_chat_own_tokens(runtime->own_chat); *token; token++) {
+        if (memmem(text->data, text->length, *token, strlen(*token))) warn_of_token(runtime, *token, "the model's");
     }
 }
 
@@ -118,12 +128,35 @@ typedef struct chat_text {
     nlm_ids ids;
 } chat_text;
 
-static nlm_status encode_text(const nlm_runtime *runtime, const nlm_message *messages, size_t count, size_t n_before,
+/* In the model's own template, or a known one that was named, or renders as the model's does where that fails.
+ * *out_has_bos: the text begins with a BOS. */
+static nlm_status format(nlm_runtime *runtime, const nlm_chat_message *messages, size_t count, size_t n_before,
+                         bool opens_turn, chat_text *t, bool *out_has_bos, nlm_error *err) {
+    nlm_error why = runtime->chat_error;
+    *out_has_bos = false;
+    if (runtime->own_chat) {
+        why = (nlm_error)NLM_ERROR_INIT;
+        const nlm_status status =
+            nlm_chat_own_format(runtime->own_chat, messages, count, n_before, opens_turn, &t->text, &t->spans, &why);
+        *out_has_bos = status == NLM_OK && nlm_chat_own_begins(runtime->own_chat, &t->text, &t->spans);
+        if (status == NLM_OK) warn_of_own(runtime, &t->text);
+        if (status == NLM_OK) return NLM_OK;
+        t->text.length = t->spans.count = 0;
+    }
+    if (!runtime->chat) {
+        nlm_error_give(err, &why);
+        return why.code;
+    }
+    warn_of_known(runtime, why.code == NLM_OK ? NULL : &why);
+    return nlm_chat_template_format(runtime->chat, messages, count, n_before, opens_turn, &t->text, &t->spans, err);
+}
+
+static nlm_status encode_text(nlm_runtime *runtime, const nlm_message *messages, size_t count, size_t n_before,
                               bool opens_turn, chat_text *t, nlm_error *err) {
-    NLM_TRY(nlm_chat_template_format(runtime->chat, (const nlm_chat_message *)messages, count, n_before, opens_turn,
-                                     &t->text, &t->spans, err));
+    bool has_bos;
+    NLM_TRY(format(runtime, (const nlm_chat_message *)messages, count, n_before, opens_turn, t, &has_bos, err));
     if (t->text.has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_encode_chat", "no memory for the text");
-    const uint32_t flags = NLM_ENCODE_SPECIAL | (n_before == 0 ? NLM_ENCODE_BOS : 0u);
+    const uint32_t flags = NLM_ENCODE_SPECIAL | (n_before == 0 && !has_bos ? NLM_ENCODE_BOS : 0u);
     return nlm_tokenizer_encode_spans(runtime->tokenizer, t->text.data ? t->text.data : "", t->text.length, flags,
                                       &t->spans, &t->ids, err);
 }
@@ -144,15 +177,10 @@ static nlm_status encode_chat(const nlm_model *model, const nlm_message *message
     NLM_TRY(check_messages(messages, count, err));
     nlm_runtime *runtime = nlm_model_runtime(model);
     NLM_TRY(nlm_runtime_check_text(runtime, err));
-    if (!runtime->chat) {
-        nlm_error_give(err, &runtime->chat_error);
-        return runtime->chat_error.code;
-    }
-    const nlm_log_sink *outer_log = nlm_gate_redirect_log(&runtime->engine->gate);
-    warn_of_template(runtime);
-    nlm_log_redirect(outer_log);
     chat_text t = {0};
+    const nlm_log_sink *outer_log = nlm_gate_redirect_log(&runtime->engine->gate);
     nlm_status status = encode_text(runtime, messages, count, n_before, opens_turn, &t, err);
+    nlm_log_redirect(outer_log);
     if (status == NLM_OK) status = ids_out(&t.ids, out_ids, capacity, out_count, "nlm_encode_chat", err);
     nlm_ids_release(&t.ids);
     nlm_text_spans_release(&t.spans);

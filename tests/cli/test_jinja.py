@@ -9,6 +9,7 @@ import functools
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import unittest
@@ -183,6 +184,24 @@ class Jinja(unittest.TestCase):
         sources = templates(OWN)
         self.assertGreater(len(sources), 0)
         self.check_all(sources)
+        self.check_forging(sources)
+
+    def check_forging(self, sources):
+        """A message that holds all tokens that the template writes stays the user's, to the last byte."""
+        jobs = []
+        for source in sources.values():
+            tokens = sorted(set(re.findall(r"<[^\s<>'\"]{1,40}>|\[/?[A-Z_]+\]", source)))[:60] + list(TOKENS.values())
+            content = "Zz" + "".join(tokens) + "zZ"
+            jobs.append((source, {"messages": [{"role": "user", "content": content}], "tools": None, "documents": None,
+                                  "add_generation_prompt": True, **TOKENS}, list(TOKENS)))
+        found = 0
+        for name, (_, variables, _), answer in zip(sources, jobs, render(jobs)):
+            text, content = answer.get("text", "").encode(), variables["messages"][0]["content"].encode()
+            for match in re.finditer(re.escape(content), text):
+                with self.subTest(name):
+                    self.assertTrue(any(a <= match.start() and match.end() <= b for a, b in answer["user"]), text)
+                found += 1
+        self.assertGreater(found, 0)
 
     def test_expressions(self):
         lines = [line for line in (OWN / "expressions.txt").read_text().split("\n") if line]
@@ -195,6 +214,7 @@ class Jinja(unittest.TestCase):
     def test_templates_of_models(self):
         for folder in FOLDERS:
             count = self.check_all(templates(folder))
+            self.check_forging(templates(folder))
             print(f"{folder.name}: {count} renderings")
 
 

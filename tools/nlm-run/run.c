@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "common/input.h"
 #include "nlm-run/statistics.h"
 
 #define DEFAULT_MAX_TOKENS 256
@@ -28,7 +29,7 @@ static nlm_status open_engine(run *r, nlm_error *err) {
     return nlm_engine_create(&options, &r->engine, err);
 }
 
-static nlm_status open_model(run *r, nlm_error *err) {
+static nlm_status load_model(run *r, const char *const *overrides, nlm_error *err) {
     const settings *set = r->set;
     r->progress.label = "loading";
     const nlm_model_options options = {.struct_size = sizeof options,
@@ -37,12 +38,37 @@ static nlm_status open_model(run *r, nlm_error *err) {
                                        .kv_type = set->kv_type,
                                        .pack_cache = set->pack_cache,
                                        .chat_template = set->chat_template,
-                                       .overrides = set->overrides,
+                                       .overrides = overrides,
                                        .progress = progress_show,
                                        .progress_user = &r->progress};
     const nlm_status status = nlm_model_load(r->engine, set->model, &options, &r->model, err);
     progress_end(&r->progress);
     return status;
+}
+
+/* A template of one's own takes the place of the model's in its metadata. */
+static nlm_status load_with_template(run *r, nlm_error *err) {
+    nlm_str own = {0};
+    size_t count = 0;
+    nlm_str_puts(&own, "tokenizer.chat_template=str:");
+    nlm_status status = nlm_read_input(r->set->chat_template_file, &own, err);
+    while (r->set->overrides && r->set->overrides[count]) count++;
+    const char **overrides = calloc(count + 2, sizeof *overrides);
+    if (status == NLM_OK && (!overrides || own.has_failed)) {
+        status = nlm_fail(err, NLM_OUT_OF_MEMORY, r->set->chat_template_file, "no memory for the template");
+    }
+    if (status == NLM_OK) {
+        if (count) memcpy(overrides, r->set->overrides, count * sizeof *overrides);
+        overrides[count] = own.data;
+        status = load_model(r, overrides, err);
+    }
+    free(overrides);
+    nlm_str_release(&own);
+    return status;
+}
+
+static nlm_status open_model(run *r, nlm_error *err) {
+    return r->set->chat_template_file ? load_with_template(r, err) : load_model(r, r->set->overrides, err);
 }
 
 static uint64_t choose_seed(const settings *set) {

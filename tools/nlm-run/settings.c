@@ -38,6 +38,7 @@ static const nlm_config_key keys[] = {
     {"chat.enabled", NLM_CONFIG_BOOL, AT(is_chat), 0, 0, NULL},
     {"chat.system", NLM_CONFIG_STRING, AT(system), 0, 0, NULL},
     {"chat.template", NLM_CONFIG_STRING, AT(chat_template), 0, 0, NULL},
+    {"chat.template_file", NLM_CONFIG_STRING, AT(chat_template_file), 0, 0, NULL},
     {"chat.overflow", NLM_CONFIG_STRING, AT(overflow), 0, 0, overflows},
     {"run.prompt", NLM_CONFIG_STRING, AT(prompt), 0, 0, NULL},
     {"run.prompt_file", NLM_CONFIG_STRING, AT(prompt_file), 0, 0, NULL},
@@ -103,6 +104,8 @@ static const nlm_option options[] = {
      "qwen2, qwen2.5, qwen3, qwen3-coder, qwq, granite-3,\ngranite-4, lfm2, smollm2, stablelm-zephyr or "
      "vigogne\n(the one the model names)",
      TO(chat_template), 0, 0},
+    {"chat-template-file", 0, NLM_OPTION_TEXT, "FILE", "a template in Jinja to use in place of the model's",
+     TO(chat_template_file), 0, 0},
     {"overflow", 0, NLM_OPTION_TEXT, "HOW",
      "of a full context: 'stop' the chat, or 'drop' its\noldest turns and go on (stop)", TO(overflow), 0, 0},
     {"context", 0, NLM_OPTION_INT, "N", "tokens the session may hold (the model's, up to 4096)", TO(context), 0,
@@ -138,7 +141,7 @@ static const char details[] =
     "             memory_limit_mib\n"
     "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed\n"
     "  [backend]  name, device_id, threads, fallback, registry, options (a table, passed to the backend)\n"
-    "  [chat]     enabled, system, template, overflow\n"
+    "  [chat]     enabled, system, template, template_file, overflow\n"
     "  [run]      prompt, prompt_file, ids, prefix, suffix, special, session, save_session, max_tokens, stop,\n"
     "             ignore_end, raw, json, profile\n"
     "\n"
@@ -202,6 +205,7 @@ static nlm_status read_config(const nlm_config *config, const char *path, nlm_er
     NLM_TRY(nlm_config_path_from(path, config->arena, &values->session, err));
     NLM_TRY(nlm_config_path_from(path, config->arena, &values->save_session, err));
     NLM_TRY(nlm_config_path_from(path, config->arena, &values->pack_cache, err));
+    NLM_TRY(nlm_config_path_from(path, config->arena, &values->chat_template_file, err));
     return nlm_config_path_from(path, config->arena, &values->registry, err);
 }
 
@@ -248,6 +252,9 @@ static int check(const settings *line, const settings *all) {
     }
     if (all->ids && (all->prefix || all->suffix || all->has_special)) {
         return nlm_tell_usage(&nlm_run_command, "--prefix, --suffix and --special are for a text, not for --ids");
+    }
+    if (all->chat_template && all->chat_template_file) {
+        return nlm_tell_usage(&nlm_run_command, "--chat-template and --chat-template-file: give one of them");
     }
     if (line->system && !all->is_chat) return nlm_tell_usage(&nlm_run_command, "--system is for --chat");
     if (!is_choice(overflows, all->overflow)) {

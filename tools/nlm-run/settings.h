@@ -30,7 +30,7 @@ typedef struct settings {
     const char *const *backend_options;
     /* [chat] */
     bool is_chat;
-    const char *system, *chat_template;
+    const char *system, *chat_template, *chat_template_file;
     const char *overflow; /* of the context: "stop" or "drop" */
     /* [run] */
     const char *prompt, *prompt_file, *ids;

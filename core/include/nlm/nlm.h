@@ -208,7 +208,7 @@ typedef struct nlm_model_info {
     int32_t n_ctx_train;
     int32_t bos, eos;          /* token ids, -1: none */
     const char *family;        /* "llama", "mamba"; these strings live as long as the model */
-    const char *chat_template; /* NULL: none was given or recognised */
+    const char *chat_template; /* "jinja": a text of its own, none known; NULL: there is none */
     uint64_t file_bytes;
     uint64_t cache_bytes;            /* when every session is full */
     uint64_t weight_bytes_per_token; /* weights read to decode one token */

@@ -65,10 +65,10 @@ typedef struct nlm_message {
  * messages: those to be added alone. n_before: how many messages of the conversation the session holds already, the
  * answers it generated included; with 0 the ids begin with BOS where the model wants it, else with the end of the
  * last answer. Control tokens spelled in `content` stay text, and so do all tokens that the template is made of. A
- * model's template that is not one known to the letter, and a vocabulary without its tokens, are warnings in the log.
- * Errors   as nlm_encode; NOT_FOUND (the model has no template) and UNSUPPORTED (one that is not known): name
- *          one in nlm_model_options.chat_template; INVALID_ARGUMENT (a role the template does not have; 'tool' where
- *          it is not known how the template has it: the sentence says which it is known of). */
+ * model's template that fails where a known one renders the same, and a vocabulary without its tokens, are warnings.
+ * Errors   as nlm_encode; NOT_FOUND (the model has no template) and BAD_FORMAT (one that is not understood): name
+ *          one in nlm_model_options.chat_template; INVALID_ARGUMENT (what the template itself says against the
+ *          messages, or what is wrong at which line of it; a role that a known template does not have), LIMIT. */
 NLM_API nlm_status nlm_encode_chat(const nlm_model *model, const nlm_message *messages, size_t count, size_t n_before,
                                    int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
 

@@ -1,0 +1,248 @@
+/* Conversations as a model's own chat template writes them. */
+#include "text/chat_own.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "text/jinja.h"
+
+#define TOKENS_MAX 64
+
+struct nlm_chat_own {
+    nlm_arena arena;
+    nlm_jinja *jinja;
+    const char *bos, *eos, *unknown, *padding; /* "" where the file names none */
+    const char *tokens[TOKENS_MAX + 1];
+    size_t n_tokens;
+};
+
+/* ---- what the file says ------------------------------------------------------------------- */
+
+static const char *token_text(nlm_chat_own *own, const nlm_gguf *gguf, const char *key) {
+    uint64_t id;
+    const nlm_gguf_entry *tokens = nlm_gguf_find(gguf, "tokenizer.ggml.tokens");
+    if (!tokens || !tokens->strings || nlm_gguf_get_u64(gguf, key, &id, NULL) != NLM_OK || id >= tokens->count) {
+        return "";
+    }
+    const char *text = nlm_arena_strndup(&own->arena, tokens->strings[id].data, (size_t)tokens->strings[id].length);
+    return text ? text : "";
+}
+
+static void add_token(nlm_chat_own *own, const char *text, size_t length) {
+    for (size_t i = 0; i < own->n_tokens; i++) {
+        if (strlen(own->tokens[i]) == length && memcmp(own->tokens[i], text, length) == 0) return;
+    }
+    const char *copy = own->n_tokens < TOKENS_MAX ? nlm_arena_strndup(&own->arena, text, length) : NULL;
+    if (copy) own->tokens[own->n_tokens++] = copy;
+}
+
+/* Those in a text of the template: without blanks in them. */
+static void find_tokens(void *user, const char *text, size_t length) {
+    nlm_chat_own *own = user;
+    for (size_t at = 0; at + 4 < length; at++) {
+        if (text[at] != '<' || text[at + 1] != '|') continue;
+        size_t end = at + 2;
+        while (end < length && text[end] != '|' && text[end] != '<' && (unsigned char)text[end] > ' ') end++;
+        if (end > at + 2 && end + 1 < length && text[end] == '|' && text[end + 1] == '>') {
+            add_token(own, text + at, end + 2 - at);
+        }
+    }
+}
+
+nlm_status nlm_chat_own_create(const nlm_gguf *gguf, nlm_chat_own **out, nlm_error *err) {
+    nlm_gguf_string text;
+    NLM_TRY(nlm_gguf_get_string(gguf, "tokenizer.chat_template", &text, err));
+    nlm_chat_own *own = calloc(1, sizeof *own);
+    if (!own) return nlm_fail(err, NLM_OUT_OF_MEMORY, "chat template", "no memory for the template");
+    const nlm_status status = nlm_jinja_create(text.data, (size_t)text.length, &own->jinja, err);
+    if (status != NLM_OK) {
+        nlm_chat_own_destroy(own);
+        return status;
+    }
+    own->bos = token_text(own, gguf, "tokenizer.ggml.bos_token_id");
+    own->eos = token_text(own, gguf, "tokenizer.ggml.eos_token_id");
+    own->unknown = token_text(own, gguf, "tokenizer.ggml.unknown_token_id");
+    own->padding = token_text(own, gguf, "tokenizer.ggml.padding_token_id");
+    nlm_jinja_each_text(own->jinja, find_tokens, own);
+    *out = own;
+    return NLM_OK;
+}
+
+void nlm_chat_own_destroy(nlm_chat_own *own) {
+    if (!own) return;
+    nlm_jinja_destroy(own->jinja);
+    nlm_arena_release(&own->arena);
+    free(own);
+}
+
+const char *const *nlm_chat_own_tokens(const nlm_chat_own *own) {
+    return own->tokens;
+}
+
+bool nlm_chat_own_begins(const nlm_chat_own *own, const nlm_str *text, const nlm_text_spans *spans) {
+    const size_t length = strlen(own->bos);
+    return length > 0 && text->length >= length && memcmp(text->data, own->bos, length) == 0 &&
+           (spans->count == 0 || spans->data[0].from >= length);
+}
+
+/* ---- one rendering ------------------------------------------------------------------------ */
+
+/* Messages in two parts, of which the first may stand for others; and what is asked about them. */
+typedef struct conversation {
+    const nlm_chat_message *before, *messages;
+    size_t n_before, count;
+    bool opens_turn;
+    size_t watched; /* the index of a message whose content is looked for */
+} conversation;
+
+#define NONE_WATCHED SIZE_MAX
+
+typedef struct rendering {
+    nlm_str text;
+    nlm_text_spans spans;
+    nlm_text_span watched;
+} rendering;
+
+static void release(rendering *r) {
+    nlm_str_release(&r->text);
+    nlm_text_spans_release(&r->spans);
+}
+
+/* Templates build tokens of the names of roles; others are as good as a user's text. */
+static uint8_t mark_of_role(const char *role) {
+    static const char *const known[] = {"system", "user", "assistant", "tool", "developer", "function", "ipython"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcmp(known[i], role) == 0) return NLM_JINJA_TEMPLATE;
+    }
+    return NLM_JINJA_USER;
+}
+
+static void add_message(nlm_jinja_run *run, nlm_jinja_value list, const nlm_chat_message *message, uint8_t mark) {
+    const nlm_jinja_value made = nlm_jinja_dict_new(run);
+    nlm_jinja_put_named(run, made, "role", nlm_jinja_string_static(run, message->role, mark_of_role(message->role)));
+    nlm_jinja_put_named(run, made, "content", nlm_jinja_string_static(run, message->content, mark));
+    nlm_jinja_push(run, list, made);
+}
+
+static nlm_jinja_value globals_of(const nlm_chat_own *own, nlm_jinja_run *run, const conversation *talk) {
+    const struct {
+        const char *name, *text;
+    } tokens[] = {
+        {"bos_token", own->bos}, {"eos_token", own->eos}, {"unk_token", own->unknown}, {"pad_token", own->padding}};
+    const nlm_jinja_value globals = nlm_jinja_dict_new(run), list = nlm_jinja_sequence_new(run, NLM_JINJA_LIST);
+    for (size_t i = 0; i < talk->n_before + talk->count; i++) {
+        const nlm_chat_message *message = i < talk->n_before ? &talk->before[i] : &talk->messages[i - talk->n_before];
+        add_message(run, list, message, i == talk->watched ? NLM_JINJA_WATCHED : NLM_JINJA_USER);
+    }
+    nlm_jinja_put_named(run, globals, "messages", list);
+    nlm_jinja_put_named(run, globals, "add_generation_prompt", nlm_jinja_bool(talk->opens_turn));
+    nlm_jinja_put_named(run, globals, "tools", nlm_jinja_none());
+    nlm_jinja_put_named(run, globals, "documents", nlm_jinja_none());
+    for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
+        nlm_jinja_put_named(run, globals, tokens[i].name,
+                            nlm_jinja_string_static(run, tokens[i].text, NLM_JINJA_TEMPLATE));
+    }
+    return globals;
+}
+
+static nlm_status render(const nlm_chat_own *own, const conversation *talk, rendering *out, nlm_error *err) {
+    release(out);
+    nlm_jinja_run *run = nlm_jinja_run_create(&nlm_jinja_default_limits, err);
+    if (!run) return NLM_OUT_OF_MEMORY;
+    const nlm_status status =
+        nlm_jinja_render(own->jinja, run, globals_of(own, run, talk), &out->text, &out->spans, &out->watched, err);
+    nlm_jinja_run_destroy(run);
+    return status;
+}
+
+/* ---- parts of conversations --------------------------------------------------------------- */
+
+static nlm_status fail_apart(nlm_error *err) {
+    return nlm_fail(err, NLM_UNSUPPORTED, "chat template",
+                    "the template writes earlier messages otherwise when others follow: what follows cannot be told "
+                    "from what came before");
+}
+
+/* Where the text of `messages` begins, behind those before it: with the end of the answer's turn, if it is an answer
+ * that they stand behind. */
+static nlm_status find_start(const nlm_chat_own *own, conversation talk, size_t *out, nlm_error *err) {
+    *out = 0;
+    if (talk.n_before == 0) return NLM_OK;
+    rendering all = {0}, first = {0};
+    talk.watched = talk.n_before - 1;
+    nlm_status status = render(own, &talk, &all, err);
+    if (status == NLM_OK && talk.n_before == 2) {
+        *out = all.watched.to;
+        if (all.watched.to == 0) status = fail_apart(err);
+    } else if (status == NLM_OK) { /* a question, whose turn was closed when it was asked */
+        talk.count = 0;
+        talk.opens_turn = false;
+        status = render(own, &talk, &first, err);
+        *out = first.text.length;
+        const bool is_prefix =
+            status == NLM_OK && first.text.length <= all.text.length &&
+            (first.text.length == 0 || memcmp(first.text.data, all.text.data, first.text.length) == 0);
+        if (status == NLM_OK && !is_prefix) status = fail_apart(err);
+    }
+    release(&all);
+    release(&first);
+    return status;
+}
+
+/* Renders, and finds where the text ends: behind the last content if its turn stays open. */
+static nlm_status render_open(const nlm_chat_own *own, conversation talk, rendering *out, size_t *out_end,
+                              nlm_error *err) {
+    const bool stays_open = !talk.opens_turn && talk.count > 0;
+    talk.watched = stays_open ? talk.n_before + talk.count - 1 : NONE_WATCHED;
+    NLM_TRY(render(own, &talk, out, err));
+    if (stays_open && out->watched.to == 0) { /* nothing was said yet: the turn is opened */
+        talk.count--;
+        talk.opens_turn = true;
+        NLM_TRY(render(own, &talk, out, err));
+    }
+    *out_end = out->watched.to > 0 ? out->watched.to : out->text.length;
+    return NLM_OK;
+}
+
+static nlm_status give(const rendering *r, size_t start, size_t end, nlm_str *out, nlm_text_spans *spans,
+                       nlm_error *err) {
+    const size_t offset = out->length;
+    nlm_text_span *data = realloc(spans->data, (spans->count + r->spans.count + 1) * sizeof *data);
+    if (!data) return nlm_fail(err, NLM_OUT_OF_MEMORY, "chat template", "no memory for the conversation");
+    spans->data = data;
+    spans->capacity = spans->count + r->spans.count + 1;
+    for (size_t i = 0; i < r->spans.count; i++) {
+        const size_t from = r->spans.data[i].from < start ? start : r->spans.data[i].from;
+        const size_t to = r->spans.data[i].to > end ? end : r->spans.data[i].to;
+        if (from < to) data[spans->count++] = (nlm_text_span){offset + from - start, offset + to - start};
+    }
+    if (end > start) nlm_str_append(out, r->text.data + start, end - start);
+    if (!out->has_failed) return NLM_OK;
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, "chat template", "no memory for the conversation");
+}
+
+nlm_status nlm_chat_own_format(const nlm_chat_own *own, const nlm_chat_message *messages, size_t count,
+                               size_t n_before, bool opens_turn, nlm_str *out, nlm_text_spans *out_spans,
+                               nlm_error *err) {
+    static const nlm_chat_message earlier[] = {{"user", "question"}, {"assistant", "answer"}};
+    const bool begins_with_answer = count > 0 && strcmp(messages[0].role, "assistant") == 0;
+    const conversation talk = {.before = earlier,
+                               .messages = messages,
+                               .n_before = n_before == 0        ? 0
+                                           : begins_with_answer ? 1
+                                                                : 2,
+                               .count = count,
+                               .opens_turn = opens_turn,
+                               .watched = NONE_WATCHED};
+    rendering r = {0};
+    size_t start, end = 0;
+    nlm_status status = find_start(own, talk, &start, err);
+    if (status == NLM_OK) status = render_open(own, talk, &r, &end, err);
+    if (status == NLM_OK && end < start) status = fail_apart(err);
+    if (status == NLM_OK) status = give(&r, start, end, out, out_spans, err);
+    release(&r);
+    return status;
+}

@@ -1,0 +1,28 @@
+/* A model's own chat template, interpreted. */
+#ifndef NLM_TEXT_CHAT_OWN_H
+#define NLM_TEXT_CHAT_OWN_H
+
+#include "text/chat_template.h"
+
+typedef struct nlm_chat_own nlm_chat_own;
+
+/* Of tokenizer.chat_template. Errors NOT_FOUND (there is none), BAD_FORMAT (the template's line, and what is wrong
+ * there), OUT_OF_MEMORY. */
+nlm_status nlm_chat_own_create(const nlm_gguf *gguf, nlm_chat_own **out, nlm_error *err);
+void nlm_chat_own_destroy(nlm_chat_own *own);
+
+/* The texts of the form <|...|> that the template itself writes, NULL-terminated: for nlm_tokenizer_create_for. */
+const char *const *nlm_chat_own_tokens(const nlm_chat_own *own);
+/* Whether the text has the model's BOS in front, which the template wrote. */
+bool nlm_chat_own_begins(const nlm_chat_own *own, const nlm_str *text, const nlm_text_spans *spans);
+
+/* As nlm_chat_template_format, but that the text may begin with a BOS. What follows n_before messages is what the
+ * template writes behind an answer that stands for them. If not opens_turn, the last message, an assistant's, stays
+ * open.
+ * Errors   INVALID_ARGUMENT (the template's own sentence, or what Jinja2 would say), LIMIT, OUT_OF_MEMORY,
+ * UNSUPPORTED (what follows cannot be told from what came before). */
+nlm_status nlm_chat_own_format(const nlm_chat_own *own, const nlm_chat_message *messages, size_t count,
+                               size_t n_before, bool opens_turn, nlm_str *out, nlm_text_spans *out_spans,
+                               nlm_error *err);
+
+#endif
