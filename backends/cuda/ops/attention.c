@@ -41,8 +41,8 @@ static bool is_aligned(const nlm_tensor *cache) {
 /* Over how many blocks the heads that share keys and values are spread: a thread has registers for a part of the
  * elements of so many. */
 static int blocks_of_group(const nlm_attention_args *args, int shared) {
-    const int64_t of_thread = 8 * nlm_cuda_div_up(args->q->shape[2], 256), most = 64 / of_thread;
-    return (int)nlm_cuda_div_up(shared, most < 1 ? 1 : most > 8 ? 8 : most);
+    const int64_t of_thread = 8 * nlm_cuda_div_up(args->q->shape[2], 256), most = 32 / of_thread;
+    return (int)nlm_cuda_div_up(shared, most < 1 ? 1 : most);
 }
 
 static nlm_cuda_kernel kernel_of(const nlm_attention_args *args, int shared, const char *source, const char *name) {
