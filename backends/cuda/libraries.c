@@ -25,6 +25,12 @@ static const entry nvrtc_entries[] = {
 #undef LINE
 };
 
+static const entry nvml_entries[] = {
+#define LINE(name, symbol, args) {#symbol, offsetof(nlm_cuda_nvml, name)},
+    NLM_NVML_FUNCTIONS(LINE)
+#undef LINE
+};
+
 /* One library: opened at most once, for good, as what it starts does not outlive a dlclose. */
 typedef struct library {
     pthread_mutex_t lock;
@@ -91,4 +97,15 @@ const nlm_cuda_nvrtc *nlm_cuda_nvrtc_open(const nlm_host_v1 *host, char *why, si
         "no libnvrtc: install the CUDA toolkit (or its NVRTC alone), or name the library in the option nvrtc";
     return open_library(&nvrtc, named ? only : usual, missing, nvrtc_entries,
                         sizeof nvrtc_entries / sizeof *nvrtc_entries, &table, why, why_bytes);
+}
+
+const nlm_cuda_nvml *nlm_cuda_nvml_open(const nlm_host_v1 *host, char *why, size_t why_bytes) {
+    static library nvml = {PTHREAD_MUTEX_INITIALIZER, NULL};
+    static nlm_cuda_nvml table;
+    const char *named = host->option(host->self, "nvml");
+    const char *paths[] = {named ? named : "libnvidia-ml.so.1", NULL};
+    char missing[192];
+    snprintf(missing, sizeof missing, "no %s, which NVIDIA's driver brings", paths[0]);
+    return open_library(&nvml, paths, missing, nvml_entries, sizeof nvml_entries / sizeof *nvml_entries, &table, why,
+                        why_bytes);
 }

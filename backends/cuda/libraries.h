@@ -5,6 +5,7 @@
 #include <nlm/plugin.h>
 
 #include "api/cuda.h"
+#include "api/nvml.h"
 #include "api/nvrtc.h"
 
 typedef struct nlm_cuda_driver {
@@ -19,6 +20,12 @@ typedef struct nlm_cuda_nvrtc {
 #undef NLM_NVRTC_FIELD
 } nlm_cuda_nvrtc;
 
+typedef struct nlm_cuda_nvml {
+#define NLM_NVML_FIELD(name, symbol, args) nvmlReturn_t(*name) args;
+    NLM_NVML_FUNCTIONS(NLM_NVML_FIELD)
+#undef NLM_NVML_FIELD
+} nlm_cuda_nvml;
+
 /* The driver library, opened once in a process, initialised by the caller. NULL: `why` says what is missing.
  * Option "driver": its path; else libcuda.so.1 wherever the dynamic linker finds it. Thread-safe. */
 const nlm_cuda_driver *nlm_cuda_driver_open(const nlm_host_v1 *host, char *why, size_t why_bytes);
@@ -26,5 +33,8 @@ const nlm_cuda_driver *nlm_cuda_driver_open(const nlm_host_v1 *host, char *why, 
 /* NVRTC, as nlm_cuda_driver_open. Option "nvrtc": its path; else the dynamic linker's, then the toolkit that
  * CUDA_PATH or CUDA_HOME names, then /usr/local/cuda. */
 const nlm_cuda_nvrtc *nlm_cuda_nvrtc_open(const nlm_host_v1 *host, char *why, size_t why_bytes);
+
+/* NVML, which comes with the driver, as nlm_cuda_driver_open. Option "nvml": its path. */
+const nlm_cuda_nvml *nlm_cuda_nvml_open(const nlm_host_v1 *host, char *why, size_t why_bytes);
 
 #endif

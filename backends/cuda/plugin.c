@@ -2,6 +2,7 @@
 #include "plugin.h"
 
 #include "device.h"
+#include "metrics.h"
 
 #define LEAST_CAPABILITY 75
 
@@ -36,7 +37,8 @@ static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *e
 }
 
 static const void *extension(const char *name, uint32_t version) {
-    return strcmp(name, NLM_CAPTURE_EXTENSION) == 0 && version == 1 ? &nlm_cuda_capture : NULL;
+    if (strcmp(name, NLM_CAPTURE_EXTENSION) == 0 && version == 1) return &nlm_cuda_capture;
+    return strcmp(name, NLM_METRICS_EXTENSION) == 0 && version == 1 ? &nlm_cuda_metrics : NULL;
 }
 
 static const nlm_plugin_v1 plugin = {

@@ -12,6 +12,7 @@
 
 #define SIZE_1_0          NLM_SIZE_THROUGH(nlm_device_v1, event_wait) /* what follows is optional */
 #define CAPTURE_SIZE_1_0  NLM_SIZE_THROUGH(nlm_capture_v1, destroy)
+#define METRICS_SIZE_1_0  NLM_SIZE_THROUGH(nlm_metrics_v1, read)
 #define MAX_SIZE          65536u
 #define MAX_ALIGNMENT     4096u
 #define DEFAULT_ALIGNMENT 64u
@@ -136,27 +137,45 @@ static nlm_status check_slots(const nlm_opened *o, nlm_error *err) {
     return NLM_OK;
 }
 
+/* The table of an extension, copied as far as both know it; `least` and `most` bytes are what 1.0 and this host have.
+ */
+static nlm_status copy_extension(const nlm_opened *o, const char *name, const void *from, void *to, size_t least,
+                                 size_t most, nlm_error *err) {
+    uint32_t size; /* every table begins with it */
+    const uint32_t own = (uint32_t)most;
+    memcpy(&size, from, sizeof size);
+    if (size < least || size > MAX_SIZE) {
+        return nlm_fail(err, NLM_BAD_FORMAT, o->plugin->name,
+                        "its extension %s says it has %u bytes; expected %zu to %u", name, size, least, MAX_SIZE);
+    }
+    memcpy(to, from, size < most ? size : most);
+    memcpy(to, &own, sizeof own);
+    return NLM_OK;
+}
+
 /* The extension "nlm.capture" of a stream device, copied as the other tables are; a plugin without it is fine. */
 static nlm_status copy_capture(nlm_opened *o, nlm_error *err) {
     nlm_capture_v1 *to = &o->device.capture;
     if (nlm_device_is_sliced(&o->device)) return NLM_OK;
     const nlm_capture_v1 *from = o->plugin->api.extension(NLM_CAPTURE_EXTENSION, 1);
     if (!from) return NLM_OK;
-    uint32_t size;
-    memcpy(&size, &from->struct_size, sizeof size);
-    if (size < CAPTURE_SIZE_1_0 || size > MAX_SIZE) {
-        return nlm_fail(err, NLM_BAD_FORMAT, o->plugin->name,
-                        "its extension " NLM_CAPTURE_EXTENSION " says it has %u bytes; expected %zu to %u", size,
-                        CAPTURE_SIZE_1_0, MAX_SIZE);
-    }
-    memcpy(to, from, size < sizeof *to ? size : sizeof *to);
-    to->struct_size = (uint32_t)sizeof *to;
+    NLM_TRY(copy_extension(o, NLM_CAPTURE_EXTENSION, from, to, CAPTURE_SIZE_1_0, sizeof *to, err));
     const requirement all[] = {{"begin", to->begin},
                                {"end", to->end},
                                {"abort", to->abort},
                                {"launch", to->launch},
                                {"destroy", to->destroy}};
     return require(o, all, 5, "which its extension " NLM_CAPTURE_EXTENSION " needs", err);
+}
+
+/* The extension "nlm.metrics", of any device. */
+static nlm_status copy_metrics(nlm_opened *o, nlm_error *err) {
+    nlm_metrics_v1 *to = &o->device.metrics;
+    const nlm_metrics_v1 *from = o->plugin->api.extension(NLM_METRICS_EXTENSION, 1);
+    if (!from) return NLM_OK;
+    NLM_TRY(copy_extension(o, NLM_METRICS_EXTENSION, from, to, METRICS_SIZE_1_0, sizeof *to, err));
+    const requirement all[] = {{"read", to->read}};
+    return require(o, all, 1, "which its extension " NLM_METRICS_EXTENSION " needs", err);
 }
 
 static nlm_status open_raw(nlm_opened *o, nlm_error *err) {
@@ -171,6 +190,7 @@ static nlm_status open_raw(nlm_opened *o, nlm_error *err) {
     if (checked == NLM_OK) checked = describe(o, err);
     if (checked == NLM_OK) checked = check_slots(o, err);
     if (checked == NLM_OK) checked = copy_capture(o, err);
+    if (checked == NLM_OK) checked = copy_metrics(o, err);
     if (checked != NLM_OK) o->plugin->api.close(o->raw);
     return checked;
 }

@@ -12,6 +12,7 @@ typedef struct nlm_device {
     nlm_ops_v1 ops;          /* empty slots hold a stub that returns UNSUPPORTED */
     nlm_device_info_v1 info; /* at open */
     nlm_capture_v1 capture;  /* begin is NULL: the device cannot record */
+    nlm_metrics_v1 metrics;  /* read is NULL: it does not measure */
     const nlm_plugin *plugin;
     const char *backend; /* the plugin's name */
     uint32_t device_id;  /* the ordinal chosen, kept everywhere */

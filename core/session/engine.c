@@ -186,6 +186,35 @@ nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info *out_in
     return nlm_give_struct(out_info, &info, sizeof info, "nlm_engine_info", error);
 }
 
+_Static_assert(NLM_KNOWN_MEMORY == NLM_METRIC_MEMORY && NLM_KNOWN_ECC == NLM_METRIC_ECC,
+               "what programs and plugins call the same has the same bit");
+
+nlm_status nlm_engine_device_metrics(const nlm_engine *engine, nlm_device_metrics *out_metrics, nlm_error *error) {
+    NLM_NEEDS(engine, error);
+    NLM_NEEDS(out_metrics, error);
+    const nlm_device *device = nlm_engine_device(engine);
+    nlm_device_metrics_v1 m = {.struct_size = sizeof m};
+    if (!device->metrics.read) {
+        return nlm_fail(error, NLM_UNSUPPORTED, "nlm_engine_device_metrics",
+                        "the backend %s does not measure its devices", device->backend);
+    }
+    NLM_TRY(device->metrics.read(device->api.self, &m, error));
+    const nlm_device_metrics metrics = {.device_id = (int32_t)device->device_id,
+                                        .known = m.known,
+                                        .utilization_percent = m.utilization_percent,
+                                        .memory_utilization_percent = m.memory_utilization_percent,
+                                        .temperature_celsius = m.temperature_celsius,
+                                        .memory_used_bytes = m.memory_used_bytes,
+                                        .memory_total_bytes = m.memory_total_bytes,
+                                        .power_milliwatts = m.power_milliwatts,
+                                        .power_limit_milliwatts = m.power_limit_milliwatts,
+                                        .clock_mhz = m.clock_mhz,
+                                        .memory_clock_mhz = m.memory_clock_mhz,
+                                        .ecc_corrected = m.ecc_corrected,
+                                        .ecc_uncorrected = m.ecc_uncorrected};
+    return nlm_give_struct(out_metrics, &metrics, sizeof metrics, "nlm_device_metrics", error);
+}
+
 nlm_status nlm_engine_profile(const nlm_engine *engine, uint32_t form, char *out_text, size_t capacity,
                               size_t *out_length, nlm_error *error) {
     NLM_NEEDS(engine, error);

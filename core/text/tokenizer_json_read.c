@@ -1,5 +1,6 @@
 /* tokenizer.json into the metadata of a GGUF. */
 #include <cJSON.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -210,15 +211,13 @@ static nlm_status read_merge(reading *r, const cJSON *item, size_t index, nlm_er
     if (!halve(item, &left, &right, &r->arena)) {
         return nlm_fail(err, NLM_BAD_FORMAT, r->name, "its merge %zu is not two tokens without blanks", index);
     }
-    const size_t left_length = strlen(left), length = left_length + 1 + strlen(right);
-    char *text = nlm_arena_alloc(&r->arena, length + 1);
+    const size_t bytes = strlen(left) + 1 + strlen(right) + 1;
+    char *text = nlm_arena_alloc(&r->arena, bytes);
     r->merged.length = 0;
     nlm_str_puts(&r->merged, left);
     nlm_str_puts(&r->merged, right);
     if (!text || r->merged.has_failed) return out_of_memory(r, err);
-    memcpy(text, left, left_length);
-    text[left_length] = ' ';
-    memcpy(text + left_length + 1, right, length - left_length);
+    snprintf(text, bytes, "%s %s", left, right);
     const char *merged = r->merged.data;
     const int32_t id = find_id(r, merged);
     if (!*left || !*right || id < 0 || find_id(r, left) < 0 || find_id(r, right) < 0) {
@@ -228,7 +227,7 @@ static nlm_status read_merge(reading *r, const cJSON *item, size_t index, nlm_er
         return nlm_fail(err, NLM_UNSUPPORTED, r->name,
                         "its token '%.64s' has U+2581 within, where its pre_tokenizer Metaspace splits", merged);
     }
-    r->merges[index] = (nlm_gguf_string){text, length};
+    r->merges[index] = (nlm_gguf_string){text, bytes - 1};
     if (r->scores[id] == 0) r->scores[id] = -(float)index;
     return NLM_OK;
 }

@@ -177,6 +177,17 @@ class Text(unittest.TestCase):
                     "load_seconds", "rss_peak_bytes", "cache_bytes", "file_bytes", "threads", "profile"):
             self.assertTrue(done[key], key)
 
+    def test_what_a_device_measures_is_reported(self):
+        registry = Path(os.environ["NLM_BUILD"]) / "tests/fakes/plugins.toml"
+        environment = os.environ | {"NLM_PLUGIN_REGISTRY": str(registry)}
+        same = ("-m", MAMBA, "-p", "the", "-n", 2)
+        fake = json.loads(text_of(*same, "--backend", "fake_stream", "--json", env=environment))
+        self.assertEqual(fake["device_metrics"], {"memory_used_bytes": 1 << 20, "memory_total_bytes": 1 << 30,
+                                                  "power_watts": 70.5, "temperature_celsius": 40})
+        told = run(*same, "--backend", "fake_stream", env=environment).stderr.decode()
+        self.assertIn("device    40 C, 70.5 W, 1.0 of 1024.0 MiB in use", told)
+        self.assertNotIn("device_metrics", json.loads(text_of(*same, "--backend", "cpu_scalar", "--json")))
+
     def test_profile_is_told_on_stderr(self):
         told = run("-m", LLAMA, "-p", "the", "-n", 5, "--profile").stderr.decode()
         for op in ("attention", "rms_norm", "matmul"):

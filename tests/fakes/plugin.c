@@ -100,8 +100,25 @@ static void close_device(const nlm_device_v1 *closed) {
     free(device);
 }
 
+/* Made up, but for the device's own number. */
+static nlm_status read_metrics(void *self, nlm_device_metrics_v1 *out, nlm_error *error) {
+    const fake_device *device = self;
+    if (fake_is_listed(device->without, "metrics")) return fake_fail(error, NLM_UNSUPPORTED, "told not to measure");
+    const nlm_device_metrics_v1 metrics = {.struct_size = out->struct_size,
+                                           .known = NLM_METRIC_MEMORY | NLM_METRIC_TEMPERATURE | NLM_METRIC_POWER,
+                                           .memory_used_bytes = 1 << 20,
+                                           .memory_total_bytes = 1 << 30,
+                                           .temperature_celsius = 40 + (int32_t)device->ordinal,
+                                           .power_milliwatts = 70500};
+    memcpy(out, &metrics, out->struct_size < sizeof metrics ? out->struct_size : sizeof metrics);
+    return NLM_OK;
+}
+
+static const nlm_metrics_v1 fake_metrics = {.struct_size = sizeof fake_metrics, .read = read_metrics};
+
 static const void *extension(const char *name, uint32_t version) {
-    return strcmp(name, NLM_CAPTURE_EXTENSION) == 0 && version == 1 ? &fake_capture : NULL;
+    if (strcmp(name, NLM_CAPTURE_EXTENSION) == 0 && version == 1) return &fake_capture;
+    return strcmp(name, NLM_METRICS_EXTENSION) == 0 && version == 1 ? &fake_metrics : NULL;
 }
 
 static const nlm_plugin_v1 plugin = {

@@ -287,6 +287,25 @@ static void saved_sessions_move_between_devices(void) {
     temporary_remove(&folder);
 }
 
+static void devices_measure_themselves(void) {
+    static const char *const without[] = {"without", "metrics", NULL};
+    nlm_device_metrics m = {.struct_size = sizeof m};
+    nlm_error err = NLM_ERROR_INIT;
+    both b = open_both("mamba-f32", NULL);
+    EXPECT_OK(nlm_engine_device_metrics(b.fake.engine, &m, error));
+    CU_ASSERT_EQUAL(m.known, NLM_KNOWN_MEMORY | NLM_KNOWN_TEMPERATURE | NLM_KNOWN_POWER);
+    CU_ASSERT_EQUAL(m.memory_total_bytes, 1 << 30);
+    CU_ASSERT_EQUAL(m.temperature_celsius, 40);
+    CU_ASSERT_EQUAL(m.power_milliwatts, 70500);
+    CU_ASSERT_EQUAL(nlm_engine_device_metrics(b.reference.engine, &m, &err), NLM_UNSUPPORTED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "cpu_scalar"));
+    close_both(&b);
+    b = open_both("mamba-f32", without);
+    CU_ASSERT_EQUAL(nlm_engine_device_metrics(b.fake.engine, &m, &err), NLM_UNSUPPORTED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "told not to measure"));
+    close_both(&b);
+}
+
 static const check_case cases[] = {
     CHECK_CASE(models_have_the_reference_logits),
     CHECK_CASE(packed_weights_are_uploaded_as_packed),
@@ -297,5 +316,6 @@ static const check_case cases[] = {
     CHECK_CASE(forked_sessions_do_not_disturb_each_other),
     CHECK_CASE(prompts_come_from_the_cache),
     CHECK_CASE(saved_sessions_move_between_devices),
+    CHECK_CASE(devices_measure_themselves),
 };
 CHECK_MAIN("fake stream", cases)

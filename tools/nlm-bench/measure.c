@@ -221,6 +221,7 @@ static nlm_status describe(const bench *b, nlm_error *err) {
     snprintf(out->threads_reason, sizeof out->threads_reason, "%s", engine.threads_reason);
     snprintf(out->family, sizeof out->family, "%s", model.family);
     out->threads = engine.threads;
+    out->meters = meters_read(b->engine);
     out->has_host_memory = nlm_device_has_host_memory(nlm_engine_device(b->engine));
     out->file_bytes = model.file_bytes;
     out->load_seconds = model.load_seconds;

@@ -60,6 +60,7 @@ static void print_model(const settings *set, const run_result *r) {
                type);
     }
     printf("backend   %s (%s); %s\n", r->backend, r->device, r->threads_reason);
+    meters_print(stdout, "device    ", &r->meters);
 }
 
 static void print_work(const settings *set, const derived *d) {
@@ -131,6 +132,7 @@ static void add_subject(const settings *set, const run_result *r, nlm_json *json
     nlm_json_string(json, "cpu", nlm_cpu_name());
     nlm_json_u64(json, "threads", r->threads);
     nlm_json_string(json, "threads_reason", r->threads_reason);
+    meters_json(&r->meters, json);
     nlm_json_i64(json, "prompt", set->forward ? 0 : set->prompt);
     nlm_json_i64(json, "gen", set->forward ? 0 : set->gen);
     nlm_json_i64(json, "depth", set->depth);

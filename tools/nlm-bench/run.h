@@ -2,6 +2,7 @@
 #ifndef NLM_BENCH_RUN_H
 #define NLM_BENCH_RUN_H
 
+#include "common/meters.h"
 #include "nlm-bench/settings.h"
 #include "nlm-bench/stats.h"
 
@@ -28,6 +29,7 @@ typedef struct run_result {
     nlm_error error;
     samples series[RUN_N_SERIES];
     char backend[64], device[96], threads_reason[192], family[16], probe_isa[16];
+    nlm_device_metrics meters;
     uint32_t threads, n_other_matrices;
     bool has_host_memory; /* else the probes say nothing about the device */
     uint64_t parameters, file_bytes, weight_bytes_per_token, step_bytes, rss_peak_bytes;

@@ -197,6 +197,55 @@ void abi_rule_describe(const conform_options *options, conform_result *result) {
     check_devices(options, describes_itself, result);
 }
 
+/* Twice into a struct that ends at a guard page; a device need not measure. */
+static bool reads_metrics(const abi_device *device, const nlm_metrics_v1 *table, nlm_device_metrics_v1 *out,
+                          conform_result *result) {
+    const uint32_t known = (NLM_METRIC_ECC << 1) - 1;
+    guard_block block;
+    nlm_error err = NLM_ERROR_INIT;
+    if (!guard_alloc(&block, "nlm_device_metrics_v1", sizeof *out, 8, false))
+        return conform_fail(result, "no memory");
+    nlm_device_metrics_v1 *guarded = (nlm_device_metrics_v1 *)(void *)block.data;
+    *guarded = (nlm_device_metrics_v1){.struct_size = (uint32_t)sizeof *guarded};
+    const nlm_status status = table->read(device->api.self, guarded, &err);
+    const bool is_intact = guard_is_intact(&block);
+    *out = *guarded;
+    guard_free(&block);
+    if (!is_intact) return conform_fail(result, "read writes beside the nlm_device_metrics_v1 it is given");
+    if (status == NLM_UNSUPPORTED && err.msg[0]) return true;
+    if (status != NLM_OK) return conform_fail(result, "read: %s: %.300s", nlm_status_text(status), err.msg);
+    if (out->known & ~known) return conform_fail(result, "read knows 0x%x", out->known);
+    if ((out->known & NLM_METRIC_MEMORY) && out->memory_used_bytes > out->memory_total_bytes) {
+        return conform_fail(result, "read: more memory is used than there is");
+    }
+    return (out->utilization_percent <= 100 && out->memory_utilization_percent <= 100) ||
+           conform_fail(result, "read: a utilization is over 100 percent");
+}
+
+static bool measures_itself(const abi_plugin *plugin, abi_host *host, uint32_t ordinal, conform_result *result) {
+    abi_device device;
+    nlm_device_metrics_v1 m = {0};
+    const nlm_metrics_v1 *table = plugin->api.extension(NLM_METRICS_EXTENSION, 1);
+    if (table->struct_size < offsetof(nlm_metrics_v1, read) + sizeof table->read || !table->read) {
+        return conform_fail(result, "its extension " NLM_METRICS_EXTENSION " has no read");
+    }
+    if (!abi_open(plugin, host, ordinal, &device, result)) return false;
+    const bool is_good = reads_metrics(&device, table, &m, result) && reads_metrics(&device, table, &m, result);
+    plugin->api.close(device.raw);
+    return is_good;
+}
+
+void abi_rule_metrics(const conform_options *options, conform_result *result) {
+    abi_plugin plugin;
+    if (!abi_load(options, &plugin, result)) return;
+    if (plugin.api.extension(NLM_METRICS_EXTENSION, 1)) {
+        check_devices(options, measures_itself, result);
+    } else {
+        result->verdict = CONFORM_NOT_OFFERED;
+        snprintf(result->message, sizeof result->message, "%s", NLM_METRICS_EXTENSION);
+    }
+}
+
 static bool says_no(const abi_device *device, nlm_op op, uint32_t args_bytes, const char *what,
                     conform_result *result) {
     nlm_status status;

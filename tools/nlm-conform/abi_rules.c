@@ -134,6 +134,7 @@ static const conform_rule rules[] = {
     {"abi/33_pack_device", abi_rule_pack_device},
     {"abi/34_slots", abi_rule_slots},
     {"abi/35_packing", abi_rule_packing},
+    {"abi/36_metrics", abi_rule_metrics},
 };
 
 const conform_rule *conform_rules(size_t *out_count) {

@@ -221,6 +221,7 @@ nlm_status run_report(run *r, const nlm_error *failure, nlm_error *err) {
     NLM_TRY(nlm_engine_describe(r->engine, &s.engine, err));
     NLM_TRY(nlm_model_describe(r->model, &s.model, err));
     NLM_TRY(nlm_session_metrics(r->session, &s.metrics, err));
+    s.meters = meters_read(r->engine);
     if (r->set->is_json && failure) nlm_json_string(&r->json, "error", failure->msg);
     if (r->set->is_json) statistics_json(&s, &r->json);
     NLM_TRY(report_profile(r, err));

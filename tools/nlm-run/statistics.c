@@ -29,6 +29,7 @@ void statistics_print(const statistics *s) {
             s->model.load_seconds);
     fprintf(stderr, "backend   %s, device_id %" PRId32 " (%s); %s\n", m->backend, m->device_id, s->engine.device,
             s->engine.threads_reason);
+    meters_print(stderr, "device    ", &s->meters);
     fprintf(stderr, "prompt    %" PRIu64 " tokens in %.3f s, %.1f tokens/s\n", m->prompt_tokens, m->prompt_seconds,
             m->prompt_tokens_per_second);
     fprintf(stderr, "generate  %" PRIu64 " tokens, %.1f tokens/s, first after %.3f s, ended by %s", s->n_generated,
@@ -63,4 +64,5 @@ void statistics_json(const statistics *s, nlm_json *json) {
     nlm_json_u64(json, "activation_bytes", m->activation_bytes);
     nlm_json_u64(json, "rss_bytes", m->rss_bytes);
     nlm_json_u64(json, "rss_peak_bytes", m->rss_peak_bytes);
+    meters_json(&s->meters, json);
 }

@@ -4,6 +4,7 @@
 
 #include <nlm/nlm.h>
 #include "common/json.h"
+#include "common/meters.h"
 #include "nlm-run/settings.h"
 
 typedef struct statistics {
@@ -11,6 +12,7 @@ typedef struct statistics {
     nlm_engine_info engine;
     nlm_model_info model;
     nlm_metrics metrics;
+    nlm_device_metrics meters;
     uint64_t seed;
     uint64_t n_generated;
     const char *ended_by; /* of the last generation */

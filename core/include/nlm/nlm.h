@@ -417,6 +417,43 @@ typedef struct nlm_metrics {
 /* Since the session was created. */
 NLM_API nlm_status nlm_session_metrics(const nlm_session *session, nlm_metrics *out_metrics, nlm_error *error);
 
+/* Which numbers of nlm_device_metrics are known. */
+enum {
+    NLM_KNOWN_MEMORY = 1,
+    NLM_KNOWN_UTILIZATION = 2,
+    NLM_KNOWN_MEMORY_UTILIZATION = 4,
+    NLM_KNOWN_POWER = 8,
+    NLM_KNOWN_POWER_LIMIT = 16,
+    NLM_KNOWN_CLOCK = 32,
+    NLM_KNOWN_MEMORY_CLOCK = 64,
+    NLM_KNOWN_TEMPERATURE = 128,
+    NLM_KNOWN_ECC = 256
+};
+
+/* What the engine's device measures of itself, whoever uses it, now. */
+typedef struct nlm_device_metrics {
+    uint32_t struct_size;
+    int32_t device_id;
+    uint32_t known;                      /* NLM_KNOWN_*; what is not known is 0 */
+    uint32_t utilization_percent;        /* time in which something ran, of the last second or so */
+    uint32_t memory_utilization_percent; /* time in which memory was read or written */
+    int32_t temperature_celsius;
+    uint64_t memory_used_bytes;
+    uint64_t memory_total_bytes;
+    uint32_t power_milliwatts;
+    uint32_t power_limit_milliwatts;
+    uint32_t clock_mhz; /* of the processors */
+    uint32_t memory_clock_mhz;
+    uint64_t ecc_corrected; /* errors of memory since the driver was loaded */
+    uint64_t ecc_uncorrected;
+} nlm_device_metrics;
+
+/* From any thread, also while the engine works.
+ * Errors   UNSUPPORTED (the backend does not measure, or what it measures with is not installed: the sentence says
+ *          which), DEVICE_ERROR, DEVICE_LOST. */
+NLM_API nlm_status nlm_engine_device_metrics(const nlm_engine *engine, nlm_device_metrics *out_metrics,
+                                             nlm_error *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -335,6 +335,47 @@ typedef struct nlm_capture_v1 {
     void (*destroy)(void *self, void *recording);
 } nlm_capture_v1;
 
+/* ---- extension: what the hardware measures --------------------------------------------------- */
+
+#define NLM_METRICS_EXTENSION "nlm.metrics"
+
+/* Which numbers of nlm_device_metrics_v1 are known. */
+#define NLM_METRIC_MEMORY             1u
+#define NLM_METRIC_UTILIZATION        2u
+#define NLM_METRIC_MEMORY_UTILIZATION 4u
+#define NLM_METRIC_POWER              8u
+#define NLM_METRIC_POWER_LIMIT        16u
+#define NLM_METRIC_CLOCK              32u
+#define NLM_METRIC_MEMORY_CLOCK       64u
+#define NLM_METRIC_TEMPERATURE        128u
+#define NLM_METRIC_ECC                256u
+
+/* Of the whole device, whoever uses it, at the time of the call. The host zeroes it and sets struct_size. */
+typedef struct nlm_device_metrics_v1 {
+    uint32_t struct_size;
+    uint32_t known; /* NLM_METRIC_*; what is not known stays 0 */
+    uint64_t memory_used_bytes;
+    uint64_t memory_total_bytes;
+    uint32_t utilization_percent;        /* of the last second or so: time in which something ran */
+    uint32_t memory_utilization_percent; /* time in which memory was read or written */
+    uint32_t power_milliwatts;
+    uint32_t power_limit_milliwatts;
+    uint32_t clock_mhz; /* of the processors */
+    uint32_t memory_clock_mhz;
+    int32_t temperature_celsius;
+    uint32_t reserved;
+    uint64_t ecc_corrected; /* errors of memory since the driver was loaded */
+    uint64_t ecc_uncorrected;
+} nlm_device_metrics_v1;
+
+/* extension("nlm.metrics", 1). read: at any time, from any thread, beside work of the device, which it does not wait
+ * for; UNSUPPORTED, with the reason, where the means to measure are not installed. */
+typedef struct nlm_metrics_v1 {
+    uint32_t struct_size;
+    uint32_t reserved;
+    nlm_status (*read)(void *self, nlm_device_metrics_v1 *out, nlm_error *error); /* self: nlm_device_v1.self */
+} nlm_metrics_v1;
+
 /* ---- the plugin --------------------------------------------------------------------------- */
 
 enum { NLM_SANITIZER_NONE = 0, NLM_SANITIZER_ADDRESS = 1, NLM_SANITIZER_THREAD = 2, NLM_SANITIZER_MEMORY = 3 };
