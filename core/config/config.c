@@ -199,6 +199,24 @@ static nlm_status read_strings(const source *s, const nlm_config_key *key, const
     return NLM_OK;
 }
 
+static nlm_status read_ints(const source *s, const nlm_config_key *key, const nlm_toml_node *node) {
+    if (node->kind != NLM_TOML_ARRAY) return fail_type(s, key, node);
+    int64_t *items = nlm_arena_array(s->config->arena, node->count + 1, sizeof *items);
+    if (!items) return fail_memory(s);
+    for (size_t i = 0; i < node->count; i++) {
+        const nlm_toml_node *item = &node->items[i];
+        if (item->kind != NLM_TOML_INTEGER) {
+            return fail_at(s, item, key->key, "expected an array of integers, element %zu is %s", i,
+                           nlm_toml_kind_text(item->kind));
+        }
+        NLM_TRY(check_range(s, key, item, (double)item->integer));
+        items[i] = item->integer;
+    }
+    const nlm_config_ints ints = {items, node->count};
+    memcpy(destination(s, key), &ints, sizeof ints);
+    return NLM_OK;
+}
+
 /* The text of a plain value, or NULL with the reason said. */
 static nlm_status option_text(const source *s, const char *path, const nlm_toml_node *node, const char **out) {
     nlm_arena *arena = s->config->arena;
@@ -251,6 +269,7 @@ static nlm_status read_value(const source *s, const nlm_config_key *key, const n
         case NLM_CONFIG_FLOAT: return read_float(s, key, node);
         case NLM_CONFIG_BOOL: return read_bool(s, key, node);
         case NLM_CONFIG_STRINGS: return read_strings(s, key, node);
+        case NLM_CONFIG_INTS: return read_ints(s, key, node);
         case NLM_CONFIG_OPTIONS: return read_options(s, key, node);
     }
     return nlm_fail(s->err, NLM_INTERNAL, s->file, "%s: no such type of key", key->key);

@@ -18,6 +18,11 @@ typedef struct nlm_config_strings {
     size_t count;
 } nlm_config_strings;
 
+typedef struct nlm_config_ints {
+    const int64_t *items;
+    size_t count;
+} nlm_config_ints;
+
 /* X(NAME, C type of the destination, what a message calls it) */
 #define NLM_CONFIG_TYPE_LIST(X)                                \
     X(STRING, const char *, "a string")                        \
@@ -25,6 +30,7 @@ typedef struct nlm_config_strings {
     X(FLOAT, double, "a number") /* an integer is taken too */ \
     X(BOOL, bool, "true or false")                             \
     X(STRINGS, nlm_config_strings, "an array of strings")      \
+    X(INTS, nlm_config_ints, "an array of integers")           \
     X(OPTIONS, const char *const *, "a table of plain values") /* key, value, ..., NULL, all as text */
 
 typedef enum nlm_config_type {
@@ -36,9 +42,9 @@ typedef enum nlm_config_type {
 typedef struct nlm_config_key {
     const char *key; /* dotted: "sampler.temperature" */
     nlm_config_type type;
-    size_t offset;              /* of the destination in nlm_config.values */
-    double min;                 /* inclusive bounds of INT and FLOAT; both 0: any. Never applied to the value that */
-    double max;                 /*   was there before, so a default outside them can mean "not set" */
+    size_t offset; /* of the destination in nlm_config.values */
+    double min;    /* inclusive bounds of INT, INTS and FLOAT; both 0: any. Never applied to the value that */
+    double max;    /*   was there before, so a default outside them can mean "not set" */
     const char *const *choices; /* of STRING, NULL-terminated; NULL: any */
 } nlm_config_key;
 

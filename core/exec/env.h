@@ -19,7 +19,9 @@ typedef struct nlm_placing {
 typedef struct nlm_env {
     nlm_device *devices[NLM_ENV_DEVICES]; /* [0] the chosen one; the rest in the order they are asked; sliced
                                              ones work in host memory; borrowed */
-    uint32_t n_devices;                   /* 1: fallback is off, an op the device lacks is an error */
+    uint32_t n_devices;                   /* n_split: fallback is off, an op the devices lack is an error */
+    uint32_t n_split;                     /* devices[0] to [n_split-1] have a share of the layers each, in turn: a
+                                             node's is asked first; 0: as 1 */
     nlm_pool *pool;                       /* borrowed */
     nlm_profile *profile;                 /* NULL: off; borrowed */
     nlm_activations *activations;         /* shared by the env's programs, which run one at a time; NULL:

@@ -55,9 +55,9 @@ nlm_status nlm_program_fetch(nlm_program *program, int32_t value, const void **o
 uint64_t nlm_program_activation_bytes(const nlm_program *program);
 uint64_t nlm_program_unpacked_bytes(const nlm_program *program);
 uint32_t nlm_program_steps(const nlm_program *program);
-/* Whether a step of it runs on devices[0]. */
+/* Whether a step of it runs on the device of its choice. */
 bool nlm_program_uses_first(const nlm_program *program);
-/* One line per op and reason that runs elsewhere than on devices[0]: op, count, where, bytes moved when
+/* One line per op and reason that runs elsewhere than on the device of its choice: op, count, where, bytes moved when
  * all rows are live, reason. */
 void nlm_program_fallbacks(const nlm_program *program, nlm_str *out);
 /* All steps, for people and tests: "12 matmul cpu_scalar layer 0 [8,64] f32 <- ...". */

@@ -18,7 +18,7 @@ typedef struct nlm_step {
     nlm_device *device;
     nlm_any_args args;
     bool needs_barrier; /* the next step of a sliced segment touches what this one did */
-    bool is_fallback;   /* runs elsewhere than on devices[0], because of `reason` */
+    bool is_fallback;   /* runs elsewhere than on the device of its choice, because of `reason` */
     const char *reason; /* copied */
     uint32_t output;    /* sliced: all that it is for is the output of that number; else NLM_NO_OUTPUT */
 } nlm_step;

@@ -1,5 +1,5 @@
-/* Which device runs each node: the first of env's that says yes; and, where devices have memories of their own, one
- * device for all the nodes that touch a state or a parameter. */
+/* Which device runs each node: that of its layer, or else the first of env's that says yes; and, where devices have
+ * memories of their own, one device for all the nodes that touch a state or a parameter. */
 #include <stdio.h>
 #include <string.h>
 
@@ -88,13 +88,42 @@ static nlm_status fail_node(const nlm_plan *plan, const nlm_node *node, nlm_erro
         nlm_str_printf(&text, "%s%s: %s", d ? "; " : ": ", plan->env->devices[d]->backend,
                        status == NLM_OK ? "has it, but not all ops of its state" : caps.reason);
     }
-    if (plan->env->n_devices == 1) nlm_str_puts(&text, "; no other may step in");
+    if (plan->env->n_devices == 1 || plan->env->n_devices == plan->env->n_split)
+        nlm_str_puts(&text, "; no other may step in");
     nlm_str_puts(&text, " (");
     describe_arguments(plan, node, &text);
     nlm_str_puts(&text, ")");
     nlm_fail(err, NLM_UNSUPPORTED, WHERE, "%s", text.data ? text.data : title);
     nlm_str_release(&text);
     return NLM_UNSUPPORTED;
+}
+
+/* ---- shares of layers ------------------------------------------------------------------------------ */
+
+/* Layers are cut into n_split runs as equal as can be; what stands before the first layer goes with it, and what
+ * stands behind one with the last. */
+static void choose_devices(nlm_plan *plan) {
+    const uint32_t n_split = plan->env->n_split;
+    int32_t n_layers = 0;
+    bool is_behind = false;
+    for (uint32_t n = 0; n < plan->n_nodes; n++) {
+        const int32_t layer = plan->nodes[n].node.layer;
+        if (layer >= n_layers) n_layers = layer + 1;
+    }
+    for (uint32_t n = 0; n < plan->n_nodes && n_split > 1; n++) {
+        const int32_t layer = plan->nodes[n].node.layer;
+        is_behind = is_behind || layer >= 0;
+        if (layer >= 0)
+            plan->nodes[n].choice = (uint32_t)((int64_t)layer * n_split / n_layers);
+        else
+            plan->nodes[n].choice = is_behind ? n_split - 1 : 0;
+    }
+}
+
+/* The i-th device that is asked for a node: its choice, then the others in order. */
+static uint32_t asked(uint32_t choice, uint32_t i) {
+    if (i == 0) return choice;
+    return i <= choice ? i - 1 : i;
 }
 
 /* ---- groups of nodes that share states ----------------------------------------------------------- */
@@ -197,8 +226,10 @@ static const nlm_plan_node *first_refused(const group *g, uint32_t device, nlm_c
 }
 
 static void give_group(const group *g, uint32_t device, const char *reason) {
+    const uint32_t choice = g->plan->nodes[g->first].choice;
     for (uint32_t n = g->first; n != NO_NODE; n = g->next[n]) {
         g->plan->nodes[n].device = device;
+        g->plan->nodes[n].choice = choice;
         g->plan->nodes[n].reason = reason;
     }
 }
@@ -230,15 +261,17 @@ static nlm_status assign_group(const group *g, nlm_error *err) {
     const nlm_value_info *held = g->held;
     const nlm_plan_node *first_refusal = NULL;
     const char *reason = NULL;
-    for (uint32_t d = 0; d < plan->env->n_devices; d++) {
+    const uint32_t choice = plan->nodes[g->first].choice;
+    for (uint32_t i = 0; i < plan->env->n_devices; i++) {
+        const uint32_t d = asked(choice, i);
         if (held && held->state->device != plan->env->devices[d]) {
-            if (d == 0) reason = state_is_elsewhere;
+            if (i == 0) reason = state_is_elsewhere;
             continue;
         }
         nlm_caps_v1 caps;
         const nlm_plan_node *refused = first_refused(g, d, &caps);
         if (!refused) {
-            give_group(g, d, d > 0 ? reason : NULL);
+            give_group(g, d, i > 0 ? reason : NULL);
             return NLM_OK;
         }
         if (!first_refusal) {
@@ -254,13 +287,14 @@ static nlm_status assign_group(const group *g, nlm_error *err) {
 /* ---- all nodes ----------------------------------------------------------------------------------- */
 
 static nlm_status assign_alone(nlm_plan *plan, nlm_plan_node *node, nlm_error *err) {
-    for (uint32_t d = 0; d < plan->env->n_devices; d++) {
+    for (uint32_t i = 0; i < plan->env->n_devices; i++) {
+        const uint32_t d = asked(node->choice, i);
         nlm_caps_v1 caps;
         if (nlm_plan_query(plan, &node->node, d, &caps) == NLM_OK) {
             node->device = d;
             return NLM_OK;
         }
-        if (d > 0) continue;
+        if (i > 0) continue;
         node->reason = nlm_arena_strndup(&plan->arena, caps.reason, strlen(caps.reason));
         if (!node->reason) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a plan");
     }
@@ -282,6 +316,7 @@ static nlm_status make_groups(groups *all, nlm_error *err) {
 
 nlm_status nlm_plan_assign(nlm_plan *plan, nlm_error *err) {
     groups all = {.plan = plan};
+    choose_devices(plan);
     if (is_memory_shared(plan)) {
         for (uint32_t n = 0; n < plan->n_nodes; n++) NLM_TRY(assign_alone(plan, &plan->nodes[n], err));
         return NLM_OK;

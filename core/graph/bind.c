@@ -132,7 +132,7 @@ static nlm_status bind_step(binder *b, uint32_t n, bool needs_barrier) {
                      .device = b->plan->env->devices[node->device],
                      .args = node->node.args,
                      .needs_barrier = needs_barrier,
-                     .is_fallback = node->device > 0,
+                     .is_fallback = node->device != node->choice,
                      .reason = node->reason ? node->reason : "",
                      .output = sole_output(b, node)};
     for (uint32_t i = 0; i < nlm_op_spec_of(step.op)->n_fields; i++) {

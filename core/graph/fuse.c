@@ -250,7 +250,7 @@ static bool find_parts_again(match *m) {
     return true;
 }
 
-/* The device for the fused op: the best that runs a part. One that would draw a part to a worse device,
+/* The device for the fused op: the first that runs a part. One that would draw a part to a worse device,
  * or a state away from where it is, is not wanted. */
 static bool find_device(const match *m, uint32_t *out_device) {
     uint32_t device = UINT32_MAX;
@@ -313,7 +313,8 @@ static void rewrite(nlm_plan *plan, const match *m, uint32_t device) {
     nlm_plan_node *node = &plan->nodes[last];
     node->node = m->fused;
     node->device = device;
-    if (device == 0) node->reason = NULL;
+    if (device < plan->env->n_split) node->choice = device;
+    if (device == node->choice) node->reason = NULL;
 }
 
 static void close_gaps(nlm_plan *plan) {

@@ -14,7 +14,8 @@
 typedef struct nlm_plan_node {
     nlm_node node;
     uint32_t device;    /* index into env->devices */
-    const char *reason; /* why not devices[0], or NULL */
+    uint32_t choice;    /* the one asked first: devices[0], or that of its layer */
+    const char *reason; /* why not that one, or NULL */
     bool is_again;      /* a part of a fused op, computed once more for the backward pass */
     nlm_caps_v1 caps;
     const nlm_tensor *weights[NLM_OP_MAX_FIELDS]; /* fields that are weights, where they were placed */

@@ -42,7 +42,7 @@ static void open_fallbacks(nlm_plugins *plugins, nlm_env *env) {
     size_t chosen = 0;
     while (chosen < count && strcmp(nlm_plugins_at(plugins, chosen)->name, env->devices[0]->backend) != 0) chosen++;
     for (size_t i = chosen + 1; i < count; i++) try_fallback(plugins, nlm_plugins_at(plugins, i), env);
-    if (env->n_devices > 1) return;
+    if (env->n_devices > env->n_split) return;
     for (size_t i = 0; i < chosen && i < count; i++) try_fallback(plugins, nlm_plugins_at(plugins, i), env);
 }
 
@@ -50,26 +50,40 @@ static void close_devices(nlm_env *env) {
     nlm_activations_destroy(env->activations);
     for (uint32_t i = env->n_devices; i > 0; i--) nlm_device_close(env->devices[i - 1]);
     env->activations = NULL;
-    env->n_devices = 0;
+    env->n_devices = env->n_split = 0;
+}
+
+/* Those that layers are split over, or the one. */
+static nlm_status open_chosen(const nlm_engine *engine, const nlm_engine_options *options, nlm_env *env,
+                              nlm_error *err) {
+    const uint32_t count = options->n_device_ids ? options->n_device_ids : 1;
+    const int32_t *ids = options->n_device_ids ? options->device_ids : &options->device_id;
+    for (uint32_t i = 0; i < count; i++) {
+        NLM_TRY(nlm_plugins_open(engine->plugins, options->backend, ids[i], options->backend_options,
+                                 &env->devices[i], err));
+        env->n_devices = i + 1;
+    }
+    env->n_split = count;
+    return NLM_OK;
 }
 
 /* The devices and memory of *env; of a failure nothing is left. */
 static nlm_status open_devices(const nlm_engine *engine, const nlm_engine_options *options, nlm_env *env,
                                nlm_error *err) {
-    env->n_devices = 0;
-    NLM_TRY(nlm_plugins_open(engine->plugins, options->backend, options->device_id, options->backend_options,
-                             &env->devices[0], err));
-    env->n_devices = 1;
-    if (!(engine->flags & NLM_ENGINE_NO_FALLBACK)) open_fallbacks(engine->plugins, env);
-    const nlm_status status = nlm_activations_create(&env->activations, err);
+    env->n_devices = env->n_split = 0;
+    nlm_status status = open_chosen(engine, options, env, err);
+    if (status == NLM_OK && !(engine->flags & NLM_ENGINE_NO_FALLBACK)) open_fallbacks(engine->plugins, env);
+    if (status == NLM_OK) status = nlm_activations_create(&env->activations, err);
     if (status != NLM_OK) close_devices(env);
     return status;
 }
 
 static void log_device(const nlm_engine *engine) {
-    const nlm_device *device = nlm_engine_device(engine);
-    nlm_log(NLM_LOG_INFO, "backend %s, device_id %u (%s), %s", device->backend, device->device_id, device->info.name,
-            nlm_pool_reason(engine->pool));
+    for (uint32_t i = 0; i < engine->env.n_split; i++) {
+        const nlm_device *device = engine->env.devices[i];
+        nlm_log(NLM_LOG_INFO, "backend %s, device_id %u (%s), %s", device->backend, device->device_id,
+                device->info.name, i ? "its share of the layers" : nlm_pool_reason(engine->pool));
+    }
 }
 
 static nlm_status start(nlm_engine *engine, const nlm_engine_options *options, nlm_error *err) {
@@ -92,6 +106,27 @@ static nlm_status start(nlm_engine *engine, const nlm_engine_options *options, n
 static nlm_status check_device_id(int32_t device_id, const char *call, nlm_error *err) {
     if (device_id >= 0) return NLM_OK;
     return nlm_fail(err, NLM_INVALID_ARGUMENT, call, "device_id is %d; expected 0 or more", device_id);
+}
+
+/* Different devices, no more than there is room for. */
+static nlm_status check_device_ids(const nlm_engine_options *options, nlm_error *err) {
+    const uint32_t count = options->n_device_ids;
+    if (count && !options->device_ids) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_engine_create", "%u device_ids, but the list is NULL", count);
+    }
+    if (count >= NLM_ENV_DEVICES) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_engine_create",
+                        "layers split over %u devices; expected at most %u", count, NLM_ENV_DEVICES - 1);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        NLM_TRY(check_device_id(options->device_ids[i], "nlm_engine_create", err));
+        for (uint32_t j = 0; j < i; j++) {
+            if (options->device_ids[i] != options->device_ids[j]) continue;
+            return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_engine_create", "device_id %d is listed twice",
+                            options->device_ids[i]);
+        }
+    }
+    return NLM_OK;
 }
 
 nlm_status nlm_engine_take_memory(nlm_engine *engine, uint64_t bytes, const char *what, nlm_error *err) {
@@ -130,6 +165,7 @@ nlm_status nlm_engine_create(const nlm_engine_options *options, nlm_engine **out
                         own.flags & ~(uint32_t)KNOWN_FLAGS);
     }
     NLM_TRY(check_device_id(own.device_id, "nlm_engine_create", error));
+    NLM_TRY(check_device_ids(&own, error));
     nlm_engine *engine = calloc(1, sizeof *engine);
     if (!engine) return nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_engine_create", "no memory for an engine");
     engine->ending.end = end_engine;
@@ -176,6 +212,7 @@ nlm_status nlm_engine_describe(const nlm_engine *engine, nlm_engine_info *out_in
     const nlm_device *device = nlm_engine_device(engine);
     const nlm_engine_info info = {.device_id = (int32_t)device->device_id,
                                   .threads = nlm_pool_threads(engine->pool),
+                                  .n_devices = engine->env.n_split,
                                   .backend = device->backend,
                                   .device = device->info.name,
                                   .threads_reason = nlm_pool_reason(engine->pool),

@@ -113,9 +113,10 @@ static nlm_memory_estimate estimate(const nlm_model *model, const nlm_cache *cac
     for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) e.weight_bytes += nlm_gguf_tensor_at(gguf, i)->bytes;
     e.working_bytes = (uint64_t)nlm_choose_rows(model, engine) * bytes_per_row(h) +
                       (uint64_t)h->n_vocab * TOKENIZER_BYTES_PER_ENTRY;
-    const nlm_device *device = nlm_engine_device(engine);
-    e.available_bytes =
-        nlm_device_has_host_memory(device) ? nlm_memory_available("") : device->info.memory_free_bytes;
+    if (nlm_device_has_host_memory(nlm_engine_device(engine))) e.available_bytes = nlm_memory_available("");
+    for (uint32_t i = 0; i < engine->env.n_split && !nlm_device_has_host_memory(engine->env.devices[i]); i++) {
+        e.available_bytes += engine->env.devices[i]->info.memory_free_bytes;
+    }
     return e;
 }
 

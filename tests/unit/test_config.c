@@ -17,6 +17,7 @@ typedef struct values {
     double temperature;
     bool greedy;
     nlm_config_strings stop;
+    nlm_config_ints devices;
     const char *template_name;
     const char *const *options;
 } values;
@@ -28,6 +29,7 @@ static const nlm_config_key keys[] = {
     {"sampler.temperature", NLM_CONFIG_FLOAT, offsetof(values, temperature), 0, 10, NULL},
     {"sampler.greedy", NLM_CONFIG_BOOL, offsetof(values, greedy), 0, 0, NULL},
     {"sampler.stop", NLM_CONFIG_STRINGS, offsetof(values, stop), 0, 0, NULL},
+    {"backend.devices", NLM_CONFIG_INTS, offsetof(values, devices), 0, 9, NULL},
     {"chat.template", NLM_CONFIG_STRING, offsetof(values, template_name), 0, 0, templates},
     {"backend.options", NLM_CONFIG_OPTIONS, offsetof(values, options), 0, 0, NULL},
 };
@@ -61,6 +63,7 @@ static void config_reads_every_type(void) {
                                     "[model]\npath = \"a b.gguf\"\n"
                                     "[sampler]\nseed = 7\ntemperature = 1\ngreedy = true\nstop = ['x', \"\\n\"]\n"
                                     "[chat]\ntemplate = 'chatml'\n"
+                                    "[backend]\ndevices = [2, 0]\n"
                                     "[backend.options]\nthreads = 4\nname = 'q'\nhot = true\nratio = 0.25\n"),
                           NLM_OK);
     expect_text(f.values.model, "a b.gguf");
@@ -69,6 +72,9 @@ static void config_reads_every_type(void) {
     CU_ASSERT_TRUE(f.values.greedy);
     CU_ASSERT_EQUAL_FATAL(f.values.stop.count, 2);
     expect_text(f.values.stop.items[1], "\n");
+    CU_ASSERT_EQUAL_FATAL(f.values.devices.count, 2);
+    CU_ASSERT_EQUAL(f.values.devices.items[0], 2);
+    CU_ASSERT_EQUAL(f.values.devices.items[1], 0);
     expect_text(f.values.template_name, "chatml");
     expect_text(nlm_config_option(f.values.options, "threads"), "4");
     expect_text(nlm_config_option(f.values.options, "name"), "q");
@@ -126,6 +132,10 @@ static void config_errors_name_place_key_and_remedy(void) {
         {"sampler.stop = 'x'\n", "run.toml:1:9", "sampler.stop: expected an array of strings, got a string"},
         {"sampler.stop = ['x',\n 2]\n", "run.toml:2:2",
          "sampler.stop: expected an array of strings, element 1 is an integer"},
+        {"backend.devices = 1\n", "run.toml:1:9", "backend.devices: expected an array of integers, got an integer"},
+        {"backend.devices = [0, 'x']\n", "run.toml:1:23",
+         "backend.devices: expected an array of integers, element 1 is a string"},
+        {"backend.devices = [0, 10]\n", "run.toml:1:23", "backend.devices: 10 is out of range; expected 0 to 9"},
         {"model.path = 1979-05-27\n", "run.toml:1:7", "model.path: expected a string, got a date or time"},
         {"chat.template = 'x'\n", "run.toml:1:6",
          "chat.template: 'x' is not a choice; expected one of 'chatml', 'llama-3'"},

@@ -287,6 +287,86 @@ static void saved_sessions_move_between_devices(void) {
     temporary_remove(&folder);
 }
 
+/* A registry whose fake_stream has three devices. */
+static void write_registry(const char *path) {
+    FILE *file = fopen(path, "w");
+    CU_ASSERT_PTR_NOT_NULL_FATAL(file);
+    fprintf(file,
+            "[[plugin]]\nname = \"fake_stream\"\nlibrary = \"%s/fake_stream.so\"\nisolate = false\n"
+            "[plugin.options]\ndevices = 3\n"
+            "[[plugin]]\nname = \"cpu_scalar\"\nlibrary = \"%s/cpu_scalar.so\"\nisolate = false\n",
+            NLM_TEST_FAKES, NLM_PLUGIN_DIRECTORY);
+    fclose(file);
+}
+
+/* A model whose layers are split, on an engine that says how its ops are shared out. */
+static fixture open_split(const char *model, const char *registry, const int32_t *ids, uint32_t n_ids) {
+    fixture f = {0};
+    char path[512];
+    nlm_engine_options options = fake_options("fake_stream", NULL);
+    nlm_model_info info = {.struct_size = sizeof info};
+    options.registry = registry;
+    options.device_ids = ids;
+    options.n_device_ids = n_ids;
+    EXPECT_OK(nlm_engine_create(&options, &f.engine, error));
+    snprintf(path, sizeof path, NLM_TEST_DATA "/models/%s.gguf", model);
+    EXPECT_OK(nlm_model_load(f.engine, path, &model_options, &f.model, error));
+    EXPECT_OK(nlm_model_describe(f.model, &info, error));
+    f.n_vocab = info.n_vocab;
+    return f;
+}
+
+static void layers_are_split_over_devices(void) {
+    static const int32_t ids[] = {2, 0};
+    temporary folder;
+    CU_ASSERT_FATAL(temporary_make(&folder));
+    const char *registry = temporary_path(&folder, "plugins.toml");
+    write_registry(registry);
+    for (size_t i = 0; i < N_FIXTURE_MODELS; i++) {
+        fake_listen();
+        both b = {open_split(fixture_models[i], registry, ids, 2),
+                  fake_open(fixture_models[i], &model_options, "cpu_scalar", NULL)};
+        nlm_engine_info info = {.struct_size = sizeof info};
+        EXPECT_OK(nlm_engine_describe(b.fake.engine, &info, error));
+        CU_ASSERT_EQUAL(info.device_id, 2);
+        CU_ASSERT_EQUAL(info.n_devices, 2);
+        float *fake = all_logits(&b.fake, 7), *reference = all_logits(&b.reference, 7);
+        CU_ASSERT_EQUAL(memcmp(fake, reference, N_IDS * (size_t)b.fake.n_vocab * sizeof *fake), 0);
+        CU_ASSERT_EQUAL(fake_said.n_warnings, 0); /* a share is no fallback */
+        free(fake);
+        free(reference);
+        close_both(&b);
+    }
+    temporary_remove(&folder);
+}
+
+static void devices_to_split_over_are_checked(void) {
+    static const struct {
+        int32_t ids[9];
+        uint32_t count;
+        const char *expected;
+    } rows[] = {{{0, 1, 0}, 3, "device_id 0 is listed twice"},
+                {{0, -1}, 2, "device_id is -1"},
+                {{0, 5}, 2, "device"},
+                {{0, 1, 2, 3, 4, 5, 6, 7}, 8, "at most 7"}};
+    temporary folder;
+    CU_ASSERT_FATAL(temporary_make(&folder));
+    const char *registry = temporary_path(&folder, "plugins.toml");
+    write_registry(registry);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        nlm_engine_options options = fake_options("fake_stream", NULL);
+        nlm_engine *engine = NULL;
+        nlm_error err = NLM_ERROR_INIT;
+        options.registry = registry;
+        options.device_ids = rows[i].ids;
+        options.n_device_ids = rows[i].count;
+        CU_ASSERT_EQUAL(nlm_engine_create(&options, &engine, &err), NLM_INVALID_ARGUMENT);
+        CU_ASSERT_PTR_NULL(engine);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, rows[i].expected));
+    }
+    temporary_remove(&folder);
+}
+
 static void devices_measure_themselves(void) {
     static const char *const without[] = {"without", "metrics", NULL};
     nlm_device_metrics m = {.struct_size = sizeof m};
@@ -316,6 +396,8 @@ static const check_case cases[] = {
     CHECK_CASE(forked_sessions_do_not_disturb_each_other),
     CHECK_CASE(prompts_come_from_the_cache),
     CHECK_CASE(saved_sessions_move_between_devices),
+    CHECK_CASE(layers_are_split_over_devices),
+    CHECK_CASE(devices_to_split_over_are_checked),
     CHECK_CASE(devices_measure_themselves),
 };
 CHECK_MAIN("fake stream", cases)

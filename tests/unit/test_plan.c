@@ -42,6 +42,40 @@ static void an_op_goes_to_the_first_device_that_has_it(void) {
     fixture_close(&t.f);
 }
 
+/* Four layers over two devices: two each, what stands before the first and behind the last with them. An op that its
+ * device lacks goes to the other, which is told; a share is not. */
+static void layers_are_shared_out(void) {
+    static const char *const expected[] = {"0 add first [",        "1 add first layer 0",      "2 add first layer 1",
+                                           "3 add second layer 2", "4 silu_mul first layer 2", "5 add second layer 3",
+                                           "6 add second ["};
+    two_devices t;
+    two_open(&t);
+    t.f.env.n_split = 2;
+    t.second.refused = OP_BIT(silu_mul);
+    nlm_graph *g = fixture_graph();
+    const nlm_value x = nlm_graph_input(g, "x", NLM_F32, SHAPE(4, 16), NLM_ROWS_TOKENS);
+    nlm_value y = nlm_graph_add(g, x, x);
+    for (int32_t layer = 0; layer < 4; layer++) {
+        nlm_graph_set_layer(g, layer);
+        y = nlm_graph_add(g, y, x);
+        if (layer == 2) y = nlm_graph_silu_mul(g, y, y);
+    }
+    nlm_graph_set_layer(g, -1);
+    y = nlm_graph_add(g, y, x);
+    nlm_graph_output(g, y);
+    nlm_program *program = fixture_plan(&t.f, g, &plan_all);
+    nlm_str text = {0};
+    nlm_program_dump(program, &text);
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) expect_contains(text.data, expected[i]);
+    nlm_str_release(&text);
+    nlm_program_fallbacks(program, &text);
+    CU_ASSERT_STRING_EQUAL(text.data, "silu_mul: 1 on first, 0 bytes moved to it a run: told to refuse silu_mul\n");
+    nlm_str_release(&text);
+    nlm_program_destroy(program);
+    nlm_graph_destroy(g);
+    fixture_close(&t.f);
+}
+
 /* A file may have as many layers as it likes: what a node costs to plan must not grow with their number. */
 static void long_graphs_are_planned_in_the_memory_of_short_ones(void) {
     enum { STEPS = 50000 };
@@ -420,6 +454,7 @@ static void a_shared_workspace_needs_a_barrier(void) {
 
 static const check_case cases[] = {
     CHECK_CASE(an_op_goes_to_the_first_device_that_has_it),
+    CHECK_CASE(layers_are_shared_out),
     CHECK_CASE(long_graphs_are_planned_in_the_memory_of_short_ones),
     CHECK_CASE(an_op_that_no_device_has_is_an_error_with_every_reason),
     CHECK_CASE(only_whole_weights_are_packed),

@@ -16,6 +16,11 @@
 
 static nlm_status open_engine(run *r, nlm_error *err) {
     const settings *set = r->set;
+    int32_t ids[16];
+    uint32_t n_ids = 0;
+    for (; n_ids < set->devices.count && n_ids < sizeof ids / sizeof *ids; n_ids++) {
+        ids[n_ids] = (int32_t)set->devices.items[n_ids];
+    }
     const nlm_engine_options options = {.struct_size = sizeof options,
                                         .flags = (set->has_fallback ? 0u : NLM_ENGINE_NO_FALLBACK) |
                                                  (set->has_profile ? NLM_ENGINE_PROFILE : 0u) |
@@ -25,7 +30,9 @@ static nlm_status open_engine(run *r, nlm_error *err) {
                                         .threads = (uint32_t)set->threads,
                                         .registry = set->registry,
                                         .backend_options = set->backend_options,
-                                        .memory_limit_bytes = (uint64_t)set->memory_limit_mib << 20};
+                                        .memory_limit_bytes = (uint64_t)set->memory_limit_mib << 20,
+                                        .device_ids = ids,
+                                        .n_device_ids = n_ids};
     return nlm_engine_create(&options, &r->engine, err);
 }
 

@@ -31,6 +31,7 @@ static const nlm_config_key keys[] = {
     {"sampler.seed", NLM_CONFIG_INT, AT(seed), 0, 0, NULL},
     {"backend.name", NLM_CONFIG_STRING, AT(backend), 0, 0, NULL},
     {"backend.device_id", NLM_CONFIG_INT, AT(device_id), 0, 1023, NULL},
+    {"backend.devices", NLM_CONFIG_INTS, AT(devices), 0, 1023, NULL},
     {"backend.threads", NLM_CONFIG_INT, AT(threads), 0, 1024, NULL},
     {"backend.fallback", NLM_CONFIG_BOOL, AT(has_fallback), 0, 0, NULL},
     {"backend.registry", NLM_CONFIG_STRING, AT(registry), 0, 0, NULL},
@@ -140,7 +141,7 @@ static const char details[] =
     "  [model]    path, context, kv_type, pack_cache (a folder for packed weights, which later runs map), mmap,\n"
     "             memory_limit_mib\n"
     "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed\n"
-    "  [backend]  name, device_id, threads, fallback, registry, options (a table, passed to the backend)\n"
+    "  [backend]  name, device_id, devices, threads, fallback, registry, options (a table, passed to the backend)\n"
     "  [chat]     enabled, system, template, template_file, overflow\n"
     "  [run]      prompt, prompt_file, ids, prefix, suffix, special, session, save_session, max_tokens, stop,\n"
     "             ignore_end, raw, json, profile\n"

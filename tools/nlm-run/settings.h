@@ -26,6 +26,7 @@ typedef struct settings {
     /* [backend] */
     const char *backend, *registry;
     int64_t device_id, threads;
+    nlm_config_ints devices; /* that layers are split over; none: device_id alone */
     bool has_fallback;
     const char *const *backend_options;
     /* [chat] */

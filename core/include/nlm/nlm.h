@@ -130,11 +130,15 @@ typedef struct nlm_engine_options {
     uint32_t reserved;
     uint64_t memory_limit_bytes; /* what the engine's models and sessions may take together, as nlm_model_estimate
                                     reckons; 0: no limit */
+    const int32_t *device_ids;   /* n_device_ids of them, all different: layers are split over these devices in turn,
+                                    and   device_id is not looked at. NULL: device_id alone */
+    uint32_t n_device_ids;
+    uint32_t reserved2;
 } nlm_engine_options;
 
 typedef struct nlm_engine_info {
     uint32_t struct_size;
-    int32_t device_id;
+    int32_t device_id; /* the first, where layers are split */
     uint32_t threads;
     uint32_t reserved;
     const char *backend;          /* these strings live as long as the engine */
@@ -144,6 +148,8 @@ typedef struct nlm_engine_info {
     uint64_t device_memory_free_bytes;
     uint64_t memory_limit_bytes;
     uint64_t memory_used_bytes; /* what counts towards the limit now */
+    uint32_t n_devices;         /* that layers are split over; 1: they are not */
+    uint32_t reserved2;
 } nlm_engine_info;
 
 /* Finds the backends, opens the device and starts the threads.
