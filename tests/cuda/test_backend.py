@@ -1,0 +1,160 @@
+"""The cuda backend through nlm-run, as a user has it, on emulated GPUs (run by with-device)."""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+BIN = Path(os.environ["NLM_BIN"])
+MODELS = Path(os.environ["NLM_SOURCE"]) / "tests/data/models"
+LLAMA, MAMBA = MODELS / "llama-gqa-f32.gguf", MODELS / "mamba-f32.gguf"
+STORIES = MODELS / "stories260K-q8_0.gguf"
+KERNELS = tempfile.TemporaryDirectory(prefix="nlm-cuda-")  # of all tests: what is compiled once is compiled for all
+
+
+def run(*arguments, kernels=KERNELS.name, program="nlm-run", **variables):
+    environment = os.environ | {"XDG_CACHE_HOME": kernels} | {key: str(value) for key, value in variables.items()}
+    return subprocess.run([BIN / program, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
+                          timeout=600, env=environment)
+
+
+def text_of(model, *arguments, backend="cuda", n=12, **options):
+    done = run("-m", model, "-p", "Once upon a time", "-n", n, "--backend", backend, "--quiet", *arguments, **options)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+class Text(unittest.TestCase):
+    def test_models_say_what_they_say_on_the_cpu(self):
+        for model, n in ((LLAMA, 12), (MAMBA, 12), (STORIES, 24), (MODELS / "llama-mixed.gguf", 6)):
+            with self.subTest(model.name):
+                self.assertEqual(text_of(model, n=n, backend="cpu_scalar"), text_of(model, "--no-fallback", n=n))
+
+    def test_lots_of_the_driver_change_nothing(self):
+        expected = text_of(MAMBA, backend="cpu_scalar")
+        for seed in range(2, 6):
+            self.assertEqual(text_of(MAMBA, EMU_CUDA_SEED=seed), expected, seed)
+
+    def test_each_generation_of_gpu_has_kernels(self):
+        expected = text_of(MAMBA, n=3, backend="cpu_scalar")
+        for capability in ("7.5", "8.0", "12.0"):
+            self.assertEqual(text_of(MAMBA, n=3, EMU_CUDA_CAPABILITY=capability), expected, capability)
+
+
+class Devices(unittest.TestCase):
+    def test_the_second_gpu_is_the_one_that_is_asked_for(self):
+        done = run("-m", MAMBA, "-p", "a", "-n", 2, "--backend", "cuda", "--device-id", 1, "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout)["device_id"], 1)
+
+    def test_a_wrong_id_names_those_there_are(self):
+        done = run("-m", MAMBA, "-p", "a", "--backend", "cuda", "--device-id", 7)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stderr.decode(), r"device 7.*\b0\b.*\b1\b")
+
+    def test_layers_are_split_over_both(self):
+        for model in (LLAMA, MAMBA):
+            self.assertEqual(text_of(model, "--set", "backend.devices=[1, 0]"), text_of(model, backend="cpu_scalar"))
+
+    def test_metrics_are_those_of_nvml(self):
+        done = json.loads(run("-m", MAMBA, "-p", "a", "-n", 2, "--backend", "cuda", "--json").stdout)
+        self.assertGreater(done["device_metrics"]["memory_total_bytes"], 0)
+        self.assertIn("temperature_celsius", done["device_metrics"])
+
+    def test_a_model_that_does_not_fit_is_refused_with_both_numbers(self):
+        done = run("-m", STORIES, "-p", "a", "-n", 2, "--backend", "cuda", "--context", 4096, EMU_CUDA_MEMORY_MIB=1)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("MiB", done.stderr.decode())
+
+
+class Libraries(unittest.TestCase):
+    def test_without_a_driver_the_reason_is_said(self):
+        done = run("--json", program="nlm-plugins", LD_LIBRARY_PATH="")
+        cuda = [p for p in json.loads(done.stdout)["backends"] if p["name"] == "cuda"]
+        self.assertIn("no libcuda.so.1", cuda[0]["reason"])
+
+    def test_without_a_gpu_the_reason_is_said(self):
+        done = run("-m", MAMBA, "-p", "a", "--backend", "cuda", EMU_CUDA_DEVICES=0)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("no NVIDIA GPU", done.stderr.decode())
+
+    def test_a_compiler_that_fails_is_no_crash(self):
+        with tempfile.TemporaryDirectory() as empty:
+            done = run("-m", MAMBA, "-p", "a", "--backend", "cuda", "--no-fallback", kernels=empty, EMU_NVRTC_FAIL=1)
+        self.assertGreater(done.returncode, 0)
+        self.assertIn("NVRTC", done.stderr.decode())
+
+
+class Cache(unittest.TestCase):
+    def images(self, folder):
+        return sorted((Path(folder) / "nlm/cuda").glob("*.image"))
+
+    def test_kernels_are_compiled_once(self):
+        with tempfile.TemporaryDirectory() as folder:
+            text = text_of(MAMBA, n=2, kernels=folder)
+            before = [p.stat().st_mtime_ns for p in self.images(folder)]
+            self.assertTrue(before)
+            # with a compiler that fails, what is kept must do
+            self.assertEqual(text_of(MAMBA, n=2, kernels=folder, EMU_NVRTC_FAIL=1), text)
+            self.assertEqual([p.stat().st_mtime_ns for p in self.images(folder)], before)
+
+    def test_damaged_and_foreign_files_are_compiled_again(self):
+        def cut(path):
+            path.write_bytes(path.read_bytes()[:-100])
+
+        def change(path):
+            data = bytearray(path.read_bytes())
+            data[-50] ^= 1
+            path.write_bytes(data)
+
+        def empty(path):
+            path.write_bytes(b"")
+
+        def open_to_all(path):
+            path.chmod(0o666)
+
+        with tempfile.TemporaryDirectory() as folder:
+            text = text_of(MAMBA, n=2, kernels=folder)
+            for damage in (cut, change, empty, open_to_all):
+                for path in self.images(folder):
+                    damage(path)
+                with self.subTest(damage.__name__):
+                    failing = run("-m", MAMBA, "-p", "a", "-n", 2, "--backend", "cuda", "--no-fallback", kernels=folder,
+                                  EMU_NVRTC_FAIL=1)
+                    self.assertNotEqual(failing.returncode, 0)  # nothing of it was believed
+                    self.assertEqual(text_of(MAMBA, n=2, kernels=folder), text)
+
+    def test_a_folder_that_cannot_be_written_is_no_error(self):
+        with tempfile.NamedTemporaryFile() as file:
+            self.assertEqual(text_of(MAMBA, n=2, kernels=file.name), text_of(MAMBA, n=2))
+
+    def test_two_processes_may_compile_at_once(self):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [BIN / "nlm-run", "-m", MAMBA, "-p", "a", "-n", "2", "--backend", "cuda", "--quiet"]
+            environment = os.environ | {"XDG_CACHE_HOME": folder}
+            both = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment)
+                    for _ in range(2)]
+            texts = [p.communicate(timeout=600)[0] for p in both]
+            self.assertEqual(texts[0], texts[1])
+            self.assertFalse([p for p in (Path(folder) / "nlm/cuda").iterdir() if p.suffix != ".image"])
+
+
+class Faults(unittest.TestCase):
+    def test_every_call_of_the_driver_may_fail(self):
+        text_of(MAMBA, n=2)  # compiled now
+        n_sentences = 0
+        for call in list(range(1, 40)) + list(range(40, 400, 23)):
+            for code in ("CUDA_ERROR_UNKNOWN", "CUDA_ERROR_OUT_OF_MEMORY"):
+                done = run("-m", MAMBA, "-p", "a", "-n", 2, "--backend", "cuda", "--no-fallback", "--quiet",
+                           EMU_CUDA_FAIL_CALL=call, EMU_CUDA_FAIL_CODE=code)
+                told = done.stderr.decode(errors="replace")
+                self.assertGreaterEqual(done.returncode, 0, (call, code, told))
+                if done.returncode != 0:
+                    self.assertIn("nlm-run: ", told, (call, code))
+                    n_sentences += 1
+        self.assertGreater(n_sentences, 20)
+
+
+if __name__ == "__main__":
+    unittest.main()
