@@ -71,7 +71,7 @@ class Devices(unittest.TestCase):
 class Libraries(unittest.TestCase):
     def test_without_a_driver_the_reason_is_said(self):
         done = run("--json", program="nlm-plugins", LD_LIBRARY_PATH="")
-        cuda = [p for p in json.loads(done.stdout)["backends"] if p["name"] == "cuda"]
+        cuda = [p for p in json.loads(done.stdout)["plugins"] if p["name"] == "cuda"]
         self.assertIn("no libcuda.so.1", cuda[0]["reason"])
 
     def test_without_a_gpu_the_reason_is_said(self):
