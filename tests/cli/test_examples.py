@@ -1,7 +1,8 @@
-"""The examples, in C and in Python, built and run against libnlm.so: they give the text nlm-run gives, and train.py's model
+"""The examples, in C, Python and Go, built and run against libnlm.so: they give the text nlm-run gives, and train.py's model
 has learned."""
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,11 +43,23 @@ def check_tokens(program, model):
     assert lines[5] == b"the rain" + text, (lines, text)
 
 
-def check_training(folder):
+def build_go(folder):
+    """train.go, or None where there is no Go."""
+    if not shutil.which("go"):
+        print("[skipped: there is no Go here: examples/train.go]")
+        return None
+    program = Path(folder) / "train"
+    environment = os.environ | {"CGO_CFLAGS": f"-I{SOURCE / 'core/include'}", "GOCACHE": str(Path(folder) / "go"),
+                                "CGO_LDFLAGS": f"{LIBRARY} -Wl,-rpath,{LIBRARY.parent}", "GOFLAGS": "-mod=mod"}
+    subprocess.run(["go", "build", "-o", program, SOURCE / "examples/train.go"], stdin=subprocess.DEVNULL, check=True,
+                   cwd=folder, env=environment)
+    return program
+
+
+def check_training(folder, example):
     """The loss falls; the text at the end is the one that nlm-run continues the prompt with."""
     text, model = Path(folder) / "text.txt", Path(folder) / "new.gguf"
     text.write_text("The rain falls on the hill. The sun shines on the sea.\n" * 40)
-    example = [sys.executable, "-B", SOURCE / "examples/train.py"]
     done = run(*example, text, MODELS / "llama-gqa-f32.gguf", model, "The rain", 20)
     losses = [float(loss) for loss in re.findall(rb"^step \d+: loss ([\d.]+), gradient [\d.]+, \d+ tokens/s$", done.stderr, re.M)]
     assert len(losses) == 20 and losses[-1] < 0.7 * losses[0], done
@@ -65,7 +78,10 @@ def check_copy_task(program):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        check_training(folder)
+        check_training(folder, [sys.executable, "-B", SOURCE / "examples/train.py"])
+        go = build_go(folder)
+        if go:
+            check_training(folder, [go])
         check_copy_task(build(folder, "copy_task"))
         program, tokens = build(folder, "generate"), build(folder, "tokens")
         for name in ("llama-gqa-f32", "mamba-f32"):
