@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "base/str.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,9 +57,10 @@ static nlm_status open_candidate(const nlm_candidate *candidate, int32_t device_
     }
     const uint32_t ordinal = device_id < 0 ? 0 : (uint32_t)device_id;
     if (ordinal >= entry->device_count) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, entry->name,
-                        "there is no device %u; the backend '%s' has %u, from 0", ordinal, entry->name,
-                        entry->device_count);
+        char all[32] = "0";
+        if (entry->device_count > 1) snprintf(all, sizeof all, "0 to %u", entry->device_count - 1);
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, entry->name, "there is no device %u; the backend '%s' has %s",
+                        ordinal, entry->name, all);
     }
     return nlm_device_open(candidate->plugin, ordinal, options, out, err);
 }

@@ -39,7 +39,7 @@ static void devices_that_break_the_contract_are_not_opened(void) {
         {15, NULL, NLM_BAD_FORMAT, "lacks the function pack_size, which goes with"},
         {14, more, NLM_BAD_FORMAT, "lacks the function buffer_alloc, which a device without"},
         {15, more, NLM_OK, ""},
-        {16, NULL, NLM_INVALID_ARGUMENT, "there is no device 16; the backend 'devices' has 16, from 0"},
+        {16, NULL, NLM_INVALID_ARGUMENT, "there is no device 16; the backend 'devices' has 0 to 15"},
     };
     plugin_folder folder;
     folder_create(&folder);
