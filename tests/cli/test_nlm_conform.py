@@ -83,6 +83,8 @@ class NlmConform(unittest.TestCase):
         every = cases()
         self.assertGreater(len(every), 5)
         self.assertEqual(cases("--sample", 5), every[::5])
+        self.assertEqual(cases("--sample", 5, "--first", 2), every[2::5])
+        self.assertIn("--first 5 is not below --sample 5", conform(*library("right"), "--sample", 5, "--first", 5)[2])
 
     def test_a_backend_that_supports_nothing_fails(self):
         code, out, _ = conform(*library("supports_nothing"))

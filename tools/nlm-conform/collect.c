@@ -31,7 +31,7 @@ static bool is_wanted(const collection *all, const char *name) {
 
 static void add(collection *all, const char *name, const char *row, conform_kind kind, int level) {
     if (level != all->level || !is_wanted(all, name)) return;
-    if (all->asked_for++ % all->options->sample != 0) return;
+    if (all->asked_for++ % all->options->sample != all->options->first) return;
     if (all->cases) {
         conform_case *c = &all->cases[all->count];
         *c = (conform_case){.row = row, .kind = kind, .level = level};

@@ -36,6 +36,10 @@ static int run(const nlm_command *command, const conform_options *options) {
     conform_case *cases = NULL;
     size_t count = 0;
     if (options->backend && options->library) return nlm_tell_usage(command, "give --backend or --library, not both");
+    if (options->first >= options->sample) {
+        return nlm_tell_usage(command, "--first %lld is not below --sample %lld", (long long)options->first,
+                              (long long)options->sample);
+    }
     if (options->is_perf) {
         const nlm_status measured = conform_perf(options, &err);
         if (measured != NLM_OK) nlm_tell(command, &err);
@@ -87,6 +91,13 @@ int main(int argc, char **argv) {
          .out = &options.sample,
          .min = 1,
          .max = 1000000},
+        {.name = "first",
+         .type = NLM_OPTION_INT,
+         .argument = "N",
+         .help = "of --sample: the first of them (0); --sample 2 --first 1 has the cases\nthat --sample 2 leaves out",
+         .out = &options.first,
+         .min = 0,
+         .max = 999999},
         {.name = "level",
          .type = NLM_OPTION_INT,
          .argument = "N",
