@@ -325,10 +325,10 @@ __device__ __forceinline__ void rows(const run &run, const attention_args &a) {
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) attention(run run, attention_args a) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1) attention(run run, attention_args a) {
     rows<true>(run, a);
 }
-extern "C" __global__ void __launch_bounds__(THREADS) attention_unaligned(run run, attention_args a) {
+extern "C" __global__ void __launch_bounds__(THREADS, 1) attention_unaligned(run run, attention_args a) {
     rows<false>(run, a);
 }
 
