@@ -154,7 +154,7 @@ void make_ready(fiber *f);
 void wait_here(state where, unsigned place); // until somebody makes the running fiber ready
 void yield();
 void yield_by_lot();
-[[noreturn]] void fault(unsigned place, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void fault(unsigned place, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));
 
 // barrier.cpp
 void barrier(unsigned id, unsigned count, unsigned is_aligned, unsigned place);

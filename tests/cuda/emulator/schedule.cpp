@@ -111,7 +111,7 @@ void fault(unsigned place, const char *format, ...) {
     std::abort(); // a fault outside a launch is one of the emulator's own
 }
 
-static void out_of_steps(unsigned place) {
+__attribute__((noreturn)) static void out_of_steps(unsigned place) {
     fault(place, "the thread does not come to an end");
 }
 
