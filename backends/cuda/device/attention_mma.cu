@@ -280,7 +280,7 @@ __device__ __forceinline__ void walk(const run &run, const attention_args &a, co
     }
 }
 
-extern "C" __global__ void __launch_bounds__(MMA_THREADS) attention_mma(run run, attention_args a) {
+extern "C" __global__ void __launch_bounds__(MMA_THREADS, 1) attention_mma(run run, attention_args a) {
     __shared__ __align__(16) mma_memory m; /* rows are copied 16 bytes at a time */
     const batch b = batch_of(a.seq_start, (const int *)a.slot.data, live_rows(run, a.slot), live_rows(run, a.q));
     block_rows r;

@@ -42,9 +42,9 @@ __device__ __forceinline__ void tiles(const run &run, const attention_args &a) {
                                          pages{run, a.v_cache, f, first, r.g}, m);
 }
 
-extern "C" __global__ void __launch_bounds__(TILE_THREADS) attention_tiles(run run, attention_args a) {
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 1) attention_tiles(run run, attention_args a) {
     tiles<true>(run, a);
 }
-extern "C" __global__ void __launch_bounds__(TILE_THREADS) attention_tiles_unaligned(run run, attention_args a) {
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 1) attention_tiles_unaligned(run run, attention_args a) {
     tiles<false>(run, a);
 }

@@ -34,10 +34,10 @@ __device__ __forceinline__ void tiles(const run &run, const attention_plain_args
     attend_tiles<ACT, ACT, IS_ALIGNED>(of_tiles, r, packed_rows{a.k, begin, r.g}, packed_rows{a.v, begin, r.g}, m);
 }
 
-extern "C" __global__ void __launch_bounds__(TILE_THREADS) attention_plain(run run, attention_plain_args a) {
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 1) attention_plain(run run, attention_plain_args a) {
     tiles<true>(run, a);
 }
-extern "C" __global__ void __launch_bounds__(TILE_THREADS)
+extern "C" __global__ void __launch_bounds__(TILE_THREADS, 1)
     attention_plain_unaligned(run run, attention_plain_args a) {
     tiles<false>(run, a);
 }
