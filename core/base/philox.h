@@ -23,12 +23,17 @@ static inline nlm_philox_block nlm_philox(nlm_philox_block counter, uint64_t see
     return counter;
 }
 
-/* Uniform in [0, 1), 53 bits: the draw at `position`. */
-static inline double nlm_philox_uniform(uint64_t seed, uint64_t position) {
-    const nlm_philox_block at = {{(uint32_t)position, (uint32_t)(position >> 32), 0, 0}};
+/* Uniform in [0, 1), 53 bits: draw number `which` at `position`. */
+static inline double nlm_philox_uniform_of(uint64_t seed, uint64_t position, uint32_t which) {
+    const nlm_philox_block at = {{(uint32_t)position, (uint32_t)(position >> 32), which, 0}};
     const nlm_philox_block block = nlm_philox(at, seed);
     const uint64_t bits = (uint64_t)block.word[0] << 32 | block.word[1];
     return (double)(bits >> 11) * 0x1p-53;
+}
+
+/* The first of them. */
+static inline double nlm_philox_uniform(uint64_t seed, uint64_t position) {
+    return nlm_philox_uniform_of(seed, position, 0);
 }
 
 #endif

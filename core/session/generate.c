@@ -14,14 +14,14 @@
 
 typedef struct generation {
     nlm_session *session;
-    nlm_sampler *sampler; /* NULL: greedy */
+    nlm_choosing how;
     nlm_generate_options options;
     nlm_text_fn on_text;
     void *user;
     nlm_generate_result result;
 } generation;
 
-nlm_status nlm_session_choose(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err) {
+static nlm_status choose_of_all(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err) {
     *out_id = session->greedy;
     if (!sampler && session->greedy >= 0) return NLM_OK;
     NLM_TRY(nlm_session_fetch_logits(session, err));
@@ -30,12 +30,29 @@ nlm_status nlm_session_choose(nlm_session *session, nlm_sampler *sampler, int32_
     return NLM_OK;
 }
 
-static nlm_status choose(nlm_session *session, nlm_sampler *sampler, bool wants_logits, int32_t *out_id,
+nlm_status nlm_session_choose(nlm_session *session, const nlm_choosing *how, int32_t *out_id, nlm_error *err) {
+    nlm_runtime *runtime = session->runtime;
+    nlm_gate *gate = &runtime->engine->gate;
+    const int32_t n_vocab = runtime->hparams->n_vocab;
+    int32_t id;
+    NLM_TRY(choose_of_all(session, how->sampler, &id, err));
+    if (nlm_constraint_is_set(&how->constraint) && !nlm_constraint_allows(&how->constraint, gate, id)) {
+        NLM_TRY(nlm_session_fetch_logits(session, err));
+        NLM_TRY(nlm_constraint_mask(&how->constraint, gate, runtime->mask, n_vocab, err));
+        id = how->sampler ? nlm_sampler_choose_allowed(how->sampler, session->row, runtime->mask, session->tokens,
+                                                       (size_t)session->n_tokens)
+                          : nlm_sampler_greedy_allowed(session->row, runtime->mask, n_vocab);
+    }
+    *out_id = id;
+    return NLM_OK;
+}
+
+static nlm_status choose(nlm_session *session, const nlm_choosing *how, bool wants_logits, int32_t *out_id,
                          nlm_error *err) {
     NLM_TRY(nlm_session_check_holds(session, err));
-    NLM_TRY(nlm_session_compute(session, &(nlm_wanted){.has_logits = sampler || wants_logits}, err));
+    NLM_TRY(nlm_session_compute(session, &(nlm_wanted){.has_logits = how->sampler || wants_logits}, err));
     if (wants_logits) NLM_TRY(nlm_session_fetch_logits(session, err));
-    return nlm_session_choose(session, sampler, out_id, err);
+    return nlm_session_choose(session, how, out_id, err);
 }
 
 nlm_status nlm_session_check_sampler(const nlm_session *session, const nlm_sampler *sampler, nlm_error *err) {
@@ -48,7 +65,7 @@ nlm_status nlm_session_sample(nlm_session *session, nlm_sampler *sampler, int32_
     NLM_NEEDS(out_id, error);
     NLM_ENTER_SESSION(session, error);
     NLM_TRY(nlm_session_check_sampler(session, sampler, error));
-    return choose(session, sampler, false, out_id, error);
+    return choose(session, &(nlm_choosing){.sampler = sampler}, false, out_id, error);
 }
 
 nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_options *options, nlm_sampler **out_sampler,
@@ -59,47 +76,13 @@ nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_options 
     return nlm_sampler_new(nlm_model_hparams(model)->n_vocab, options, out_sampler, error);
 }
 
-/* Are they something to choose from? */
-static nlm_status check_logits(const nlm_sampler *sampler, const float *logits, size_t n_logits, nlm_error *err) {
-    const size_t n_vocab = (size_t)nlm_sampler_n_vocab(sampler);
-    bool has_finite = false;
-    if (n_logits != n_vocab) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_sampler_pick", "%zu logits for a vocabulary of %zu", n_logits,
-                        n_vocab);
-    }
-    for (size_t i = 0; i < n_vocab; i++) {
-        if (isnan(logits[i]) || logits[i] == INFINITY) {
-            return nlm_fail(err, NLM_NUMERIC, "nlm_sampler_pick", "the logit of token %zu is %f", i,
-                            (double)logits[i]);
-        }
-        has_finite |= logits[i] > -INFINITY;
-    }
-    return has_finite ? NLM_OK : nlm_fail(err, NLM_NUMERIC, "nlm_sampler_pick", "no logit is finite");
-}
-
-nlm_status nlm_sampler_pick(nlm_sampler *sampler, const float *logits, size_t n_logits, const int32_t *history,
-                            size_t n_history, int32_t *out_id, nlm_error *error) {
-    NLM_NEEDS(sampler, error);
-    NLM_NEEDS(logits, error);
-    NLM_NEEDS(out_id, error);
-    if (n_history > 0) NLM_NEEDS(history, error);
-    NLM_TRY(check_logits(sampler, logits, n_logits, error));
-    for (size_t i = 0; i < n_history; i++) {
-        if (history[i] >= 0 && (size_t)history[i] < n_logits) continue;
-        return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_sampler_pick", "token %zu of the history is %d", i,
-                        history[i]);
-    }
-    *out_id = nlm_sampler_choose(sampler, logits, history, n_history);
-    return NLM_OK;
-}
-
 /* Computes the token chosen before and chooses the next, counting the time. */
 static nlm_status next_token(generation *g, int32_t *out_id, nlm_error *err) {
     nlm_session *session = g->session;
     nlm_counters *counters = &session->counters;
     const int32_t before = session->n_computed;
     const uint64_t start = nlm_clock_ns();
-    NLM_TRY(choose(session, g->sampler, g->options.n_top > 0, out_id, err));
+    NLM_TRY(choose(session, &g->how, g->options.n_top > 0, out_id, err));
     const uint64_t end = nlm_clock_ns();
     counters->decode_tokens += (uint64_t)(session->n_computed - before);
     if (session->n_computed > before) counters->decode_ns += end - start;
@@ -183,11 +166,17 @@ static nlm_status take_token(generation *g, int32_t id, nlm_error *err) {
     nlm_piece piece;
     NLM_TRY(nlm_tokenizer_piece(session->runtime->tokenizer, id, &piece, err));
     end_with(g, id);
+    const size_t held = session->stream.pending.length;
     if (!g->result.ended_by) {
         const bool is_hidden = piece.is_hidden && !(g->options.flags & NLM_GENERATE_SPECIAL);
         NLM_TRY(nlm_text_stream_add(&session->stream, piece.text, piece.length, is_hidden, err));
-        session->tokens[session->n_tokens++] = id; /* is_at_limit saw to the room */
     }
+    if (nlm_constraint_is_set(&g->how.constraint)) {
+        const nlm_status status = nlm_constraint_accept(&g->how.constraint, &session->runtime->engine->gate, id, err);
+        if (status != NLM_OK) nlm_text_stream_cut(&session->stream, held);
+        NLM_TRY(status);
+    }
+    if (!g->result.ended_by) session->tokens[session->n_tokens++] = id; /* is_at_limit saw to the room */
     g->result.n_tokens++;
     const bool goes_on = tell_token(g, id, &piece);
     if (!goes_on && !g->result.ended_by) g->result.ended_by = NLM_ENDED_BY_CALLBACK;
@@ -253,10 +242,11 @@ static nlm_status check_options(const nlm_session *session, const nlm_generate_o
 nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler, const nlm_generate_options *options,
                                 nlm_text_fn on_text, void *user, nlm_generate_result *out_result, nlm_error *error) {
     generation g = {
-        .session = session, .sampler = sampler, .on_text = on_text, .user = user, .result.stop_index = -1};
+        .session = session, .how.sampler = sampler, .on_text = on_text, .user = user, .result.stop_index = -1};
     NLM_ENTER_SESSION(session, error);
     NLM_TRY(nlm_take_options(&g.options, sizeof g.options, options, "nlm_generate_options", error));
     NLM_TRY(check_options(session, &g.options, error));
+    NLM_TRY(nlm_constraint_take(&g.how.constraint, g.options.constraint, error));
     NLM_TRY(nlm_runtime_check_text(session->runtime, error));
     NLM_TRY(nlm_session_check_sampler(session, sampler, error));
     NLM_TRY(nlm_session_check_holds(session, error));

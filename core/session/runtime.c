@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "model/packed.h"
+#include "session/constraint.h"
 #include "session/estimate.h"
 #include "session/options.h"
 
@@ -131,7 +132,10 @@ static nlm_status create_states(nlm_runtime *runtime, const nlm_model_options *o
     NLM_TRY(nlm_choose_cache(runtime->model, options, &cache_options, &runtime->context_length, err));
     runtime->n_slots = cache_options.n_slots;
     runtime->is_slot_used = calloc((size_t)runtime->n_slots, sizeof *runtime->is_slot_used);
-    if (!runtime->is_slot_used) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_load", "no memory for slots");
+    runtime->mask = calloc(nlm_mask_words(runtime->hparams->n_vocab), sizeof *runtime->mask);
+    if (!runtime->is_slot_used || !runtime->mask) {
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_model_load", "no memory for slots");
+    }
     return nlm_states_create(runtime->model, &cache_options, &runtime->states, err);
 }
 
@@ -249,6 +253,7 @@ static void unload(nlm_runtime *runtime) {
     nlm_chat_own_destroy(runtime->own_chat);
     if (runtime->model) nlm_model_close(runtime->model);
     free(runtime->found);
+    free(runtime->mask);
     free(runtime->is_slot_used);
     free(runtime);
 }

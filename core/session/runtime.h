@@ -44,6 +44,7 @@ typedef struct nlm_runtime {
     nlm_snapshots *snapshots;  /* its payloads; or NULL */
     int32_t *found;            /* [found_capacity] those of a prompt's prefix */
     int32_t found_capacity;
+    uint32_t *mask; /* for constraints: [nlm_mask_words(n_vocab)], of the call under way */
     int32_t context_length;
     int32_t n_slots;
     bool *is_slot_used; /* [n_slots] */

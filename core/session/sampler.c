@@ -8,6 +8,7 @@
 
 #include "base/philox.h"
 #include "base/status.h"
+#include "session/constraint.h"
 #include "session/options.h"
 
 #define DEFAULT_REPEAT_LAST_N 64
@@ -24,6 +25,7 @@ struct nlm_sampler {
     candidate *kept;       /* [n_vocab]: those that may be drawn */
     double *weights;       /* [n_vocab]: of kept, 1 is the likeliest's */
     uint8_t *is_seen;      /* [n_vocab], all 0 between calls */
+    uint32_t *mask;        /* [nlm_mask_words(n_vocab)], for nlm_sampler_mask */
     float greatest;        /* of the candidates' logits */
 };
 
@@ -55,7 +57,8 @@ nlm_status nlm_sampler_new(int32_t n_vocab, const nlm_sampler_options *options, 
     sampler->kept = calloc((size_t)n_vocab, sizeof *sampler->kept);
     sampler->weights = calloc((size_t)n_vocab, sizeof *sampler->weights);
     sampler->is_seen = calloc((size_t)n_vocab, sizeof *sampler->is_seen);
-    if (!sampler->candidates || !sampler->kept || !sampler->weights || !sampler->is_seen) {
+    sampler->mask = calloc(nlm_mask_words(n_vocab), sizeof *sampler->mask);
+    if (!sampler->candidates || !sampler->kept || !sampler->weights || !sampler->is_seen || !sampler->mask) {
         nlm_sampler_destroy(sampler);
         return nlm_fail(err, NLM_OUT_OF_MEMORY, "sampler", "no memory for %d candidates", n_vocab);
     }
@@ -69,6 +72,7 @@ void nlm_sampler_destroy(nlm_sampler *sampler) {
     free(sampler->kept);
     free(sampler->weights);
     free(sampler->is_seen);
+    free(sampler->mask);
     free(sampler);
 }
 
@@ -76,10 +80,23 @@ int32_t nlm_sampler_n_vocab(const nlm_sampler *sampler) {
     return sampler->n_vocab;
 }
 
+uint32_t *nlm_sampler_mask(nlm_sampler *sampler) {
+    return sampler->mask;
+}
+
 int32_t nlm_sampler_greedy(const float *logits, int32_t n) {
     int32_t best = 0;
     for (int32_t i = 1; i < n; i++) {
         if (logits[i] > logits[best]) best = i;
+    }
+    return best;
+}
+
+int32_t nlm_sampler_greedy_allowed(const float *logits, const uint32_t *allowed, int32_t n) {
+    int32_t best = -1;
+    for (int32_t i = 0; i < n; i++) {
+        if (!nlm_mask_has(allowed, i) || !(logits[i] > -INFINITY)) continue;
+        if (best < 0 || logits[i] > logits[best]) best = i;
     }
     return best;
 }
@@ -95,6 +112,7 @@ static void penalise(nlm_sampler *s, const int32_t *history, size_t n_history) {
         if (id < 0 || id >= s->n_vocab || s->is_seen[id]) continue;
         s->is_seen[id] = 1;
         float *logit = &s->candidates[id].logit;
+        if (*logit == -INFINITY) continue; /* it is ruled out */
         const float penalised = *logit > 0 ? *logit / penalty : *logit * penalty;
         *logit = fmaxf(-FLT_MAX, fminf(penalised, FLT_MAX)); /* infinities have no difference to weigh */
     }
@@ -200,17 +218,36 @@ static bool needs_order(const nlm_sampler_options *o) {
     return o->top_k > 0 || (o->top_p > 0 && o->top_p < 1);
 }
 
-int32_t nlm_sampler_choose(nlm_sampler *s, const float *logits, const int32_t *history, size_t n_history) {
-    if (is_plain_greedy(&s->options)) return nlm_sampler_greedy(logits, s->n_vocab);
+/* Which of the random numbers of a position is drawn with. */
+enum { DRAW_OF_ALL = 0, DRAW_OF_ALLOWED = 1 };
+
+/* Of all tokens, or of those of a mask. */
+static int32_t choose(nlm_sampler *s, const float *logits, const uint32_t *allowed, const int32_t *history,
+                      size_t n_history) {
     for (int32_t i = 0; i < s->n_vocab; i++) s->candidates[i] = (candidate){logits[i], i};
     penalise(s, history, n_history);
+    for (int32_t i = 0; allowed && i < s->n_vocab; i++) {
+        if (!nlm_mask_has(allowed, i)) s->candidates[i].logit = -INFINITY;
+    }
     candidate best = s->candidates[0];
     for (int32_t i = 1; i < s->n_vocab; i++) {
         if (is_likelier(s->candidates[i], best)) best = s->candidates[i];
     }
+    if (!(best.logit > -INFINITY)) return -1;
     if (s->options.temperature <= 0) return best.id;
     s->greatest = best.logit;
     const int32_t kept = needs_order(&s->options) ? keep_top(s) : keep_all(s);
     const int32_t n = drop_below_min_p(s, kept);
-    return draw(s, n, nlm_philox_uniform(s->options.seed, n_history));
+    return draw(s, n, nlm_philox_uniform_of(s->options.seed, n_history, allowed ? DRAW_OF_ALLOWED : DRAW_OF_ALL));
+}
+
+int32_t nlm_sampler_choose(nlm_sampler *s, const float *logits, const int32_t *history, size_t n_history) {
+    if (is_plain_greedy(&s->options)) return nlm_sampler_greedy(logits, s->n_vocab);
+    return choose(s, logits, NULL, history, n_history);
+}
+
+int32_t nlm_sampler_choose_allowed(nlm_sampler *s, const float *logits, const uint32_t *allowed,
+                                   const int32_t *history, size_t n_history) {
+    if (is_plain_greedy(&s->options)) return nlm_sampler_greedy_allowed(logits, allowed, s->n_vocab);
+    return choose(s, logits, allowed, history, n_history);
 }

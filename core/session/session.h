@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include "session/constraint.h"
 #include "session/runtime.h"
 #include "session/text_stream.h"
 
@@ -68,8 +69,15 @@ struct nlm_session {
 nlm_status nlm_session_check_holds(const nlm_session *session, nlm_error *err);
 /* INVALID_ARGUMENT for a sampler that was made for another vocabulary; NULL is fine. */
 nlm_status nlm_session_check_sampler(const nlm_session *session, const nlm_sampler *sampler, nlm_error *err);
-/* The next token of a session whose tokens are all computed. sampler NULL: greedy. Errors of fetching logits. */
-nlm_status nlm_session_choose(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err);
+/* How a session's next token is chosen. */
+typedef struct nlm_choosing {
+    nlm_sampler *sampler;      /* NULL: greedy */
+    nlm_constraint constraint; /* may be zeroed: none */
+} nlm_choosing;
+
+/* The next token of a session whose tokens are all computed; the constraint is not told of it. Errors   of fetching
+ * logits, and nlm_sampler_pick_with's of a constraint. */
+nlm_status nlm_session_choose(nlm_session *session, const nlm_choosing *how, int32_t *out_id, nlm_error *err);
 /* INVALID_ARGUMENT for an id that is not in the vocabulary. */
 nlm_status nlm_session_check_ids(const nlm_session *session, const int32_t *ids, size_t count, nlm_error *err);
 /* Appends ids that were checked, without computing them; a text that was held back is over. LIMIT if the context

@@ -4,14 +4,30 @@
 #include "base/clock.h"
 #include "base/status.h"
 #include "session/compute.h"
+#include "session/logprobs.h"
 #include "session/options.h"
 
-#define KNOWN_FLAGS NLM_STEP_SAMPLE
+#define KNOWN_FLAGS (NLM_STEP_SAMPLE | NLM_STEP_LOGPROB)
 
 /* ---- items of the caller's size ------------------------------------------------------------ */
 
-/* What this library reads of an item and writes to it; all of it was there in the first version. */
+/* What an item has in the first version, where an array of them ends at the least. */
 #define ITEM_1_0 (offsetof(nlm_step_item, next) + sizeof(int32_t))
+
+/* What a later version has, read; zeroed where the item does not cover it. */
+typedef struct item_tail {
+    const nlm_constraint *constraint;
+    nlm_logprob *out_top;
+    uint32_t n_top;
+} item_tail;
+
+#define COVERS(item, field) ((item)->struct_size >= offsetof(nlm_step_item, field) + sizeof((item)->field))
+
+static item_tail tail_of(const nlm_step_item *item) {
+    return (item_tail){.constraint = COVERS(item, constraint) ? item->constraint : NULL,
+                       .out_top = COVERS(item, out_top) ? item->out_top : NULL,
+                       .n_top = COVERS(item, n_top) ? item->n_top : 0};
+}
 
 static nlm_step_item *item_at(nlm_step_item *items, size_t stride, size_t i) {
     return (nlm_step_item *)(void *)((char *)items + i * stride);
@@ -32,6 +48,19 @@ static nlm_status check_sizes(nlm_step_item *items, size_t count, nlm_error *err
 
 /* ---- one item ------------------------------------------------------------------------------ */
 
+/* What is asked for with NLM_STEP_SAMPLE; without it nothing of that is looked at. */
+static nlm_status check_choosing(const nlm_step_item *item, nlm_error *err) {
+    const item_tail tail = tail_of(item);
+    nlm_constraint constraint;
+    if (!(item->flags & NLM_STEP_SAMPLE)) return NLM_OK;
+    NLM_TRY(nlm_session_check_sampler(item->session, item->sampler, err));
+    NLM_TRY(nlm_constraint_take(&constraint, tail.constraint, err));
+    if (tail.n_top <= NLM_LOGPROBS_MAX && (tail.n_top == 0 || tail.out_top)) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_step",
+                    "the %u likeliest tokens are wanted; expected at most %d, and room for them", tail.n_top,
+                    NLM_LOGPROBS_MAX);
+}
+
 static nlm_status check_item(const nlm_step_item *item, const nlm_runtime *runtime, nlm_error *err) {
     const nlm_session *session = item->session;
     if (!session) return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_step", "the item has no session");
@@ -51,7 +80,7 @@ static nlm_status check_item(const nlm_step_item *item, const nlm_runtime *runti
                         "%zu rows of logits are wanted after %zu tokens; expected at most as many, and room for both",
                         item->n_logits, item->count);
     }
-    NLM_TRY(nlm_session_check_sampler(session, item->flags & NLM_STEP_SAMPLE ? item->sampler : NULL, err));
+    NLM_TRY(check_choosing(item, err));
     if (item->count == 0) NLM_TRY(nlm_session_check_holds(session, err));
     return nlm_session_check_ids(session, item->ids, item->count, err);
 }
@@ -70,10 +99,11 @@ static nlm_status begin(nlm_pending *queue, const nlm_step_item *item, nlm_error
         nlm_session_roll_back(session, session->n_tokens - (int32_t)item->count);
         return status;
     }
-    const nlm_wanted wanted = {.out_rows = item->n_logits ? item->out_logits : NULL,
-                               .rows_from = session->n_tokens - (int32_t)item->n_logits,
-                               .n_appended = (int32_t)item->count,
-                               .has_logits = (item->flags & NLM_STEP_SAMPLE) && item->sampler};
+    const nlm_wanted wanted = {
+        .out_rows = item->n_logits ? item->out_logits : NULL,
+        .rows_from = session->n_tokens - (int32_t)item->n_logits,
+        .n_appended = (int32_t)item->count,
+        .has_logits = (item->flags & NLM_STEP_SAMPLE) && (item->sampler || (item->flags & NLM_STEP_LOGPROB))};
     nlm_pending_add(queue, session, &wanted);
     if (!is_decoding(item)) session->extended_at_ns = nlm_clock_ns();
     return NLM_OK;
@@ -83,6 +113,28 @@ static void count_part(nlm_session *session, uint64_t *tokens, uint64_t *ns) {
     const int32_t computed = session->n_computed - session->part.first;
     if (computed > 0) *tokens += (uint64_t)computed;
     *ns += session->part.ns;
+}
+
+/* Chooses the item's next token, and says how likely it was. */
+static nlm_status choose_next(nlm_step_item *item, nlm_error *err) {
+    nlm_session *session = item->session;
+    const item_tail tail = tail_of(item);
+    const int32_t n_vocab = session->runtime->hparams->n_vocab;
+    nlm_choosing how = {.sampler = item->sampler};
+    int32_t id;
+    NLM_TRY(nlm_constraint_take(&how.constraint, tail.constraint, err));
+    NLM_TRY(nlm_session_choose(session, &how, &id, err));
+    if (item->flags & NLM_STEP_LOGPROB) {
+        NLM_TRY(nlm_session_fetch_logits(session, err));
+        if (COVERS(item, logprob)) item->logprob = nlm_logprob_of(session->row, n_vocab, id);
+        uint32_t n = nlm_logprobs_top(session->row, n_vocab, tail.n_top, tail.out_top);
+        for (; n < tail.n_top; n++) tail.out_top[n] = (nlm_logprob){.id = -1};
+    }
+    if (nlm_constraint_is_set(&how.constraint)) {
+        NLM_TRY(nlm_constraint_accept(&how.constraint, &session->runtime->engine->gate, id, err));
+    }
+    item->next = id;
+    return NLM_OK;
 }
 
 /* After the runs, for an item that was begun. */
@@ -96,11 +148,12 @@ static void finish(nlm_step_item *item) {
     }
     nlm_part *part = &session->part;
     if (part->status == NLM_OK && (item->flags & NLM_STEP_SAMPLE)) {
-        part->status = nlm_session_choose(session, item->sampler, &item->next, &part->error);
+        part->status = choose_next(item, &part->error);
     }
     item->status = part->status;
     if (item->status != NLM_OK) {
         item->next = -1;
+        if (COVERS(item, logprob)) item->logprob = 0;
         nlm_error_give(item->error, &part->error);
     }
     if (item->next < 0) return;
@@ -133,6 +186,7 @@ nlm_status nlm_step(nlm_step_item *items, size_t n_items, nlm_error *error) {
         nlm_step_item *item = item_at(items, stride, i);
         nlm_error cause = NLM_ERROR_INIT;
         item->next = -1;
+        if (COVERS(item, logprob)) item->logprob = 0;
         if (item->session) atomic_store(&item->session->is_cancelled, false);
         item->status = check_item(item, runtime, &cause);
         if (item->status == NLM_OK) item->status = begin(&queue, item, &cause);

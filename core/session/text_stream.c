@@ -123,8 +123,12 @@ void nlm_text_stream_drop(nlm_text_stream *stream, size_t length) {
     drop_front(&stream->marks, length);
 }
 
+void nlm_text_stream_cut(nlm_text_stream *stream, size_t length) {
+    stream->pending.length = stream->marks.length = length;
+}
+
 void nlm_text_stream_clear(nlm_text_stream *stream) {
-    stream->pending.length = stream->marks.length = 0;
+    nlm_text_stream_cut(stream, 0);
 }
 
 nlm_status nlm_text_stream_set(nlm_text_stream *stream, const char *text, const char *marks, size_t length,

@@ -45,6 +45,8 @@ size_t nlm_text_stream_held(const nlm_text_stream *stream);
 
 /* Removes bytes that went out from the front of the text. */
 void nlm_text_stream_drop(nlm_text_stream *stream, size_t length);
+/* Keeps the first `length` pending bytes alone: what was added behind them was not to be. */
+void nlm_text_stream_cut(nlm_text_stream *stream, size_t length);
 void nlm_text_stream_clear(nlm_text_stream *stream);
 
 /* Replaces the text by bytes and marks that another stream had. OUT_OF_MEMORY leaves it empty. */

@@ -4,7 +4,8 @@
  *   nlm_model_load       a GGUF file on that device, with a cache for several sessions
  *   nlm_session_create   one conversation: extend it with tokens, generate, save, fork
  *
- * What has to do with text (tokens, conversations, generation) is in nlm/text.h, which this header includes.
+ * What has to do with text (tokens, conversations, generation) is in nlm/text.h, and how a token is chosen in
+ * nlm/sampler.h; this header includes both.
  *
  * Rules of this interface
  *   - Versions: nlm_api_version() is what the library has, NLM_API_MAJOR and NLM_API_MINOR what the program
@@ -33,6 +34,8 @@
 #ifndef NLM_NLM_H
 #define NLM_NLM_H
 
+#include <nlm/api.h>
+#include <nlm/sampler.h>
 #include <nlm/status.h>
 
 #ifdef __cplusplus
@@ -41,12 +44,6 @@ extern "C" {
 
 #define NLM_API_MAJOR 1
 #define NLM_API_MINOR 0
-
-#if defined(__GNUC__)
-#define NLM_API __attribute__((visibility("default")))
-#else
-#define NLM_API
-#endif
 
 /* The library's interface: major << 16 | minor. */
 NLM_API uint32_t nlm_api_version(void);
@@ -178,8 +175,6 @@ NLM_API nlm_status nlm_engine_profile(const nlm_engine *engine, uint32_t form, c
 
 /* ---- model: weights, tokenizer and cache -------------------------------------------------- */
 
-typedef struct nlm_model nlm_model;
-
 enum {
     NLM_MODEL_NO_PROMPT_CACHE = 1, /* do not keep prefixes of earlier prompts */
     NLM_MODEL_NO_MMAP = 2 /* read files into memory, beside what is packed; what becomes of them is no matter */
@@ -256,39 +251,6 @@ NLM_API nlm_status nlm_model_metadata(const nlm_model *model, const char *key, c
 NLM_API nlm_status nlm_model_metadata_key(const nlm_model *model, size_t index, char *out_text, size_t capacity,
                                           size_t *out_length, nlm_error *error);
 
-/* ---- sampler ------------------------------------------------------------------------------ */
-
-typedef struct nlm_sampler nlm_sampler;
-
-/* Applied in this order: repetition penalty, temperature, top-k, top-p, min-p. Zero turns each off. */
-typedef struct nlm_sampler_options {
-    uint32_t struct_size;
-    uint32_t repeat_last_n; /* how many of the last tokens are looked at; 0: 64 */
-    uint64_t seed;
-    float temperature;    /* 0: greedy, the first of the greatest logits */
-    float top_p;          /* keep the fewest most likely tokens whose probabilities reach it */
-    float min_p;          /* keep tokens at least this fraction as likely as the likeliest */
-    float repeat_penalty; /* > 0: logits of tokens seen are divided by it (multiplied if negative), once a token, and
-                             stay finite */
-    int32_t top_k;        /* keep the k most likely tokens; of equals those of lower id */
-    uint32_t reserved;
-} nlm_sampler_options;
-
-/* The random number of a draw is Philox4x32-10 of (seed, position in the session): the same seed gives the
- * same text on every run, for any number of threads, and after a session was saved and restored. A
- * sampler may serve several sessions of one model.
- * Errors   INVALID_ARGUMENT (a value out of its range: which, and what the range is), OUT_OF_MEMORY. */
-NLM_API nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_options *options,
-                                      nlm_sampler **out_sampler, nlm_error *error);
-NLM_API void nlm_sampler_destroy(nlm_sampler *sampler);
-
-/* The token after history[0..n_history), from logits of the caller's own, [n_vocab] f32: those of a session that were
- * changed, say. What a session that holds `history` would choose from the same logits. history NULL with n_history 0.
- * Errors   INVALID_ARGUMENT (n_logits is not the vocabulary's size), NUMERIC (a logit is NaN, or none is finite:
- * -INFINITY rules a token out). */
-NLM_API nlm_status nlm_sampler_pick(nlm_sampler *sampler, const float *logits, size_t n_logits,
-                                    const int32_t *history, size_t n_history, int32_t *out_id, nlm_error *error);
-
 /* ---- session: one sequence of tokens ------------------------------------------------------ */
 
 typedef struct nlm_session nlm_session;
@@ -321,7 +283,8 @@ NLM_API nlm_status nlm_session_extend_logits(nlm_session *session, const int32_t
                                              float *out_logits, nlm_error *error);
 
 enum {
-    NLM_STEP_SAMPLE = 1 /* choose the token that follows the item's last one: nlm_step_item.next */
+    NLM_STEP_SAMPLE = 1, /* choose the token that follows the item's last one: nlm_step_item.next */
+    NLM_STEP_LOGPROB = 2 /* with NLM_STEP_SAMPLE: how likely the model holds it, nlm_step_item.logprob */
 };
 
 /* What nlm_step does for one session. An array of them has the struct_size of its first item as its stride. */
@@ -338,6 +301,12 @@ typedef struct nlm_step_item {
     nlm_error *error;  /* the caller's, for the sentence of a status that is not OK; or NULL */
     nlm_status status; /* how it went for this item */
     int32_t next;      /* with NLM_STEP_SAMPLE the token chosen; else, and after an error, -1 */
+    /* Read and written where struct_size covers them: */
+    const nlm_constraint *constraint; /* with NLM_STEP_SAMPLE; it accepts the token chosen. NULL: none */
+    nlm_logprob *out_top; /* [n_top] with NLM_STEP_LOGPROB, the likeliest tokens as in nlm_generated, written where
+                             `next` is; where the vocabulary has fewer, the rest have id -1 */
+    uint32_t n_top;       /* at most NLM_LOGPROBS_MAX */
+    float logprob;        /* with NLM_STEP_LOGPROB that of `next`; else, and after an error, 0 */
 } nlm_step_item;
 
 /* Takes many sessions of one model on at once, in as few runs as the batch allows: prompts, chunks and single tokens
@@ -348,8 +317,10 @@ typedef struct nlm_step_item {
  * error of each item in it. A session holds after an error what nlm_session_extend says. Allocates nothing once the
  * model has run batches of as many tokens. Errors   the first item's that has one; of an item INVALID_ARGUMENT (no
  * session, another model than the first item's, a session that an item before it has, nothing to compute for an empty
- * session, n_logits without out_logits or above count, a sampler of another vocabulary, unknown flags), and those of
- *          nlm_session_extend. INVALID_ARGUMENT without any item's status (struct_size; count 0). */
+ * session, n_logits without out_logits or above count, n_top without out_top or above NLM_LOGPROBS_MAX, a sampler of
+ * another vocabulary, a constraint without its functions, unknown flags), those of nlm_session_extend and those that
+ * nlm_sampler_pick_with has of a constraint (also of its `accept`); after these the session has its tokens.
+ * INVALID_ARGUMENT without any item's status (struct_size; count 0). */
 NLM_API nlm_status nlm_step(nlm_step_item *items, size_t count, nlm_error *error);
 
 /* One more token for each of several sessions of one model: session i gets ids[i].

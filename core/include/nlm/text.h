@@ -85,15 +85,6 @@ NLM_API nlm_status nlm_encode_chat_continue(const nlm_model *model, const nlm_me
  * part of a stop string. Returning nonzero ends the generation. */
 typedef int32_t (*nlm_text_fn)(void *user, const char *text, size_t length);
 
-/* How likely the model holds a token to be the next one: the natural logarithm of its probability, before the
- * sampler's penalties, temperature and cuts. */
-typedef struct nlm_logprob {
-    int32_t id;
-    float logprob;
-} nlm_logprob;
-
-#define NLM_LOGPROBS_MAX 64
-
 /* A token that was generated. The library sets struct_size: what it covers is there. */
 typedef struct nlm_generated {
     uint32_t struct_size;
@@ -131,6 +122,7 @@ typedef struct nlm_generate_options {
     uint32_t n_top; /* how many of the likeliest tokens on_token is told of, at most NLM_LOGPROBS_MAX; 0: no logprob
                        is computed */
     uint32_t reserved;
+    const nlm_constraint *constraint; /* it accepts each token, the end token too, before on_token. NULL: none */
 } nlm_generate_options;
 
 enum {
@@ -163,9 +155,11 @@ typedef struct nlm_generate_result {
  *          that is cut and what follows a stop string. Extending, stepping, resetting or restoring the session
  *          forgets what is held.
  * Errors   INVALID_ARGUMENT (an empty session, an empty stop string, a stop id outside the vocabulary, n_top
- *          above NLM_LOGPROBS_MAX, unknown flags), NOT_FOUND (the file has no tokenizer), NUMERIC (a logit is not
- * finite), and those of nlm_session_extend but LIMIT. Text generated before an error has been passed on, and its
- * tokens stay in the session: the same call again goes on behind it. */
+ *          above NLM_LOGPROBS_MAX, a constraint without its functions, unknown flags), NOT_FOUND (the file has no
+ * tokenizer; the constraint rules every token out), NUMERIC (a logit is not finite), those of a constraint's
+ * functions, and those of nlm_session_extend but LIMIT. The session does not hold a token that was not accepted. Text
+ * generated before an error has been passed on, and its tokens stay in the session: the same call again goes on
+ * behind it. */
 NLM_API nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler,
                                         const nlm_generate_options *options, nlm_text_fn on_text, void *user,
                                         nlm_generate_result *out_result, nlm_error *error);
