@@ -178,7 +178,7 @@ nlm_status nlm_session_append(nlm_session *session, const int32_t *ids, size_t c
                         "%d tokens and %zu more do not fit the context of %d; load the model with a longer one",
                         session->n_tokens, count, limit);
     }
-    memcpy(session->tokens + session->n_tokens, ids, count * sizeof *ids);
+    if (count) memcpy(session->tokens + session->n_tokens, ids, count * sizeof *ids);
     session->n_tokens += (int32_t)count;
     nlm_text_stream_clear(&session->stream);
     return NLM_OK;

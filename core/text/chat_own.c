@@ -1,6 +1,7 @@
 /* Conversations as a model's own chat template writes them. */
 #include "text/chat_own.h"
 
+#include <cJSON.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,8 +95,10 @@ bool nlm_chat_own_begins(const nlm_chat_own *own, const nlm_str *text, const nlm
 typedef struct conversation {
     const nlm_chat_message *before, *messages;
     size_t n_before, count;
+    const nlm_chat_json *json; /* messages are its, with nothing before; or NULL */
     bool opens_turn;
-    size_t watched; /* the index of a message whose content is looked for */
+    bool stays_open; /* the last message does */
+    size_t watched;  /* the index of a message whose content is looked for */
 } conversation;
 
 #define NONE_WATCHED SIZE_MAX
@@ -127,20 +130,50 @@ static void add_message(nlm_jinja_run *run, nlm_jinja_value list, const nlm_chat
     nlm_jinja_push(run, list, made);
 }
 
+/* Everything in it is a user's, but the names of roles. */
+static void add_json_message(nlm_jinja_run *run, nlm_jinja_value list, const cJSON *message, uint8_t mark) {
+    const nlm_jinja_value made = nlm_jinja_dict_new(run);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, message) {
+        const bool is_role = strcmp(item->string, "role") == 0, is_content = strcmp(item->string, "content") == 0;
+        const uint8_t mark_of_item = is_role ? mark_of_role(item->valuestring) : is_content ? mark : NLM_JINJA_USER;
+        nlm_jinja_put(run, made, nlm_jinja_string_new(run, item->string, strlen(item->string), NLM_JINJA_USER),
+                      nlm_jinja_from_cjson(run, item, mark_of_item));
+    }
+    nlm_jinja_push(run, list, made);
+}
+
+static nlm_jinja_value messages_of(nlm_jinja_run *run, const conversation *talk) {
+    const nlm_jinja_value list = nlm_jinja_sequence_new(run, NLM_JINJA_LIST);
+    const cJSON *json = talk->json ? talk->json->messages->child : NULL;
+    for (size_t i = 0; i < talk->n_before + talk->count; i++) {
+        const uint8_t mark = i == talk->watched ? NLM_JINJA_WATCHED : NLM_JINJA_USER;
+        if (talk->json) {
+            add_json_message(run, list, json, mark);
+            json = json->next;
+        } else {
+            add_message(run, list, i < talk->n_before ? &talk->before[i] : &talk->messages[i - talk->n_before], mark);
+        }
+    }
+    return list;
+}
+
 static nlm_jinja_value globals_of(const nlm_chat_own *own, nlm_jinja_run *run, const conversation *talk) {
     const struct {
         const char *name, *text;
     } tokens[] = {
         {"bos_token", own->bos}, {"eos_token", own->eos}, {"unk_token", own->unknown}, {"pad_token", own->padding}};
-    const nlm_jinja_value globals = nlm_jinja_dict_new(run), list = nlm_jinja_sequence_new(run, NLM_JINJA_LIST);
-    for (size_t i = 0; i < talk->n_before + talk->count; i++) {
-        const nlm_chat_message *message = i < talk->n_before ? &talk->before[i] : &talk->messages[i - talk->n_before];
-        add_message(run, list, message, i == talk->watched ? NLM_JINJA_WATCHED : NLM_JINJA_USER);
-    }
-    nlm_jinja_put_named(run, globals, "messages", list);
-    nlm_jinja_put_named(run, globals, "add_generation_prompt", nlm_jinja_bool(talk->opens_turn));
-    nlm_jinja_put_named(run, globals, "tools", nlm_jinja_none());
+    const cJSON *tools = talk->json ? talk->json->tools : NULL, *argument;
+    const cJSON *arguments = talk->json ? talk->json->arguments : NULL;
+    const nlm_jinja_value globals = nlm_jinja_dict_new(run);
     nlm_jinja_put_named(run, globals, "documents", nlm_jinja_none());
+    cJSON_ArrayForEach(argument, arguments) {
+        nlm_jinja_put_named(run, globals, argument->string, nlm_jinja_from_cjson(run, argument, NLM_JINJA_USER));
+    }
+    nlm_jinja_put_named(run, globals, "messages", messages_of(run, talk));
+    nlm_jinja_put_named(run, globals, "add_generation_prompt", nlm_jinja_bool(talk->opens_turn));
+    nlm_jinja_put_named(run, globals, "tools",
+                        tools ? nlm_jinja_from_cjson(run, tools, NLM_JINJA_USER) : nlm_jinja_none());
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
         nlm_jinja_put_named(run, globals, tokens[i].name,
                             nlm_jinja_string_static(run, tokens[i].text, NLM_JINJA_TEMPLATE));
@@ -195,7 +228,7 @@ static nlm_status find_start(const nlm_chat_own *own, conversation talk, size_t 
 /* Renders, and finds where the text ends: behind the last content if its turn stays open. */
 static nlm_status render_open(const nlm_chat_own *own, conversation talk, rendering *out, size_t *out_end,
                               nlm_error *err) {
-    const bool stays_open = !talk.opens_turn && talk.count > 0;
+    const bool stays_open = talk.stays_open && talk.count > 0;
     talk.watched = stays_open ? talk.n_before + talk.count - 1 : NONE_WATCHED;
     NLM_TRY(render(own, &talk, out, err));
     if (stays_open && out->watched.to == 0) { /* nothing was said yet: the turn is opened */
@@ -236,6 +269,7 @@ nlm_status nlm_chat_own_format(const nlm_chat_own *own, const nlm_chat_message *
                                                                 : 2,
                                .count = count,
                                .opens_turn = opens_turn,
+                               .stays_open = !opens_turn,
                                .watched = NONE_WATCHED};
     rendering r = {0};
     size_t start, end = 0;
@@ -245,4 +279,79 @@ nlm_status nlm_chat_own_format(const nlm_chat_own *own, const nlm_chat_message *
     if (status == NLM_OK) status = give(&r, start, end, out, out_spans, err);
     release(&r);
     return status;
+}
+
+/* ---- conversations of JSON ---------------------------------------------------------------- */
+
+/* Whether the text has a name of those in the list of tools or calls, if there are any. */
+static bool has_name_of(const nlm_str *text, const cJSON *list, bool *is_named) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list) {
+        const cJSON *function = cJSON_GetObjectItemCaseSensitive(item, "function");
+        const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(function ? function : item, "name"));
+        if (!name || !name[0]) continue;
+        *is_named = true;
+        if (text->data && memmem(text->data, text->length, name, strlen(name))) return true;
+    }
+    return false;
+}
+
+/* A template that knows nothing of tools leaves them out without a word. */
+static nlm_status check_is_written(const nlm_str *text, const nlm_chat_json *chat, nlm_error *err) {
+    bool has_tools = false, has_calls = false, is_call_written = false;
+    const cJSON *message;
+    const bool is_tool_written = has_name_of(text, chat->tools, &has_tools);
+    cJSON_ArrayForEach(message, chat->messages) {
+        const cJSON *calls = cJSON_GetObjectItemCaseSensitive(message, "tool_calls");
+        is_call_written |= has_name_of(text, calls, &has_calls);
+    }
+    const char *missing = has_tools && !is_tool_written ? "tools" : has_calls && !is_call_written ? "calls" : NULL;
+    if (!missing) return NLM_OK;
+    return nlm_fail(err, NLM_UNSUPPORTED, "chat template",
+                    "the model's template leaves out the %s of the conversation: it is for none", missing);
+}
+
+nlm_status nlm_chat_own_format_json(const nlm_chat_own *own, const nlm_chat_json *chat, nlm_chat_end end,
+                                    nlm_str *out, nlm_text_spans *out_spans, nlm_error *err) {
+    const conversation talk = {.json = chat,
+                               .count = (size_t)cJSON_GetArraySize(chat->messages),
+                               .opens_turn = end == NLM_CHAT_END_PROMPT,
+                               .stays_open = end == NLM_CHAT_END_OPEN,
+                               .watched = NONE_WATCHED};
+    rendering r = {0};
+    size_t to = 0;
+    nlm_status status = render_open(own, talk, &r, &to, err);
+    if (status == NLM_OK) status = check_is_written(&r.text, chat, err);
+    if (status == NLM_OK) status = give(&r, 0, to, out, out_spans, err);
+    release(&r);
+    return status;
+}
+
+/* Whether a call of a tool is written in JSON, and nothing that is not there is: not as Python prints them. */
+static bool writes_calls(const nlm_chat_own *own, nlm_chat_form form) {
+    static const char call[] =
+        "[{\"role\": \"user\", \"content\": \"q\"}, {\"role\": \"assistant\", \"content\": null, "
+        "\"tool_calls\": [{\"id\": \"call00000\", \"type\": \"function\", \"function\": {\"name\": \"f\", "
+        "\"arguments\": {\"zqk\": \"zqv\"}}}]}]";
+    nlm_chat_json chat = {0};
+    nlm_str text = {0};
+    nlm_text_spans spans = {0};
+    bool is_written = nlm_chat_json_read(call, NULL, NULL, &chat, NULL) == NLM_OK &&
+                      nlm_chat_json_shape(&chat, form, NULL) == NLM_OK &&
+                      nlm_chat_own_format_json(own, &chat, NLM_CHAT_END_CLOSED, &text, &spans, NULL) == NLM_OK &&
+                      text.data;
+    is_written =
+        is_written && !strstr(text.data, "'zqk'") && !strstr(text.data, "None") && !strstr(text.data, "\\\"zqk");
+    nlm_chat_json_release(&chat);
+    nlm_text_spans_release(&spans);
+    nlm_str_release(&text);
+    return is_written;
+}
+
+nlm_chat_form nlm_chat_own_form(const nlm_chat_own *own) {
+    static const nlm_chat_form forms[] = {{false, false}, {false, true}, {true, false}, {true, true}};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (writes_calls(own, forms[i])) return forms[i];
+    }
+    return forms[0];
 }

@@ -2,6 +2,7 @@
 #ifndef NLM_TEXT_CHAT_OWN_H
 #define NLM_TEXT_CHAT_OWN_H
 
+#include "text/chat_json.h"
 #include "text/chat_template.h"
 
 typedef struct nlm_chat_own nlm_chat_own;
@@ -24,5 +25,20 @@ bool nlm_chat_own_begins(const nlm_chat_own *own, const nlm_str *text, const nlm
 nlm_status nlm_chat_own_format(const nlm_chat_own *own, const nlm_chat_message *messages, size_t count,
                                size_t n_before, bool opens_turn, nlm_str *out, nlm_text_spans *out_spans,
                                nlm_error *err);
+
+/* What follows the messages of a conversation. */
+typedef enum nlm_chat_end {
+    NLM_CHAT_END_PROMPT, /* the opening of the assistant's turn */
+    NLM_CHAT_END_OPEN,   /* nothing: the last message, an assistant's, stays open */
+    NLM_CHAT_END_CLOSED  /* nothing: its turn is closed */
+} nlm_chat_end;
+
+/* How the template wants what the interface of JSON leaves open, told by what it makes of a call of a tool. */
+nlm_chat_form nlm_chat_own_form(const nlm_chat_own *own);
+
+/* The whole text of a conversation that was shaped for the template. Errors   as above; UNSUPPORTED (the template
+ * leaves out tools, or calls of them). */
+nlm_status nlm_chat_own_format_json(const nlm_chat_own *own, const nlm_chat_json *chat, nlm_chat_end end,
+                                    nlm_str *out, nlm_text_spans *out_spans, nlm_error *err);
 
 #endif

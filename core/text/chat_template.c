@@ -294,3 +294,8 @@ nlm_status nlm_chat_template_format(const nlm_chat_template *chat, const nlm_cha
     NLM_TRY(format_all(chat, messages, count, n_before, add_generation_prompt, out, out_spans, err));
     return out->has_failed ? out_of_memory(err) : NLM_OK;
 }
+
+nlm_status nlm_chat_template_close(const nlm_chat_template *chat, nlm_str *out, nlm_error *err) {
+    close_turn(chat, ROLE_ASSISTANT, ROLE_NONE, out);
+    return out->has_failed ? out_of_memory(err) : NLM_OK;
+}

@@ -47,4 +47,7 @@ nlm_status nlm_chat_template_format(const nlm_chat_template *chat, const nlm_cha
                                     size_t n_before, bool add_generation_prompt, nlm_str *out,
                                     nlm_text_spans *out_spans, nlm_error *err);
 
+/* Appends what closes the turn of an answer that the text ends with. Errors   OUT_OF_MEMORY. */
+nlm_status nlm_chat_template_close(const nlm_chat_template *chat, nlm_str *out, nlm_error *err);
+
 #endif

@@ -79,6 +79,40 @@ NLM_API nlm_status nlm_encode_chat_continue(const nlm_model *model, const nlm_me
                                             size_t n_before, int32_t *out_ids, size_t capacity, size_t *out_count,
                                             nlm_error *error);
 
+enum {
+    NLM_CHAT_NO_PROMPT = 1, /* end behind the last message: the assistant's turn is not opened */
+    NLM_CHAT_CONTINUE = 2   /* the last message is the beginning of an answer, as in nlm_encode_chat_continue */
+};
+
+/* A whole conversation as programs of the network write it, in terminated texts of JSON. All that they hold stays
+ * text but the roles, as `content` does: no tool, argument or answer of a tool can spell a control token. */
+typedef struct nlm_conversation {
+    uint32_t struct_size;
+    uint32_t flags; /* NLM_CHAT_* */
+    /* An array of objects, each with a `role`; `content` is a string, null, or an array of {"type": "text", "text":
+     * ...}, which are joined by newlines. `tool_calls` is an array of {"id", "type", "function": {"name",
+     * "arguments"}} whose arguments are an object or the text of one: they reach the template as it wants them, and
+     * so does a content that is null. What else an object has (tool_call_id, name, reasoning_content, ...) reaches it
+     * as it is. */
+    const char *messages;
+    const char *tools;     /* an array of {"type": "function", "function": {...}}; NULL: none */
+    const char *arguments; /* an object of further variables for the template, {"enable_thinking": false}, say, which
+                              may not have the names of those it has anyway; NULL: none */
+} nlm_conversation;
+
+/* Token ids of the conversation in the model's chat template, which begin with BOS where the model wants it.
+ * Errors   as nlm_encode_chat; BAD_FORMAT also for what is no JSON (at which byte); INVALID_ARGUMENT for JSON that is
+ *          not as above (of which message), UNSUPPORTED (a part of a content that is no text; tools, calls and
+ *          arguments where the template is a known one of roles and contents alone, or leaves them out). */
+NLM_API nlm_status nlm_encode_conversation(const nlm_model *model, const nlm_conversation *conversation,
+                                           int32_t *out_ids, size_t capacity, size_t *out_count, nlm_error *error);
+
+/* The same as text, which goes out as nlm_decode's does: a BOS is in it where the template writes one. Read it as
+ * text to look at: encoding it would make control tokens of what users spelled. Errors   as nlm_encode_conversation.
+ */
+NLM_API nlm_status nlm_render_conversation(const nlm_model *model, const nlm_conversation *conversation,
+                                           char *out_text, size_t capacity, size_t *out_length, nlm_error *error);
+
 /* ---- generation --------------------------------------------------------------------------- */
 
 /* Receives text as it is generated: whole characters (bytes that can never be UTF-8 as they are), never
