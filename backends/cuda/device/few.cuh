@@ -18,9 +18,9 @@
 #define GROUPS      (ROWS * SPLIT < 4 ? 4 / (ROWS * SPLIT) : 1) /* of each warp that are staged at a time */
 #define STAGED      ((int)(SPLIT * GROUPS * GROUP_QUADS))       /* quads of a row that are */
 
-/* Two blocks of a multiprocessor, or one where a block of a row and its successor take many registers: none is to be
- * without. */
-#define FEW_BOUNDS __launch_bounds__(THREADS, packing<W>::PIECES < 4 && ROWS < 4 ? 2 : 1)
+/* Two blocks of a multiprocessor, or one where a block of a weight's row and its successor, or the sums, take many
+ * registers: none is to be without. */
+#define FEW_BOUNDS __launch_bounds__(THREADS, packing<W>::PIECES < 4 && ROWS < (packing<W>::EXTRA ? 2 : 4) ? 2 : 1)
 
 /* The sums of a pair of rows of w with ROWS of x. */
 struct sums {

@@ -12,7 +12,8 @@ namespace emu {
 constexpr size_t ALIGN = 64, WINDOW_STEP = 4096;
 constexpr unsigned LOCAL_GAP = 64; // between the frames of functions
 
-static std::vector<memory *> regions; // sorted by base
+// Sorted by base. It outlives what is destroyed at the process's end, as variables of modules do.
+static std::vector<memory *> &regions = *new std::vector<memory *>;
 static memory *recent[64];            // by bits of the address
 static std::vector<memory> free_windows;
 
