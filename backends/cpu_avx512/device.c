@@ -11,6 +11,9 @@
 const nlm_vector_device nlm_avx512_devices[NLM_AVX512_FORMS] = {
     [NLM_AVX512_PLAIN] = {&nlm_vector_gemm_quant_words, "CPU, AVX-512", "x86_64+avx512"},
     [NLM_AVX512_VNNI] = {&nlm_vector_gemm_quant_vnni, "CPU, AVX-512", "x86_64+avx512_vnni"},
+    [NLM_AVX512_BYTES] = {&nlm_vector_gemm_quant_bytes, "CPU, AVX-512, 8-bit activations", "x86_64+avx512"},
+    [NLM_AVX512_BYTES_VNNI] = {&nlm_vector_gemm_quant_bytes_vnni, "CPU, AVX-512, 8-bit activations",
+                               "x86_64+avx512_vnni"},
     [NLM_AVX512_TILES] = {&nlm_avx512_gemm_quant, "CPU, AVX-512", "x86_64+avx512_vnni+amx_int8"},
 };
 

@@ -1,4 +1,5 @@
-/* The forms this backend opens its device in; they differ in their int8 kernels alone, and not in results. */
+/* The forms this backend opens its device in; they differ in their int8 kernels alone, and but for those of bytes not
+ * in results. */
 #ifndef NLM_AVX512_DEVICE_H
 #define NLM_AVX512_DEVICE_H
 
@@ -7,7 +8,9 @@
 typedef enum nlm_avx512_form {
     NLM_AVX512_PLAIN, /* AVX-512 F, BW, VL, DQ */
     NLM_AVX512_VNNI,
-    NLM_AVX512_TILES, /* AMX int8 tiles for many tokens, VNNI for few */
+    NLM_AVX512_TILES,      /* AMX int8 tiles for many tokens, VNNI for few */
+    NLM_AVX512_BYTES,      /* activations of 8 bits: other results, */
+    NLM_AVX512_BYTES_VNNI, /* and beside weights of 8 bits too */
     NLM_AVX512_FORMS
 } nlm_avx512_form;
 

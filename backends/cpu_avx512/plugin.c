@@ -1,6 +1,6 @@
 /* cpu_avx512: AVX-512 F, BW, VL, DQ; VNNI and int8 tiles (AMX) where CPU and kernel have them. This file is
  * compiled for the baseline: the host checks the instruction set before it loads the library.
- * Options: amx = false, vnni = false (then no tiles either). */
+ * Options: amx = false, vnni = false (then no tiles either); activations = 8 (without tiles). */
 #include <nlm/plugin_kit.h>
 
 #include "device.h"
@@ -17,13 +17,16 @@ static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const n
                               nlm_error *error) {
     static const nlm_device_v1 devices[NLM_AVX512_FORMS] = {
 #define DEVICE(form) [form] = NLM_VECTOR_DEVICE(&nlm_avx512_devices[form])
-        DEVICE(NLM_AVX512_PLAIN), DEVICE(NLM_AVX512_VNNI), DEVICE(NLM_AVX512_TILES)};
+        DEVICE(NLM_AVX512_PLAIN), DEVICE(NLM_AVX512_VNNI), DEVICE(NLM_AVX512_TILES), DEVICE(NLM_AVX512_BYTES),
+        DEVICE(NLM_AVX512_BYTES_VNNI)};
     int is_8_bits;
-    NLM_KIT_TRY(nlm_vector_take_activations(host, 0, &is_8_bits, error));
-    const nlm_avx512_form most = !nlm_vector_may_use(host, "vnni")  ? NLM_AVX512_PLAIN
-                                 : !nlm_vector_may_use(host, "amx") ? NLM_AVX512_VNNI
-                                                                    : NLM_AVX512_TILES;
-    return nlm_kit_open_one(&devices[nlm_avx512_best_form(most)], ordinal, out_device, error);
+    NLM_KIT_TRY(nlm_vector_take_activations(host, 1, &is_8_bits, error));
+    const nlm_avx512_form most = !nlm_vector_may_use(host, "vnni")               ? NLM_AVX512_PLAIN
+                                 : is_8_bits || !nlm_vector_may_use(host, "amx") ? NLM_AVX512_VNNI
+                                                                                 : NLM_AVX512_TILES;
+    nlm_avx512_form form = nlm_avx512_best_form(most);
+    if (is_8_bits) form = form == NLM_AVX512_PLAIN ? NLM_AVX512_BYTES : NLM_AVX512_BYTES_VNNI;
+    return nlm_kit_open_one(&devices[form], ordinal, out_device, error);
 }
 
 static const nlm_plugin_v1 plugin = {

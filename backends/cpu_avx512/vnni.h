@@ -5,6 +5,6 @@
 #include "cpu/vector/gemm.h"
 
 extern const nlm_matmul_kernels nlm_vector_quant_kernels_vnni[NLM_VECTOR_QUANT_TYPES];
-extern const nlm_gemm_quant nlm_vector_gemm_quant_vnni;
+extern const nlm_gemm_quant nlm_vector_gemm_quant_vnni, nlm_vector_gemm_quant_bytes_vnni;
 
 #endif

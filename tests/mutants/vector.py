@@ -19,6 +19,9 @@ MUTANTS = [
     # products of many tokens
     ("workers_take_a_panel_past_the_last", "vector/matmul.c",
      "if (*to > panels) *to = panels;", "", "matmul/M=33,K=64,N=17,w:q8_0", "touches memory|process died|" + WRONG_VALUE),
+    ("panels_that_take_turns_are_parted", "vector/matmul.c",
+     "run.panel = at / 2;", "run.panel = at / 2;\n        if (run.count > 3) run.count = 3;",
+     "gate_up_silu_mul/M=17,K=64,N=150,w:q4_0", WRONG_VALUE + "|" + NAN),
     ("gemm_words_forgets_the_groups_before", "vector/matmul_words.c",
      "&x, c->block == 0,", "&x, 1,", "matmul/M=17,K=256,N=12,w:q8_0,residual,y=residual", WRONG_VALUE),
     ("gemm_words_keeps_one_minimum_of_a_group", "vector/gemm_words.c",
@@ -127,7 +130,7 @@ COARSE_MUTANTS = [
     ("gemm_bytes_are_not_raised", "vector/gemm_bytes.c",
      "bytes[i] ^= RAISE", "bytes[i] ^= 0", "matmul/M=17,K=256,N=12,w:q4_1,residual,y=residual", WRONG_VALUE),
     ("gemm_bytes_take_off_what_one_half_has_too_much", "vector/gemm_bytes.c",
-     "too_much[0] = vi_add16(too_much[0], too_much[1])", "(void)0", "matmul/M=17,K=256,N=12,w:q4_1,residual,y=residual",
+     "too_much[0] = vi_bytes_add(too_much[0], too_much[1])", "(void)0", "matmul/M=17,K=256,N=12,w:q4_1,residual,y=residual",
      WRONG_VALUE),
     ("gemm_bytes_begin_halves_as_the_first", "vector/gemm_bytes.c",
      "vi_load(w->seed[at][p])", "vi_load(w->seed[at * steps / 8 * 8 / steps][p])", "matmul/M=40,K=256,N=5,data=equal,w:q6_k",

@@ -191,6 +191,83 @@ static void dot_products_in_words_are_exact(void) {
 }
 #endif
 
+#ifdef V_BYTE_SUM_BITS
+/* The products of bytes 4i to 4i + 3, of one unsigned and one signed vector, as a lane of sums has them, added to
+ * acc. */
+static void add_byte_products(lanes *acc, const lanes *without_sign, const lanes *with_sign) {
+    for (int i = 0; i < BYTES; i++) {
+        const uint32_t product = (uint32_t)(without_sign->bytes[i] * with_sign->signed_bytes[i]);
+        if (V_BYTE_SUM_BITS == 32)
+            acc->dwords[i / 4] += product;
+        else
+            acc->words[i / 2] = (uint16_t)(acc->words[i / 2] + product);
+    }
+}
+
+/* Sums of 16 bits are for weights of up to 6 bits. */
+static void sums_of_byte_products_are_exact(void) {
+    const int most = V_BYTE_SUM_BITS == 32 ? 255 : 63, half = (most + 1) / 2;
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        const lanes w = bytes_within(round, 0, most), a = bytes_within(round % 4 < 3 ? round % 4 : round, -127, 127);
+        const lanes centred = bytes_within(round, -half, half - 1), raised = bytes_within(round + 3, 1, 255);
+        const lanes first = random_lanes(round + 99), second = random_lanes(round + 7);
+        lanes wanted = first;
+        add_byte_products(&wanted, &w, &a);
+        expect("vi_bytes_dot", vi_bytes_dot(vector_of(&first), vector_of(&w), vector_of(&a)), &wanted);
+        wanted = first;
+        add_byte_products(&wanted, &raised, &centred);
+        const vw in_place = vw_at(shim_at_end(&centred, sizeof centred));
+        expect("vi_bytes_dot_signed", vi_bytes_dot_signed(vector_of(&first), in_place, vector_of(&raised)), &wanted);
+#if V_BYTE_SUM_BITS == 32
+#define EXPECT_SUMS(name, got, of) EXPECT_DWORDS(name, got, of(dwords))
+#else
+#define EXPECT_SUMS(name, got, of) EXPECT_WORDS(name, got, of(words))
+#endif
+#define SUM(field)   (first.field[i] + second.field[i])
+#define REST(field)  (first.field[i] - second.field[i])
+#define TIMES(field) (first.field[i] * (uint32_t)-8)
+        EXPECT_SUMS("vi_bytes_add", vi_bytes_add(vector_of(&first), vector_of(&second)), SUM);
+        EXPECT_SUMS("vi_bytes_sub", vi_bytes_sub(vector_of(&first), vector_of(&second)), REST);
+        EXPECT_SUMS("vi_bytes_times", vi_bytes_times(vector_of(&first), -8), TIMES);
+        EXPECT_DWORDS("vi_bytes_total", vi_bytes_total(vector_of(&first)),
+                      V_BYTE_SUM_BITS == 32 ? first.signed_dwords[i]
+                                            : first.signed_words[2 * i] + first.signed_words[2 * i + 1]);
+    }
+}
+
+/* And their sums are those of products with 1. */
+static void bytes_of_activations_leave_their_sums(void) {
+    const lanes ones = bytes_within(0, 1, 1);
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        int16_t random[32];
+        int8_t q[32], *room = shim_room(sizeof q);
+        int32_t sum16[2], sum16_again[2];
+        int64_t sum = 0;
+        float x[32];
+        fill_random(random, sizeof random, round);
+        for (int i = 0; i < 32; i++) x[i] = (float)(random[i] % 255) / 2; /* every second one halfway */
+        if (round < 2) x[0] = x[31] = round ? 127 : -127;
+        const int32_t got = v_round32_bytes(shim_at_end(x, sizeof x), 1, q, sum16);
+        for (int i = 0; i < 32; i++) {
+            EXPECT_INT("v_round32_bytes", i, q[i], (int64_t)nearest_even((double)x[i]));
+            sum += q[i];
+        }
+        EXPECT_INT("the sum of v_round32_bytes", round, got, sum);
+        CU_ASSERT_EQUAL(v_round32_bytes(x, 0.25f, room, sum16_again), v_round32_bytes(x, 0.25f, q, sum16_again));
+        CU_ASSERT(memcmp(room, q, sizeof q) == 0);
+        v_round32_bytes(x, 1, q, sum16_again);
+        for (int h = 0; h < 2; h++) {
+            lanes wanted = {.dwords = {0}}, four = {.dwords = {0}};
+            for (int v = 0; v < 4; v++) { /* 4 columns meet lane 0 at a time */
+                memcpy(four.bytes, q + 16 * h + 4 * v, 4);
+                add_byte_products(&wanted, &ones, &four);
+            }
+            EXPECT_INT("a half's sum of v_round32_bytes", h, (uint32_t)sum16[h], wanted.dwords[0]);
+        }
+    }
+}
+#endif
+
 /* ---- places ------------------------------------------------------------------------------------------ */
 
 static void bits_choose_bytes_that_are_added_to(void) {
@@ -284,6 +361,9 @@ const check_case shim_integer_cases[] = {
 #endif
 #ifdef V_WORD_TOKENS
     CHECK_CASE(dot_products_of_two_words_are_exact),  CHECK_CASE(words_of_activations_stand_as_0_2_1_3),
+#endif
+#ifdef V_BYTE_SUM_BITS
+    CHECK_CASE(sums_of_byte_products_are_exact),      CHECK_CASE(bytes_of_activations_leave_their_sums),
 #endif
     CHECK_CASE(bits_choose_bytes_that_are_added_to),  CHECK_CASE(transposing_moves_every_lane),
     CHECK_CASE(quads_of_rows_are_taken_apart),        CHECK_CASE(bytes_find_their_places),

@@ -30,6 +30,7 @@ const char *const spec_matmul_rows[] = {
     "M=2,K=32,N=8,w:blocks",
     "M=6,K=96,N=35,w:blocks,bias,residual",
     "M=33,K=64,N=17,w:blocks",
+    "M=20,K=96,N=150,w:blocks",
     "M=1,K=160,N=64,w:blocks,pad=3",
     "M=5,K=128,N=9,w:blocks,x+7,w+1,y+3,pad=2",
     "M=2,K=7,N=3,w:plain",

@@ -37,7 +37,7 @@ nlm_quant_row nlm_vector_quant_row_make(const float *x, int64_t columns, int32_t
 /* The same integers of one group as words: `blocks` blocks, the rest of its columns zeros; returns d. */
 float nlm_vector_words_group(const float *x, int64_t blocks, int32_t plane_bits, int16_t *q, float *sum);
 
-/* The same with bytes, of 8 bits: q is [blocks][32], and sum16 pairs of words, as v_round32_bytes has them. */
+/* The same with bytes, of 8 bits: q is [blocks][32], and sum16 as v_round32_bytes has them. */
 nlm_quant_row nlm_vector_bytes_row_make(const float *x, int64_t columns, void *memory);
 float nlm_vector_bytes_group(const float *x, int64_t blocks, int8_t *q, float *sum, int32_t *sum16);
 

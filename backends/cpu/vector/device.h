@@ -13,7 +13,7 @@ typedef struct nlm_vector_device {
 
 /* A dot product of 4 columns, or of 2, an instruction; a backend is built with the one that suits its CPUs. */
 extern const struct nlm_gemm_quant nlm_vector_gemm_quant_dword, nlm_vector_gemm_quant_words;
-/* Words, but activations of 8 bits where weights have no more than 6. */
+/* Activations of 8 bits, beside weights of no more than 6 at least; the others as words. */
 extern const struct nlm_gemm_quant nlm_vector_gemm_quant_bytes;
 
 extern const nlm_ops_v1 nlm_vector_ops;
@@ -32,7 +32,7 @@ nlm_status nlm_vector_pack(void *self, const nlm_tensor *w, uint32_t layout, uin
         .pack = nlm_vector_pack,                                                                                  \
     }
 
-/* Option `activations`: whether those that meet quantised weights have 8 bits, as other engines have them. Most
+/* Option `activations`: whether those that meet quantised weights have 8 bits, as other engines have them. Some
  * backends have them finer alone, 12 or 15 bits by type of weight, which is what 15 asks for. */
 static inline nlm_status nlm_vector_take_activations(const nlm_host_v1 *host, int has_8_bits, int *out_is_8_bits,
                                                      nlm_error *error) {
@@ -40,7 +40,7 @@ static inline nlm_status nlm_vector_take_activations(const nlm_host_v1 *host, in
     *out_is_8_bits = has_8_bits && bits && strcmp(bits, "8") == 0;
     if (!bits || *out_is_8_bits || strcmp(bits, "15") == 0) return NLM_OK;
     return nlm_kit_fail(error, NLM_INVALID_ARGUMENT, "open", "option activations is '%s'; expected %s", bits,
-                        has_8_bits ? "8 or 15 (bits)" : "15 (bits; cpu_avx2 alone has 8)");
+                        has_8_bits ? "8 or 15 (bits)" : "15 (bits; cpu_avx2 and cpu_avx512 have 8)");
 }
 
 /* Whether an option leaves a form allowed: anything but "false". */

@@ -1,4 +1,4 @@
-/* Bytes beside activations of 8 bits: opening panels of weights of up to 6 bits, and the tile that meets them. */
+/* Bytes beside activations of 8 bits: opening panels of weights whose sums fit, and the tile that meets them. */
 #include <stddef.h>
 
 #include "cpu/vector/activations.h"
@@ -24,7 +24,7 @@ static float pack(const float *x, int64_t blocks, int32_t plane_bits, void *q, f
 V_INLINE vi put_bytes(const nlm_quant_format *f, vi w, uint8_t *q, vi too_much) {
     if (centre_of(f)) w = vi_sub_u8(w, vi_set1_u8((uint8_t)centre_of(f)));
     vi_store(q, w);
-    return vi_dot2_signed(too_much, vw_at(q), vi_set1_u8(RAISE));
+    return vi_bytes_dot_signed(too_much, vw_at(q), vi_set1_u8(RAISE));
 }
 
 V_INLINE void open_blocks(const nlm_quant_format *f, const uint8_t *panel, int64_t block, int32_t n_blocks, int32_t p,
@@ -41,40 +41,41 @@ V_INLINE void open_blocks(const nlm_quant_format *f, const uint8_t *panel, int64
             too_much[0] = put_bytes(f, low, q[v][p], too_much[0]);
             too_much[1] = put_bytes(f, high, q[v + 4][p], too_much[1]);
         }
-        if (f->halves == 1) too_much[0] = vi_add16(too_much[0], too_much[1]);
+        if (f->halves == 1) too_much[0] = vi_bytes_add(too_much[0], too_much[1]);
         scales_from_centre(f, record, b, scales, &mins);
         for (int h = 0; h < f->halves; h++) {
-            vi_store(out->seed[i * f->halves + h][p], vi_sub16(vi_set1(0), too_much[h]));
+            vi_store(out->seed[i * f->halves + h][p], vi_bytes_sub(vi_set1(0), too_much[h]));
             vf_store(out->scale[i * f->halves + h][p], scales[h]);
         }
         if (f->has_min) vf_store(out->min[i][p], mins);
     }
 }
 
-/* Those of 8 bits never come here. */
+/* Others never come here. */
 #define OPEN(NAME, name, blocks, form)                                                                               \
     static void open_##name(const uint8_t *panel, int64_t block, int32_t n_blocks, int32_t p, nlm_open_words *out) { \
-        if (FORM_##form##_IS_SMALL) open_blocks(&format_##name, panel, block, n_blocks, p, out);                     \
+        if (IS_OF_BYTES(form)) open_blocks(&format_##name, panel, block, n_blocks, p, out);                          \
     }
 QUANT_LIST(OPEN)
 
 /* ---- the tile ---------------------------------------------------------------------------------- */
 
-/* Sums are two words of 16 bits for each row first, then one integer. */
 V_INLINE void byte_products(const nlm_open_words *w, const void *x, int at, int halves, nlm_tile_ints ints) {
     const int steps = BLOCK / BYTES_STEP / halves;
     const uint8_t *q = x;
     EACH_SUM(p, m) ints[p][m] = vi_load(w->seed[at][p]);
     _Pragma("GCC unroll 8") for (int s = at * steps; s < (at + 1) * steps; s++) {
-        vi four[TOKENS];
+        vw weights[PANELS];
+        _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) weights[p] = vw_at(w->q[s][p]);
         _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++) {
             int32_t bytes;
             memcpy(&bytes, q + m * GROUP_COLUMNS + BYTES_STEP * s, sizeof bytes);
-            four[m] = vi_set1(bytes);
+            const vi four = vi_set1(bytes);
+            _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) ints[p][m] =
+                vi_bytes_dot_signed(ints[p][m], weights[p], four);
         }
-        EACH_SUM(p, m) ints[p][m] = vi_dot2_signed(ints[p][m], vw_at(w->q[s][p]), four[m]);
     }
-    EACH_SUM(p, m) ints[p][m] = vi_dot2_by(ints[p][m], vi_set1_i16(1));
+    EACH_SUM(p, m) ints[p][m] = vi_bytes_total(ints[p][m]);
 }
 
 TILE_RUN(byte_products)
@@ -85,5 +86,6 @@ static void (*const open[NLM_VECTOR_QUANT_TYPES])(const uint8_t *, int64_t, int3
 
 static const nlm_gemm_words bytes = {sizeof(int8_t), pack, open, run};
 
-const nlm_gemm_quant nlm_vector_gemm_quant_bytes = {&nlm_vector_gemm_by_words, NULL, &nlm_vector_gemm_words, &bytes,
+const nlm_gemm_quant nlm_vector_gemm_quant_bytes = {&nlm_vector_gemm_by_words, NULL,
+                                                    V_BYTE_SUM_BITS == 32 ? &bytes : &nlm_vector_gemm_words, &bytes,
                                                     nlm_vector_byte_kernels};

@@ -15,16 +15,10 @@ static float pack(const float *x, int64_t blocks, int32_t plane_bits, void *q, f
 
 /* A group of 4 columns: two steps. */
 V_INLINE void put_words(const nlm_quant_format *f, vi w, int32_t p, nlm_words_step *q) {
-    const int is_signed = !f->is_small && f->offset == 0;
-    const vi offset = vi_set1_i16((int16_t)f->offset);
-    vi first = is_signed ? vi_sra16(vi_shl16(w, 8), 8) : vi_and(w, vi_set1_i16(0xFF));
-    vi then = is_signed ? vi_sra16(w, 8) : vi_shr16(w, 8);
-    if (f->offset) {
-        first = vi_sub16(first, offset);
-        then = vi_sub16(then, offset);
-    }
-    vi_store(q[0][p], first);
-    vi_store(q[1][p], then);
+    vi words[2];
+    to_words(f, w, words);
+    vi_store(q[0][p], words[0]);
+    vi_store(q[1][p], words[1]);
 }
 
 V_INLINE void open_blocks(const nlm_quant_format *f, const uint8_t *panel, int64_t block, int32_t n_blocks, int32_t p,
@@ -60,16 +54,14 @@ V_INLINE void word_products(const nlm_open_words *w, const void *x, int at, int 
     const int16_t *q = (const int16_t *)x + at * 2 * steps;
     EACH_SUM(p, m) ints[p][m] = vi_set1(0);
     _Pragma("GCC unroll 4") for (int s = 0; s < steps; s++) {
-        vi pair[TOKENS];
+        vw weights[PANELS];
+        _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) weights[p] = vw_at(step[s][p]);
         _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++) {
             int32_t both;
             memcpy(&both, q + m * GROUP_COLUMNS + 2 * s, sizeof both);
-            pair[m] = vi_set1(both);
-        }
-        _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) {
-            const vw weights = vw_at(step[s][p]);
-            _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++) ints[p][m] =
-                vi_dot2(ints[p][m], weights, pair[m]);
+            const vi pair = vi_set1(both);
+            _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) ints[p][m] =
+                vi_dot2(ints[p][m], weights[p], pair);
         }
     }
 }

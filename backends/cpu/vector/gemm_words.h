@@ -42,4 +42,7 @@ typedef struct nlm_gemm_words {
 
 extern const nlm_gemm_words nlm_vector_gemm_words;
 
+/* Panels that take turns are stored in pairs. */
+_Static_assert(V_WORD_PANELS % 2 == 0, "a tile has whole pairs of panels");
+
 #endif

@@ -1,24 +1,24 @@
-/* Few tokens over quantised weights with activations of 8 bits, where a dot product of 4 columns has sums of 16 bits.
- * Weights of 8 bits become words and meet activations of 15: products of two such bytes fill the 16 bits, so that
- * bytes would gain nothing. */
+/* Few tokens over quantised weights with activations of 8 bits. Where sums of products have 16 bits, weights of 8
+ * become words and meet activations of 15: products of two such bytes fill the 16 bits, so that bytes would gain
+ * nothing. */
 #include <stddef.h>
 
 #include "cpu/vector/gemv_words.h"
 
-/* [halves]: where the sums of 16 bits begin, for weights from which nothing has been taken off. */
+/* [halves]: where the sums begin, for weights from which nothing has been taken off. */
 V_INLINE void begin_sums(const nlm_quant_format *f, int n_panels, const nlm_quant_row *x, int n_tokens, int64_t block,
                          panel_ints *ints) {
     EACH_TOKEN(m) {
         const int32_t *sum16 = x[m].sum16 + block * 2;
         for (int h = 0; h < f->halves; h++) {
-            const vi sums = f->halves == 2 ? vi_set1(sum16[h]) : vi_add16(vi_set1(sum16[0]), vi_set1(sum16[1]));
-            const vi seed = centre_of(f) ? vi_mul16(sums, vi_set1_i16((int16_t)-centre_of(f))) : vi_set1(0);
+            const vi sums = f->halves == 2 ? vi_set1(sum16[h]) : vi_bytes_add(vi_set1(sum16[0]), vi_set1(sum16[1]));
+            const vi seed = centre_of(f) ? vi_bytes_times(sums, -centre_of(f)) : vi_set1(0);
             EACH_PANEL(p) ints[h][p][m] = seed;
         }
     }
 }
 
-V_INLINE void small_block(const nlm_quant_format *f, const uint8_t *const *at, int b, int n_panels,
+V_INLINE void bytes_block(const nlm_quant_format *f, const uint8_t *const *at, int b, int n_panels,
                           const nlm_quant_row *x, int n_tokens, int64_t block, vf (*sum)[GEMV_TOKENS]) {
     panel_ints ints[2];
     begin_sums(f, n_panels, x, n_tokens, block, ints);
@@ -29,7 +29,7 @@ V_INLINE void small_block(const nlm_quant_format *f, const uint8_t *const *at, i
             _Pragma("GCC unroll 2") for (int g = 0; g < 2; g++) {
                 vi(*to)[GEMV_TOKENS] = ints[f->halves == 2 ? g : 0];
                 EACH_TOKEN(m)
-                to[p][m] = vi_dot2_bytes(to[p][m], pair[g], four_bytes(x[m].q + block * BLOCK + 16 * g + 4 * v));
+                to[p][m] = vi_bytes_dot(to[p][m], pair[g], four_bytes(x[m].q + block * BLOCK + 16 * g + 4 * v));
             }
         }
     }
@@ -38,13 +38,13 @@ V_INLINE void small_block(const nlm_quant_format *f, const uint8_t *const *at, i
         scales_from_centre(f, at[p], b, scale, &min);
         EACH_TOKEN(m) {
             for (int h = 0; h < f->halves; h++)
-                sum[p][m] = vf_fma(vf_from_i32(vi_dot2_by(ints[h][p][m], vi_set1_i16(1))), scale[h], sum[p][m]);
+                sum[p][m] = vf_fma(vf_from_i32(vi_bytes_total(ints[h][p][m])), scale[h], sum[p][m]);
             add_min(f, min, &x[m], block, &sum[p][m]);
         }
     }
 }
 
-#define GEMV_BLOCK(form) (FORM_##form##_IS_SMALL ? small_block : byte_block)
-#define GEMV_MOST(form)  (FORM_##form##_IS_SMALL ? 8 / FORM_##form##_HALVES : 4)
-#define GEMV_ROW(form)   (FORM_##form##_IS_SMALL ? nlm_vector_bytes_row_make : row_of_words)
+#define GEMV_BLOCK(form) (IS_OF_BYTES(form) ? bytes_block : byte_block)
+#define GEMV_MOST(form)  (IS_OF_BYTES(form) ? V_BYTE_SUM_BITS / 2 / FORM_##form##_HALVES : 4)
+#define GEMV_ROW(form)   (IS_OF_BYTES(form) ? nlm_vector_bytes_row_make : row_of_words)
 GEMV_KERNELS(nlm_vector_byte_kernels)

@@ -31,9 +31,10 @@ V_INLINE void byte_block(const nlm_quant_format *f, const uint8_t *const *at, in
                 EACH_PANEL(p) {
                     vi pair[2];
                     f->pair(at[p], b, v, &pair[0], &pair[1]);
-                    const vi w = vi_sra16(vi_shl16(pair[g], 8), 8);
-                    ints[p][m] = vi_add(ints[p][m], vi_dot2_by(w, first));
-                    ints[p][m] = vi_add(ints[p][m], vi_dot2_by(vi_sra16(pair[g], 8), then));
+                    vi w[2];
+                    to_words(f, pair[g], w);
+                    ints[p][m] = vi_add(ints[p][m], vi_dot2_by(w[0], first));
+                    ints[p][m] = vi_add(ints[p][m], vi_dot2_by(w[1], then));
                 }
             }
         }

@@ -22,7 +22,7 @@ typedef struct nlm_quant_row {
                            or bytes [blocks][32] */
     const float *d;       /* [groups] */
     const float *sum;     /* [blocks]: of the block's integers */
-    const int32_t *sum16; /* [blocks][2]: of 16 integers; beside bytes two sums of 16 bits in each */
+    const int32_t *sum16; /* [blocks][2]: of 16 integers; beside bytes as v_round32_bytes has them */
 } nlm_quant_row;
 
 /* Blocks of a quantised panel opened up: bytes, f32 scales and mins. */

@@ -26,12 +26,24 @@ typedef struct nlm_quant_format {
 QUANT_LIST(FORMAT)
 #undef FORMAT
 
+/* A group of 4 columns as words, without the offset: of each the columns 0 and 2, and 1 and 3. */
+V_INLINE void to_words(const nlm_quant_format *f, vi w, vi words[2]) {
+    const int is_signed = !f->is_small && f->offset == 0;
+    const vi offset = vi_set1_i16((int16_t)f->offset);
+    words[0] = is_signed ? vi_sra16(vi_shl16(w, 8), 8) : vi_and(w, vi_set1_i16(0xFF));
+    words[1] = is_signed ? vi_sra16(w, 8) : vi_shr16(w, 8);
+    if (!f->offset) return;
+    words[0] = vi_sub16(words[0], offset);
+    words[1] = vi_sub16(words[1], offset);
+}
+
 /* ---- beside activations of 8 bits --------------------------------------------------------------
  *
- * The products of a small form's weights with a block of 32 bytes, or of half a block where halves have scales, are
- * summed in words of 16 bits, each of half the columns: the sums wrap on their way, and end where they should, as
- * 16 * 15 * 127, 16 * 16 * 127 and 8 * 32 * 127 fit. So q is counted from `centre`: its offset, or, of the 5 bits
- * that have a min and no offset, 16, which the min makes up for. */
+ * The products of a form's weights with a block of 32 bytes, or of half a block where halves have scales, are summed
+ * in 32 bits; or those of a small form in words of 16 bits, each of half the columns: the sums wrap on their way, and
+ * end where they should, as 16 * 15 * 127, 16 * 16 * 127 and 8 * 32 * 127 fit. So q is counted from `centre`: its
+ * offset, or, of the 5 bits that have a min and no offset, 16, which the min makes up for. */
+#define IS_OF_BYTES(form) (FORM_##form##_IS_SMALL || V_BYTE_SUM_BITS == 32)
 V_INLINE int centre_of(const nlm_quant_format *f) {
     return f->has_min && f->most > 15 ? 16 : f->offset;
 }

@@ -9,7 +9,7 @@
 #define V_PLAIN_SUMS        24
 #define V_SCAN_STATES       8
 #define V_BYTE_SUMS         16
-#define V_WORD_PANELS       3
+#define V_WORD_PANELS       4
 #define V_WORD_TOKENS       6
 #define V_NIBBLE_PLANE_BITS 4 /* what tiles want */
 

@@ -154,14 +154,8 @@ VI_FN vi_or(vi a, vi b) {
 VI_FN vi_set1_i16(int16_t a) {
     return _mm256_set1_epi16(a);
 }
-VI_FN vi_add16(vi a, vi b) {
-    return _mm256_add_epi16(a, b);
-}
 VI_FN vi_sub16(vi a, vi b) {
     return _mm256_sub_epi16(a, b);
-}
-VI_FN vi_mul16(vi a, vi b) {
-    return _mm256_mullo_epi16(a, b);
 }
 VI_FN vi_sub_u8(vi a, vi b) {
     return _mm256_sub_epi8(a, b);
@@ -208,13 +202,33 @@ VI_FN vi_dot2_bytes(vi acc, vi w, vi a) {
             : [w] "x"(w), [a] "x"(a));
     return acc;
 }
-/* The same, w signed, a unsigned. */
-VI_FN vi_dot2_signed(vi acc, vw w, vi a) {
+
+/* Sums of products of bytes beside activations of 8 bits: two words in a lane. acc + those of w unsigned, a signed;
+ */
+#define V_BYTE_SUM_BITS 16
+VI_FN vi_bytes_dot(vi acc, vi w, vi a) {
+    return vi_dot2_bytes(acc, w, a);
+}
+/* of w signed, a unsigned. */
+VI_FN vi_bytes_dot_signed(vi acc, vw w, vi a) {
     vi products;
     __asm__("vpmaddubsw %[w], %[a], %[products]\n\tvpaddw %[products], %[acc], %[acc]"
             : [acc] "+x"(acc), [products] "=&x"(products)
             : [w] "m"(*w), [a] "x"(a));
     return acc;
+}
+VI_FN vi_bytes_add(vi a, vi b) {
+    return _mm256_add_epi16(a, b);
+}
+VI_FN vi_bytes_sub(vi a, vi b) {
+    return _mm256_sub_epi16(a, b);
+}
+VI_FN vi_bytes_times(vi a, int factor) {
+    return _mm256_mullo_epi16(a, _mm256_set1_epi16((int16_t)factor));
+}
+/* What a lane sums to. */
+VI_FN vi_bytes_total(vi a) {
+    return _mm256_madd_epi16(a, _mm256_set1_epi16(1));
 }
 /* Adds `value` to the bytes whose bit is set in bits[0..4): bit i of byte j is byte 8j+i. */
 VI_FN vi_add_where(vi a, const uint8_t *bits, vi value) {
@@ -323,8 +337,8 @@ static inline __attribute__((always_inline)) int32_t v_round32(const float *x, f
     return _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 1)));
 }
 
-/* 32 floats, scaled and rounded to nearest even, as bytes. Each half of 16 leaves two sums of 16 bits in sum16: of
- * the columns 0 and 1 of every four, and of 2 and 3. Returns the sum of all. */
+/* 32 floats, scaled and rounded to nearest even, as bytes. Each half of 16 leaves its sum in sum16, a lane as of
+ * vi_bytes_dot with weights of 1: of the columns 0 and 1 of every four, and of 2 and 3. Returns the sum of all. */
 static inline __attribute__((always_inline)) int32_t v_round32_bytes(const float *x, float scale, int8_t *out,
                                                                      int32_t *sum16) {
     const vf s = vf_set1(scale);

@@ -195,6 +195,60 @@ VI_FN vi_dot2(vi acc, vw w, vi a) {
 #endif
     return acc;
 }
+/* Sums of 2 products of words. */
+VI_FN vi_dot2_by(vi a, vi b) {
+    return _mm512_madd_epi16(a, b);
+}
+
+/* Sums of products of bytes beside activations of 8 bits: with VNNI one of 32 bits in a lane, else two words. acc +
+ * those of w unsigned, a signed (vi_bytes_dot); of w signed, a unsigned (vi_bytes_dot_signed). */
+#if defined(__AVX512VNNI__)
+#define V_BYTE_SUM_BITS 32
+VI_FN vi_bytes_dot(vi acc, vi w, vi a) {
+    __asm__("vpdpbusd %[a], %[w], %[acc]" : [acc] "+v"(acc) : [w] "v"(w), [a] "v"(a));
+    return acc;
+}
+VI_FN vi_bytes_dot_signed(vi acc, vw w, vi a) {
+    return vi_bytes_dot(acc, a, w);
+}
+VI_FN vi_bytes_add(vi a, vi b) {
+    return _mm512_add_epi32(a, b);
+}
+VI_FN vi_bytes_sub(vi a, vi b) {
+    return _mm512_sub_epi32(a, b);
+}
+VI_FN vi_bytes_times(vi a, int factor) {
+    return _mm512_mullo_epi32(a, _mm512_set1_epi32(factor));
+}
+/* What a lane sums to. */
+VI_FN vi_bytes_total(vi a) {
+    return a;
+}
+#else
+#define V_BYTE_SUM_BITS 16
+VI_FN vi_bytes_dot(vi acc, vi w, vi a) {
+    vi products;
+    __asm__("vpmaddubsw %[a], %[w], %[products]\n\tvpaddw %[products], %[acc], %[acc]"
+            : [acc] "+v"(acc), [products] "=&v"(products)
+            : [w] "v"(w), [a] "v"(a));
+    return acc;
+}
+VI_FN vi_bytes_dot_signed(vi acc, vw w, vi a) {
+    return vi_bytes_dot(acc, a, w);
+}
+VI_FN vi_bytes_add(vi a, vi b) {
+    return _mm512_add_epi16(a, b);
+}
+VI_FN vi_bytes_sub(vi a, vi b) {
+    return _mm512_sub_epi16(a, b);
+}
+VI_FN vi_bytes_times(vi a, int factor) {
+    return _mm512_mullo_epi16(a, _mm512_set1_epi16((int16_t)factor));
+}
+VI_FN vi_bytes_total(vi a) {
+    return _mm512_madd_epi16(a, _mm512_set1_epi16(1));
+}
+#endif
 /* Adds `value` to the bytes whose bit is set in bits[0..V_LANES/2): bit i of byte j is byte 8j+i. */
 VI_FN vi_add_where(vi a, const uint8_t *bits, vi value) {
     __mmask64 mask;
@@ -288,6 +342,32 @@ static inline __attribute__((always_inline)) int32_t v_round32(const float *x, f
     for (int i = 0; i < 2; i++) {
         q[i] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), s));
         _mm256_storeu_si256((__m256i *)(out + 16 * i), _mm256_shuffle_epi8(_mm512_cvtepi32_epi16(q[i]), order));
+    }
+    return _mm512_reduce_add_epi32(_mm512_add_epi32(q[0], q[1]));
+}
+
+/* A lane of vi_bytes_dot with weights of 1 and 16 integers: their sum, or two words, of the columns 0 and 1 of every
+ * four, and of 2 and 3. */
+static inline __attribute__((always_inline)) int32_t v_bytes_sum16(vi q) {
+#if defined(__AVX512VNNI__)
+    return _mm512_reduce_add_epi32(q);
+#else
+    const vi second = _mm512_maskz_mov_epi32(0xCCCC, q), first = _mm512_sub_epi32(q, second);
+    return (int32_t)((uint32_t)_mm512_reduce_add_epi32(second) << 16 |
+                     ((uint32_t)_mm512_reduce_add_epi32(first) & 0xFFFF));
+#endif
+}
+
+/* 32 floats, scaled and rounded to nearest even, as bytes. Each half of 16 leaves its v_bytes_sum16 in sum16. Returns
+ * the sum of all. */
+static inline __attribute__((always_inline)) int32_t v_round32_bytes(const float *x, float scale, int8_t *out,
+                                                                     int32_t *sum16) {
+    const vf s = vf_set1(scale);
+    vi q[2];
+    for (int i = 0; i < 2; i++) {
+        q[i] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(x + 16 * i), s));
+        _mm_storeu_si128((__m128i *)(out + 16 * i), _mm512_cvtepi32_epi8(q[i]));
+        sum16[i] = v_bytes_sum16(q[i]);
     }
     return _mm512_reduce_add_epi32(_mm512_add_epi32(q[0], q[1]));
 }
