@@ -11,6 +11,7 @@ pkg_check_modules(CJSON REQUIRED IMPORTED_TARGET libcjson)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(LIBEDIT IMPORTED_TARGET libedit) # nlm-run's chat reads plain lines without it
+pkg_check_modules(LIBEVENT IMPORTED_TARGET libevent_core libevent_openssl openssl) # nlm-server is not built without it
 if(NLM_TESTS)
     pkg_check_modules(CUNIT REQUIRED IMPORTED_TARGET cunit)
 endif()

@@ -1,0 +1,265 @@
+/* Tokens of one text: chosen, measured, written as text up to a stop string. */
+#include "nlm-server/sequence.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+
+/* ---- tasks ---------------------------------------------------------------------------------- */
+
+static void *copy_array(const void *items, size_t count, size_t size, bool *has_failed) {
+    if (count == 0) return NULL;
+    void *copy = malloc(count * size);
+    if (copy)
+        memcpy(copy, items, count * size);
+    else
+        *has_failed = true;
+    return copy;
+}
+
+task *task_create(const generation_request *request, task_event_fn fn, void *user) {
+    task *t = calloc(1, sizeof *t);
+    if (!t) return NULL;
+    bool has_failed = false;
+    t->request = *request;
+    t->fn = fn;
+    t->user = user;
+    t->submitted_ns = nlm_clock_ns();
+    t->request.stops = NULL; /* each sequence has its own */
+    t->request.n_stops = 0;
+    t->request.ids = copy_array(request->ids, request->n_ids, sizeof *request->ids, &has_failed);
+    t->request.biases = copy_array(request->biases, request->n_biases, sizeof *request->biases, &has_failed);
+    t->sequences = calloc(request->n, sizeof *t->sequences);
+    for (uint32_t i = 0; t->sequences && i < request->n; i++) {
+        sequence *seq = &t->sequences[i];
+        seq->owner = t;
+        seq->index = i;
+        seq->stop_index = -1;
+        t->n_open++;
+        seq->final = calloc(1, sizeof *seq->final);
+        if (!seq->final || !stop_filter_init(&seq->filter, request->stops, request->n_stops)) has_failed = true;
+    }
+    if (t->sequences && !has_failed) return t;
+    task_destroy(t);
+    return NULL;
+}
+
+static void sequence_close(sequence *seq) {
+    nlm_sampler_destroy(seq->sampler);
+    stop_filter_release(&seq->filter);
+    free(seq->tokens);
+    free(seq->starts);
+    free(seq->final);
+}
+
+void task_destroy(task *t) {
+    for (uint32_t i = 0; t->sequences && i < t->request.n; i++) sequence_close(&t->sequences[i]);
+    free(t->sequences);
+    free((void *)t->request.ids);
+    free((void *)t->request.biases);
+    free(t);
+}
+
+nlm_status sequence_open(sequence *seq, const nlm_model *model, nlm_error *err) {
+    const generation_request *request = &seq->owner->request;
+    nlm_sampler_options options = request->sampler;
+    options.seed += seq->index;
+    return nlm_sampler_create(model, &options, &seq->sampler, err);
+}
+
+/* ---- choosing -------------------------------------------------------------------------------- */
+
+bool sequence_needs_logits(const sequence *seq) {
+    return seq->owner->request.n_top >= 0 || seq->owner->request.n_biases > 0;
+}
+
+/* log sum_i exp(logits[i]) in double, as nlm/text.h means a logprob. */
+static double log_sum(const float *logits, size_t n_vocab) {
+    double greatest = -HUGE_VAL, sum = 0;
+    for (size_t i = 0; i < n_vocab; i++) {
+        if ((double)logits[i] > greatest) greatest = (double)logits[i];
+    }
+    for (size_t i = 0; i < n_vocab; i++) sum += exp((double)logits[i] - greatest);
+    return greatest + log(sum);
+}
+
+/* The likeliest tokens, of equals the lower id, with logits for logprobs. */
+static uint32_t find_top(const float *logits, size_t n_vocab, uint32_t most, nlm_logprob *top) {
+    uint32_t n = 0;
+    if (most == 0) return 0;
+    for (size_t i = 0; i < n_vocab; i++) {
+        if (n == most && logits[i] <= top[most - 1].logprob) continue;
+        uint32_t at = n < most ? n++ : most - 1;
+        for (; at > 0 && top[at - 1].logprob < logits[i]; at--) top[at] = top[at - 1];
+        top[at] = (nlm_logprob){(int32_t)i, logits[i]};
+    }
+    return n;
+}
+
+static bool grow_tokens(sequence *seq) {
+    if (seq->n_tokens < seq->token_capacity) return true;
+    const size_t capacity = seq->token_capacity ? 2 * seq->token_capacity : 16;
+    task_token *tokens = realloc(seq->tokens, capacity * sizeof *tokens);
+    if (tokens) seq->tokens = tokens;
+    uint64_t *starts = realloc(seq->starts, capacity * sizeof *starts);
+    if (starts) seq->starts = starts;
+    if (tokens && starts) seq->token_capacity = capacity;
+    return tokens && starts;
+}
+
+static nlm_status note_logprobs(sequence *seq, const float *logits, size_t n_vocab, int32_t id, nlm_error *err) {
+    if (seq->owner->request.n_top < 0) return NLM_OK;
+    if (!grow_tokens(seq)) return nlm_fail(err, NLM_OUT_OF_MEMORY, "logprobs", "no memory for the logprobs");
+    const double sum = log_sum(logits, n_vocab);
+    task_token *token = &seq->tokens[seq->n_tokens];
+    token->id = id;
+    token->logprob = (float)((double)logits[id] - sum);
+    token->n_top = find_top(logits, n_vocab, (uint32_t)seq->owner->request.n_top, token->top);
+    for (uint32_t i = 0; i < token->n_top; i++) {
+        token->top[i].logprob = (float)((double)token->top[i].logprob - sum);
+    }
+    seq->starts[seq->n_tokens++] = seq->text_end;
+    return NLM_OK;
+}
+
+nlm_status sequence_choose(sequence *seq, float *scratch, size_t n_vocab, int32_t *out_id, nlm_error *err) {
+    const generation_request *request = &seq->owner->request;
+    const float *logits = NULL;
+    size_t n_history = 0;
+    NLM_TRY(nlm_session_logits(seq->session, &logits, err));
+    const int32_t *history = nlm_session_tokens(seq->session, &n_history);
+    const float *changed = logits;
+    if (request->n_biases > 0) {
+        memcpy(scratch, logits, n_vocab * sizeof *scratch);
+        for (size_t i = 0; i < request->n_biases; i++) scratch[request->biases[i].id] += request->biases[i].bias;
+        changed = scratch;
+    }
+    NLM_TRY(nlm_sampler_pick(seq->sampler, changed, n_vocab, history, n_history, out_id, err));
+    return note_logprobs(seq, logits, n_vocab, *out_id, err);
+}
+
+/* ---- what a token does ------------------------------------------------------------------------ */
+
+static void end_with(sequence *seq, const nlm_model *model, uint32_t context, int32_t id) {
+    const generation_request *request = &seq->owner->request;
+    if (!request->ignores_end && nlm_token_is_end(model, id)) {
+        seq->ended_by = NLM_ENDED_BY_MODEL;
+    } else if (request->max_tokens > 0 && seq->n_generated >= request->max_tokens) {
+        seq->ended_by = NLM_ENDED_BY_TOKENS;
+    } else if (request->n_ids + seq->n_generated >= context) {
+        seq->ended_by = NLM_ENDED_BY_CONTEXT;
+    }
+}
+
+/* A stop string may spell a control token, whether that is shown or not. */
+static nlm_status stop_at_token(sequence *seq, const nlm_model *model, int32_t id, nlm_error *err) {
+    const char *text;
+    size_t length;
+    if (seq->filter.n_stops == 0) return NLM_OK;
+    NLM_TRY(nlm_token_text(model, id, NLM_TEXT_SPECIAL, &text, &length, err));
+    const int32_t stop = stop_filter_find(&seq->filter, text, length);
+    if (stop < 0) return NLM_OK;
+    seq->ended_by = NLM_ENDED_BY_STOP;
+    seq->stop_index = stop;
+    return NLM_OK;
+}
+
+static nlm_status add_text(sequence *seq, const char *text, size_t length, nlm_error *err) {
+    nlm_str_append(&seq->filter.pending, text, length);
+    seq->text_end += length;
+    if (!seq->filter.pending.has_failed) return NLM_OK;
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, "text", "no memory for the text");
+}
+
+nlm_status sequence_take(sequence *seq, const nlm_model *model, uint32_t context, int32_t id, nlm_error *err) {
+    const char *text = "";
+    size_t length = 0;
+    int32_t stop;
+    seq->n_generated++;
+    seq->last_id = id;
+    end_with(seq, model, context, id);
+    if (seq->ended_by != NLM_ENDED_BY_MODEL) {
+        NLM_TRY(stop_at_token(seq, model, id, err));
+        if (seq->ended_by == NLM_ENDED_BY_STOP) return NLM_OK;
+        const uint32_t flags = seq->owner->request.has_special ? NLM_TEXT_SPECIAL : 0u;
+        NLM_TRY(nlm_token_text(model, id, flags, &text, &length, err));
+        NLM_TRY(add_text(seq, text, length, err));
+    }
+    stop_filter_ready(&seq->filter, &stop);
+    if (stop < 0) return NLM_OK;
+    seq->ended_by = NLM_ENDED_BY_STOP;
+    seq->stop_index = stop;
+    return NLM_OK;
+}
+
+/* ---- events ------------------------------------------------------------------------------------ */
+
+void task_event_destroy(task_event *event) {
+    free(event->text);
+    free(event->tokens);
+    free(event->message);
+    free(event);
+}
+
+/* Tokens whose text begins before byte `end` of the text go with the event; those after a stop string are dropped. */
+static bool move_tokens(sequence *seq, task_event *event, uint64_t end, bool has_ended) {
+    size_t n = 0;
+    while (n < seq->n_tokens && (seq->starts[n] < end || (has_ended && seq->stop_index < 0))) n++;
+    if (n == 0) return true;
+    event->tokens = malloc(n * sizeof *event->tokens);
+    if (!event->tokens) return false;
+    memcpy(event->tokens, seq->tokens, n * sizeof *event->tokens);
+    event->n_tokens = n;
+    memmove(seq->tokens, seq->tokens + n, (seq->n_tokens - n) * sizeof *seq->tokens);
+    memmove(seq->starts, seq->starts + n, (seq->n_tokens - n) * sizeof *seq->starts);
+    seq->n_tokens -= n;
+    return true;
+}
+
+static bool move_text(sequence *seq, task_event *event, size_t ready) {
+    if (ready == 0) return true;
+    event->text = malloc(ready);
+    if (!event->text) return false;
+    memcpy(event->text, seq->filter.pending.data, ready);
+    event->length = ready;
+    return true;
+}
+
+task_event *sequence_event(sequence *seq, const nlm_error *failure) {
+    int32_t stop;
+    const bool has_ended = failure || seq->ended_by;
+    const nlm_str *pending = &seq->filter.pending;
+    const size_t whole = pending->length ? nlm_utf8_complete(pending->data, pending->length) : 0;
+    size_t ready = stop_filter_ready(&seq->filter, &stop);
+    if ((has_ended && stop < 0) || ready > whole) ready = whole; /* no part of a character, at the end neither */
+    if (ready == 0 && !has_ended) return NULL;
+    task_event *event = has_ended ? seq->final : calloc(1, sizeof *event);
+    if (!event) return NULL;
+    if (has_ended) seq->final = NULL;
+    *event = (task_event){.owner = seq->owner,
+                          .kind = failure     ? TASK_FAILED
+                                  : has_ended ? TASK_ENDED
+                                              : TASK_TEXT,
+                          .choice = seq->index,
+                          .n_generated = seq->n_generated,
+                          .n_cached = seq->n_cached,
+                          .ended_by = seq->ended_by,
+                          .stop_index = seq->stop_index,
+                          .status = failure ? failure->code : NLM_OK,
+                          .message = failure ? strdup(failure->msg) : NULL};
+    const uint64_t end = seq->text_end - seq->filter.pending.length + ready;
+    if (!move_text(seq, event, ready) || !move_tokens(seq, event, end, has_ended)) {
+        if (!has_ended) { /* it stays for the next event */
+            task_event_destroy(event);
+            return NULL;
+        }
+        event->kind = TASK_FAILED;
+        event->status = NLM_OUT_OF_MEMORY;
+        return event;
+    }
+    stop_filter_drop(&seq->filter, ready);
+    return event;
+}

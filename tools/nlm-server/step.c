@@ -1,0 +1,136 @@
+/* One step: what each sequence gets, and what comes of it. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "nlm-server/scheduler_internal.h"
+
+/* ---- what a step is made of ------------------------------------------------------------------- */
+
+static void add_item(scheduler *s, uint32_t *n, slot *at, const int32_t *ids, size_t count, bool samples) {
+    sequence *seq = at->user;
+    s->errors[*n] = (nlm_error)NLM_ERROR_INIT;
+    s->items[*n] = (nlm_step_item){
+        .struct_size = sizeof(nlm_step_item),
+        .flags = samples && !sequence_needs_logits(seq) ? NLM_STEP_SAMPLE : 0u,
+        .session = seq->session,
+        .ids = ids,
+        .count = count,
+        .sampler = seq->owner->request.sampler.temperature > 0 || seq->owner->request.sampler.repeat_penalty > 0
+                       ? seq->sampler
+                       : NULL,
+        .error = &s->errors[*n]};
+    s->stepped[(*n)++] = at;
+}
+
+static uint32_t add_decoding(scheduler *s, uint32_t *n) {
+    for (uint32_t i = 0; i < s->options.slots; i++) {
+        sequence *seq = s->slots[i].user;
+        if (seq && seq->state == SEQUENCE_DECODES) add_item(s, n, &s->slots[i], &seq->last_id, 1, true);
+    }
+    return *n;
+}
+
+/* A prompt that begins is given whole: what the prompt cache holds of it is found then. The session stops after one
+ * run (stop_after_run), so that a long one takes no more than its part of the step. */
+static void add_prompts(scheduler *s, uint32_t *n) {
+    const uint32_t n_slots = s->options.slots;
+    size_t room = *n > 0 ? s->options.step_tokens : SIZE_MAX;
+    uint32_t first = s->next_prefill % n_slots;
+    for (uint32_t i = 0; i < n_slots && room > 0; i++) {
+        slot *at = &s->slots[(first + i) % n_slots];
+        sequence *seq = at->user;
+        if (!seq || seq->state != SEQUENCE_PREFILLS) continue;
+        const generation_request *request = &seq->owner->request;
+        const size_t rest = request->n_ids - seq->n_held;
+        const size_t count = seq->n_held == 0 || rest < room ? rest : room;
+        add_item(s, n, at, request->ids + seq->n_held, count, count == rest);
+        s->next_prefill = (first + i + 1) % n_slots;
+        if (room != SIZE_MAX) room -= rest < room ? rest : room;
+        if (room == SIZE_MAX && rest >= s->options.step_tokens) return; /* it fills the run */
+    }
+}
+
+/* ---- what comes of it ------------------------------------------------------------------------- */
+
+static void count_token(scheduler *s, sequence *seq) {
+    const uint64_t now = nlm_clock_ns();
+    pthread_mutex_lock(&s->mutex);
+    s->stats.generated_tokens++;
+    if (seq->last_ns == 0) {
+        histogram_add(&s->stats.first_token, (double)(now - seq->owner->submitted_ns) * 1e-9);
+    } else {
+        histogram_add(&s->stats.between_tokens, (double)(now - seq->last_ns) * 1e-9);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    seq->last_ns = now;
+}
+
+static nlm_status take_next(scheduler *s, sequence *seq, const nlm_step_item *item, nlm_error *err) {
+    int32_t id = item->next;
+    if (sequence_needs_logits(seq)) NLM_TRY(sequence_choose(seq, s->scratch, s->n_vocab, &id, err));
+    return sequence_take(seq, s->model, s->context, id, err);
+}
+
+/* How far the prompt is, and what of it was not computed. */
+static void note_prompt(scheduler *s, sequence *seq, bool is_begun) {
+    const size_t before = seq->n_held;
+    nlm_session_tokens(seq->session, &seq->n_held);
+    nlm_metrics metrics = {.struct_size = sizeof metrics};
+    uint64_t cached = 0;
+    if (is_begun && nlm_session_metrics(seq->session, &metrics, NULL) == NLM_OK) {
+        cached = metrics.cached_tokens - seq->n_cached_before;
+        seq->n_cached += cached;
+    }
+    const uint64_t more = seq->n_held > before ? seq->n_held - before : 0;
+    pthread_mutex_lock(&s->mutex);
+    s->stats.cached_tokens += cached;
+    s->stats.prompt_tokens += more > cached ? more - cached : 0;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static void finish_item(scheduler *s, slot *at, nlm_step_item *item) {
+    sequence *seq = at->user;
+    nlm_error *err = &s->errors[item - s->items];
+    nlm_status status = item->status;
+    if (seq->state == SEQUENCE_PREFILLS) {
+        note_prompt(s, seq, seq->n_held == 0);
+        if (status == NLM_CANCELLED && !atomic_load(&seq->owner->is_cancelled)) return; /* goes on in the next step */
+        if (status == NLM_OK && seq->n_held < seq->owner->request.n_ids) return;
+        seq->owner->is_prefilled = true;
+        seq->state = SEQUENCE_DECODES;
+    }
+    if (status == NLM_OK) status = take_next(s, seq, item, err);
+    if (status != NLM_OK) {
+        if (err->code == NLM_OK) err->code = status;
+        scheduler_end(s, seq, err);
+        return;
+    }
+    count_token(s, seq);
+    if (seq->ended_by)
+        scheduler_end(s, seq, NULL);
+    else
+        scheduler_post(s, sequence_event(seq, NULL));
+}
+
+bool scheduler_step(scheduler *s) {
+    uint32_t n = 0;
+    add_decoding(s, &n);
+    add_prompts(s, &n);
+    if (n == 0) return false;
+    nlm_error why = NLM_ERROR_INIT;
+    for (uint32_t i = 0; i < n; i++) s->items[i].status = NLM_INTERNAL;
+    const uint64_t start = nlm_clock_ns();
+    const nlm_status status = nlm_step(s->items, n, &why);
+    pthread_mutex_lock(&s->mutex);
+    s->stats.steps++;
+    s->stats.step_sequences += n;
+    s->stats.busy_seconds += (double)(nlm_clock_ns() - start) * 1e-9;
+    pthread_mutex_unlock(&s->mutex);
+    for (uint32_t i = 0; i < n; i++) {
+        if (s->items[i].status == NLM_INTERNAL && status != NLM_OK) s->errors[i] = why;
+        finish_item(s, s->stepped[i], &s->items[i]);
+    }
+    return true;
+}
