@@ -68,9 +68,8 @@ nlm_status http_server_listen(http_server *server, int fd, nlm_error *err) {
         return nlm_fail(err, NLM_LIMIT, "server", "at most %d sockets are listened on", LISTENERS_MAX);
     }
     evutil_make_socket_nonblocking(fd);
-    struct evconnlistener *listener =
-        evconnlistener_new(server->options.base, accept_one, server,
-                           LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 256, fd);
+    struct evconnlistener *listener = evconnlistener_new(server->options.base, accept_one, server,
+                                                         LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 256, fd);
     if (!listener) {
         close(fd);
         return nlm_fail(err, NLM_IO, "server", "cannot listen");

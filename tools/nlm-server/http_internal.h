@@ -42,7 +42,7 @@ struct connection {
     struct bufferevent *bev;
     struct event *timer;
     connection_state state;
-    bool closes; /* after this answer */
+    bool closes;  /* after this answer */
     bool is_dead; /* to be freed by the timer, outside of what calls it now */
     char peer[64];
     http_exchange x;

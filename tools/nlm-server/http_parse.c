@@ -110,8 +110,9 @@ static bool parse_length(const char *text, uint64_t *out) {
 
 /* Where the body ends must have one answer. */
 static int check_framing(http_head *head, const char **why) {
-    static const char *const singles[] = {"Host",          "Content-Length", "Transfer-Encoding", "Content-Type",
-                                          "Authorization", "X-Api-Key",      "Origin",            "Expect"};
+    static const char *const singles[] = {"Host",         "Content-Length", "Transfer-Encoding",
+                                          "Content-Type", "Authorization",  "X-Api-Key",
+                                          "Origin",       "Expect"};
     *why = "a header that may be given once is given twice";
     for (size_t i = 0; i < sizeof singles / sizeof *singles; i++) {
         if (count_headers(head, singles[i]) > 1) return 400;

@@ -38,8 +38,8 @@ const char *http_find_header(const http_head *head, const char *name);
 /* A body in chunks, as it comes. Zeroed: at its beginning. */
 typedef struct http_chunks {
     int state;
-    uint64_t left;     /* of the chunk */
-    char line[256];    /* of a size */
+    uint64_t left;  /* of the chunk */
+    char line[256]; /* of a size */
     size_t n_line;
     size_t n_trailer;  /* bytes */
     size_t line_bytes; /* of the trailer line */
@@ -47,8 +47,8 @@ typedef struct http_chunks {
 
 enum { HTTP_CHUNKS_MORE = 0, HTTP_CHUNKS_DONE = 1, HTTP_CHUNKS_BAD = 2, HTTP_CHUNKS_TOO_LONG = 3 };
 
-/* Takes data[0..length) and appends what it carries to `body`, of at most `limit` bytes. *out_used: how much was taken;
- * all of it, if there is more to come. */
+/* Takes data[0..length) and appends what it carries to `body`, of at most `limit` bytes. *out_used: how much was
+ * taken; all of it, if there is more to come. */
 int http_chunks_take(http_chunks *chunks, const char *data, size_t length, size_t limit, nlm_str *body,
                      size_t *out_used);
 

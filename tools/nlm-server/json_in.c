@@ -31,7 +31,8 @@ static nlm_status check_text(const char *text, size_t length, nlm_error *err) {
         } else if (code == '"') {
             is_string = !is_string;
         } else if (!is_string && (code == '{' || code == '[') && ++depth > MAX_DEPTH) {
-            return nlm_fail(err, NLM_BAD_FORMAT, "body", "byte %zu: values are nested more than %d deep", at, MAX_DEPTH);
+            return nlm_fail(err, NLM_BAD_FORMAT, "body", "byte %zu: values are nested more than %d deep", at,
+                            MAX_DEPTH);
         } else if (!is_string && (code == '}' || code == ']')) {
             depth--;
         } else if (!is_string && code > 0x7E) {
@@ -86,12 +87,14 @@ nlm_status json_get(const cJSON *object, const char *key, int types, const char 
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
     *out = NULL;
     if (!item || cJSON_IsNull(item)) return NLM_OK;
-    if ((item->type & 0xFF & types) == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, key, "'%s' has to be %s", key, expected);
+    if ((item->type & 0xFF & types) == 0)
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, key, "'%s' has to be %s", key, expected);
     *out = item;
     return NLM_OK;
 }
 
-nlm_status json_get_number(const cJSON *object, const char *key, double min, double max, double *out, nlm_error *err) {
+nlm_status json_get_number(const cJSON *object, const char *key, double min, double max, double *out,
+                           nlm_error *err) {
     const cJSON *item;
     NLM_TRY(json_get(object, key, cJSON_Number, "a number", &item, err));
     if (!item) return NLM_OK;
@@ -103,12 +106,14 @@ nlm_status json_get_number(const cJSON *object, const char *key, double min, dou
     return NLM_OK;
 }
 
-nlm_status json_get_int(const cJSON *object, const char *key, int64_t min, int64_t max, int64_t *out, nlm_error *err) {
+nlm_status json_get_int(const cJSON *object, const char *key, int64_t min, int64_t max, int64_t *out,
+                        nlm_error *err) {
     const cJSON *item;
     NLM_TRY(json_get(object, key, cJSON_Number, "an integer", &item, err));
     if (!item) return NLM_OK;
     const double value = item->valuedouble;
-    if (value != floor(value)) return nlm_fail(err, NLM_INVALID_ARGUMENT, key, "'%s' is %g; expected an integer", key, value);
+    if (value != floor(value))
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, key, "'%s' is %g; expected an integer", key, value);
     if (!(value >= (double)min && value <= (double)max)) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, key, "'%s' is %.17g; expected %lld to %lld", key, value,
                         (long long)min, (long long)max);

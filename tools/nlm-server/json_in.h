@@ -12,8 +12,8 @@
  * string of C would end at; a key given twice; not an object), OUT_OF_MEMORY. To be freed with cJSON_Delete. */
 nlm_status json_parse(const char *text, size_t length, cJSON **out, nlm_error *err);
 
-/* A field that is missing or null leaves *out alone. Errors INVALID_ARGUMENT, with `where` the field's name, of a value
- * of another type or out of its range. */
+/* A field that is missing or null leaves *out alone. Errors INVALID_ARGUMENT, with `where` the field's name, of a
+ * value of another type or out of its range. */
 nlm_status json_get_number(const cJSON *object, const char *key, double min, double max, double *out, nlm_error *err);
 nlm_status json_get_int(const cJSON *object, const char *key, int64_t min, int64_t max, int64_t *out, nlm_error *err);
 nlm_status json_get_bool(const cJSON *object, const char *key, bool *out, nlm_error *err);

@@ -6,7 +6,7 @@
 #include "base/str.h"
 
 typedef struct json_out {
-    nlm_str *text; /* what is written, appended to; its has_failed tells of missing memory */
+    nlm_str *text;     /* what is written, appended to; its has_failed tells of missing memory */
     uint64_t has_item; /* a bit a level: a comma is due */
     uint32_t depth;    /* at most 63 */
 } json_out;

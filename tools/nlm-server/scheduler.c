@@ -274,6 +274,7 @@ static nlm_status allocate(scheduler *s, nlm_error *err) {
     s->items = take_array(n, sizeof *s->items, &has_failed);
     s->errors = take_array(n, sizeof *s->errors, &has_failed);
     s->stepped = take_array(n, sizeof(slot *), &has_failed);
+    s->tops = take_array((size_t)n * TASK_TOP_MAX, sizeof *s->tops, &has_failed);
     s->scratch = take_array(s->n_vocab, sizeof *s->scratch, &has_failed);
     if (has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, "scheduler", "no memory for %u slots", n);
     return NLM_OK;
@@ -343,8 +344,8 @@ static void forget_all(scheduler *s) {
     for (size_t i = 0; i < 2; i++) {
         for (slot_job *job = lists[i], *next; job; job = next) {
             next = job->next;
-            free(job->path);
-            free(job);
+            job->status = NLM_CANCELLED;
+            tell_job(job);
         }
     }
 }
@@ -370,6 +371,7 @@ void scheduler_destroy(scheduler *s) {
     free(s->items);
     free(s->errors);
     free(s->stepped);
+    free(s->tops);
     free(s->scratch);
     free(s);
 }

@@ -40,6 +40,8 @@ typedef struct generation_request {
     size_t n_stops;
     const token_bias *biases;
     size_t n_biases;
+    const nlm_constraint *const *constraints; /* [n] one for each text, or NULL: used on the scheduler's thread until
+                                                 the text has ended */
     int32_t n_top;    /* logprobs of the token and of this many of the likeliest; or TASK_NO_LOGPROBS */
     bool ignores_end; /* goes on after end-of-text tokens */
     bool has_special; /* control tokens give their text */

@@ -49,6 +49,7 @@ struct scheduler {
     nlm_step_item *items; /* [slots] */
     nlm_error *errors;    /* [slots] */
     slot **stepped;       /* [slots] which slot each item is of */
+    nlm_logprob *tops;    /* [slots, TASK_TOP_MAX] */
     float *scratch;       /* [n_vocab] */
     uint64_t clock;
     uint32_t next_prefill; /* the slot whose prompt comes first in the next step */

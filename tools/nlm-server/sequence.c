@@ -1,7 +1,6 @@
 /* Tokens of one text: chosen, measured, written as text up to a stop string. */
 #include "nlm-server/sequence.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +30,8 @@ task *task_create(const generation_request *request, task_event_fn fn, void *use
     t->request.stops = NULL; /* each sequence has its own */
     t->request.n_stops = 0;
     t->request.ids = copy_array(request->ids, request->n_ids, sizeof *request->ids, &has_failed);
+    t->request.constraints = copy_array(request->constraints, request->constraints ? request->n : 0,
+                                        sizeof *request->constraints, &has_failed);
     t->request.biases = copy_array(request->biases, request->n_biases, sizeof *request->biases, &has_failed);
     t->sequences = calloc(request->n, sizeof *t->sequences);
     for (uint32_t i = 0; t->sequences && i < request->n; i++) {
@@ -60,6 +61,7 @@ void task_destroy(task *t) {
     free(t->sequences);
     free((void *)t->request.ids);
     free((void *)t->request.biases);
+    free((void *)t->request.constraints);
     free(t);
 }
 
@@ -67,36 +69,23 @@ nlm_status sequence_open(sequence *seq, const nlm_model *model, nlm_error *err) 
     const generation_request *request = &seq->owner->request;
     nlm_sampler_options options = request->sampler;
     options.seed += seq->index;
-    return nlm_sampler_create(model, &options, &seq->sampler, err);
+    NLM_TRY(nlm_sampler_create(model, &options, &seq->sampler, err));
+    static const nlm_sampler_options nothing;
+    options.struct_size = 0;
+    options.seed = 0;
+    seq->is_greedy = memcmp(&options, &nothing, sizeof options) == 0;
+    return NLM_OK;
 }
 
 /* ---- choosing -------------------------------------------------------------------------------- */
 
 bool sequence_needs_logits(const sequence *seq) {
-    return seq->owner->request.n_top >= 0 || seq->owner->request.n_biases > 0;
+    return seq->owner->request.n_biases > 0;
 }
 
-/* log sum_i exp(logits[i]) in double, as nlm/text.h means a logprob. */
-static double log_sum(const float *logits, size_t n_vocab) {
-    double greatest = -HUGE_VAL, sum = 0;
-    for (size_t i = 0; i < n_vocab; i++) {
-        if ((double)logits[i] > greatest) greatest = (double)logits[i];
-    }
-    for (size_t i = 0; i < n_vocab; i++) sum += exp((double)logits[i] - greatest);
-    return greatest + log(sum);
-}
-
-/* The likeliest tokens, of equals the lower id, with logits for logprobs. */
-static uint32_t find_top(const float *logits, size_t n_vocab, uint32_t most, nlm_logprob *top) {
-    uint32_t n = 0;
-    if (most == 0) return 0;
-    for (size_t i = 0; i < n_vocab; i++) {
-        if (n == most && logits[i] <= top[most - 1].logprob) continue;
-        uint32_t at = n < most ? n++ : most - 1;
-        for (; at > 0 && top[at - 1].logprob < logits[i]; at--) top[at] = top[at - 1];
-        top[at] = (nlm_logprob){(int32_t)i, logits[i]};
-    }
-    return n;
+const nlm_constraint *sequence_constraint(const sequence *seq) {
+    const generation_request *request = &seq->owner->request;
+    return request->constraints ? request->constraints[seq->index] : NULL;
 }
 
 static bool grow_tokens(sequence *seq) {
@@ -110,35 +99,35 @@ static bool grow_tokens(sequence *seq) {
     return tokens && starts;
 }
 
-static nlm_status note_logprobs(sequence *seq, const float *logits, size_t n_vocab, int32_t id, nlm_error *err) {
-    if (seq->owner->request.n_top < 0) return NLM_OK;
+nlm_status sequence_note_logprobs(sequence *seq, int32_t id, float logprob, const nlm_logprob *top, nlm_error *err) {
+    const int32_t n_top = seq->owner->request.n_top;
+    if (n_top < 0) return NLM_OK;
     if (!grow_tokens(seq)) return nlm_fail(err, NLM_OUT_OF_MEMORY, "logprobs", "no memory for the logprobs");
-    const double sum = log_sum(logits, n_vocab);
     task_token *token = &seq->tokens[seq->n_tokens];
-    token->id = id;
-    token->logprob = (float)((double)logits[id] - sum);
-    token->n_top = find_top(logits, n_vocab, (uint32_t)seq->owner->request.n_top, token->top);
-    for (uint32_t i = 0; i < token->n_top; i++) {
-        token->top[i].logprob = (float)((double)token->top[i].logprob - sum);
+    *token = (task_token){.id = id, .logprob = logprob};
+    while (token->n_top < (uint32_t)n_top && top[token->n_top].id >= 0) {
+        token->top[token->n_top] = top[token->n_top];
+        token->n_top++;
     }
     seq->starts[seq->n_tokens++] = seq->text_end;
     return NLM_OK;
 }
 
-nlm_status sequence_choose(sequence *seq, float *scratch, size_t n_vocab, int32_t *out_id, nlm_error *err) {
+nlm_status sequence_choose(sequence *seq, float *scratch, size_t n_vocab, int32_t *id, float *logprob,
+                           nlm_error *err) {
     const generation_request *request = &seq->owner->request;
+    const nlm_constraint *constraint = sequence_constraint(seq);
     const float *logits = NULL;
     size_t n_history = 0;
     NLM_TRY(nlm_session_logits(seq->session, &logits, err));
     const int32_t *history = nlm_session_tokens(seq->session, &n_history);
-    const float *changed = logits;
-    if (request->n_biases > 0) {
-        memcpy(scratch, logits, n_vocab * sizeof *scratch);
-        for (size_t i = 0; i < request->n_biases; i++) scratch[request->biases[i].id] += request->biases[i].bias;
-        changed = scratch;
-    }
-    NLM_TRY(nlm_sampler_pick(seq->sampler, changed, n_vocab, history, n_history, out_id, err));
-    return note_logprobs(seq, logits, n_vocab, *out_id, err);
+    memcpy(scratch, logits, n_vocab * sizeof *scratch);
+    for (size_t i = 0; i < request->n_biases; i++) scratch[request->biases[i].id] += request->biases[i].bias;
+    const int32_t before = *id;
+    const nlm_pick_options options = {.struct_size = sizeof options, .constraint = constraint};
+    NLM_TRY(nlm_sampler_pick_with(seq->sampler, scratch, n_vocab, history, n_history, &options, id, err));
+    *logprob += logits[*id] - logits[before];
+    return constraint ? constraint->accept(constraint->user, *id, err) : NLM_OK;
 }
 
 /* ---- what a token does ------------------------------------------------------------------------ */
@@ -147,6 +136,7 @@ static void end_with(sequence *seq, const nlm_model *model, uint32_t context, in
     const generation_request *request = &seq->owner->request;
     if (!request->ignores_end && nlm_token_is_end(model, id)) {
         seq->ended_by = NLM_ENDED_BY_MODEL;
+        if (request->n_top >= 0) seq->n_tokens--; /* it is no part of the text */
     } else if (request->max_tokens > 0 && seq->n_generated >= request->max_tokens) {
         seq->ended_by = NLM_ENDED_BY_TOKENS;
     } else if (request->n_ids + seq->n_generated >= context) {

@@ -10,18 +10,25 @@
 
 static void add_item(scheduler *s, uint32_t *n, slot *at, const int32_t *ids, size_t count, bool samples) {
     sequence *seq = at->user;
+    const int32_t n_top = seq->owner->request.n_top;
+    nlm_step_item *item = &s->items[*n];
     s->errors[*n] = (nlm_error)NLM_ERROR_INIT;
-    s->items[*n] = (nlm_step_item){
-        .struct_size = sizeof(nlm_step_item),
-        .flags = samples && !sequence_needs_logits(seq) ? NLM_STEP_SAMPLE : 0u,
-        .session = seq->session,
-        .ids = ids,
-        .count = count,
-        .sampler = seq->owner->request.sampler.temperature > 0 || seq->owner->request.sampler.repeat_penalty > 0
-                       ? seq->sampler
-                       : NULL,
-        .error = &s->errors[*n]};
+    *item = (nlm_step_item){.struct_size = sizeof *item,
+                            .flags = samples ? NLM_STEP_SAMPLE : 0u,
+                            .session = seq->session,
+                            .ids = ids,
+                            .count = count,
+                            .error = &s->errors[*n]};
     s->stepped[(*n)++] = at;
+    if (!samples) return;
+    if (n_top >= 0) {
+        item->flags |= NLM_STEP_LOGPROB;
+        item->n_top = (uint32_t)n_top;
+        item->out_top = s->tops + (size_t)(item - s->items) * TASK_TOP_MAX;
+    }
+    if (sequence_needs_logits(seq)) return; /* it is chosen anew from them */
+    item->constraint = sequence_constraint(seq);
+    if (!seq->is_greedy) item->sampler = seq->sampler;
 }
 
 static uint32_t add_decoding(scheduler *s, uint32_t *n) {
@@ -69,7 +76,9 @@ static void count_token(scheduler *s, sequence *seq) {
 
 static nlm_status take_next(scheduler *s, sequence *seq, const nlm_step_item *item, nlm_error *err) {
     int32_t id = item->next;
-    if (sequence_needs_logits(seq)) NLM_TRY(sequence_choose(seq, s->scratch, s->n_vocab, &id, err));
+    float logprob = item->logprob;
+    if (sequence_needs_logits(seq)) NLM_TRY(sequence_choose(seq, s->scratch, s->n_vocab, &id, &logprob, err));
+    NLM_TRY(sequence_note_logprobs(seq, id, logprob, item->out_top, err));
     return sequence_take(seq, s->model, s->context, id, err);
 }
 

@@ -1,0 +1,96 @@
+/* One answer that is generated: from a request in some form of JSON to texts, whole or streamed.
+ *
+ * A form (OpenAI's chat, say) parses its request into a call, starts it, and writes what comes of it. */
+#ifndef NLM_SERVER_CALL_H
+#define NLM_SERVER_CALL_H
+
+#include <cJSON.h>
+
+#include "nlm-server/json_out.h"
+#include "nlm-server/server.h"
+
+typedef struct call call;
+
+typedef struct call_choice {
+    nlm_str text;           /* all of it */
+    nlm_str logprobs;       /* of an answer that is not streamed: JSON items with commas between */
+    uint64_t logprob_bytes; /* of text before the next token of them */
+    uint64_t n_generated, n_cached;
+    size_t n_sent; /* bytes of the text that were streamed */
+    int32_t ended_by, stop_index;
+    uint32_t n_tool_calls;
+    bool has_ended;
+} call_choice;
+
+typedef struct call_form {
+    const char *id_prefix;
+    /* Of a stream. `begin` comes before all; `text` with more text of a choice; `end_choice` when it has ended. */
+    void (*begin)(call *c);
+    void (*text)(call *c, uint32_t choice, const task_event *event);
+    void (*end_choice)(call *c, uint32_t choice);
+    void (*end)(call *c);
+    /* The whole answer, not streamed. */
+    void (*whole)(call *c, nlm_str *out);
+} call_form;
+
+/* What a request of any form has. */
+typedef struct call_params {
+    generation_request request; /* its arrays are borrowed, or those below */
+    bool stream, has_usage;     /* has_usage: in a stream */
+    const char **stops;
+    token_bias *biases;
+} call_params;
+
+#define CALL_PROMPTS_MAX 32
+
+struct call {
+    server *s;
+    http_exchange *x;
+    const call_form *form;
+    task *tasks[CALL_PROMPTS_MAX]; /* under way; NULL: done */
+    struct call_part {
+        call *owner;
+        uint32_t index;
+    } parts[CALL_PROMPTS_MAX];
+    uint32_t n_tasks, n_each; /* choices = n_tasks * n_each */
+    call_choice *choices;
+    uint32_t n_choices, n_open;
+    uint64_t n_prompt; /* tokens of all prompts */
+    char id[64];
+    int64_t created;
+    uint64_t seed;
+    int32_t n_top;
+    bool stream, has_usage, has_begun;
+    /* Of forms: */
+    nlm_str *echoes; /* [n_tasks] what stands before each text; NULL: nothing */
+    nlm_str form_text;
+    uint32_t form_state;
+};
+
+/* Reads what all forms share; stop_key: what the form calls stop strings. After an error too, call_params_release. */
+nlm_status call_read_params(const server *s, const http_exchange *x, const cJSON *body, const char *stop_key,
+                            call_params *out, nlm_error *err);
+void call_params_release(call_params *params);
+
+/* n_prompts of them: ids[i], n_ids[i]. */
+typedef struct call_prompts {
+    int32_t *ids[CALL_PROMPTS_MAX];
+    size_t n_ids[CALL_PROMPTS_MAX];
+    uint32_t count;
+} call_prompts;
+void call_prompts_release(call_prompts *prompts);
+
+/* NULL: no memory. Until it is started it is the caller's to free. */
+call *call_create(server *s, http_exchange *x, const call_form *form, const call_params *params);
+void call_destroy(call *c);
+/* Submits the prompts; from here on the call answers, and frees itself. After an error it is the caller's still. */
+nlm_status call_start(call *c, const call_params *params, const call_prompts *prompts, nlm_error *err);
+
+/* One event of a stream: data is JSON; name NULL: without an "event:" line. */
+void call_send(call *c, const char *name, const nlm_str *data);
+/* OpenAI's word for how the choice ended: "stop" or "length". */
+const char *call_finish_reason(const call_choice *choice);
+uint64_t call_generated(const call *c);
+uint64_t call_cached(const call *c);
+
+#endif
