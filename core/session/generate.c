@@ -1,5 +1,4 @@
 /* Generation: sample, append, give out text; and what a session has measured. */
-#include <math.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -8,7 +7,6 @@
 #include "session/compute.h"
 #include "session/logprobs.h"
 #include "session/options.h"
-#include "session/sampler.h"
 
 #define KNOWN_FLAGS (NLM_GENERATE_IGNORE_END | NLM_GENERATE_SPECIAL)
 
@@ -21,68 +19,13 @@ typedef struct generation {
     nlm_generate_result result;
 } generation;
 
-static nlm_status choose_of_all(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *err) {
-    *out_id = session->greedy;
-    if (!sampler && session->greedy >= 0) return NLM_OK;
-    NLM_TRY(nlm_session_fetch_logits(session, err));
-    *out_id = sampler ? nlm_sampler_choose(sampler, session->row, session->tokens, (size_t)session->n_tokens)
-                      : nlm_sampler_greedy(session->row, session->runtime->hparams->n_vocab);
-    return NLM_OK;
-}
-
-nlm_status nlm_session_choose(nlm_session *session, const nlm_choosing *how, int32_t *out_id, nlm_error *err) {
-    nlm_runtime *runtime = session->runtime;
-    nlm_gate *gate = &runtime->engine->gate;
-    const int32_t n_vocab = runtime->hparams->n_vocab;
-    int32_t id;
-    NLM_TRY(choose_of_all(session, how->sampler, &id, err));
-    if (nlm_constraint_is_set(&how->constraint) && !nlm_constraint_allows(&how->constraint, gate, id)) {
-        NLM_TRY(nlm_session_fetch_logits(session, err));
-        NLM_TRY(nlm_constraint_mask(&how->constraint, gate, runtime->mask, n_vocab, err));
-        id = how->sampler ? nlm_sampler_choose_allowed(how->sampler, session->row, runtime->mask, session->tokens,
-                                                       (size_t)session->n_tokens)
-                          : nlm_sampler_greedy_allowed(session->row, runtime->mask, n_vocab);
-    }
-    *out_id = id;
-    return NLM_OK;
-}
-
-static nlm_status choose(nlm_session *session, const nlm_choosing *how, bool wants_logits, int32_t *out_id,
-                         nlm_error *err) {
-    NLM_TRY(nlm_session_check_holds(session, err));
-    NLM_TRY(nlm_session_compute(session, &(nlm_wanted){.has_logits = how->sampler || wants_logits}, err));
-    if (wants_logits) NLM_TRY(nlm_session_fetch_logits(session, err));
-    return nlm_session_choose(session, how, out_id, err);
-}
-
-nlm_status nlm_session_check_sampler(const nlm_session *session, const nlm_sampler *sampler, nlm_error *err) {
-    if (!sampler || nlm_sampler_n_vocab(sampler) == session->runtime->hparams->n_vocab) return NLM_OK;
-    return nlm_fail(err, NLM_INVALID_ARGUMENT, "sampler", "it was made for a vocabulary of %d, and this one has %d",
-                    nlm_sampler_n_vocab(sampler), session->runtime->hparams->n_vocab);
-}
-
-nlm_status nlm_session_sample(nlm_session *session, nlm_sampler *sampler, int32_t *out_id, nlm_error *error) {
-    NLM_NEEDS(out_id, error);
-    NLM_ENTER_SESSION(session, error);
-    NLM_TRY(nlm_session_check_sampler(session, sampler, error));
-    return choose(session, &(nlm_choosing){.sampler = sampler}, false, out_id, error);
-}
-
-nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_options *options, nlm_sampler **out_sampler,
-                              nlm_error *error) {
-    NLM_NEEDS(out_sampler, error);
-    *out_sampler = NULL;
-    NLM_NEEDS(model, error);
-    return nlm_sampler_new(nlm_model_hparams(model)->n_vocab, options, out_sampler, error);
-}
-
 /* Computes the token chosen before and chooses the next, counting the time. */
 static nlm_status next_token(generation *g, int32_t *out_id, nlm_error *err) {
     nlm_session *session = g->session;
     nlm_counters *counters = &session->counters;
     const int32_t before = session->n_computed;
     const uint64_t start = nlm_clock_ns();
-    NLM_TRY(choose(session, &g->how, g->options.n_top > 0, out_id, err));
+    NLM_TRY(nlm_session_choose_next(session, &g->how, g->options.n_top > 0, out_id, err));
     const uint64_t end = nlm_clock_ns();
     counters->decode_tokens += (uint64_t)(session->n_computed - before);
     if (session->n_computed > before) counters->decode_ns += end - start;

@@ -38,19 +38,28 @@ nlm_status nlm_sampler_pick_with(nlm_sampler *sampler, const float *logits, size
     if (o.reserved) return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_pick_options", "reserved is not 0");
     NLM_TRY(nlm_constraint_take(&constraint, o.constraint, error));
     NLM_TRY(check_logits(sampler, logits, n_logits, error));
+    if (o.mirostat_mu && !isfinite(*o.mirostat_mu)) {
+        return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_pick_options", "mirostat_mu is %f", *o.mirostat_mu);
+    }
     for (size_t i = 0; i < n_history; i++) {
         if (history[i] >= 0 && (size_t)history[i] < n_logits) continue;
         return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_sampler_pick", "token %zu of the history is %d", i,
                         history[i]);
     }
-    int32_t id = nlm_sampler_choose(sampler, logits, history, n_history);
-    if (nlm_constraint_is_set(&constraint) && !nlm_constraint_allows(&constraint, NULL, id)) {
+    const double start = o.mirostat_mu ? *o.mirostat_mu : 0;
+    double mu = start;
+    nlm_choice choice = {.logits = logits, .history = history, .n_history = n_history, .mu = &mu};
+    int32_t id = nlm_sampler_choose(sampler, &choice);
+    if (id >= 0 && nlm_constraint_is_set(&constraint) && !nlm_constraint_allows(&constraint, NULL, id)) {
         uint32_t *mask = nlm_sampler_mask(sampler);
         NLM_TRY(nlm_constraint_mask(&constraint, NULL, mask, nlm_sampler_n_vocab(sampler), error));
-        id = nlm_sampler_choose_allowed(sampler, logits, mask, history, n_history);
+        choice.allowed = mask;
+        mu = start;
+        id = nlm_sampler_choose(sampler, &choice);
     }
     if (id < 0)
         return nlm_fail(error, NLM_NUMERIC, "nlm_sampler_pick", "no logit of a token that may come is finite");
+    if (o.mirostat_mu) *o.mirostat_mu = mu;
     *out_id = id;
     return NLM_OK;
 }

@@ -33,7 +33,8 @@ static nlm_status write_piece(void *user, nlm_state *state, uint64_t offset, uin
 static nlm_session_counts count_parts(const nlm_session *session) {
     return (nlm_session_counts){.n_tokens = (uint64_t)session->n_tokens,
                                 .n_logits = session->n_tokens ? (uint64_t)session->runtime->hparams->n_vocab : 0,
-                                .n_text = session->stream.pending.length};
+                                .n_text = session->stream.pending.length,
+                                .mu = nlm_mirostat_now(&session->mirostat, session->n_tokens)};
 }
 
 static nlm_status write_all(nlm_session *session, nlm_session_writer *writer, void *piece, nlm_error *err) {
@@ -118,6 +119,7 @@ static nlm_status take_view(nlm_session *session, const nlm_session_view *view, 
     NLM_TRY(nlm_text_stream_set(&session->stream, view->text, view->marks, view->n_text, err));
     memcpy(session->tokens, view->tokens, view->n_tokens * sizeof *session->tokens);
     if (view->logits) memcpy(session->logits, view->logits, (size_t)runtime->hparams->n_vocab * sizeof(float));
+    session->mirostat = (nlm_mirostat){.mu = view->mu, .next = view->mu};
     session->row = view->logits ? session->logits : NULL;
     session->n_tokens = session->n_computed = n_tokens;
     return NLM_OK;

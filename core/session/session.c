@@ -66,6 +66,7 @@ static void forget(nlm_session *session) {
     nlm_states_release(session->runtime->states, session->slot);
     nlm_session_drop_logits(session);
     nlm_text_stream_clear(&session->stream);
+    session->mirostat = (nlm_mirostat){0};
     session->n_tokens = session->n_computed = session->n_offered = 0;
 }
 
@@ -103,6 +104,7 @@ static nlm_status copy_content(nlm_session *to, nlm_session *from, nlm_error *er
         to->row = to->logits;
         to->greedy = from->greedy;
     }
+    to->mirostat = from->mirostat;
     to->n_tokens = from->n_tokens;
     to->n_computed = from->n_computed;
     to->n_offered = from->n_offered;

@@ -22,6 +22,15 @@ typedef struct nlm_wanted {
     bool has_logits;    /* the logits after the last token will be asked for at once */
 } nlm_wanted;
 
+/* mirostat's bound of surprise (nlm/sampler.h). A choice may be made again at the same place: it begins as before. */
+typedef struct nlm_mirostat {
+    double mu, next; /* before and after the latest choice; 0: the text begins */
+    int32_t at;      /* how many tokens it came after */
+} nlm_mirostat;
+
+/* What it is for a choice after n_tokens. */
+double nlm_mirostat_now(const nlm_mirostat *mirostat, int32_t n_tokens);
+
 /* A session's part of the runs under way: see compute.h. */
 typedef struct nlm_part {
     nlm_session *next; /* in the queue */
@@ -52,6 +61,7 @@ struct nlm_session {
     float *logits;              /* [n_vocab], memory of its own */
     nlm_session *next_borrower; /* of nlm_engine.borrowers, while `row` is in the results of a run */
     nlm_part part;
+    nlm_mirostat mirostat;
     nlm_text_stream stream; /* text of its last tokens that nlm_session_generate holds back */
     nlm_progress_fn progress;
     void *progress_user;
@@ -78,6 +88,10 @@ typedef struct nlm_choosing {
 /* The next token of a session whose tokens are all computed; the constraint is not told of it. Errors   of fetching
  * logits, and nlm_sampler_pick_with's of a constraint. */
 nlm_status nlm_session_choose(nlm_session *session, const nlm_choosing *how, int32_t *out_id, nlm_error *err);
+/* The same of any session that holds tokens: computes what is not computed. wants_logits: session->row will be read.
+ */
+nlm_status nlm_session_choose_next(nlm_session *session, const nlm_choosing *how, bool wants_logits, int32_t *out_id,
+                                   nlm_error *err);
 /* INVALID_ARGUMENT for an id that is not in the vocabulary. */
 nlm_status nlm_session_check_ids(const nlm_session *session, const int32_t *ids, size_t count, nlm_error *err);
 /* Appends ids that were checked, without computing them; a text that was held back is over. LIMIT if the context

@@ -10,16 +10,25 @@
 #include "base/status.h"
 #include "session/text_stream.h"
 
-#define VERSION      2u
-#define HEADER_BYTES 56u
+#define VERSION      3u
+#define HEADER_BYTES 64u
 #define END_BYTES    8u
+
+/* The version before, without mu at the end of its header. */
+#define OLD_VERSION      2u
+#define OLD_HEADER_BYTES 56u
 
 static const unsigned char magic[8] = {'n', 'l', 'm', 's', 'e', 's', 's', '\n'};
 
 typedef struct header {
     uint32_t version, state_kind;
     uint64_t fingerprint, n_tokens, n_logits, state_bytes, n_text;
+    double mu;
 } header;
+
+static size_t header_bytes(const header *h) {
+    return h->version == OLD_VERSION ? OLD_HEADER_BYTES : HEADER_BYTES;
+}
 
 static header get_header(const unsigned char *at) {
     return (header){.version = (uint32_t)nlm_get_le(at + 8, 4),
@@ -31,6 +40,12 @@ static header get_header(const unsigned char *at) {
                     .n_text = nlm_get_le(at + 48, 8)};
 }
 
+/* What a header of this version has beside. */
+static void get_mu(header *h, const unsigned char *at) {
+    const uint64_t bits = nlm_get_le(at + OLD_HEADER_BYTES, 8);
+    memcpy(&h->mu, &bits, sizeof h->mu);
+}
+
 static void put_header(unsigned char *at, const header *h) {
     memcpy(at, magic, sizeof magic);
     nlm_put_le(at + 8, h->version, 4);
@@ -40,6 +55,9 @@ static void put_header(unsigned char *at, const header *h) {
     nlm_put_le(at + 32, h->n_logits, 8);
     nlm_put_le(at + 40, h->state_bytes, 8);
     nlm_put_le(at + 48, h->n_text, 8);
+    uint64_t mu;
+    memcpy(&mu, &h->mu, sizeof mu);
+    nlm_put_le(at + OLD_HEADER_BYTES, mu, 8);
 }
 
 /* 0 when it wraps. */
@@ -47,7 +65,7 @@ static uint64_t file_bytes(const header *h) {
     uint64_t tokens, logits, text, sum;
     if (!nlm_mul_u64(h->n_tokens, 4, &tokens) || !nlm_mul_u64(h->n_logits, 4, &logits)) return 0;
     if (!nlm_mul_u64(h->n_text, 2, &text)) return 0;
-    if (!nlm_add_u64(HEADER_BYTES + END_BYTES, tokens, &sum)) return 0;
+    if (!nlm_add_u64(header_bytes(h) + END_BYTES, tokens, &sum)) return 0;
     if (!nlm_add_u64(sum, logits, &sum) || !nlm_add_u64(sum, text, &sum)) return 0;
     if (!nlm_add_u64(sum, h->state_bytes, &sum)) return 0;
     return sum;
@@ -128,25 +146,31 @@ static nlm_status check_logits(const char *name, const nlm_session_view *view, i
     return NLM_OK;
 }
 
+static nlm_status fail_header(const char *name, size_t size, size_t bytes, nlm_error *err) {
+    return nlm_fail(err, NLM_BAD_FORMAT, name, "the file ends inside its header, at %zu of at least %zu bytes", size,
+                    bytes + END_BYTES);
+}
+
 nlm_status nlm_session_file_parse(const char *name, const void *data, size_t size, const nlm_session_shape *shape,
                                   nlm_session_view *out, nlm_error *err) {
     const unsigned char *at = data;
     if (size < sizeof magic || memcmp(at, magic, sizeof magic) != 0) {
         return nlm_fail(err, NLM_BAD_FORMAT, name, "this is not a session file (it does not begin with 'nlmsess')");
     }
-    if (size < HEADER_BYTES + END_BYTES) {
-        return nlm_fail(err, NLM_BAD_FORMAT, name, "the file ends inside its header, at %zu of at least %u bytes",
-                        size, HEADER_BYTES + END_BYTES);
+    if (size < OLD_HEADER_BYTES + END_BYTES) return fail_header(name, size, OLD_HEADER_BYTES, err);
+    header h = get_header(at);
+    if (h.version != VERSION && h.version != OLD_VERSION) {
+        return nlm_fail(err, NLM_UNSUPPORTED, name,
+                        "session file version %" PRIu32 "; this program reads versions %u and %u", h.version,
+                        OLD_VERSION, VERSION);
     }
-    const header h = get_header(at);
-    if (h.version != VERSION) {
-        return nlm_fail(err, NLM_UNSUPPORTED, name, "session file version %" PRIu32 "; this program reads version %u",
-                        h.version, VERSION);
-    }
+    if (size < header_bytes(&h) + END_BYTES) return fail_header(name, size, header_bytes(&h), err);
+    if (h.version != OLD_VERSION) get_mu(&h, at);
     NLM_TRY(check_whole(name, at, size, &h, err));
     NLM_TRY(check_fit(name, &h, shape, err));
-    *out = (nlm_session_view){.n_tokens = h.n_tokens, .n_text = h.n_text, .state_bytes = h.state_bytes};
-    out->tokens = at + HEADER_BYTES;
+    if (!isfinite(h.mu)) return nlm_fail(err, NLM_BAD_FORMAT, name, "mirostat's mu is %f", h.mu);
+    *out = (nlm_session_view){.n_tokens = h.n_tokens, .n_text = h.n_text, .mu = h.mu, .state_bytes = h.state_bytes};
+    out->tokens = at + header_bytes(&h);
     out->logits = h.n_logits ? out->tokens + 4 * h.n_tokens : NULL;
     out->text = (const char *)out->tokens + 4 * (h.n_tokens + h.n_logits);
     out->marks = out->text + h.n_text;
@@ -163,7 +187,8 @@ static header header_of(const nlm_session_shape *shape, const nlm_session_counts
                     .n_tokens = counts->n_tokens,
                     .n_logits = counts->n_logits,
                     .state_bytes = counts->n_tokens * shape->bytes_per_token + shape->fixed_bytes,
-                    .n_text = counts->n_text};
+                    .n_text = counts->n_text,
+                    .mu = counts->mu};
 }
 
 uint64_t nlm_session_file_bytes(const nlm_session_shape *shape, const nlm_session_counts *counts) {

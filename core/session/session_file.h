@@ -1,15 +1,16 @@
 /* Sessions in files, and in memory as a file has them.
  *
- * Version 2, little-endian (version 1 had no text and no n_text):
+ * Version 3, little-endian (version 2, which is read too, had no mu, and its tokens at 56):
  *   0   8 bytes   "nlmsess\n"
- *   8   u32       version, 2
+ *   8   u32       version, 3
  *   12  u32       what the states are made of: the KV type's number, 0xffffffff without KV
  *   16  u64       the model: nlm_session_shape.fingerprint
  *   24  u64       n_tokens
  *   32  u64       n_logits: the size of the vocabulary; 0 without tokens
  *   40  u64       state_bytes
  *   48  u64       n_text
- *   56  i32[]     the tokens
+ *   56  f64       mirostat's mu (session.h), 0 without one
+ *   64  i32[]     the tokens
  *       f32[]     the logits after the last of them
  *       u8[]      n_text bytes of text that is held back (text_stream.h), and as many of their marks
  *       bytes     the states (states.c says in which order)
@@ -36,6 +37,7 @@ typedef struct nlm_session_shape {
 /* A checked file: pointers into the given memory, unaligned. */
 typedef struct nlm_session_view {
     uint64_t n_tokens, n_text;
+    double mu;                   /* finite */
     const unsigned char *tokens; /* i32[n_tokens], each within the vocabulary */
     const unsigned char *logits; /* f32[n_vocab], finite; NULL without tokens */
     const char *text, *marks;    /* [n_text] */
@@ -51,6 +53,7 @@ nlm_status nlm_session_file_parse(const char *name, const void *data, size_t siz
 
 typedef struct nlm_session_counts {
     uint64_t n_tokens, n_logits, n_text;
+    double mu;
 } nlm_session_counts;
 
 /* How large the file of such a session is. */

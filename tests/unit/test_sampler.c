@@ -21,6 +21,11 @@ static nlm_sampler *make(const nlm_sampler_options *options, int32_t n_vocab) {
     return sampler;
 }
 
+static int32_t choose(nlm_sampler *sampler, const float *logits, const int32_t *history, size_t n_history) {
+    const nlm_choice choice = {.logits = logits, .history = history, .n_history = n_history};
+    return nlm_sampler_choose(sampler, &choice);
+}
+
 /* A small generator of the test's own, so that inputs do not come from the code under test. */
 static uint32_t lcg_state = 12345;
 static double lcg_uniform(void) {
@@ -147,7 +152,7 @@ static void sampler_draws_as_the_float64_reference(void) {
             for (int h = 0; h < round; h++) history[h] = (int32_t)(lcg_uniform() * N_VOCAB);
             const int32_t n = oracle_filter(&o, logits, N_VOCAB, history, round, items);
             const int32_t expected = oracle_draw(items, n, nlm_philox_uniform(o.seed, (uint64_t)round));
-            CU_ASSERT_EQUAL(nlm_sampler_choose(sampler, logits, history, (size_t)round), expected);
+            CU_ASSERT_EQUAL(choose(sampler, logits, history, (size_t)round), expected);
         }
         nlm_sampler_destroy(sampler);
     }
@@ -163,7 +168,7 @@ static void sampler_frequencies_follow_the_probabilities(void) {
     oracle_filter(&o, logits, N, NULL, 0, items);
     static int32_t history[DRAWS];
     int counts[N] = {0};
-    for (size_t i = 0; i < DRAWS; i++) counts[nlm_sampler_choose(sampler, logits, history, i)]++;
+    for (size_t i = 0; i < DRAWS; i++) counts[choose(sampler, logits, history, i)]++;
     double chi_squared = 0;
     for (int i = 0; i < N; i++) {
         const double expected = items[i].probability * DRAWS;
@@ -177,13 +182,13 @@ static void sampler_frequencies_follow_the_probabilities(void) {
 static void sampler_is_greedy_without_temperature(void) {
     const float logits[5] = {1, 3, -2, 3, 2};
     nlm_sampler *sampler = make(NULL, 5);
-    CU_ASSERT_EQUAL(nlm_sampler_choose(sampler, logits, NULL, 0), 1); /* the first of equals */
+    CU_ASSERT_EQUAL(choose(sampler, logits, NULL, 0), 1); /* the first of equals */
     nlm_sampler_destroy(sampler);
     nlm_sampler_options o = with(0);
     o.repeat_penalty = 2;
     sampler = make(&o, 5);
     const int32_t seen[] = {1};
-    CU_ASSERT_EQUAL(nlm_sampler_choose(sampler, logits, seen, 1), 3);
+    CU_ASSERT_EQUAL(choose(sampler, logits, seen, 1), 3);
     nlm_sampler_destroy(sampler);
 }
 
@@ -193,8 +198,8 @@ static void sampler_penalises_a_token_once_however_often_it_occurs(void) {
     o.repeat_penalty = 1.5f; /* 8 / 1.5 = 5.33 stays ahead of 5; twice would not */
     nlm_sampler *sampler = make(&o, 3);
     const int32_t seen[] = {0, 0, 0, 0, 1, 0};
-    CU_ASSERT_EQUAL(nlm_sampler_choose(sampler, logits, seen, 6), 0);
-    CU_ASSERT_EQUAL(nlm_sampler_choose(sampler, logits, seen, 6), 0); /* and leaves nothing behind */
+    CU_ASSERT_EQUAL(choose(sampler, logits, seen, 6), 0);
+    CU_ASSERT_EQUAL(choose(sampler, logits, seen, 6), 0); /* and leaves nothing behind */
     nlm_sampler_destroy(sampler);
 }
 
@@ -205,7 +210,7 @@ static void sampler_top_k_keeps_the_lower_ids_of_equals(void) {
     nlm_sampler *sampler = make(&o, 6);
     static const int32_t history[64] = {0};
     bool has[6] = {false};
-    for (size_t i = 0; i < 64; i++) has[nlm_sampler_choose(sampler, logits, history, i)] = true;
+    for (size_t i = 0; i < 64; i++) has[choose(sampler, logits, history, i)] = true;
     CU_ASSERT(has[0] && has[1] && !has[2] && !has[3] && !has[4] && !has[5]);
     nlm_sampler_destroy(sampler);
 }
@@ -215,7 +220,7 @@ static void sampler_survives_extreme_values(void) {
     nlm_sampler_options o = with(1e-30f);
     o.top_p = 0.5f;
     nlm_sampler *sampler = make(&o, 4);
-    for (size_t i = 0; i < 8; i++) CU_ASSERT_EQUAL(nlm_sampler_choose(sampler, logits, (int32_t[8]){0}, i), 1);
+    for (size_t i = 0; i < 8; i++) CU_ASSERT_EQUAL(choose(sampler, logits, (int32_t[8]){0}, i), 1);
     nlm_sampler_destroy(sampler);
 }
 
@@ -240,7 +245,7 @@ static void sampler_draws_at_the_ends_of_every_range(void) {
         nlm_sampler *sampler = make(&o, 4);
         for (size_t l = 0; l < sizeof logits / sizeof *logits; l++) {
             for (size_t n = 0; n <= sizeof history / sizeof *history; n++) {
-                const int32_t id = nlm_sampler_choose(sampler, logits[l], history, n);
+                const int32_t id = choose(sampler, logits[l], history, n);
                 if (id < 0 || id >= 4) printf("\noptions %d, logits %zu, history of %zu: %d", i, l, n, id);
                 CU_ASSERT_FATAL(id >= 0 && id < 4);
             }

@@ -11,6 +11,8 @@
 
 #define N_VOCAB  7
 #define N_TOKENS 5
+#define HEADER   64
+#define MU       56 /* the last of it; version 2 has none */
 
 static const nlm_session_shape shape = {.fingerprint = 0x1122334455667788u,
                                         .state_kind = 1,
@@ -25,7 +27,7 @@ static const char state[N_TOKENS * 6 + 3 + 1] = "abcdefghijklmnopqrstuvwxyz01234
 
 static nlm_status write_file(const char *path) {
     nlm_session_writer writer;
-    const nlm_session_counts counts = {N_TOKENS, N_VOCAB, sizeof text};
+    const nlm_session_counts counts = {N_TOKENS, N_VOCAB, sizeof text, 4.25};
     nlm_status status = nlm_session_writer_to_file(&writer, path, NULL);
     if (status == NLM_OK) status = nlm_session_writer_begin(&writer, &shape, &counts, NULL);
     if (status == NLM_OK) status = nlm_session_writer_put(&writer, tokens, sizeof tokens, NULL);
@@ -67,17 +69,37 @@ static void reseal(unsigned char *data, size_t size) {
 static void file_gives_back_what_was_written(void) {
     size_t size;
     unsigned char *data = written(&size);
-    CU_ASSERT_EQUAL(size, 56 + sizeof tokens + sizeof logits + sizeof text + sizeof marks + N_TOKENS * 6 + 3 + 8);
+    CU_ASSERT_EQUAL(size, HEADER + sizeof tokens + sizeof logits + sizeof text + sizeof marks + N_TOKENS * 6 + 3 + 8);
     nlm_session_view view;
     CU_ASSERT_EQUAL_FATAL(nlm_session_file_parse("s", data, size, &shape, &view, NULL), NLM_OK);
     CU_ASSERT_EQUAL(view.n_tokens, N_TOKENS);
     CU_ASSERT_EQUAL(memcmp(view.tokens, tokens, sizeof tokens), 0);
     CU_ASSERT_EQUAL(memcmp(view.logits, logits, sizeof logits), 0);
+    CU_ASSERT_EQUAL(view.mu, 4.25);
     CU_ASSERT_EQUAL(view.n_text, sizeof text);
     CU_ASSERT_EQUAL(memcmp(view.text, text, sizeof text), 0);
     CU_ASSERT_EQUAL(memcmp(view.marks, marks, sizeof marks), 0);
     CU_ASSERT_EQUAL(view.state_bytes, N_TOKENS * 6 + 3);
     CU_ASSERT_EQUAL(memcmp(view.state, state, view.state_bytes), 0);
+    free(data);
+}
+
+/* Version 2: the same without mu. */
+static void file_of_the_version_before_is_read(void) {
+    size_t size;
+    unsigned char *data = written(&size);
+    nlm_session_view view;
+    data[8] = 2;
+    memmove(data + MU, data + HEADER, size - HEADER);
+    size -= HEADER - MU;
+    reseal(data, size);
+    CU_ASSERT_EQUAL_FATAL(nlm_session_file_parse("s", data, size, &shape, &view, NULL), NLM_OK);
+    CU_ASSERT(view.n_tokens == N_TOKENS && view.n_text == sizeof text && view.mu == 0);
+    CU_ASSERT_EQUAL(memcmp(view.tokens, tokens, sizeof tokens), 0);
+    CU_ASSERT_EQUAL(memcmp(view.state, state, view.state_bytes), 0);
+    for (size_t n = 0; n < size; n++) {
+        CU_ASSERT_EQUAL(nlm_session_file_parse("s", data, n, &shape, &view, NULL), NLM_BAD_FORMAT);
+    }
     free(data);
 }
 
@@ -121,19 +143,23 @@ static void file_rejects_what_does_not_fit(void) {
         const char *told;
     } wrong[] = {
         {8, 0x100000001u, NLM_UNSUPPORTED, "version 1"},
-        {8, 0x200000002u, NLM_UNSUPPORTED, "another type of KV cache"},
+        {8, 0x200000003u, NLM_UNSUPPORTED, "another type of KV cache"},
         {16, 0, NLM_UNSUPPORTED, "another model"},
+        {8, 0x100000004u, NLM_UNSUPPORTED, "version 4"},
+        {8, 0x100000002u, NLM_BAD_FORMAT, "truncated or changed"},
+        {MU, 0x7ff8000000000000u, NLM_BAD_FORMAT, "mu is nan"},
+        {MU, 0xfff0000000000000u, NLM_BAD_FORMAT, "mu is -inf"},
         {24, 1ull << 62, NLM_BAD_FORMAT, "truncated or changed"},
         {24, ~0ull, NLM_BAD_FORMAT, "truncated or changed"},
         {40, ~0ull, NLM_BAD_FORMAT, "truncated or changed"},
         {48, ~0ull, NLM_BAD_FORMAT, "truncated or changed"},
         {48, 1ull << 63, NLM_BAD_FORMAT, "truncated or changed"},
-        {56, 7, NLM_BAD_FORMAT, "token 0 is 7"},
-        {56, 0x80000000u, NLM_BAD_FORMAT, "outside the vocabulary"},
-        {56 + sizeof tokens + sizeof logits + sizeof text, NLM_TEXT_MARKS, NLM_BAD_FORMAT,
+        {HEADER, 7, NLM_BAD_FORMAT, "token 0 is 7"},
+        {HEADER, 0x80000000u, NLM_BAD_FORMAT, "outside the vocabulary"},
+        {HEADER + sizeof tokens + sizeof logits + sizeof text, NLM_TEXT_MARKS, NLM_BAD_FORMAT,
          "byte 0 of the text has mark 3"},
-        {56 + sizeof tokens, 0x7fc00000u, NLM_BAD_FORMAT, "the logit of token 0 is nan"},
-        {56 + sizeof tokens + 20, 0xff80000000000000u, NLM_BAD_FORMAT, "the logit of token 6 is -inf"},
+        {HEADER + sizeof tokens, 0x7fc00000u, NLM_BAD_FORMAT, "the logit of token 0 is nan"},
+        {HEADER + sizeof tokens + 20, 0xff80000000000000u, NLM_BAD_FORMAT, "the logit of token 6 is -inf"},
     };
     size_t size;
     unsigned char *data = written(&size), saved[8];
@@ -166,9 +192,8 @@ static void file_rejects_what_does_not_fit(void) {
 }
 
 static const check_case cases[] = {
-    CHECK_CASE(file_gives_back_what_was_written),
-    CHECK_CASE(file_rejects_a_change_of_any_byte),
-    CHECK_CASE(file_rejects_truncation_at_any_byte),
+    CHECK_CASE(file_gives_back_what_was_written),  CHECK_CASE(file_of_the_version_before_is_read),
+    CHECK_CASE(file_rejects_a_change_of_any_byte), CHECK_CASE(file_rejects_truncation_at_any_byte),
     CHECK_CASE(file_rejects_what_does_not_fit),
 };
 CHECK_MAIN("session_file", cases)
