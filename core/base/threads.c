@@ -63,6 +63,7 @@ struct nlm_pool {
     void *user;
     const nlm_log_sink *log; /* where the caller's messages go: the workers' do too */
     bool is_stopping;
+    uint64_t waits; /* written by number 0 alone */
 
     signal_word region;  /* counts regions begun */
     signal_word running; /* workers that have not finished the region */
@@ -189,6 +190,7 @@ void nlm_pool_run(nlm_pool *pool, nlm_region_fn fn, void *user) {
     pool->log = nlm_log_redirected();
     begin_region(pool);
     fn(user, 0, threads);
+    pool->waits++;
     for (;;) {
         const uint32_t left = atomic_load_explicit(&pool->running.value, memory_order_acquire);
         if (left == 0) return;
@@ -216,6 +218,7 @@ nlm_status nlm_pool_barrier(nlm_pool *pool, uint32_t ith) {
     const uint32_t threads = pool->placement.threads;
     worker *self = &pool->workers[ith];
     self->barriers++;
+    if (ith == 0) pool->waits++;
     for (uint32_t r = 0, distance = 1; distance < threads; r++, distance *= 2) {
         signal_value(pool, &pool->workers[(ith + distance) % threads].arrivals[r], self->barriers);
         if (!wait_for_arrivals(pool, &self->arrivals[r], self->barriers)) return NLM_CANCELLED;
@@ -364,6 +367,10 @@ void nlm_pool_destroy(nlm_pool *pool) {
 
 uint32_t nlm_pool_threads(const nlm_pool *pool) {
     return pool->placement.threads;
+}
+
+uint64_t nlm_pool_waits(const nlm_pool *pool) {
+    return pool->waits;
 }
 
 const char *nlm_pool_reason(const nlm_pool *pool) {

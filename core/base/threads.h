@@ -23,6 +23,9 @@ nlm_status nlm_pool_create(const nlm_pool_options *options, nlm_pool **out_pool,
 void nlm_pool_destroy(nlm_pool *pool);
 
 uint32_t nlm_pool_threads(const nlm_pool *pool);
+/* How often its threads have waited for each other so far: barriers that were passed, and ends of regions. For
+ * whoever calls nlm_pool_run, between calls. */
+uint64_t nlm_pool_waits(const nlm_pool *pool);
 /* For people: "2 threads: one per physical core of 2 allowed CPUs (no cgroup quota)". */
 const char *nlm_pool_reason(const nlm_pool *pool);
 

@@ -40,6 +40,7 @@ class Results(unittest.TestCase):
             self.check_statistics(r["decode"]["tok_s"], 2)
             self.check_statistics(r["step"]["us"], 6)
             for value in (r["ttft_ms"], r["decode"]["bw_frac"], r["decode"]["cache_frac"], r["prefill"]["peak_frac"],
+                          r["prefill"]["own_peak_frac"], r["probe"]["own_f32_gflop_s"], r["step"]["barriers"],
                           r["probe"]["read_gb_s"], r["probe"]["f32_gflop_s"], r["decode"]["gb_s"],
                           r["prefill"]["gflop_s"]):
                 self.assertIsInstance(value, (int, float))
@@ -50,6 +51,15 @@ class Results(unittest.TestCase):
             self.assertEqual((r["threads"], r["family"], r["prompt"], r["gen"], r["batch"]), (1, family, 6, 3, 1))
             self.assertEqual(r["file_bytes"], model.stat().st_size)
 
+    def test_barriers_of_a_step_are_counted(self):
+        steps = [result_of("--model", model, *QUICK)["step"]["barriers"] for model in (LLAMA, MAMBA)]
+        for count in steps:
+            self.assertGreater(count, 1)
+            self.assertEqual(count, int(count))
+        text = run("--model", LLAMA, *QUICK, "--barriers").stdout
+        self.assertRegex(text, rf"(?m)^barriers  {steps[0]:.0f} a step, \S+ us each at best: \S+ of the best step$")
+        self.assertNotIn("barriers", run("--model", LLAMA, *QUICK).stdout)
+
     def test_what_is_not_measured_is_null(self):
         r = result_of("--model", LLAMA, *QUICK, "--prompt", 0)
         self.assertIsNone(r["prefill"]["tok_s"])
@@ -59,6 +69,7 @@ class Results(unittest.TestCase):
         r = result_of("--model", LLAMA, *QUICK, "--gen", 0)
         self.assertIsNone(r["decode"]["tok_s"])
         self.assertIsNone(r["step"]["us"])
+        self.assertIsNone(r["step"]["barriers"])
         self.check_statistics(r["prefill"]["tok_s"], 2)
 
     def test_forward_times_one_pass_and_says_which_logits(self):

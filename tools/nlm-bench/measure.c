@@ -132,7 +132,7 @@ static nlm_status decode(bench *b, nlm_error *err) {
     const size_t first = (size_t)(b->set->depth + b->set->prompt), batch = (size_t)b->set->batch;
     if (b->set->gen == 0) return NLM_OK;
     (void)energy_joules(&b->meter);
-    const uint64_t start = nlm_clock_ns();
+    const uint64_t start = nlm_clock_ns(), waits = nlm_pool_waits(b->engine->pool);
     for (size_t t = 0; t < (size_t)b->set->gen; t++) {
         for (size_t i = 0; i < batch; i++) b->step_ids[i] = b->ids[first + t];
         const uint64_t step = nlm_clock_ns();
@@ -140,6 +140,7 @@ static nlm_status decode(bench *b, nlm_error *err) {
         count(b, RUN_STEP_US, seconds_since(step) * 1e6);
     }
     const double seconds = seconds_since(start);
+    b->out->waits_per_step = (double)(nlm_pool_waits(b->engine->pool) - waits) / (double)b->set->gen;
     if (b->is_counted) b->decode_joules += energy_joules(&b->meter);
     count(b, RUN_DECODE_TOK_S, (double)(b->set->gen * b->set->batch) / seconds);
     return NLM_OK;
@@ -177,10 +178,17 @@ static nlm_status warm_up(bench *b, nlm_error *err) {
     return NLM_OK;
 }
 
+/* Of the instruction set that the backend was built for. */
+static const probe_kernels *own_kernels(const bench *b) {
+    return probe_kernels_of(nlm_engine_device(b->engine)->info.arch);
+}
+
 static void run_probes(const bench *b, const probe *p) {
     samples_add(&b->out->series[RUN_READ_GB_S], probe_read_gb_s(p));
     samples_add(&b->out->series[RUN_READ_SAME_GB_S], probe_read_same_gb_s(p, b->out->step_bytes));
-    samples_add(&b->out->series[RUN_F32_GFLOP_S], probe_f32_gflop_s(p));
+    samples_add(&b->out->series[RUN_F32_GFLOP_S], probe_f32_gflop_s(p, p->kernels));
+    samples_add(&b->out->series[RUN_OWN_GFLOP_S], probe_f32_gflop_s(p, own_kernels(b)));
+    samples_add(&b->out->series[RUN_BARRIER_US], probe_barrier_us(b->engine->pool));
 }
 
 static void show_repetition(const bench *b, int64_t index) {
@@ -202,6 +210,7 @@ static nlm_status repeat(bench *b, nlm_error *err) {
         run_probes(b, &p);
     }
     if (p.kernels) snprintf(b->out->probe_isa, sizeof b->out->probe_isa, "%s", p.kernels->isa);
+    snprintf(b->out->own_isa, sizeof b->out->own_isa, "%s", own_kernels(b)->isa);
     probe_close(&p);
     const bool is_forward = b->set->forward > 0;
     const double sequences = (double)(b->set->batch * b->set->repeat);
@@ -252,6 +261,7 @@ static void release(bench *b) {
 
 nlm_status run_measure(const settings *set, uint32_t threads, run_result *out, nlm_error *err) {
     bench b = {.set = set, .out = out, .n_ids = tokens_per_sequence(set)};
+    out->waits_per_step = NAN;
     nlm_show_step("loading");
     nlm_status status = settings_open_engine(set, threads, &b.engine, err);
     if (status == NLM_OK) status = load(&b, err);

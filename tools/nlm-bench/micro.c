@@ -17,7 +17,6 @@
 
 #define SAMPLE_NS      5000000u /* a sample repeats the op for about so long */
 #define GREATEST_RUNS  100000
-#define BARRIERS       1000
 #define MATRIX_COLUMNS 4096
 
 typedef struct sweep {
@@ -31,7 +30,7 @@ typedef struct sweep {
 
 static void run_probes(sweep *s) {
     s->read_gb_s = fmax(s->read_gb_s, probe_read_gb_s(&s->probe));
-    s->f32_gflop_s = fmax(s->f32_gflop_s, probe_f32_gflop_s(&s->probe));
+    s->f32_gflop_s = fmax(s->f32_gflop_s, probe_f32_gflop_s(&s->probe, s->probe.kernels));
 }
 
 /* ---- a case ------------------------------------------------------------------------------- */
@@ -176,22 +175,11 @@ static nlm_status sweep_scan(sweep *s, nlm_error *err) {
     return NLM_OK;
 }
 
-static void pass_barriers(void *user, uint32_t ith, uint32_t nth) {
-    nlm_pool *pool = user;
-    (void)nth;
-    for (int i = 0; i < BARRIERS; i++) (void)nlm_pool_barrier(pool, ith);
-}
-
 /* Its time includes a thousandth of a region's begin and end. */
 static nlm_status sweep_barrier(sweep *s, nlm_error *err) {
     (void)err;
     samples us = {.values = s->values, .capacity = (size_t)s->set->repeat};
-    nlm_pool_run(s->engine->pool, pass_barriers, s->engine->pool);
-    for (int64_t i = 0; i < s->set->repeat; i++) {
-        const uint64_t start = nlm_clock_ns();
-        nlm_pool_run(s->engine->pool, pass_barriers, s->engine->pool);
-        samples_add(&us, (double)(nlm_clock_ns() - start) * 1e-3 / BARRIERS);
-    }
+    for (int64_t i = 0; i < s->set->repeat; i++) samples_add(&us, probe_barrier_us(s->engine->pool));
     const label l = {"barrier", {"threads"}, {nlm_pool_threads(s->engine->pool)}};
     report_case(s, &l, &us, 0, 0);
     return NLM_OK;

@@ -15,6 +15,7 @@
 #define LEAST_SAME     (1ull << 20)
 #define GREATEST_TURNS 64u /* a small size is read again and again */
 #define ROUNDS         (1ull << 20)
+#define BARRIERS       1000
 
 static uint64_t default_bytes(void) {
     uint64_t cache = 0;
@@ -75,18 +76,23 @@ static void read_part(void *user, uint32_t ith, uint32_t nth) {
 }
 
 static void multiply_add(void *user, uint32_t ith, uint32_t nth) {
-    const probe *p = user;
+    const probe_kernels *kernels = user;
     (void)ith;
     (void)nth;
-    use((uint64_t)p->kernels->multiply_add(ROUNDS));
+    use((uint64_t)kernels->multiply_add(ROUNDS));
+}
+
+static void pass_barriers(void *user, uint32_t ith, uint32_t nth) {
+    (void)nth;
+    for (int i = 0; i < BARRIERS; i++) (void)nlm_pool_barrier(user, ith);
 }
 
 /* Nanoseconds of the fastest of a few passes, at least 1. */
-static double best_ns(const probe *p, nlm_region_fn fn, void *user) {
+static double best_ns(nlm_pool *pool, nlm_region_fn fn, void *user) {
     uint64_t best = UINT64_MAX;
     for (int i = 0; i < PASSES; i++) {
         const uint64_t start = nlm_clock_ns();
-        nlm_pool_run(p->pool, fn, user);
+        nlm_pool_run(pool, fn, user);
         const uint64_t ns = nlm_clock_ns() - start;
         if (ns < best) best = ns;
     }
@@ -98,7 +104,7 @@ static double read_gb_s(const probe *p, uint64_t bytes, uint32_t turns) {
     char *from;
     const double read = (double)part_of(p, bytes, 0, nth, &from) * nth * turns;
     reading r = {p, bytes, turns};
-    return read / best_ns(p, read_part, &r);
+    return read / best_ns(p->pool, read_part, &r);
 }
 
 double probe_read_gb_s(const probe *p) {
@@ -112,8 +118,12 @@ double probe_read_same_gb_s(const probe *p, uint64_t bytes) {
     return read_gb_s(p, bytes, (uint32_t)(turns < GREATEST_TURNS ? turns : GREATEST_TURNS));
 }
 
-double probe_f32_gflop_s(const probe *p) {
-    const double flop = (double)ROUNDS * p->kernels->flop_per_round * nlm_pool_threads(p->pool);
-    probe own = *p;
-    return flop / best_ns(p, multiply_add, &own);
+double probe_f32_gflop_s(const probe *p, const probe_kernels *kernels) {
+    const double flop = (double)ROUNDS * kernels->flop_per_round * nlm_pool_threads(p->pool);
+    probe_kernels own = *kernels;
+    return flop / best_ns(p->pool, multiply_add, &own);
+}
+
+double probe_barrier_us(nlm_pool *pool) {
+    return best_ns(pool, pass_barriers, pool) * 1e-3 / BARRIERS;
 }

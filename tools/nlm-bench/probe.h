@@ -22,6 +22,9 @@ void probe_close(probe *p);
  * buffer and at least 1 MiB, which a cache may hold; in registers. */
 double probe_read_gb_s(const probe *p);
 double probe_read_same_gb_s(const probe *p, uint64_t bytes);
-double probe_f32_gflop_s(const probe *p);
+double probe_f32_gflop_s(const probe *p, const probe_kernels *kernels);
+
+/* Microseconds of a barrier between the threads, at best. */
+double probe_barrier_us(nlm_pool *pool);
 
 #endif

@@ -1,6 +1,8 @@
 /* The loops of the probes, for the widest vectors the CPU has. */
 #include "nlm-bench/probe_kernels.h"
 
+#include <string.h>
+
 #include "base/cpu.h"
 
 enum {
@@ -164,5 +166,14 @@ const probe_kernels *probe_kernels_choose(void) {
     if (features & 1ull << NLM_CPU_AVX512F) return &avx512;
     if ((features & has_avx2) == has_avx2) return &avx2;
 #endif
+    return &plain;
+}
+
+const probe_kernels *probe_kernels_of(const char *arch) {
+#if defined(__x86_64__)
+    if (strstr(arch, "avx512")) return &avx512;
+    if (strstr(arch, "avx2")) return &avx2;
+#endif
+    (void)arch;
     return &plain;
 }

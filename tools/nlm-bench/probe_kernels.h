@@ -19,5 +19,7 @@ typedef struct probe_kernels {
 
 /* The widest that this CPU has. */
 const probe_kernels *probe_kernels_choose(void);
+/* The widest of those that code for `arch` has, the arch of a device ("x86_64+avx2"). */
+const probe_kernels *probe_kernels_of(const char *arch);
 
 #endif

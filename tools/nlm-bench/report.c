@@ -15,6 +15,7 @@ typedef struct derived {
     stats of[RUN_N_SERIES];
     double decode_gb_s, prefill_gflop_s, forward_gflop_s;             /* of the best repetition */
     double bw_frac, cache_frac, prefill_peak_frac, forward_peak_frac; /* best over best probe */
+    double prefill_own_frac, forward_own_frac, barrier_share;
 } derived;
 
 static derived derive(const settings *set, const run_result *r) {
@@ -29,7 +30,11 @@ static derived derive(const settings *set, const run_result *r) {
     d.cache_frac = d.decode_gb_s / d.of[RUN_READ_SAME_GB_S].max;
     d.prefill_peak_frac = d.prefill_gflop_s / d.of[RUN_F32_GFLOP_S].max;
     d.forward_peak_frac = d.forward_gflop_s / d.of[RUN_F32_GFLOP_S].max;
+    d.prefill_own_frac = d.prefill_gflop_s / d.of[RUN_OWN_GFLOP_S].max;
+    d.forward_own_frac = d.forward_gflop_s / d.of[RUN_OWN_GFLOP_S].max;
+    d.barrier_share = r->waits_per_step * d.of[RUN_BARRIER_US].min / d.of[RUN_STEP_US].min;
     if (!r->has_host_memory) d.bw_frac = d.cache_frac = d.prefill_peak_frac = d.forward_peak_frac = NAN;
+    if (!r->has_host_memory) d.prefill_own_frac = d.forward_own_frac = d.barrier_share = NAN;
     return d;
 }
 
@@ -63,31 +68,42 @@ static void print_model(const settings *set, const run_result *r) {
     meters_print(stdout, "device    ", &r->meters);
 }
 
-static void print_work(const settings *set, const derived *d) {
+/* The CPU's, and that of the backend's instruction set where it is another. */
+static void print_of_peak(const run_result *r, double peak_frac, double own_frac) {
+    printf("%.3f of peak", peak_frac);
+    if (strcmp(r->own_isa, r->probe_isa) != 0) printf(", %.3f of that of %s", own_frac, r->own_isa);
+    putchar('\n');
+}
+
+static void print_work(const settings *set, const run_result *r, const derived *d) {
     if (set->forward) {
         const stats *ms = &d->of[RUN_FORWARD_MS];
         print_rates("forward", "ms", ms);
-        printf("          %lld tokens, logits of %s: %.4g tok/s median; best %.4g GFLOP/s, %.3f of peak\n",
-               (long long)set->forward, set->has_all_logits ? "all" : "the last", forward_tok_s(set, ms->median),
-               d->forward_gflop_s, d->forward_peak_frac);
+        printf("          %lld tokens, logits of %s: %.4g tok/s median; best %.4g GFLOP/s, ", (long long)set->forward,
+               set->has_all_logits ? "all" : "the last", forward_tok_s(set, ms->median), d->forward_gflop_s);
+        print_of_peak(r, d->forward_peak_frac, d->forward_own_frac);
         return;
     }
     if (set->prompt) {
         print_rates("prefill", "tok/s", &d->of[RUN_PREFILL_TOK_S]);
-        printf("          first token after %.4g ms; best %.4g GFLOP/s, %.3f of peak\n", d->of[RUN_TTFT_MS].median,
-               d->prefill_gflop_s, d->prefill_peak_frac);
+        printf("          first token after %.4g ms; best %.4g GFLOP/s, ", d->of[RUN_TTFT_MS].median,
+               d->prefill_gflop_s);
+        print_of_peak(r, d->prefill_peak_frac, d->prefill_own_frac);
     }
     if (!set->gen) return;
     print_rates("decode", "tok/s", &d->of[RUN_DECODE_TOK_S]);
     printf("          best %.4g GB/s, %.3f of the read bandwidth (%.3f of reading as much again and again)\n",
            d->decode_gb_s, d->bw_frac, d->cache_frac);
     print_rates("step", "us", &d->of[RUN_STEP_US]);
+    if (!set->has_barriers) return;
+    printf("barriers  %.4g a step, %.3g us each at best: %.3f of the best step\n", r->waits_per_step,
+           d->of[RUN_BARRIER_US].min, d->barrier_share);
 }
 
 void report_print(const settings *set, const run_result *r) {
     const derived d = derive(set, r);
     print_model(set, r);
-    print_work(set, &d);
+    print_work(set, r, &d);
     if (isfinite(r->decode_joules)) {
         printf("energy    %.4g J a token of the prefill, %.4g J a token decoded (packages)\n", r->prefill_joules,
                r->decode_joules);
@@ -150,6 +166,7 @@ static void add_forward(const settings *set, const run_result *r, const derived 
     nlm_json_f64(json, "tok_s", forward_tok_s(set, d->of[RUN_FORWARD_MS].median));
     nlm_json_f64(json, "gflop_s", d->forward_gflop_s);
     nlm_json_f64(json, "peak_frac", d->forward_peak_frac);
+    nlm_json_f64(json, "own_peak_frac", d->forward_own_frac);
     nlm_json_end(json);
 }
 
@@ -161,6 +178,7 @@ void report_json(const settings *set, const run_result *r, nlm_json *json) {
     nlm_json_f64(json, "flop", r->prefill_flop);
     nlm_json_f64(json, "gflop_s", d.prefill_gflop_s);
     nlm_json_f64(json, "peak_frac", d.prefill_peak_frac);
+    nlm_json_f64(json, "own_peak_frac", d.prefill_own_frac);
     nlm_json_f64(json, "joules_per_token", r->prefill_joules);
     nlm_json_end(json);
     nlm_json_begin_object(json, "decode");
@@ -173,6 +191,8 @@ void report_json(const settings *set, const run_result *r, nlm_json *json) {
     nlm_json_end(json);
     nlm_json_begin_object(json, "step");
     report_stats_json(&r->series[RUN_STEP_US], "us", json);
+    nlm_json_f64(json, "barriers", r->waits_per_step);
+    nlm_json_f64(json, "barrier_us", d.of[RUN_BARRIER_US].min);
     nlm_json_end(json);
     nlm_json_f64(json, "ttft_ms", d.of[RUN_TTFT_MS].median);
     add_forward(set, r, &d, json);
@@ -182,6 +202,8 @@ void report_json(const settings *set, const run_result *r, nlm_json *json) {
     nlm_json_f64(json, "read_same_size_gb_s", d.of[RUN_READ_SAME_GB_S].max);
     nlm_json_f64(json, "f32_gflop_s", d.of[RUN_F32_GFLOP_S].max);
     nlm_json_string(json, "isa", r->probe_isa);
+    nlm_json_f64(json, "own_f32_gflop_s", d.of[RUN_OWN_GFLOP_S].max);
+    nlm_json_string(json, "own_isa", r->own_isa);
     nlm_json_end(json);
 }
 

@@ -15,7 +15,9 @@
     X(FORWARD_MS, "forward_ms", 1)                    \
     X(READ_GB_S, "probe_read_gb_s", 1)                \
     X(READ_SAME_GB_S, "probe_read_same_size_gb_s", 1) \
-    X(F32_GFLOP_S, "probe_f32_gflop_s", 1)
+    X(F32_GFLOP_S, "probe_f32_gflop_s", 1)            \
+    X(OWN_GFLOP_S, "probe_own_f32_gflop_s", 1)        \
+    X(BARRIER_US, "probe_barrier_us", 1)
 
 enum {
 #define RUN_ENUM(NAME, name, per_repetition) RUN_##NAME,
@@ -28,13 +30,14 @@ typedef struct run_result {
     nlm_status status;
     nlm_error error;
     samples series[RUN_N_SERIES];
-    char backend[64], device[96], threads_reason[192], family[16], probe_isa[16];
+    char backend[64], device[96], threads_reason[192], family[16], probe_isa[16], own_isa[16];
     nlm_device_metrics meters;
     uint32_t threads, n_other_matrices;
     bool has_host_memory; /* else the probes say nothing about the device */
     uint64_t parameters, file_bytes, weight_bytes_per_token, step_bytes, rss_peak_bytes;
     double prefill_flop, forward_flop; /* of one repetition */
     double load_seconds;
+    double waits_per_step;                /* of its threads for each other; NaN: nothing was decoded */
     double prefill_joules, decode_joules; /* a token; NaN: cannot be read */
 } run_result;
 

@@ -51,6 +51,8 @@ static const nlm_option options[] = {
      &given.max_mb, 1, 1 << 20},
     {"probe-mb", 0, NLM_OPTION_INT, "N",
      "what the probe of the memory reads (four times the last cache, 128 to\n1024)", &given.probe_mb, 1, 1 << 20},
+    {"barriers", 0, NLM_OPTION_FLAG, NULL, "also tell how often threads wait for each other in a step, and how long",
+     &given.has_barriers, 0, 0},
     {"compare", 0, NLM_OPTION_FLAG, NULL, "print the ratios of two results: --compare A.json B.json",
      &given.is_compare, 0, 0},
     {"json", 0, NLM_OPTION_FLAG, NULL, "one JSON object on stdout (several --threads: an array)", &given.is_json, 0,

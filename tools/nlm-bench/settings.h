@@ -14,7 +14,7 @@ typedef struct settings {
     const char *train; /* a preset's name or a file's */
     const char *backend, *registry, *kv_type, *pack_cache, *samples_path, *save_path, *sweeps;
     int64_t prompt, gen, depth, batch, repeat, warmup, forward, device_id, max_mb, probe_mb, length, rows;
-    bool is_json, is_micro, is_compare;
+    bool is_json, is_micro, is_compare, has_barriers;
     /* derived */
     const nlm_preset *preset; /* NULL: a file */
     nlm_dtype dtype;

@@ -146,7 +146,7 @@ static nlm_status repetition(bench *b, bool is_counted, nlm_error *err) {
         [SERIES_BACKWARD] = fmax(metrics.gradient_seconds - forward, 0) * 1e3,
         [SERIES_NORM] = metrics.norm_seconds * 1e3,
         [SERIES_ADAMW] = metrics.update_seconds * 1e3,
-        [SERIES_PROBE] = probe_f32_gflop_s(&b->probe),
+        [SERIES_PROBE] = probe_f32_gflop_s(&b->probe, b->probe.kernels),
     };
     for (int i = 0; i < N_SERIES; i++) samples_add(&b->series[i], of[i]);
     return NLM_OK;
