@@ -67,6 +67,8 @@ nlm_value nlm_build_head(const nlm_builder *b, nlm_value x, int32_t norm, int32_
         return build_losses(b, x, norm, has_head ? head : embedding, bias);
     }
     const nlm_value rows = nlm_graph_embed(b->graph, b->io->outputs, x);
+    const nlm_value hidden = nlm_build_norm(b, rows, norm);
+    if (b->gives_hidden) return hidden;
     const bool is_tied = nlm_build_weight(b, head) == NLM_NO_VALUE;
-    return nlm_build_linear(b, nlm_build_norm(b, rows, norm), is_tied ? embedding : head, bias, NLM_NO_VALUE);
+    return nlm_build_linear(b, hidden, is_tied ? embedding : head, bias, NLM_NO_VALUE);
 }

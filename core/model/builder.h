@@ -3,6 +3,7 @@
 #ifndef NLM_MODEL_BUILDER_H
 #define NLM_MODEL_BUILDER_H
 
+#include <stdbool.h>
 #include "graph/graph.h"
 #include "model/cache.h"
 #include "model/hparams.h"
@@ -13,7 +14,7 @@ typedef struct nlm_graph_io {
     nlm_value rows;         /* [n_tokens, n_input] f32, of a family that takes them in place of ids */
     nlm_batch_values batch; /* block_table is NLM_NO_VALUE without pages */
     nlm_value outputs;      /* [n_outputs] i32: the rows whose logits are wanted */
-    nlm_value logits;       /* [n_outputs, n_vocab] f32, row kind OUTPUTS */
+    nlm_value logits;       /* [n_outputs, n_vocab] f32, row kind OUTPUTS; of hidden states [n_outputs, n_embd] */
 } nlm_graph_io;
 
 /* What a builder needs to train. `parameters` stand in for the weights they are of; sequences begin with their first
@@ -35,6 +36,7 @@ typedef struct nlm_builder {
     const nlm_cache *cache;
     const nlm_graph_io *io;
     nlm_training_io *training; /* or NULL */
+    bool gives_hidden;         /* the head gives what it would read, in place of logits */
     int64_t n_tokens;
     int32_t layer; /* -1: none */
 } nlm_builder;
@@ -57,7 +59,7 @@ nlm_value nlm_build_norm(const nlm_builder *b, nlm_value x, int32_t w);
 /* Rows of the embedding: the first hidden states. */
 nlm_value nlm_build_embed(const nlm_builder *b, int32_t embedding);
 /* The logits of the rows that are wanted: norm, then the head, which is the embedding if there is none. When training
- * the losses of all rows. */
+ * the losses of all rows; with gives_hidden the rows behind the norm. */
 nlm_value nlm_build_head(const nlm_builder *b, nlm_value x, int32_t norm, int32_t head, int32_t bias,
                          int32_t embedding);
 

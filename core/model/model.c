@@ -217,8 +217,8 @@ static void build_inputs(const nlm_cache *cache, const nlm_graph_dims *dims, nlm
     io->outputs = i32_input(graph, "outputs", dims->n_outputs, 0, NLM_ROWS_OUTPUTS);
 }
 
-nlm_status nlm_model_build(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims, nlm_graph *graph,
-                           nlm_graph_io *out_io, nlm_error *err) {
+static nlm_status build_forward(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims, bool gives_hidden,
+                                nlm_graph *graph, nlm_graph_io *out_io, nlm_error *err) {
     if (dims->n_tokens < 1 || dims->n_seqs < 1 || dims->n_outputs < 1 || dims->n_seqs > cache->options.n_slots ||
         cache->n_layer != model->hparams.n_layer) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_model_build",
@@ -232,11 +232,22 @@ nlm_status nlm_model_build(nlm_model *model, nlm_cache *cache, const nlm_graph_d
                            .weights = model->weights,
                            .cache = cache,
                            .io = out_io,
+                           .gives_hidden = gives_hidden,
                            .n_tokens = dims->n_tokens,
                            .layer = -1};
     out_io->logits = model->family->build(&builder);
     nlm_graph_output(graph, out_io->logits);
     return nlm_graph_check(graph, err);
+}
+
+nlm_status nlm_model_build(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims, nlm_graph *graph,
+                           nlm_graph_io *out_io, nlm_error *err) {
+    return build_forward(model, cache, dims, false, graph, out_io, err);
+}
+
+nlm_status nlm_model_build_hidden(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims, nlm_graph *graph,
+                                  nlm_graph_io *out_io, nlm_error *err) {
+    return build_forward(model, cache, dims, true, graph, out_io, err);
 }
 
 /* ---- training ----------------------------------------------------------------------------- */

@@ -44,6 +44,9 @@ typedef struct nlm_graph_dims {
 /* Builds the graph of one forward pass over `cache`. */
 nlm_status nlm_model_build(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims, nlm_graph *graph,
                            nlm_graph_io *out_io, nlm_error *err);
+/* The same up to the final norm: out_io->logits are hidden states, [n_outputs, n_embd], and there is no head. */
+nlm_status nlm_model_build_hidden(nlm_model *model, nlm_cache *cache, const nlm_graph_dims *dims, nlm_graph *graph,
+                                  nlm_graph_io *out_io, nlm_error *err);
 
 /* The graph of one training step: losses and, if `training` wants them, gradients, which are added to those of its
  * parameters. n_outputs of dims is not used; `cache` has the states that are per slot, or is NULL where there are

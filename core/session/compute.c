@@ -56,13 +56,16 @@ nlm_status nlm_engine_settle_logits(nlm_engine *engine, nlm_error *err) {
 
 /* ---- room and failures -------------------------------------------------------------------- */
 
-nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err) {
-    nlm_runtime *runtime = session->runtime;
-    nlm_status status = nlm_states_extend(runtime->states, session->slot, n, err);
+nlm_status nlm_runtime_make_room(nlm_runtime *runtime, int32_t slot, int32_t n, nlm_error *err) {
+    nlm_status status = nlm_states_extend(runtime->states, slot, n, err);
     while (status == NLM_LIMIT && runtime->prompts && nlm_prompt_cache_evict(runtime->prompts)) {
-        status = nlm_states_extend(runtime->states, session->slot, n, err);
+        status = nlm_states_extend(runtime->states, slot, n, err);
     }
     return status;
+}
+
+nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err) {
+    return nlm_runtime_make_room(session->runtime, session->slot, n, err);
 }
 
 /* The logits of the last token may have gone with the run that failed: then it is computed again when they are asked

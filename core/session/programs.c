@@ -45,9 +45,10 @@ static nlm_status plan(nlm_programs *programs, const nlm_graph_dims *dims, bucke
     const nlm_programs_options *o = &programs->options;
     nlm_graph *graph = NULL;
     NLM_TRY(nlm_graph_create(&graph, err));
-    nlm_status status = nlm_model_build(o->model, o->states->cache, dims, graph, &out->io, err);
+    nlm_status status = (o->gives_hidden ? nlm_model_build_hidden : nlm_model_build)(o->model, o->states->cache, dims,
+                                                                                     graph, &out->io, err);
     out->next = NLM_NO_VALUE;
-    if (status == NLM_OK && !nlm_device_has_host_memory(o->env->devices[0])) {
+    if (status == NLM_OK && !o->gives_hidden && !nlm_device_has_host_memory(o->env->devices[0])) {
         out->next = nlm_graph_argmax(graph, out->io.logits, NLM_ARGMAX_FINITE);
         nlm_graph_output(graph, out->next);
     }

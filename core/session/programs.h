@@ -11,7 +11,8 @@ typedef struct nlm_programs_options {
     nlm_model *model; /* all borrowed */
     const nlm_states *states;
     const nlm_env *env;
-    int32_t max_rows; /* tokens a batch, a power of two up to NLM_MAX_ROWS */
+    int32_t max_rows;  /* tokens a batch, a power of two up to NLM_MAX_ROWS */
+    bool gives_hidden; /* what the head would read in place of logits: [n_embd] a row */
 } nlm_programs_options;
 
 #define NLM_MAX_ROWS 512
@@ -34,7 +35,8 @@ typedef struct nlm_batch_item {
 
 /* Of the wanted rows, in order; valid until the next run of any program of the env. */
 typedef struct nlm_batch_result {
-    const float *logits; /* [sum of n_outputs, n_vocab]: contents are there once nlm_programs_fetch has returned OK */
+    const float *logits; /* [sum of n_outputs, n_vocab], or n_embd: contents are there once nlm_programs_fetch has
+                            returned OK */
     const int32_t *next; /* [sum of n_outputs] the first of the greatest logits, -1 where one is not finite; NULL: not
                             computed, as logits are near */
 } nlm_batch_result;

@@ -247,6 +247,7 @@ static void unload(nlm_runtime *runtime) {
     nlm_engine_give_memory(runtime->engine, runtime->memory_bytes);
     nlm_prompt_cache_destroy(runtime->prompts);
     nlm_snapshots_destroy(runtime->snapshots);
+    nlm_programs_destroy(runtime->embedders);
     nlm_programs_destroy(runtime->programs);
     nlm_states_destroy(runtime->states);
     if (runtime->tokenizer) nlm_tokenizer_destroy(runtime->tokenizer);

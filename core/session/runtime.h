@@ -40,6 +40,7 @@ typedef struct nlm_runtime {
     atomic_bool is_chat_warned;    /* what may be wrong with it was said */
     nlm_states *states;
     nlm_programs *programs;
+    nlm_programs *embedders;   /* those that give hidden states; NULL until they are asked for */
     nlm_prompt_cache *prompts; /* or NULL */
     nlm_snapshots *snapshots;  /* its payloads; or NULL */
     int32_t *found;            /* [found_capacity] those of a prompt's prefix */

@@ -100,6 +100,7 @@ nlm_status nlm_session_append(nlm_session *session, const int32_t *ids, size_t c
 
 /* Before a run that appends n tokens: room for them in the states. Evicts prompts if there is none. */
 nlm_status nlm_session_make_room(nlm_session *session, int32_t n, nlm_error *err);
+nlm_status nlm_runtime_make_room(nlm_runtime *runtime, int32_t slot, int32_t n, nlm_error *err);
 /* After a run that failed, or was not to be: what is pending is dropped, but for what is among the first n_kept
  * tokens: it is computed when logits are asked for. */
 void nlm_session_roll_back(nlm_session *session, int32_t n_kept);

@@ -53,6 +53,33 @@ static void expect_same_model(const char *model, const char *const *options) {
     close_both(&b);
 }
 
+static void embed(const fixture *f, uint32_t pooling, float *out) {
+    int32_t tokens[N_IDS];
+    const int32_t *const ids[] = {tokens, tokens + 9, tokens + 1};
+    const size_t counts[] = {N_IDS, 1, 33};
+    const nlm_embed_options options = {.struct_size = sizeof options, .pooling = pooling};
+    fixture_ids(f, 12, tokens, N_IDS);
+    EXPECT_OK(nlm_embed(f->model, ids, counts, 3, &options, out, error));
+}
+
+static void models_have_the_reference_embeddings(void) {
+    static float fake[(N_IDS + 34) * 512], reference[(N_IDS + 34) * 512];
+    for (size_t i = 0; i < N_FIXTURE_MODELS; i++) {
+        both b = open_both(fixture_models[i], NULL);
+        for (uint32_t pooling = NLM_POOLING_MEAN; pooling <= NLM_POOLING_NONE; pooling++) {
+            nlm_model_info info = {.struct_size = sizeof info};
+            EXPECT_OK(nlm_model_describe(b.fake.model, &info, error));
+            CU_ASSERT_FATAL(info.n_embd <= 512);
+            const size_t rows = pooling == NLM_POOLING_NONE ? N_IDS + 34 : 3;
+            embed(&b.fake, pooling, fake);
+            embed(&b.reference, pooling, reference);
+            CU_ASSERT_EQUAL(memcmp(fake, reference, rows * (size_t)info.n_embd * sizeof *fake), 0);
+        }
+        close_both(&b);
+        CU_ASSERT_EQUAL(fake_said.n_warnings, 0);
+    }
+}
+
 static void models_have_the_reference_logits(void) {
     for (size_t i = 0; i < N_FIXTURE_MODELS; i++) {
         expect_same_model(fixture_models[i], NULL);
@@ -388,6 +415,7 @@ static void devices_measure_themselves(void) {
 
 static const check_case cases[] = {
     CHECK_CASE(models_have_the_reference_logits),
+    CHECK_CASE(models_have_the_reference_embeddings),
     CHECK_CASE(packed_weights_are_uploaded_as_packed),
     CHECK_CASE(missing_ops_run_on_the_host),
     CHECK_CASE(optional_calls_may_be_missing),

@@ -367,6 +367,35 @@ NLM_API nlm_status nlm_session_save_memory(nlm_session *session, void *out_data,
                                            nlm_error *error);
 NLM_API nlm_status nlm_session_restore_memory(nlm_session *session, const void *data, size_t size, nlm_error *error);
 
+/* ---- embeddings --------------------------------------------------------------------------- */
+
+enum {
+    NLM_POOLING_MEAN = 0, /* the mean over a sequence's tokens */
+    NLM_POOLING_LAST = 1, /* the last token's */
+    NLM_POOLING_NONE = 2  /* all of them, a row a token */
+};
+
+enum {
+    NLM_EMBED_NORMALIZE = 1 /* divide each row by its Euclidean length (a row of zeros stays) */
+};
+
+typedef struct nlm_embed_options {
+    uint32_t struct_size;
+    uint32_t flags;   /* NLM_EMBED_* */
+    uint32_t pooling; /* NLM_POOLING_* */
+    uint32_t reserved;
+} nlm_embed_options;
+
+/* Hidden states behind the final norm of sequences ids[i][0..counts[i]): out [n, n_embd] f32, or with
+ * NLM_POOLING_NONE [sum of counts, n_embd], one sequence behind the other. The head is not run. Sequences share runs,
+ * as many at once as the model's `parallel` has free beside its sessions, and each gets the bits that it would get
+ * alone (on CPU backends); the prompt cache is not used. The first call plans graphs of its own. options NULL: all 0.
+ * Errors   INVALID_ARGUMENT (an empty sequence, an id outside the vocabulary, unknown flags or pooling), LIMIT (a
+ *          sequence is longer than the context, or every session is in use), NUMERIC (a number is not finite: of
+ * which sequence), OUT_OF_MEMORY, DEVICE_ERROR, IO (the model's file was cut). `out` is then undefined. */
+NLM_API nlm_status nlm_embed(nlm_model *model, const int32_t *const *ids, const size_t *counts, size_t n,
+                             const nlm_embed_options *options, float *out, nlm_error *error);
+
 /* ---- metrics ------------------------------------------------------------------------------ */
 
 typedef struct nlm_metrics {
