@@ -204,7 +204,7 @@ class Chat(Running):
         image = [{"type": "image_url", "image_url": {"url": "data:"}}]
         for messages, word in (([], "at least one"), (None, "array"), ([{"content": "x"}], "role"),
                                ([{"role": "king", "content": "x"}], "king"),
-                               ([{"role": "user", "content": 3}], "messages[0].content"),
+                               ([{"role": "user", "content": 3}], "messages[0]: its content"),
                                ([{"role": "user", "content": image}], "image_url"), (["x"], "role")):
             self.fails("/v1/chat/completions", {**CHAT, "messages": messages}, 400, word)
 
@@ -260,6 +260,25 @@ class Anthropic(Running):
             answer = self.server.post("/v1/messages", body, expected=400)
             self.assertEqual((answer["type"], answer["error"]["type"]), ("error", "invalid_request_error"))
             self.assertIn(word, answer["error"]["message"])
+
+
+class Sampling(Running):
+    def test_every_sampler_is_passed_on(self):
+        body = {"prompt": "Once upon a time", "max_tokens": 40, "seed": 3, "temperature": 1.2}
+        texts = set()
+        for more in ({}, {"top_k": 3}, {"top_p": 0.3}, {"min_p": 0.5}, {"repeat_penalty": 5}, {"frequency_penalty": 5},
+                     {"presence_penalty": 5}, {"typical_p": 0.2}, {"top_n_sigma": 0.3},
+                     {"xtc_probability": 1, "xtc_threshold": 0.05}, {"dry_multiplier": 50, "dry_allowed_length": 1},
+                     {"dynatemp_range": 1.2}, {"mirostat": 2, "mirostat_tau": 1}):
+            answer = self.server.post("/v1/completions", {**body, **more})
+            texts.add(answer["choices"][0]["text"])
+        self.assertGreater(len(texts), 10)
+        same = self.server.post("/v1/completions", {**body, "top_p": 0, "seed": 9})["choices"][0]["text"]
+        self.assertEqual(same, self.server.post("/v1/completions", {**body, "temperature": 0})["choices"][0]["text"])
+        for more, word in (({"mirostat": 1}, "version 2"), ({"samplers": ["wrong"]}, "wrong"), ({"dry_base": 0.5}, "dry_base"),
+                           ({"samplers": ["temperature"], "top_p": 0.5}, "top_p"), ({"samplers": [3]}, "strings"),
+                           ({"logit_bias": {"1": 2000}}, "bias")):
+            self.fails("/v1/completions", {**body, **more}, 400, word)
 
 
 class Others(Running):

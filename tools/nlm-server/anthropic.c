@@ -6,12 +6,13 @@
 
 #include "base/status.h"
 #include "nlm-server/call.h"
+#include "nlm-server/chat_request.h"
 #include "nlm-server/json_in.h"
-#include "nlm-server/messages.h"
 
 /* ---- answers ------------------------------------------------------------------------------------------ */
 
 static const char *stop_reason(const call_choice *choice) {
+    if (choice->calls.count > 0) return "tool_use";
     switch (choice->ended_by) {
         case NLM_ENDED_BY_MODEL: return "end_turn";
         case NLM_ENDED_BY_STOP: return "stop_sequence";
@@ -55,15 +56,30 @@ static void begin_message(const call *c, json_out *j, const char *key) {
     json_string(j, "model", c->s->model_name);
 }
 
+static void put_call(json_out *j, const tool_call *called, const char *input) {
+    json_string(j, "type", "tool_use");
+    json_string(j, "id", called->id);
+    json_string(j, "name", called->name);
+    json_raw(j, "input", input);
+}
+
 static void whole(call *c, nlm_str *out) {
     const call_choice *choice = &c->choices[0];
     json_out j = json_begin(out);
     begin_message(c, &j, NULL);
+    const nlm_str *content = call_content(c, choice);
     json_array(&j, "content");
-    json_object(&j, NULL);
-    json_string(&j, "type", "text");
-    json_bytes(&j, "text", choice->text.data, choice->text.length);
-    json_end_object(&j);
+    if (content->length > 0 || choice->calls.count == 0) {
+        json_object(&j, NULL);
+        json_string(&j, "type", "text");
+        json_bytes(&j, "text", content->data, content->length);
+        json_end_object(&j);
+    }
+    for (size_t i = 0; i < choice->calls.count; i++) {
+        json_object(&j, NULL);
+        put_call(&j, &choice->calls.items[i], choice->calls.items[i].arguments);
+        json_end_object(&j);
+    }
     json_end_array(&j);
     put_stop(c, &j);
     put_usage(c, &j);
@@ -96,7 +112,32 @@ static void begin(call *c) {
     put_usage(c, &j);
     json_end_object(&j);
     send_event(c, &j, "message_start");
-    j = begin_event(&data, "content_block_start");
+}
+
+static void send_block_end(call *c, uint64_t block) {
+    nlm_str data = {0};
+    json_out j = begin_event(&data, "content_block_stop");
+    json_u64(&j, "index", block);
+    send_event(c, &j, "content_block_stop");
+}
+
+static void send_delta(call *c, uint64_t block, const char *type, const char *key, const char *text, size_t length) {
+    nlm_str data = {0};
+    json_out j = begin_event(&data, "content_block_delta");
+    json_u64(&j, "index", block);
+    json_object(&j, "delta");
+    json_string(&j, "type", type);
+    json_bytes(&j, key, text, length);
+    json_end_object(&j);
+    send_event(c, &j, "content_block_delta");
+}
+
+/* form_state: whether the block of text, which is the first, has begun. */
+static void begin_text(call *c) {
+    nlm_str data = {0};
+    if (c->form_state) return;
+    c->form_state = 1;
+    json_out j = begin_event(&data, "content_block_start");
     json_u64(&j, "index", 0);
     json_object(&j, "content_block");
     json_string(&j, "type", "text");
@@ -105,25 +146,31 @@ static void begin(call *c) {
     send_event(c, &j, "content_block_start");
 }
 
-static void text(call *c, uint32_t index, const task_event *event) {
+static void text(call *c, uint32_t index, const char *content, size_t length, const task_event *event) {
     (void)index;
-    if (!c->stream || event->length == 0) return;
+    (void)event;
+    if (!c->stream || length == 0) return;
+    begin_text(c);
+    send_delta(c, 0, "text_delta", "text", content, length);
+}
+
+static void send_call(call *c, const tool_call *called, uint64_t block) {
     nlm_str data = {0};
-    json_out j = begin_event(&data, "content_block_delta");
-    json_u64(&j, "index", 0);
-    json_object(&j, "delta");
-    json_string(&j, "type", "text_delta");
-    json_bytes(&j, "text", event->text, event->length);
+    json_out j = begin_event(&data, "content_block_start");
+    json_u64(&j, "index", block);
+    json_object(&j, "content_block");
+    put_call(&j, called, "{}");
     json_end_object(&j);
-    send_event(c, &j, "content_block_delta");
+    send_event(c, &j, "content_block_start");
+    send_delta(c, block, "input_json_delta", "partial_json", called->arguments, strlen(called->arguments));
+    send_block_end(c, block);
 }
 
 static void end_choice(call *c, uint32_t index) {
-    (void)index;
-    nlm_str data = {0};
-    json_out j = begin_event(&data, "content_block_stop");
-    json_u64(&j, "index", 0);
-    send_event(c, &j, "content_block_stop");
+    const tool_calls *calls = &c->choices[index].calls;
+    if (calls->count == 0) begin_text(c); /* an answer has a block, if an empty one */
+    if (c->form_state) send_block_end(c, 0);
+    for (size_t i = 0; i < calls->count; i++) send_call(c, &calls->items[i], i + c->form_state);
 }
 
 static void end(call *c) {
@@ -143,61 +190,23 @@ static const call_form form = {
 
 /* ---- requests -------------------------------------------------------------------------------------------- */
 
-static nlm_status read_system(const cJSON *body, chat_messages *out, nlm_error *err) {
-    nlm_str system = {0};
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(body, "system");
-    nlm_status status = messages_read_content(item, "system", &system, err);
-    if (status == NLM_OK && system.length > 0 && !messages_add(out, "system", system.data, system.length)) {
-        status = nlm_fail(err, NLM_OUT_OF_MEMORY, "system", "no memory for the messages");
-    }
-    nlm_str_release(&system);
-    return status;
-}
-
-static nlm_status check_messages(const cJSON *body, nlm_error *err) {
-    const cJSON *messages = cJSON_GetObjectItemCaseSensitive(body, "messages");
-    size_t index = 0;
-    for (const cJSON *item = messages ? messages->child : NULL; item; item = item->next, index++) {
-        const cJSON *role = cJSON_GetObjectItemCaseSensitive(item, "role");
-        const char *name = cJSON_IsString(role) ? role->valuestring : "";
-        if (strcmp(name, "user") == 0 || strcmp(name, "assistant") == 0) continue;
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "messages",
-                        "messages[%zu].role is '%s'; expected user or assistant", index, name);
-    }
-    return NLM_OK;
-}
-
-/* A last message of the assistant's is the beginning of the answer. */
-static nlm_status encode(const server *s, const cJSON *body, call_prompts *prompts, nlm_error *err) {
-    chat_messages messages = {0};
-    nlm_status status = check_messages(body, err);
-    if (status == NLM_OK) status = read_system(body, &messages, err);
-    if (status == NLM_OK) {
-        status = messages_read(cJSON_GetObjectItemCaseSensitive(body, "messages"), &messages, err);
-    }
-    if (status == NLM_OK) {
-        const bool continues = strcmp(messages.items[messages.count - 1].role, "assistant") == 0;
-        status = messages_encode(s->model, &messages, continues, &prompts->ids[0], &prompts->n_ids[0], err);
-        if (status == NLM_NOT_FOUND) err->code = status = NLM_UNSUPPORTED;
-    }
-    messages_release(&messages);
-    prompts->count = status == NLM_OK;
-    return status;
-}
-
-static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_params *params, nlm_error *err) {
+static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_params *params, chat_request *request,
+                        nlm_error *err) {
     call_prompts prompts = {0};
     const cJSON *max_tokens;
     NLM_TRY(json_get(body, "max_tokens", cJSON_Number, "an integer", &max_tokens, err));
     if (!max_tokens) return nlm_fail(err, NLM_INVALID_ARGUMENT, "max_tokens", "max_tokens: field required");
     NLM_TRY(call_read_params(s, x, body, "stop_sequences", params, err));
     params->request.n = 1;
-    NLM_TRY(encode(s, body, &prompts, err));
+    NLM_TRY(chat_request_anthropic(body, request, err));
+    NLM_TRY(chat_request_encode(s->model, request, &prompts.ids[0], &prompts.n_ids[0], err));
+    prompts.count = 1;
     call *c = call_create(s, x, &form, params);
     nlm_status status = c ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
     for (size_t i = 0; c && i < params->request.n_stops; i++) {
         nlm_str_append(&c->form_text, params->stops[i], strlen(params->stops[i]) + 1);
     }
+    if (c) call_take_tools(c, params, request);
     if (status == NLM_OK) status = call_start(c, params, &prompts, err);
     if (c && status != NLM_OK) call_destroy(c);
     call_prompts_release(&prompts);
@@ -210,8 +219,10 @@ void anthropic_messages(server *s, http_exchange *x) {
     const char *text = http_body(x, &length);
     cJSON *body = NULL;
     call_params params = {0};
+    chat_request request = {0};
     nlm_status status = json_parse(text, length, &body, &err);
-    if (status == NLM_OK) status = start(s, x, body, &params, &err);
+    if (status == NLM_OK) status = start(s, x, body, &params, &request, &err);
+    chat_request_release(&request);
     call_params_release(&params);
     cJSON_Delete(body);
     if (status != NLM_OK) api_fail_with(s, x, &err);
@@ -222,20 +233,24 @@ void anthropic_count_tokens(server *s, http_exchange *x) {
     size_t length;
     const char *text = http_body(x, &length);
     cJSON *body = NULL;
-    call_prompts prompts = {0};
+    chat_request request = {0};
+    int32_t *ids = NULL;
+    size_t count = 0;
     nlm_str out = {0};
     nlm_status status = json_parse(text, length, &body, &err);
-    if (status == NLM_OK) status = encode(s, body, &prompts, &err);
+    if (status == NLM_OK) status = chat_request_anthropic(body, &request, &err);
+    if (status == NLM_OK) status = chat_request_encode(s->model, &request, &ids, &count, &err);
+    chat_request_release(&request);
     cJSON_Delete(body);
     if (status == NLM_OK) {
         json_out j = json_begin(&out);
         json_object(&j, NULL);
-        json_u64(&j, "input_tokens", prompts.n_ids[0]);
+        json_u64(&j, "input_tokens", count);
         json_end_object(&j);
         api_reply_json(s, x, 200, &out);
     } else {
         api_fail_with(s, x, &err);
     }
-    call_prompts_release(&prompts);
+    free(ids);
     nlm_str_release(&out);
 }

@@ -33,13 +33,22 @@ void call_destroy(call *c) {
     for (uint32_t i = 0; i < c->n_choices; i++) {
         nlm_str_release(&c->choices[i].text);
         nlm_str_release(&c->choices[i].logprobs);
+        tools_release(&c->choices[i].calls);
     }
+    cJSON_Delete(c->tools);
     free(c->echoes);
     free(c->choices);
     nlm_str_release(&c->form_text);
     free(c);
     s->calls--;
     server_check_drained(s);
+}
+
+void call_take_tools(call *c, call_params *params, chat_request *request) {
+    if (!request->tools || request->choice == TOOLS_NONE) return;
+    c->tools = request->tools;
+    request->tools = NULL;
+    params->request.has_special = true;
 }
 
 static void client_gone(void *user) {
@@ -104,6 +113,35 @@ static void finish_call(call *c) {
     call_destroy(c);
 }
 
+/* The text has ended: what of it are calls? false: no memory. */
+static bool read_calls(call *c, call_choice *choice) {
+    if (!c->tools) return true;
+    if (!tools_parse(choice->text.data ? choice->text.data : "", choice->text.length, c->tools, &choice->calls)) {
+        return false;
+    }
+    for (size_t i = 0; i < choice->calls.count; i++) {
+        char id[64];
+        server_make_id(c->s, "call_", id);
+        memcpy(choice->calls.items[i].id, id, sizeof choice->calls.items[i].id - 1);
+    }
+    return true;
+}
+
+const nlm_str *call_content(const call *c, const call_choice *choice) {
+    return c->tools ? &choice->calls.content : &choice->text;
+}
+
+/* Hands the form what can be told now. */
+static void tell(call *c, uint32_t index, const task_event *event) {
+    call_choice *choice = &c->choices[index];
+    const nlm_str *content = choice->has_ended ? call_content(c, choice) : &choice->text;
+    size_t ready = content->length;
+    if (c->tools && !choice->has_ended) ready = ready ? tools_ready(content->data, ready) : 0;
+    const size_t from = choice->n_sent, length = ready > from ? ready - from : 0;
+    choice->n_sent += length;
+    c->form->text(c, index, length ? content->data + from : "", length, event);
+}
+
 static void take_event(void *user, const task_event *event) {
     const struct call_part *part = user;
     call *c = part->owner;
@@ -117,18 +155,20 @@ static void take_event(void *user, const task_event *event) {
     nlm_str_append(&choice->text, event->text ? event->text : "", event->length);
     choice->n_generated = event->n_generated;
     choice->n_cached = event->n_cached;
-    if (choice->text.has_failed) {
-        fail_call(c, NLM_OUT_OF_MEMORY, "no memory for the text");
-        return;
-    }
-    if (c->stream) begin_stream(c);
-    if (event->kind == TASK_ENDED) {
+    bool has_memory = !choice->text.has_failed;
+    if (event->kind == TASK_ENDED && has_memory) {
         choice->has_ended = true;
         choice->ended_by = event->ended_by;
         choice->stop_index = event->stop_index;
         c->n_open--;
+        has_memory = read_calls(c, choice);
     }
-    c->form->text(c, index, event);
+    if (!has_memory) {
+        fail_call(c, NLM_OUT_OF_MEMORY, "no memory for the text");
+        return;
+    }
+    if (c->stream) begin_stream(c);
+    tell(c, index, event);
     if (c->stream && choice->has_ended) c->form->end_choice(c, index);
     if (c->n_open == 0) finish_call(c);
 }
@@ -154,6 +194,7 @@ nlm_status call_start(call *c, const call_params *params, const call_prompts *pr
 /* ---- for forms ----------------------------------------------------------------------------------- */
 
 const char *call_finish_reason(const call_choice *choice) {
+    if (choice->calls.count > 0) return "tool_calls";
     return choice->ended_by == NLM_ENDED_BY_MODEL || choice->ended_by == NLM_ENDED_BY_STOP ? "stop" : "length";
 }
 

@@ -6,8 +6,10 @@
 
 #include <cJSON.h>
 
+#include "nlm-server/chat_request.h"
 #include "nlm-server/json_out.h"
 #include "nlm-server/server.h"
+#include "nlm-server/tools.h"
 
 typedef struct call call;
 
@@ -16,17 +18,18 @@ typedef struct call_choice {
     nlm_str logprobs;       /* of an answer that is not streamed: JSON items with commas between */
     uint64_t logprob_bytes; /* of text before the next token of them */
     uint64_t n_generated, n_cached;
-    size_t n_sent; /* bytes of the text that were streamed */
+    tool_calls calls; /* with tools, of a text that has ended: what it calls, and what else it says */
+    size_t n_sent;    /* bytes of the content that were streamed */
     int32_t ended_by, stop_index;
-    uint32_t n_tool_calls;
     bool has_ended;
 } call_choice;
 
 typedef struct call_form {
     const char *id_prefix;
-    /* Of a stream. `begin` comes before all; `text` with more text of a choice; `end_choice` when it has ended. */
+    /* Of a stream. `begin` comes before all; `text` with more content of a choice, maybe empty, and the tokens of the
+     * event (not only of a stream); `end_choice` when it has ended. */
     void (*begin)(call *c);
-    void (*text)(call *c, uint32_t choice, const task_event *event);
+    void (*text)(call *c, uint32_t choice, const char *text, size_t length, const task_event *event);
     void (*end_choice)(call *c, uint32_t choice);
     void (*end)(call *c);
     /* The whole answer, not streamed. */
@@ -37,8 +40,8 @@ typedef struct call_form {
 typedef struct call_params {
     generation_request request; /* its arrays are borrowed, or those below */
     bool stream, has_usage;     /* has_usage: in a stream */
-    const char **stops;
-    token_bias *biases;
+    const char **stops, **breakers, **order;
+    nlm_logit_bias *biases;
 } call_params;
 
 #define CALL_PROMPTS_MAX 32
@@ -61,6 +64,7 @@ struct call {
     uint64_t seed;
     int32_t n_top;
     bool stream, has_usage, has_begun;
+    cJSON *tools; /* that may be called, or NULL */
     /* Of forms: */
     nlm_str *echoes; /* [n_tasks] what stands before each text; NULL: nothing */
     nlm_str form_text;
@@ -83,12 +87,16 @@ void call_prompts_release(call_prompts *prompts);
 /* NULL: no memory. Until it is started it is the caller's to free. */
 call *call_create(server *s, http_exchange *x, const call_form *form, const call_params *params);
 void call_destroy(call *c);
+/* The tools that may be called, taken over from the request; the text shows control tokens then, which mark calls. */
+void call_take_tools(call *c, call_params *params, chat_request *request);
 /* Submits the prompts; from here on the call answers, and frees itself. After an error it is the caller's still. */
 nlm_status call_start(call *c, const call_params *params, const call_prompts *prompts, nlm_error *err);
 
 /* One event of a stream: data is JSON; name NULL: without an "event:" line. */
 void call_send(call *c, const char *name, const nlm_str *data);
-/* OpenAI's word for how the choice ended: "stop" or "length". */
+/* What the choice says, calls of tools aside; whole once it has ended. */
+const nlm_str *call_content(const call *c, const call_choice *choice);
+/* OpenAI's word for how the choice ended: "stop", "length" or "tool_calls". */
 const char *call_finish_reason(const call_choice *choice);
 uint64_t call_generated(const call *c);
 uint64_t call_cached(const call *c);

@@ -191,8 +191,15 @@ static nlm_status print_all(const chat_request *r, printed *p, nlm_error *err) {
     return NLM_OK;
 }
 
-/* A model without a template is no path that is missing. */
+/* A model without a template is no path that is missing; of a message it is said which one. */
 static nlm_status told(nlm_status status, nlm_error *err) {
+    if (status == NLM_OK) return NLM_OK;
+    if (strncmp(err->where, "message ", 8) == 0) {
+        char index[sizeof err->where];
+        snprintf(index, sizeof index, "%s", err->where + 8);
+        memcpy(err->where, "messages", sizeof "messages");
+        return nlm_status_prefix(status, err, "messages[%s]", index);
+    }
     if (status != NLM_NOT_FOUND) return status;
     err->code = NLM_UNSUPPORTED;
     return NLM_UNSUPPORTED;

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "nlm-server/chat_request.h"
 #include "nlm-server/json_in.h"
-#include "nlm-server/messages.h"
 #include "nlm-server/openai.h"
 
 /* ---- logprobs ----------------------------------------------------------------------------------- */
@@ -76,18 +76,18 @@ static void keep_logprobs(call *c, call_choice *choice, const task_event *event)
     put_logprobs(c, &j, event);
 }
 
-static void text(call *c, uint32_t index, const task_event *event) {
+static void text(call *c, uint32_t index, const char *content, size_t length, const task_event *event) {
     nlm_str data = {0};
     if (!c->stream) {
         keep_logprobs(c, &c->choices[index], event);
         return;
     }
-    if (event->length == 0 && event->n_tokens == 0) return;
+    if (length == 0 && event->n_tokens == 0) return;
     json_out j = begin_chunk(c, &data);
     json_object(&j, NULL);
     json_u64(&j, "index", index);
     json_object(&j, "delta");
-    json_bytes(&j, "content", event->text, event->length);
+    json_bytes(&j, "content", content, length);
     json_end_object(&j);
     if (c->n_top == TASK_NO_LOGPROBS) {
         json_null(&j, "logprobs");
@@ -103,12 +103,32 @@ static void text(call *c, uint32_t index, const task_event *event) {
     end_chunk(c, &j);
 }
 
+static void put_call(json_out *j, const tool_call *called, size_t index, bool is_chunk) {
+    json_object(j, NULL);
+    if (is_chunk) json_u64(j, "index", index);
+    json_string(j, "id", called->id);
+    json_string(j, "type", "function");
+    json_object(j, "function");
+    json_string(j, "name", called->name);
+    json_string(j, "arguments", called->arguments);
+    json_end_object(j);
+    json_end_object(j);
+}
+
+static void put_calls(json_out *j, const tool_calls *calls, bool are_chunks) {
+    if (calls->count == 0) return;
+    json_array(j, "tool_calls");
+    for (size_t i = 0; i < calls->count; i++) put_call(j, &calls->items[i], i, are_chunks);
+    json_end_array(j);
+}
+
 static void end_choice(call *c, uint32_t index) {
     nlm_str data = {0};
     json_out j = begin_chunk(c, &data);
     json_object(&j, NULL);
     json_u64(&j, "index", index);
     json_object(&j, "delta");
+    put_calls(&j, &c->choices[index].calls, true);
     json_end_object(&j);
     json_null(&j, "logprobs");
     json_string(&j, "finish_reason", call_finish_reason(&c->choices[index]));
@@ -134,6 +154,15 @@ static void end(call *c) {
 
 /* ---- the whole ---------------------------------------------------------------------------------- */
 
+/* Null beside calls alone. */
+static void put_content(const call *c, json_out *j, const call_choice *choice) {
+    const nlm_str *content = call_content(c, choice);
+    if (content->length == 0 && choice->calls.count > 0)
+        json_null(j, "content");
+    else
+        json_bytes(j, "content", content->data, content->length);
+}
+
 static void whole(call *c, nlm_str *out) {
     json_out j = json_begin(out);
     openai_begin(c, &j, "chat.completion");
@@ -144,8 +173,9 @@ static void whole(call *c, nlm_str *out) {
         json_u64(&j, "index", i);
         json_object(&j, "message");
         json_string(&j, "role", "assistant");
-        json_bytes(&j, "content", choice->text.data, choice->text.length);
+        put_content(c, &j, choice);
         json_null(&j, "refusal");
+        put_calls(&j, &choice->calls, false);
         json_end_object(&j);
         if (c->n_top == TASK_NO_LOGPROBS) {
             json_null(&j, "logprobs");
@@ -181,28 +211,18 @@ static nlm_status read_logprobs(const cJSON *body, int32_t *out, nlm_error *err)
     return NLM_OK;
 }
 
-static nlm_status encode(const server *s, const cJSON *body, call_prompts *prompts, nlm_error *err) {
-    chat_messages messages = {0};
-    bool continues = false;
-    nlm_status status = messages_read(cJSON_GetObjectItemCaseSensitive(body, "messages"), &messages, err);
-    if (status == NLM_OK) status = json_get_bool(body, "continue_final_message", &continues, err);
-    if (status == NLM_OK) {
-        status = messages_encode(s->model, &messages, continues, &prompts->ids[0], &prompts->n_ids[0], err);
-        if (status == NLM_NOT_FOUND)
-            err->code = status = NLM_UNSUPPORTED; /* no template: not a path that is missing */
-    }
-    messages_release(&messages);
-    prompts->count = status == NLM_OK;
-    return status;
-}
-
-static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_params *params, nlm_error *err) {
+static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_params *params, chat_request *request,
+                        nlm_error *err) {
     call_prompts prompts = {0};
     NLM_TRY(call_read_params(s, x, body, "stop", params, err));
     NLM_TRY(read_logprobs(body, &params->request.n_top, err));
-    NLM_TRY(encode(s, body, &prompts, err));
+    NLM_TRY(chat_request_openai(body, request, err));
+    NLM_TRY(chat_request_encode(s->model, request, &prompts.ids[0], &prompts.n_ids[0], err));
+    prompts.count = 1;
     call *c = call_create(s, x, &form, params);
-    nlm_status status = c ? call_start(c, params, &prompts, err) : nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
+    nlm_status status = c ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
+    if (c) call_take_tools(c, params, request);
+    if (status == NLM_OK) status = call_start(c, params, &prompts, err);
     if (c && status != NLM_OK) call_destroy(c);
     call_prompts_release(&prompts);
     return status;
@@ -214,8 +234,10 @@ void openai_chat(server *s, http_exchange *x) {
     const char *text = http_body(x, &length);
     cJSON *body = NULL;
     call_params params = {0};
+    chat_request request = {0};
     nlm_status status = json_parse(text, length, &body, &err);
-    if (status == NLM_OK) status = start(s, x, body, &params, &err);
+    if (status == NLM_OK) status = start(s, x, body, &params, &request, &err);
+    chat_request_release(&request);
     call_params_release(&params);
     cJSON_Delete(body);
     if (status != NLM_OK) api_fail_with(s, x, &err);

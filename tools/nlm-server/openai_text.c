@@ -4,8 +4,8 @@
 
 #include "base/status.h"
 #include "nlm-server/json_in.h"
-#include "nlm-server/messages.h"
 #include "nlm-server/openai.h"
+#include "nlm-server/texts.h"
 #include "text/utf8.h"
 
 /* ---- logprobs: arrays beside each other ------------------------------------------------------------ */
@@ -105,20 +105,20 @@ static void keep_tokens(call_choice *choice, const task_event *event) {
     nlm_str_append(&choice->logprobs, (const char *)event->tokens, event->n_tokens * sizeof *event->tokens);
 }
 
-static void text(call *c, uint32_t index, const task_event *event) {
+static void text(call *c, uint32_t index, const char *content, size_t n, const task_event *event) {
     call_choice *choice = &c->choices[index];
     if (!c->stream) {
         if (event->n_tokens) keep_tokens(choice, event);
         return;
     }
-    if (event->length == 0 && event->n_tokens == 0) return;
+    if (n == 0 && event->n_tokens == 0) return;
     nlm_str logprobs = {0};
     if (c->n_top != TASK_NO_LOGPROBS) {
         json_out j = json_begin(&logprobs);
         put_logprobs(c, &j, event, choice->logprob_bytes);
-        choice->logprob_bytes += event->length;
+        choice->logprob_bytes += n;
     }
-    send_chunk(c, index, event->text, event->length, NULL, logprobs.data);
+    send_chunk(c, index, content, n, NULL, logprobs.data);
     nlm_str_release(&logprobs);
 }
 

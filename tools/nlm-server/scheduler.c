@@ -275,7 +275,6 @@ static nlm_status allocate(scheduler *s, nlm_error *err) {
     s->errors = take_array(n, sizeof *s->errors, &has_failed);
     s->stepped = take_array(n, sizeof(slot *), &has_failed);
     s->tops = take_array((size_t)n * TASK_TOP_MAX, sizeof *s->tops, &has_failed);
-    s->scratch = take_array(s->n_vocab, sizeof *s->scratch, &has_failed);
     if (has_failed) return nlm_fail(err, NLM_OUT_OF_MEMORY, "scheduler", "no memory for %u slots", n);
     return NLM_OK;
 }
@@ -297,7 +296,6 @@ static nlm_status open_all(scheduler *s, nlm_error *err) {
     nlm_model_info info = {.struct_size = sizeof info};
     NLM_TRY(nlm_model_describe(s->model, &info, err));
     s->context = info.context_length;
-    s->n_vocab = (size_t)info.n_vocab;
     NLM_TRY(allocate(s, err));
     for (uint32_t i = 0; i < s->options.slots; i++) {
         NLM_TRY(nlm_session_create(s->model, &s->slots[i].session, err));
@@ -372,7 +370,6 @@ void scheduler_destroy(scheduler *s) {
     free(s->errors);
     free(s->stepped);
     free(s->tops);
-    free(s->scratch);
     free(s);
 }
 
@@ -386,12 +383,6 @@ static nlm_status check_request(const scheduler *s, const generation_request *re
                         request->n_ids, s->context);
     }
     if (request->n == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "n", "at least one text has to be asked for");
-    for (size_t i = 0; i < request->n_biases; i++) {
-        const int32_t id = request->biases[i].id;
-        if (id >= 0 && (size_t)id < s->n_vocab) continue;
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "logit_bias", "token %d is not in the vocabulary of %zu", id,
-                        s->n_vocab);
-    }
     if (request->n_top <= TASK_TOP_MAX) return NLM_OK;
     return nlm_fail(err, NLM_INVALID_ARGUMENT, "logprobs",
                     "%d of the likeliest tokens are asked for, at most %d are told", request->n_top, TASK_TOP_MAX);

@@ -24,22 +24,15 @@ typedef struct scheduler_options {
 #define TASK_TOP_MAX     20 /* logprobs of the likeliest tokens that can be asked for */
 #define TASK_NO_LOGPROBS (-1)
 
-typedef struct token_bias {
-    int32_t id;
-    float bias; /* added to the token's logit */
-} token_bias;
-
 /* What to generate; all of it is copied. */
 typedef struct generation_request {
     const int32_t *ids; /* [n_ids] the prompt: at least one token, fewer than the context */
     size_t n_ids;
-    uint32_t n;          /* texts; text i is drawn with seed + i */
-    uint64_t max_tokens; /* of each; 0: until the context is full */
-    nlm_sampler_options sampler;
-    const char *const *stops; /* none of them empty */
+    uint32_t n;                  /* texts; text i is drawn with seed + i */
+    uint64_t max_tokens;         /* of each; 0: until the context is full */
+    nlm_sampler_options sampler; /* with its arrays */
+    const char *const *stops;    /* none of them empty */
     size_t n_stops;
-    const token_bias *biases;
-    size_t n_biases;
     const nlm_constraint *const *constraints; /* [n] one for each text, or NULL: used on the scheduler's thread until
                                                  the text has ended */
     int32_t n_top;    /* logprobs of the token and of this many of the likeliest; or TASK_NO_LOGPROBS */

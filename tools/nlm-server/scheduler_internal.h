@@ -28,7 +28,6 @@ struct scheduler {
     nlm_model *model;
     scheduler_options options;
     uint32_t context;
-    size_t n_vocab;
     int event_fd;
     pthread_t thread;
     bool has_thread, has_mutex;
@@ -50,7 +49,6 @@ struct scheduler {
     nlm_error *errors;    /* [slots] */
     slot **stepped;       /* [slots] which slot each item is of */
     nlm_logprob *tops;    /* [slots, TASK_TOP_MAX] */
-    float *scratch;       /* [n_vocab] */
     uint64_t clock;
     uint32_t next_prefill; /* the slot whose prompt comes first in the next step */
 };

@@ -19,20 +19,43 @@ static void *copy_array(const void *items, size_t count, size_t size, bool *has_
     return copy;
 }
 
+static void free_texts(const char *const *texts, size_t count) {
+    for (size_t i = 0; texts && i < count; i++) free((void *)texts[i]);
+    free((void *)texts);
+}
+
+/* NULL for none. */
+static const char *const *copy_texts(const char *const *texts, size_t count, bool *has_failed) {
+    char **copies = texts ? calloc(count + 1, sizeof *copies) : NULL;
+    if (texts && !copies) *has_failed = true;
+    for (size_t i = 0; copies && i < count; i++) {
+        copies[i] = strdup(texts[i]);
+        if (!copies[i]) *has_failed = true;
+    }
+    return (const char *const *)copies;
+}
+
+static void copy_request(generation_request *own, const generation_request *request, bool *has_failed) {
+    const nlm_sampler_options *sampler = &request->sampler;
+    *own = *request;
+    own->stops = NULL; /* each sequence has its own */
+    own->n_stops = 0;
+    own->ids = copy_array(request->ids, request->n_ids, sizeof *request->ids, has_failed);
+    own->constraints = copy_array(request->constraints, request->constraints ? request->n : 0,
+                                  sizeof *request->constraints, has_failed);
+    own->sampler.biases = copy_array(sampler->biases, sampler->n_biases, sizeof *sampler->biases, has_failed);
+    own->sampler.dry_breakers = copy_texts(sampler->dry_breakers, sampler->n_dry_breakers, has_failed);
+    own->sampler.order = copy_texts(sampler->order, sampler->n_order, has_failed);
+}
+
 task *task_create(const generation_request *request, task_event_fn fn, void *user) {
     task *t = calloc(1, sizeof *t);
     if (!t) return NULL;
     bool has_failed = false;
-    t->request = *request;
+    copy_request(&t->request, request, &has_failed);
     t->fn = fn;
     t->user = user;
     t->submitted_ns = nlm_clock_ns();
-    t->request.stops = NULL; /* each sequence has its own */
-    t->request.n_stops = 0;
-    t->request.ids = copy_array(request->ids, request->n_ids, sizeof *request->ids, &has_failed);
-    t->request.constraints = copy_array(request->constraints, request->constraints ? request->n : 0,
-                                        sizeof *request->constraints, &has_failed);
-    t->request.biases = copy_array(request->biases, request->n_biases, sizeof *request->biases, &has_failed);
     t->sequences = calloc(request->n, sizeof *t->sequences);
     for (uint32_t i = 0; t->sequences && i < request->n; i++) {
         sequence *seq = &t->sequences[i];
@@ -60,7 +83,9 @@ void task_destroy(task *t) {
     for (uint32_t i = 0; t->sequences && i < t->request.n; i++) sequence_close(&t->sequences[i]);
     free(t->sequences);
     free((void *)t->request.ids);
-    free((void *)t->request.biases);
+    free((void *)t->request.sampler.biases);
+    free_texts(t->request.sampler.dry_breakers, t->request.sampler.n_dry_breakers);
+    free_texts(t->request.sampler.order, t->request.sampler.n_order);
     free((void *)t->request.constraints);
     free(t);
 }
@@ -78,10 +103,6 @@ nlm_status sequence_open(sequence *seq, const nlm_model *model, nlm_error *err) 
 }
 
 /* ---- choosing -------------------------------------------------------------------------------- */
-
-bool sequence_needs_logits(const sequence *seq) {
-    return seq->owner->request.n_biases > 0;
-}
 
 const nlm_constraint *sequence_constraint(const sequence *seq) {
     const generation_request *request = &seq->owner->request;
@@ -111,23 +132,6 @@ nlm_status sequence_note_logprobs(sequence *seq, int32_t id, float logprob, cons
     }
     seq->starts[seq->n_tokens++] = seq->text_end;
     return NLM_OK;
-}
-
-nlm_status sequence_choose(sequence *seq, float *scratch, size_t n_vocab, int32_t *id, float *logprob,
-                           nlm_error *err) {
-    const generation_request *request = &seq->owner->request;
-    const nlm_constraint *constraint = sequence_constraint(seq);
-    const float *logits = NULL;
-    size_t n_history = 0;
-    NLM_TRY(nlm_session_logits(seq->session, &logits, err));
-    const int32_t *history = nlm_session_tokens(seq->session, &n_history);
-    memcpy(scratch, logits, n_vocab * sizeof *scratch);
-    for (size_t i = 0; i < request->n_biases; i++) scratch[request->biases[i].id] += request->biases[i].bias;
-    const int32_t before = *id;
-    const nlm_pick_options options = {.struct_size = sizeof options, .constraint = constraint};
-    NLM_TRY(nlm_sampler_pick_with(seq->sampler, scratch, n_vocab, history, n_history, &options, id, err));
-    *logprob += logits[*id] - logits[before];
-    return constraint ? constraint->accept(constraint->user, *id, err) : NLM_OK;
 }
 
 /* ---- what a token does ------------------------------------------------------------------------ */

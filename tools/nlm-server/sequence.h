@@ -51,11 +51,6 @@ void task_destroy(task *t);
 /* Before its first step. Errors of the sampler's options, OUT_OF_MEMORY. */
 nlm_status sequence_open(sequence *seq, const nlm_model *model, nlm_error *err);
 const nlm_constraint *sequence_constraint(const sequence *seq);
-/* Are the logits changed before the choice? Then nlm_step's choice, *id with *logprob, is made again from them;
- * `scratch` [n_vocab]. */
-bool sequence_needs_logits(const sequence *seq);
-nlm_status sequence_choose(sequence *seq, float *scratch, size_t n_vocab, int32_t *id, float *logprob,
-                           nlm_error *err);
 /* Where they are asked for. */
 nlm_status sequence_note_logprobs(sequence *seq, int32_t id, float logprob, const nlm_logprob *top, nlm_error *err);
 /* Takes the token chosen; ended_by says afterwards whether the text goes on. */

@@ -26,7 +26,6 @@ static void add_item(scheduler *s, uint32_t *n, slot *at, const int32_t *ids, si
         item->n_top = (uint32_t)n_top;
         item->out_top = s->tops + (size_t)(item - s->items) * TASK_TOP_MAX;
     }
-    if (sequence_needs_logits(seq)) return; /* it is chosen anew from them */
     item->constraint = sequence_constraint(seq);
     if (!seq->is_greedy) item->sampler = seq->sampler;
 }
@@ -75,11 +74,8 @@ static void count_token(scheduler *s, sequence *seq) {
 }
 
 static nlm_status take_next(scheduler *s, sequence *seq, const nlm_step_item *item, nlm_error *err) {
-    int32_t id = item->next;
-    float logprob = item->logprob;
-    if (sequence_needs_logits(seq)) NLM_TRY(sequence_choose(seq, s->scratch, s->n_vocab, &id, &logprob, err));
-    NLM_TRY(sequence_note_logprobs(seq, id, logprob, item->out_top, err));
-    return sequence_take(seq, s->model, s->context, id, err);
+    NLM_TRY(sequence_note_logprobs(seq, item->next, item->logprob, item->out_top, err));
+    return sequence_take(seq, s->model, s->context, item->next, err);
 }
 
 /* How far the prompt is, and what of it was not computed. */

@@ -3,10 +3,11 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "nlm-server/chat_request.h"
 #include "nlm-server/json_in.h"
 #include "nlm-server/json_out.h"
-#include "nlm-server/messages.h"
 #include "nlm-server/routes.h"
+#include "nlm-server/texts.h"
 
 static nlm_status read_body(http_exchange *x, cJSON **out, nlm_error *err) {
     size_t length;
@@ -117,22 +118,21 @@ void tokens_detokenize(server *s, http_exchange *x) {
 /* ---- POST /apply-template --------------------------------------------------------------------------- */
 
 static nlm_status apply_template(const server *s, const cJSON *body, nlm_str *out, nlm_error *err) {
-    chat_messages messages = {0};
+    chat_request request = {0};
     int32_t *ids = NULL;
     size_t count = 0;
     nlm_str text = {0};
-    bool continues = false;
-    nlm_status status = messages_read(cJSON_GetObjectItemCaseSensitive(body, "messages"), &messages, err);
-    if (status == NLM_OK) status = json_get_bool(body, "continue_final_message", &continues, err);
-    if (status == NLM_OK) status = messages_encode(s->model, &messages, continues, &ids, &count, err);
-    if (status == NLM_OK) status = text_decode(s->model, ids, count, NLM_TEXT_SPECIAL, &text, err);
-    messages_release(&messages);
+    nlm_status status = chat_request_openai(body, &request, err);
+    if (status == NLM_OK) status = chat_request_encode(s->model, &request, &ids, &count, err);
+    if (status == NLM_OK) status = chat_request_render(s->model, &request, &text, err);
+    chat_request_release(&request);
     if (status == NLM_OK) {
         json_out j = json_begin(out);
         json_object(&j, NULL);
         json_bytes(&j, "prompt", text.data, text.length);
         put_tokens(s, &j, ids, count, false);
         json_end_object(&j);
+        if (text.has_failed) out->has_failed = true;
     }
     nlm_str_release(&text);
     free(ids);
