@@ -85,21 +85,6 @@ static uint64_t choose_seed(const settings *set) {
     return ((uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec * 2654435761u ^ (uint64_t)getpid() << 16) & INT32_MAX;
 }
 
-nlm_status run_open_sampler(run *r, nlm_error *err) {
-    const settings *set = r->set;
-    nlm_sampler_destroy(r->sampler);
-    r->sampler = NULL;
-    const nlm_sampler_options options = {.struct_size = sizeof options,
-                                         .repeat_last_n = (uint32_t)set->repeat_last_n,
-                                         .seed = r->seed,
-                                         .temperature = (float)set->temperature,
-                                         .top_p = (float)set->top_p,
-                                         .min_p = (float)set->min_p,
-                                         .repeat_penalty = (float)set->repeat_penalty,
-                                         .top_k = (int32_t)set->top_k};
-    return nlm_sampler_create(r->model, &options, &r->sampler, err);
-}
-
 static nlm_status read_context(run *r, nlm_error *err) {
     nlm_model_info info = {.struct_size = sizeof info};
     NLM_TRY(nlm_model_describe(r->model, &info, err));

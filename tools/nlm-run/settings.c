@@ -29,6 +29,23 @@ static const nlm_config_key keys[] = {
     {"sampler.repeat_penalty", NLM_CONFIG_FLOAT, AT(repeat_penalty), 0, 1000, NULL},
     {"sampler.repeat_last_n", NLM_CONFIG_INT, AT(repeat_last_n), 0, INT32_MAX, NULL},
     {"sampler.seed", NLM_CONFIG_INT, AT(seed), 0, 0, NULL},
+    {"sampler.frequency_penalty", NLM_CONFIG_FLOAT, AT(frequency_penalty), -1000, 1000, NULL},
+    {"sampler.presence_penalty", NLM_CONFIG_FLOAT, AT(presence_penalty), -1000, 1000, NULL},
+    {"sampler.typical_p", NLM_CONFIG_FLOAT, AT(typical_p), 0, 1, NULL},
+    {"sampler.top_n_sigma", NLM_CONFIG_FLOAT, AT(top_n_sigma), 0, 1000, NULL},
+    {"sampler.xtc_probability", NLM_CONFIG_FLOAT, AT(xtc_probability), 0, 1, NULL},
+    {"sampler.xtc_threshold", NLM_CONFIG_FLOAT, AT(xtc_threshold), 0, 1, NULL},
+    {"sampler.dry_multiplier", NLM_CONFIG_FLOAT, AT(dry_multiplier), 0, 1000, NULL},
+    {"sampler.dry_base", NLM_CONFIG_FLOAT, AT(dry_base), 1, 1000, NULL},
+    {"sampler.dry_allowed_length", NLM_CONFIG_INT, AT(dry_allowed_length), 1, INT32_MAX, NULL},
+    {"sampler.dry_last_n", NLM_CONFIG_INT, AT(dry_last_n), 0, INT32_MAX, NULL},
+    {"sampler.dry_breakers", NLM_CONFIG_STRINGS, AT(dry_breakers), 0, 0, NULL},
+    {"sampler.temperature_range", NLM_CONFIG_FLOAT, AT(temperature_range), 0, 1000, NULL},
+    {"sampler.temperature_exponent", NLM_CONFIG_FLOAT, AT(temperature_exponent), 0, 1000, NULL},
+    {"sampler.mirostat_tau", NLM_CONFIG_FLOAT, AT(mirostat_tau), 0, 1000, NULL},
+    {"sampler.mirostat_eta", NLM_CONFIG_FLOAT, AT(mirostat_eta), 0, 1000, NULL},
+    {"sampler.biases", NLM_CONFIG_STRINGS, AT(biases), 0, 0, NULL},
+    {"sampler.order", NLM_CONFIG_STRINGS, AT(order), 0, 0, NULL},
     {"backend.name", NLM_CONFIG_STRING, AT(backend), 0, 0, NULL},
     {"backend.device_id", NLM_CONFIG_INT, AT(device_id), 0, 1023, NULL},
     {"backend.devices", NLM_CONFIG_INTS, AT(devices), 0, 1023, NULL},
@@ -60,7 +77,7 @@ static const nlm_config_key keys[] = {
 /* Where the command line is parsed to, over whatever `values` holds. */
 static struct {
     settings values;
-    nlm_option_texts sets, stops, overrides;
+    nlm_option_texts sets, stops, overrides, biases;
     bool has_no_fallback, has_no_mmap;
 } given;
 
@@ -85,7 +102,8 @@ static const nlm_option options[] = {
     {"max-tokens", 'n', NLM_OPTION_INT, "N", "tokens to generate, -1 for no limit (256; in a chat -1)",
      TO(max_tokens), -1, INT32_MAX},
     {"temperature", 't', NLM_OPTION_NUMBER, "X",
-     "0 takes the likeliest token, 1 the model's own spread\n(1 with --top-k, --top-p, --min-p or --seed, else 0)",
+     "0 takes the likeliest token, 1 the model's own spread\n(1 with --top-k, --top-p, --min-p or others that draw, "
+     "else 0)",
      TO(temperature), 0, 1000},
     {"top-k", 0, NLM_OPTION_INT, "N", "draw from the N likeliest tokens (0: all)", TO(top_k), 0, INT32_MAX},
     {"top-p", 0, NLM_OPTION_NUMBER, "P", "draw from the likeliest tokens that make up P (0: all)", TO(top_p), 0, 1},
@@ -94,6 +112,25 @@ static const nlm_option options[] = {
     {"repeat-penalty", 0, NLM_OPTION_NUMBER, "X", "divide the logits of recent tokens by X (1)", TO(repeat_penalty),
      0, 1000},
     {"repeat-last-n", 0, NLM_OPTION_INT, "N", "how many tokens are recent (64)", TO(repeat_last_n), 0, INT32_MAX},
+    {"frequency-penalty", 0, NLM_OPTION_NUMBER, "X", "take X off a token's logit for each time it is recent (0)",
+     TO(frequency_penalty), -1000, 1000},
+    {"presence-penalty", 0, NLM_OPTION_NUMBER, "X", "take X off the logits of recent tokens, once (0)",
+     TO(presence_penalty), -1000, 1000},
+    {"typical-p", 0, NLM_OPTION_NUMBER, "P",
+     "draw from the tokens of the most usual surprise that\nmake up P (0: all)", TO(typical_p), 0, 1},
+    {"top-n-sigma", 0, NLM_OPTION_NUMBER, "N",
+     "draw from tokens whose logits are N standard deviations\nbelow the greatest at most (0: all)", TO(top_n_sigma),
+     0, 1000},
+    {"xtc-probability", 0, NLM_OPTION_NUMBER, "P",
+     "with this chance leave out all but the least likely of\nthe tokens above --xtc-threshold (0)",
+     TO(xtc_probability), 0, 1},
+    {"xtc-threshold", 0, NLM_OPTION_NUMBER, "P", "how likely these are at least (0.1)", TO(xtc_threshold), 0, 1},
+    {"dry-multiplier", 0, NLM_OPTION_NUMBER, "X",
+     "penalise going on with a repetition, by X and more the\nlonger it is (0)", TO(dry_multiplier), 0, 1000},
+    {"mirostat-tau", 0, NLM_OPTION_NUMBER, "BITS", "keep the text's mean surprise there, by mirostat 2 (0: off)",
+     TO(mirostat_tau), 0, 1000},
+    {"logit-bias", 0, NLM_OPTION_TEXTS, "ID:X", "add X to the logit of token ID, -inf forbids it; may be\nrepeated",
+     &given.biases, 0, 0},
     {"seed", 's', NLM_OPTION_INT, "N", "of the draws; without it another one each time, printed", TO(seed), 0, 0},
     {"stop", 0, NLM_OPTION_TEXTS, "TEXT", "end where this would appear; may be repeated", &given.stops, 0, 0},
     {"ignore-end", 0, NLM_OPTION_FLAG, NULL, "go on after the model's end-of-text token", TO(ignores_end), 0, 0},
@@ -140,7 +177,13 @@ static const char details[] =
     "Configuration (TOML); the command line wins over it. A relative path in it starts at its folder, ~/ at home.\n"
     "  [model]    path, context, kv_type, pack_cache (a folder for packed weights, which later runs map), mmap,\n"
     "             memory_limit_mib\n"
-    "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed\n"
+    "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed, frequency_penalty,\n"
+    "             presence_penalty, typical_p, top_n_sigma, xtc_probability, xtc_threshold, dry_multiplier, "
+    "dry_base\n"
+    "             (1.75), dry_allowed_length (2), dry_last_n (0: all), dry_breakers, temperature_range (how far the\n"
+    "             temperature goes down and up with the entropy), temperature_exponent (1), mirostat_tau,\n"
+    "             mirostat_eta (0.1), biases (\"ID:X\"), order (of penalties, dry, temperature, top_n_sigma, top_k,\n"
+    "             typical, top_p, min_p, xtc)\n"
     "  [backend]  name, device_id, devices, threads, fallback, registry, options (a table, passed to the backend)\n"
     "  [chat]     enabled, system, template, template_file, overflow\n"
     "  [run]      prompt, prompt_file, ids, prefix, suffix, special, session, save_session, max_tokens, stop,\n"
@@ -166,6 +209,15 @@ static const nlm_foreign_option foreign[] = {
     {"-ctv", "--kv-type TYPE"},
     {"--cache-type-k", "--kv-type TYPE"},
     {"--cache-type-v", "--kv-type TYPE"},
+    {"--mirostat-ent", "--mirostat-tau BITS"},
+    {"--mirostat-lr", "--set sampler.mirostat_eta=X"},
+    {"--dry-base", "--set sampler.dry_base=X"},
+    {"--dry-allowed-length", "--set sampler.dry_allowed_length=N"},
+    {"--dry-penalty-last-n", "--set sampler.dry_last_n=N"},
+    {"--dry-sequence-breaker", "--set 'sampler.dry_breakers=[\"TEXT\", ...]'"},
+    {"--dynatemp-range", "--set sampler.temperature_range=X"},
+    {"--dynatemp-exp", "--set sampler.temperature_exponent=X"},
+    {"--samplers", "--set 'sampler.order=[\"NAME\", ...]'"},
     {"--mlock", "nothing to ask for: weights are mapped from the file"},
     {NULL, NULL},
 };
@@ -190,6 +242,7 @@ const nlm_command nlm_run_command = {
 
 static settings defaults(void) {
     return (settings){.temperature = -1,
+                      .xtc_threshold = 0.1,
                       .seed = NLM_RUN_NOT_SET,
                       .max_tokens = NLM_RUN_NOT_SET,
                       .overflow = overflows[0],
@@ -274,13 +327,17 @@ static void replace_prompt(const settings *line, settings *all) {
 
 /* Who gives what only a draw uses wants draws. */
 static void choose_temperature(settings *all) {
-    const bool has_draws = all->top_k > 0 || all->top_p > 0 || all->min_p > 0 || all->seed != NLM_RUN_NOT_SET;
+    const bool has_draws = all->top_k > 0 || all->top_p > 0 || all->min_p > 0 || all->seed != NLM_RUN_NOT_SET ||
+                           all->typical_p > 0 || all->top_n_sigma > 0 || all->xtc_probability > 0 ||
+                           all->mirostat_tau > 0 || all->temperature_range > 0;
     if (all->temperature < 0) {
         all->temperature = has_draws ? 1 : 0;
     } else if (all->temperature == 0 && has_draws) {
-        fprintf(stderr,
-                "%s: warning: at temperature 0 nothing is drawn: top_k, top_p, min_p and seed have no effect\n",
-                nlm_run_command.name);
+        fprintf(
+            stderr,
+            "%s: warning: at temperature 0 nothing is drawn: top_k, top_p, min_p, seed and what else is for draws "
+            "have no effect\n",
+            nlm_run_command.name);
     }
 }
 
@@ -311,6 +368,7 @@ int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
     if (given.has_no_fallback) out->has_fallback = false;
     if (given.has_no_mmap) out->has_mmap = false;
     out->overrides = given.overrides.items;
+    if (given.biases.count) out->biases = (nlm_config_strings){given.biases.items, given.biases.count};
     if (given.stops.count) out->stops = (nlm_config_strings){given.stops.items, given.stops.count};
     replace_prompt(&line, out);
     choose_temperature(out);

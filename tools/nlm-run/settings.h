@@ -20,9 +20,13 @@ typedef struct settings {
     const char *const *overrides; /* NULL-terminated */
     /* [sampler] */
     double temperature; /* below 0 until it is known what it stands beside */
-    double top_p, min_p, repeat_penalty;
-    int64_t top_k, repeat_last_n;
-    int64_t seed; /* NLM_RUN_NOT_SET: one is chosen and printed */
+    double top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty, typical_p, top_n_sigma;
+    double xtc_probability, xtc_threshold, dry_multiplier, dry_base, temperature_range, temperature_exponent;
+    double mirostat_tau, mirostat_eta;
+    int64_t top_k, repeat_last_n, dry_allowed_length, dry_last_n;
+    nlm_config_strings dry_breakers, order; /* without items: what nlm/sampler.h says */
+    nlm_config_strings biases;              /* "ID:BIAS" */
+    int64_t seed;                           /* NLM_RUN_NOT_SET: one is chosen and printed */
     /* [backend] */
     const char *backend, *registry;
     int64_t device_id, threads;
