@@ -70,7 +70,7 @@ static nlm_status translate(const nlm_training_options *o, nlm_trainer_options *
                         o->lora_rank);
     }
     *out = (nlm_trainer_options){
-        .shape = {1, (int32_t)tokens, (int32_t)seqs},
+        .shape = {.rows = 1, .length = (int32_t)tokens, .max_seqs = (int32_t)seqs},
         .parameters = {.dtype = type->dtype,
                        .lora_rank = (int32_t)o->lora_rank,
                        .lora_alpha = (float)or_f64((double)o->lora_alpha, 2.0 * o->lora_rank)},

@@ -93,7 +93,7 @@ nlm_status nlm_trainer_blame(nlm_trainer *t, const nlm_train_batch *parts, int32
         nlm_graph *graph = NULL;
         status = nlm_graph_create(&graph, err);
         if (status == NLM_OK) status = blame_batch(t, &parts[i], graph, &program, &is_found, err);
-        nlm_program_destroy(program.program);
+        nlm_trainer_release(&program);
         nlm_graph_destroy(graph);
     }
     if (is_found) return NLM_NUMERIC;

@@ -15,9 +15,10 @@
 #include "base/status.h"
 #include "format/safetensors.h"
 
-#define WHERE  "checkpoint"
-#define FORMAT "1"
-#define NAME   "step-%08" PRIu64 ".safetensors"
+#define WHERE   "checkpoint"
+#define FORMAT  "1"
+#define CARRIED "2" /* with the states of lanes */
+#define NAME    "step-%08" PRIu64 ".safetensors"
 
 static const char *const kinds[NLM_TRAINER_KINDS] = {"value", "adamw_m", "adamw_v"};
 
@@ -36,7 +37,23 @@ static uint64_t most_elements(const nlm_trainer *t) {
         const uint64_t count = nlm_trained_elements(nlm_parameters_at(parameters, i));
         if (count > most) most = count;
     }
+    for (uint32_t i = 0; i < nlm_trainer_carried_count(t); i++) {
+        const uint64_t count = nlm_trainer_carried_elements(t, i, NULL);
+        if (count > most) most = count;
+    }
     return most;
+}
+
+static const char *format_of(const nlm_trainer *t) {
+    return nlm_trainer_carried_count(t) > 0 ? CARRIED : FORMAT;
+}
+
+/* The name and shape of a state that is carried; false: its layer has none. */
+static bool describe_carried(const nlm_trainer *t, uint32_t index, char *out_name, int64_t out_shape[2]) {
+    const int64_t n_lanes = nlm_trainer_options_of(t)->n_lanes;
+    out_shape[0] = n_lanes;
+    out_shape[1] = (int64_t)nlm_trainer_carried_elements(t, index, out_name) / n_lanes;
+    return out_shape[1] > 0;
 }
 
 /* Of a tensor with its name and shape. A file's checksum is the sum of these, in whatever order, and of its head. */
@@ -49,9 +66,10 @@ static uint64_t sum_tensor(const char *name, int rank, const int64_t *shape, con
     return nlm_checksum_value(&sum);
 }
 
-static uint64_t sum_head(const char *run, const char *steps) {
+static uint64_t sum_head(const char *format, const char *run, const char *steps) {
     nlm_checksum sum;
     nlm_checksum_init(&sum);
+    if (strcmp(format, FORMAT) != 0) nlm_checksum_update(&sum, format, strlen(format) + 1);
     nlm_checksum_update(&sum, run, strlen(run) + 1);
     nlm_checksum_update(&sum, steps, strlen(steps));
     return nlm_checksum_value(&sum);
@@ -69,6 +87,13 @@ static nlm_status sum_values(const nlm_trainer *t, float *room, uint64_t *out, n
             *out += sum_tensor(name, shape->rank, shape->shape, room, nlm_trained_elements(trained) * sizeof *room);
         }
     }
+    for (uint32_t i = 0; i < nlm_trainer_carried_count(t); i++) {
+        char name[64];
+        int64_t shape[2];
+        if (!describe_carried(t, i, name, shape)) continue;
+        NLM_TRY(nlm_trainer_read_carried(t, i, room, err));
+        *out += sum_tensor(name, 2, shape, room, (uint64_t)(shape[0] * shape[1]) * sizeof *room);
+    }
     return NLM_OK;
 }
 
@@ -79,12 +104,17 @@ typedef struct source {
     const nlm_trainer *trainer;
     float *room;
     uint32_t index;
-    int kind;
+    int kind; /* NLM_TRAINER_KINDS: a state that is carried */
 } source;
+
+static nlm_status read_whole(const source *s, nlm_error *err) {
+    return s->kind == NLM_TRAINER_KINDS ? nlm_trainer_read_carried(s->trainer, s->index, s->room, err)
+                                        : nlm_trainer_read(s->trainer, s->index, s->kind, s->room, err);
+}
 
 static nlm_status read_source(void *user, int64_t first, int64_t count, void *out, nlm_error *err) {
     const source *s = user;
-    if (first == 0) NLM_TRY(nlm_trainer_read(s->trainer, s->index, s->kind, s->room, err));
+    if (first == 0) NLM_TRY(read_whole(s, err));
     memcpy(out, s->room + first, (size_t)count * sizeof *s->room);
     return NLM_OK;
 }
@@ -102,18 +132,27 @@ static void add_tensors(const nlm_trainer *t, source *sources, float *room, nlm_
                                           (nlm_tensor_source){read_source, s});
         }
     }
+    sources += nlm_parameters_count(parameters) * NLM_TRAINER_KINDS;
+    for (uint32_t i = 0; i < nlm_trainer_carried_count(t); i++) {
+        char name[64];
+        int64_t carried[2];
+        sources[i] = (source){t, room, i, NLM_TRAINER_KINDS};
+        if (describe_carried(t, i, name, carried))
+            nlm_safetensors_writer_source(w, name, NLM_F32, 2, carried,
+                                          (nlm_tensor_source){read_source, &sources[i]});
+    }
 }
 
 static nlm_status write_file(const nlm_trainer *t, const char *path, const char *run, float *room, source *sources,
                              nlm_error *err) {
     char steps[32], text[32];
     snprintf(steps, sizeof steps, "%" PRIu64, nlm_trainer_steps(t));
-    uint64_t sum = sum_head(run, steps);
+    uint64_t sum = sum_head(format_of(t), run, steps);
     NLM_TRY(sum_values(t, room, &sum, err));
     snprintf(text, sizeof text, "%016" PRIx64, sum);
     nlm_safetensors_writer *w = NULL;
     NLM_TRY(nlm_safetensors_writer_create(&w, err));
-    nlm_safetensors_writer_metadata(w, "nlm.checkpoint", FORMAT);
+    nlm_safetensors_writer_metadata(w, "nlm.checkpoint", format_of(t));
     nlm_safetensors_writer_metadata(w, "nlm.run", run);
     nlm_safetensors_writer_metadata(w, "nlm.steps", steps);
     nlm_safetensors_writer_metadata(w, "nlm.checksum", text);
@@ -181,8 +220,8 @@ nlm_status nlm_checkpoint_save(const nlm_trainer *t, const char *folder, const c
     nlm_arena arena = {0};
     const char *path = path_of(folder, nlm_trainer_steps(t), &arena);
     float *room = malloc(most_elements(t) * sizeof *room);
-    source *sources =
-        calloc((size_t)nlm_parameters_count(nlm_trainer_parameters(t)) * NLM_TRAINER_KINDS, sizeof *sources);
+    const size_t n_values = (size_t)nlm_parameters_count(nlm_trainer_parameters(t)) * NLM_TRAINER_KINDS;
+    source *sources = calloc(n_values + nlm_trainer_carried_count(t), sizeof *sources);
     nlm_status status = path && room && sources
                             ? write_file(t, path, run, room, sources, err)
                             : nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a checkpoint");
@@ -200,11 +239,12 @@ static nlm_status check_whole(const nlm_safetensors *st, uint64_t step, nlm_erro
     const char *format = nlm_safetensors_metadata(st, "nlm.checkpoint"),
                *run = nlm_safetensors_metadata(st, "nlm.run"), *steps = nlm_safetensors_metadata(st, "nlm.steps"),
                *stated = nlm_safetensors_metadata(st, "nlm.checksum");
-    if (!format || strcmp(format, FORMAT) != 0 || !run || !steps || !stated) {
+    const bool is_known = format && (strcmp(format, FORMAT) == 0 || strcmp(format, CARRIED) == 0);
+    if (!is_known || !run || !steps || !stated) {
         return nlm_fail(err, NLM_BAD_FORMAT, nlm_safetensors_path(st), "is no checkpoint of this version");
     }
     char text[32];
-    uint64_t sum = sum_head(run, steps);
+    uint64_t sum = sum_head(format, run, steps);
     for (size_t i = 0; i < nlm_safetensors_count(st); i++) {
         const nlm_safetensors_tensor *tensor = nlm_safetensors_at(st, i);
         sum += sum_tensor(tensor->name, tensor->rank, tensor->shape, tensor->data, tensor->bytes);
@@ -243,6 +283,23 @@ static const nlm_safetensors_tensor *find_tensor(const nlm_safetensors *st, cons
     return fits ? tensor : NULL;
 }
 
+static nlm_status take_carried(nlm_trainer *t, const nlm_safetensors *st, bool only_looks, nlm_error *err) {
+    for (uint32_t i = 0; i < nlm_trainer_carried_count(t); i++) {
+        char name[64];
+        int64_t shape[2];
+        if (!describe_carried(t, i, name, shape)) continue;
+        const nlm_safetensors_tensor *tensor = nlm_safetensors_find(st, name);
+        if (!tensor || !tensor->is_supported || tensor->tensor.dtype != NLM_F32 || tensor->rank != 2 ||
+            memcmp(tensor->shape, shape, sizeof shape) != 0) {
+            return nlm_fail(err, NLM_INVALID_ARGUMENT, nlm_safetensors_path(st),
+                            "'%s' is missing or has another shape: the checkpoint carries no states of this run",
+                            name);
+        }
+        if (!only_looks) NLM_TRY(nlm_trainer_write_carried(t, i, tensor->data, err));
+    }
+    return NLM_OK;
+}
+
 /* Only looks whether all of them are there, or takes them too. */
 static nlm_status take_values(nlm_trainer *t, const nlm_safetensors *st, bool only_looks, nlm_error *err) {
     for (uint32_t i = 0; i < nlm_parameters_count(nlm_trainer_parameters(t)); i++) {
@@ -252,7 +309,7 @@ static nlm_status take_values(nlm_trainer *t, const nlm_safetensors *st, bool on
             if (!only_looks) NLM_TRY(nlm_trainer_write(t, i, kind, tensor->data, err));
         }
     }
-    return NLM_OK;
+    return take_carried(t, st, only_looks, err);
 }
 
 static nlm_status restore_file(nlm_trainer *t, const char *path, uint64_t step, const char *run, nlm_error *err) {

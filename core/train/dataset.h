@@ -44,14 +44,32 @@ enum { NLM_SPLIT_TRAIN, NLM_SPLIT_VALIDATION };
 typedef struct nlm_batch_shape {
     int32_t rows, length;
     int32_t max_seqs; /* sequences in all, at least `rows`: a row of more documents than its share ends early */
+    bool carries;     /* a row goes on where that of the batch before ended, with the states from there */
+    int32_t
+        burn_in; /* tokens of its document that warm the states of a sequence which would begin within it without */
 } nlm_batch_shape;
+
+/* Lanes, which hold states between batches, that these batches name: rows of training, then of validation. */
+static inline int32_t nlm_batch_lanes(const nlm_batch_shape *shape) {
+    return shape->carries || shape->burn_in > 0 ? 2 * shape->rows : 0;
+}
 
 typedef struct nlm_train_batch {
     int32_t *ids, *labels, *pos; /* [rows * length]; labels -1: not counted */
     int32_t *seq_start;          /* [max_seqs + 1], of the rows one after the other */
     int32_t n_tokens, n_seqs;
     int64_t n_counted; /* labels that are */
+    /* [max_seqs] the lane whose state a sequence begins with, and that which holds what is behind it; -1: zero, and
+     * none. NULL: of all. */
+    int32_t *from, *to;
+    /* What is read before it, for the states alone; those behind n_history are room. */
+    struct nlm_train_batch *history;
+    int32_t n_history;
 } nlm_train_batch;
+
+/* Memory of a batch of this shape, with room for its history, from malloc. Errors OUT_OF_MEMORY. */
+nlm_status nlm_train_batch_create(const nlm_batch_shape *shape, nlm_train_batch **out, nlm_error *err);
+void nlm_train_batch_destroy(nlm_train_batch *batch); /* NULL is fine */
 
 /* Opens the token file of these documents, after building it if it is not there or is damaged, in memory that does
  * not grow with the text (but for 8 bytes a document). Each document begins with BOS if the tokenizer adds one, and
@@ -77,8 +95,11 @@ uint64_t nlm_dataset_batches(const nlm_dataset *dataset, int split, const nlm_ba
 /* Fills batch number `index` of the endless sequence of batches: of training in an order that is shuffled anew for
  * each pass over the data, where a batch may have rows of two passes; of validation in the order of the file, from
  * its beginning again after nlm_dataset_batches, the last of which may have fewer rows. A sequence is what a row has
- * of one document. Behind n_tokens there are zeros, and labels of -1. An empty split has n_tokens 0. Pure; any
- * thread. */
+ * of one document. Behind n_tokens there are zeros, and labels of -1. An empty split has n_tokens 0.
+ *
+ * If the shape carries, each row has a stretch of windows of its own, in the order of the file, read one a batch; a
+ * pass of training begins them at a place of its own. What begins such a stretch begins anew, as does what is behind
+ * a row that ended early. `out` needs from, to and history where the shape has lanes. Pure; any thread. */
 void nlm_dataset_batch(const nlm_dataset *dataset, int split, const nlm_batch_shape *shape, uint64_t index,
                        nlm_train_batch *out);
 

@@ -22,11 +22,16 @@ nlm_status nlm_trainer_build(nlm_trainer *t, bool wants_gradients, nlm_graph *gr
     const nlm_batch_shape *shape = &t->options.shape;
     const nlm_training_dims dims = {
         .batch = {.n_tokens = shape->rows * shape->length, .n_seqs = shape->max_seqs, .n_outputs = 1},
+        .carries = t->options.n_lanes > 0,
         .recomputes_layers = t->options.recomputes_layers};
+    const uint32_t n_states = nlm_trainer_states(t);
+    free(out->after);
+    out->after = calloc(2 * (size_t)n_states + 1, sizeof *out->after);
+    if (!out->after) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for states");
     out->training = (nlm_training_io){.parameters = t->parameters,
                                       .loss = t->options.loss,
                                       .wants_gradients = wants_gradients,
-                                      .states_after = t->after};
+                                      .states_after = n_states > 0 ? out->after : NULL};
     return nlm_model_build_training(t->model, t->cache, &dims, graph, &out->training, &out->io, err);
 }
 
@@ -37,6 +42,11 @@ static nlm_status plan_batches(nlm_trainer *t, bool wants_gradients, nlm_batch_p
     if (status == NLM_OK) status = nlm_graph_plan(graph, t->env, &out->program, err);
     nlm_graph_destroy(graph);
     return status;
+}
+
+void nlm_trainer_release(nlm_batch_program *p) {
+    nlm_program_destroy(p->program);
+    free(p->after);
 }
 
 /* ---- making one -------------------------------------------------------------------------------------- */
@@ -81,23 +91,6 @@ static nlm_status check_options(const nlm_trainer_options *o, nlm_error *err) {
     return check_numbers(o, err);
 }
 
-/* The states of a family that begin anew with each sequence. */
-static bool has_slots(const nlm_model *model) {
-    for (const nlm_state_spec *s = nlm_model_family_of(model)->states; s->name; s++) {
-        if (s->kind == NLM_STATE_PER_SLOT) return true;
-    }
-    return false;
-}
-
-static nlm_status make_cache(nlm_trainer *t, nlm_error *err) {
-    if (!has_slots(t->model)) return NLM_OK;
-    const nlm_cache_options options = {
-        .n_slots = t->options.shape.max_seqs, .n_pages = 1, .page_tokens = 1, .n_blocks = 1, .kv_dtype = NLM_F32};
-    NLM_TRY(nlm_model_cache_create(t->model, &options, &t->cache, err));
-    t->after = calloc((size_t)(t->cache->n_groups * t->cache->n_layer), sizeof *t->after);
-    return t->after ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for states");
-}
-
 static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
     uint64_t most = 1;
     const uint32_t count = nlm_parameters_count(t->parameters);
@@ -122,7 +115,7 @@ static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
 
 static nlm_status make(nlm_trainer *t, nlm_error *err) {
     NLM_TRY(nlm_parameters_create(t->model, &t->options.parameters, &t->parameters, err));
-    NLM_TRY(make_cache(t, err));
+    NLM_TRY(nlm_lanes_create(t, err));
     NLM_TRY(plan_batches(t, true, &t->gradients, err));
     NLM_TRY(nlm_optimizer_create(t->env, t->parameters, &t->options.optimizer, &t->optimizer, err));
     return set_parameters(t, err);
@@ -148,12 +141,13 @@ nlm_status nlm_trainer_create(const nlm_env *env, nlm_model *model, const nlm_tr
 
 void nlm_trainer_destroy(nlm_trainer *t) {
     if (!t) return;
-    nlm_program_destroy(t->gradients.program);
-    nlm_program_destroy(t->evaluation.program);
+    nlm_trainer_release(&t->gradients);
+    nlm_trainer_release(&t->evaluation);
     nlm_optimizer_destroy(t->optimizer);
     nlm_cache_destroy(t->cache);
     nlm_parameters_destroy(t->parameters);
-    free(t->after);
+    free(t->is_taken);
+    free(t->before);
     free(t);
 }
 
@@ -164,7 +158,9 @@ static void copy_input(nlm_program *program, nlm_value input, const int32_t *fro
     if (to) memcpy(to, from, (size_t)count * sizeof *to);
 }
 
-nlm_status nlm_trainer_run(nlm_trainer *t, nlm_batch_program *p, const nlm_train_batch *batch, nlm_error *err) {
+/* `info` says which outputs are wanted. */
+static nlm_status run_batch(nlm_trainer *t, nlm_batch_program *p, const nlm_train_batch *batch, nlm_run_info info,
+                            nlm_error *err) {
     const nlm_batch_shape *shape = &t->options.shape;
     if (batch->n_tokens < 1 || batch->n_tokens > shape->rows * shape->length || batch->n_seqs < 1 ||
         batch->n_seqs > shape->max_seqs) {
@@ -178,10 +174,28 @@ nlm_status nlm_trainer_run(nlm_trainer *t, nlm_batch_program *p, const nlm_train
     copy_input(p->program, p->io.batch.seq_start, batch->seq_start, batch->n_seqs + 1);
     int32_t *starts = nlm_program_input(p->program, p->io.batch.seq_start);
     for (int32_t i = batch->n_seqs + 1; i <= shape->max_seqs; i++) starts[i] = batch->n_tokens;
-    int32_t *slots = p->io.batch.slot == NLM_NO_VALUE ? NULL : nlm_program_input(p->program, p->io.batch.slot);
-    for (int32_t i = 0; slots && i < shape->max_seqs; i++) slots[i] = i;
+    if (t->cache) NLM_TRY(nlm_lanes_slots(t, batch, nlm_program_input(p->program, p->io.batch.slot), err));
     const int32_t live[NLM_ROWS_KINDS] = {0, batch->n_tokens, 0, t->cache ? batch->n_seqs : 0};
-    return nlm_program_run(p->program, &(nlm_run_info){.live_rows = live}, err);
+    info.live_rows = live;
+    NLM_TRY(nlm_program_run(p->program, &info, err));
+    return nlm_lanes_keep(t, p, batch, err);
+}
+
+/* For its states alone. */
+static nlm_status warm(nlm_trainer *t, const nlm_train_batch *batch, nlm_error *err) {
+    nlm_batch_program *p = &t->evaluation;
+    if (!p->program) NLM_TRY(plan_batches(t, false, p, err));
+    const uint32_t n_states = nlm_trainer_states(t);
+    nlm_run_info info = {.outputs = p->after + n_states, .picks_outputs = true};
+    for (uint32_t i = 0; i < n_states; i++) {
+        if (p->after[i] != NLM_NO_VALUE) p->after[n_states + info.n_outputs++] = p->after[i];
+    }
+    return run_batch(t, p, batch, info, err);
+}
+
+nlm_status nlm_trainer_run(nlm_trainer *t, nlm_batch_program *p, const nlm_train_batch *batch, nlm_error *err) {
+    for (int32_t i = 0; i < batch->n_history; i++) NLM_TRY(warm(t, &batch->history[i], err));
+    return run_batch(t, p, batch, (nlm_run_info){0}, err);
 }
 
 static double sum_of_losses(const nlm_batch_program *p, int32_t n_tokens) {
@@ -229,7 +243,10 @@ static nlm_status take_step(nlm_trainer *t, const nlm_train_batch *parts, int32_
     double norm;
     NLM_TRY(nlm_optimizer_norm(t->optimizer, &norm, err));
     out->norm_seconds = seconds_since(norm_ns);
-    if (!isfinite(sum) || !isfinite(norm)) return nlm_trainer_blame(t, parts, n, err);
+    if (!isfinite(sum) || !isfinite(norm)) {
+        NLM_TRY(nlm_lanes_return(t, err));
+        return nlm_trainer_blame(t, parts, n, err);
+    }
     out->loss = sum / counted;
     out->norm = norm / counted;
     out->rate = nlm_schedule_rate(&t->options.schedule, t->steps);
@@ -245,8 +262,10 @@ nlm_status nlm_trainer_step(nlm_trainer *t, const nlm_train_batch *parts, int32_
                             nlm_error *err) {
     const uint64_t start_ns = nlm_clock_ns();
     *out = (nlm_trainer_metrics){.step = t->steps + 1};
+    NLM_TRY(nlm_lanes_note(t, err));
     const nlm_status status = take_step(t, parts, n, out, err);
     if (status != NLM_OK) {
+        (void)nlm_lanes_return(t, NULL);
         (void)nlm_trainer_clear(t, NULL);
         return status;
     }

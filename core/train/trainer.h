@@ -17,6 +17,7 @@ typedef struct nlm_trainer_options {
     nlm_parameters_options parameters; /* dtype: f32, or bf16 or f16 with masters in f32 */
     bool recomputes_layers;            /* as in nlm_backward */
     bool is_new;                       /* begin with initial values, not with the model's */
+    int32_t n_lanes;                   /* that batches name; 0: all sequences begin anew */
     uint64_t seed;                     /* of these */
     nlm_cross_entropy_params loss;
     nlm_adamw_params optimizer; /* weight_decay is of the parameters that decay */
@@ -36,7 +37,8 @@ typedef struct nlm_trainer_metrics {
 } nlm_trainer_metrics;
 
 /* Plans the programs and sets the parameters. The env and the model outlive it. Errors UNSUPPORTED (a family that
- * is not trained, an op no device has), INVALID_ARGUMENT (options, named), OUT_OF_MEMORY. */
+ * is not trained, an op no device has, lanes for one that has no state of a fixed size), INVALID_ARGUMENT (options,
+ * named), OUT_OF_MEMORY. */
 nlm_status nlm_trainer_create(const nlm_env *env, nlm_model *model, const nlm_trainer_options *options,
                               nlm_trainer **out, nlm_error *err);
 void nlm_trainer_destroy(nlm_trainer *trainer);
@@ -54,10 +56,10 @@ nlm_parameters *nlm_trainer_parameters(const nlm_trainer *trainer);
 uint64_t nlm_trainer_steps(const nlm_trainer *trainer);
 
 /* One step over `n` parts of a batch. Errors NUMERIC: the loss or the gradient is not finite (step, and where it is
- * so first); the parameters are as they were, and the gradients zero. */
+ * so first); the parameters and the lanes are as they were, and the gradients zero. */
 nlm_status nlm_trainer_step(nlm_trainer *trainer, const nlm_train_batch *parts, int32_t n, nlm_trainer_metrics *out,
                             nlm_error *err);
-/* The sum of the losses of a batch, and no more. */
+/* The sum of the losses of a batch; of what is kept only the lanes change that it names. */
 nlm_status nlm_trainer_evaluate(nlm_trainer *trainer, const nlm_train_batch *batch, double *out_loss, nlm_error *err);
 
 /* Adds the gradients of a batch to those of the parameters and gives the sum of its losses: the first part of a step,
@@ -76,6 +78,13 @@ enum {
 nlm_status nlm_trainer_read(const nlm_trainer *trainer, uint32_t index, int kind, float *out, nlm_error *err);
 nlm_status nlm_trainer_write(nlm_trainer *trainer, uint32_t index, int kind, const float *values, nlm_error *err);
 void nlm_trainer_set_steps(nlm_trainer *trainer, uint64_t steps);
+
+/* States of the lanes, as a checkpoint has them: for each state of the model one [n_lanes, elements] f32. The name is
+ * written to [64] bytes; a count of 0 is none. */
+uint32_t nlm_trainer_carried_count(const nlm_trainer *trainer);
+uint64_t nlm_trainer_carried_elements(const nlm_trainer *trainer, uint32_t index, char *out_name);
+nlm_status nlm_trainer_read_carried(const nlm_trainer *trainer, uint32_t index, float *out, nlm_error *err);
+nlm_status nlm_trainer_write_carried(nlm_trainer *trainer, uint32_t index, const float *values, nlm_error *err);
 
 /* The model as a GGUF file with the metadata of the one it came from, adapters added to their weights; matrices are
  * of `dtype` (rows that are no multiple of its blocks f16, those under 32 columns and vectors f32). Errors

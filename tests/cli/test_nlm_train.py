@@ -107,6 +107,21 @@ log_every = 1
                 for file in (self.folder / name).glob("step-*"):
                     file.unlink()
 
+    def test_states_are_carried_and_warmed(self):
+        told = run("nlm-train", self.config(name="none"), "--set", "batch.carry=true", code=1).stderr
+        self.assertIn("'llama' has no state that could be carried", told)
+        more = ["-q", "--set", "batch.carry=true", "--set", "batch.burn_in=40", "--set", "train.validate_every=4",
+                "--set", "optimizer.schedule=constant", "--set", "batch.length=12", "--set", "batch.accumulate=2"]
+        run("nlm-train", self.config(MAMBA, name="whole"), *more)
+        for steps in 5, 12:
+            run("nlm-train", self.config(MAMBA, name="parts"), *more, "--steps", steps)
+        self.assertEqual(self.digest("whole"), self.digest("parts"))
+        run("nlm-train", self.config(MAMBA, name="cold"), *more, "--set", "batch.burn_in=0")
+        run("nlm-train", self.config(MAMBA, name="shuffled"), *more, "--set", "batch.carry=false")
+        self.assertEqual(len({self.digest(name) for name in ("whole", "cold", "shuffled")}), 3)
+        told = run("nlm-train", self.config(MAMBA, name="whole"), *more, "--set", "batch.burn_in=41", code=1).stderr
+        self.assertIn("is of another run", told)
+
     def test_a_run_killed_again_and_again_ends_as_one_that_never_was(self):
         steps, kills = (30, 4) if SANITIZED else (60, 20)
         run("nlm-train", self.config(steps=steps, name="whole"), "-q")

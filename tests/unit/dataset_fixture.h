@@ -108,7 +108,7 @@ static inline void put_id(nlm_str *out, int32_t id) {
 /* Up to 2000 tokens of training, each document in order, with a bar between two; *out_labels the same of the labels.
  */
 static inline nlm_str documents_of(const nlm_dataset *dataset, nlm_str *out_labels) {
-    const nlm_batch_shape shape = {1, 2000, 100};
+    const nlm_batch_shape shape = {.rows = 1, .length = 2000, .max_seqs = 100};
     nlm_train_batch batch;
     nlm_str text = {0};
     batch_make(&batch, &shape);

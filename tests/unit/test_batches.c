@@ -95,7 +95,11 @@ static void check_batch(const nlm_str *stream, const nlm_batch_shape *shape, con
     CU_ASSERT_EQUAL(n_counted, batch->n_counted);
 }
 
-static const nlm_batch_shape shapes[] = {{1, 64, 64}, {4, 32, 200}, {3, 100, 300}, {7, 61, 500}, {1, 100000, 400}};
+static const nlm_batch_shape shapes[] = {{.rows = 1, .length = 64, .max_seqs = 64},
+                                         {.rows = 4, .length = 32, .max_seqs = 200},
+                                         {.rows = 3, .length = 100, .max_seqs = 300},
+                                         {.rows = 7, .length = 61, .max_seqs = 500},
+                                         {.rows = 1, .length = 100000, .max_seqs = 400}};
 
 /* A pass is as many rows as there are windows; its rows hold the text's bytes, each once. */
 static void every_token_comes_once_a_pass(void) {
@@ -153,7 +157,8 @@ static void batches_follow_from_seed_and_index(void) {
     nlm_dataset *first = rig_open(&rig), *again = rig_open(&rig);
     rig.options.seed = 2;
     nlm_dataset *other = rig_open(&rig);
-    const nlm_batch_shape shape = {4, 32, 128}, row = {1, 32, 32};
+    const nlm_batch_shape shape = {.rows = 4, .length = 32, .max_seqs = 128},
+                          row = {.rows = 1, .length = 32, .max_seqs = 32};
     const size_t bytes = (size_t)shape.rows * (size_t)shape.length * sizeof(int32_t);
     nlm_train_batch a, b, one;
     batch_make(&a, &shape);
@@ -204,7 +209,7 @@ static void rows_of_too_many_documents_end_early(void) {
     rig.options.separator = "\n\n";
     nlm_dataset *dataset = rig_open(&rig);
     for (size_t i = 0; i < COUNT(cases); i++) {
-        const nlm_batch_shape shape = {cases[i].rows, 20, cases[i].max_seqs};
+        const nlm_batch_shape shape = {.rows = cases[i].rows, .length = 20, .max_seqs = cases[i].max_seqs};
         nlm_train_batch batch;
         batch_make(&batch, &shape);
         nlm_dataset_batch(dataset, NLM_SPLIT_TRAIN, &shape, 0, &batch);
@@ -235,7 +240,7 @@ static void rows_of_too_many_documents_end_early(void) {
 
 /* The numbers of the documents of a split, from the text "<12>..." that each begins with. */
 static void mark_documents(const nlm_dataset *dataset, int split, unsigned char *seen) {
-    const nlm_batch_shape shape = {2, 50, 100};
+    const nlm_batch_shape shape = {.rows = 2, .length = 50, .max_seqs = 100};
     const uint64_t n_batches = nlm_dataset_batches(dataset, split, &shape);
     nlm_train_batch batch;
     nlm_str all = {0};
@@ -298,7 +303,7 @@ static void validation_is_whole_documents_that_the_seed_draws(void) {
 }
 
 static void an_empty_split_has_empty_batches(void) {
-    const nlm_batch_shape shape = {2, 8, 4};
+    const nlm_batch_shape shape = {.rows = 2, .length = 8, .max_seqs = 4};
     dataset_rig rig;
     nlm_train_batch batch;
     rig_make(&rig, byte_tokenizer(false, true));

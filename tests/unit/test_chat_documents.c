@@ -5,7 +5,7 @@
 
 /* The tokens of the first document, with a ~ where those that count for the loss begin and where they end. */
 static nlm_str mark_counted(const nlm_dataset *dataset) {
-    const nlm_batch_shape shape = {1, 2000, 1};
+    const nlm_batch_shape shape = {.rows = 1, .length = 2000, .max_seqs = 1};
     nlm_train_batch batch;
     nlm_str out = {0};
     bool is_counted = false;
@@ -97,7 +97,7 @@ static void tokens_are_those_of_the_whole_text(void) {
         {"user", "Bye"},         {"assistant", "So"},
     };
     static const char *const vocabularies[] = {"trained-spm", "spm", "trained-gpt-2", "bpe-qwen2", NULL};
-    static const nlm_batch_shape shape = {1, 4000, 1};
+    static const nlm_batch_shape shape = {.rows = 1, .length = 4000, .max_seqs = 1};
     for (size_t v = 0; v < COUNT(vocabularies); v++) {
         for (const char *const *name = nlm_chat_template_names(); *name; name++) {
             char path[512];

@@ -100,7 +100,7 @@ static void folders_are_read_in_order_of_paths(void) {
 
 /* Whatever the bytes are, a file that is named is encoded as the tokenizer does. */
 static void any_bytes_are_text_of_a_file_that_is_named(void) {
-    static const nlm_batch_shape shape = {1, 8192, 1};
+    static const nlm_batch_shape shape = {.rows = 1, .length = 8192, .max_seqs = 1};
     dataset_rig rig;
     rig_make(&rig, byte_tokenizer(false, true));
     nlm_str bytes = random_bytes(7, 4000);

@@ -321,7 +321,8 @@ static void options_are_checked(void) {
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
         nlm_trainer_options options = usual();
         nlm_trainer *trainer = NULL;
-        options.shape = (nlm_batch_shape){lines[i].rows, lines[i].length, lines[i].max_seqs};
+        options.shape =
+            (nlm_batch_shape){.rows = lines[i].rows, .length = lines[i].length, .max_seqs = lines[i].max_seqs};
         options.clip_norm = lines[i].clip;
         options.schedule.rate = lines[i].rate;
         options.schedule.floor = lines[i].floor;

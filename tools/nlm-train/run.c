@@ -51,6 +51,7 @@ static nlm_trainer_options trainer_options(const run *r) {
                        .lora_targets = s->lora_targets.count ? r->targets : NULL},
         .recomputes_layers = strcmp(s->checkpoint, "layer") == 0,
         .is_new = s->model == NULL,
+        .n_lanes = nlm_batch_lanes(&r->shape),
         .seed = (uint64_t)s->seed,
         .loss = {(float)s->smoothing, (float)s->z_loss},
         .optimizer = {(float)s->beta1, (float)s->beta2, (float)s->eps, (float)s->weight_decay},
@@ -92,17 +93,20 @@ static nlm_status make_parts(run *r, nlm_error *err) {
                         ": expected at least as many sequences as rows, and at most 2^28 tokens",
                         s->rows, s->length, sequences);
     }
-    r->shape = (nlm_batch_shape){(int32_t)s->rows, (int32_t)s->length, (int32_t)sequences};
-    r->parts = calloc((size_t)s->accumulate, sizeof *r->parts);
-    for (int64_t i = 0; r->parts && i < s->accumulate; i++) {
-        int32_t *memory = calloc((size_t)(3 * tokens + sequences + 1), sizeof *memory);
-        if (!memory) break;
-        r->parts[i] = (nlm_train_batch){
-            .ids = memory, .labels = memory + tokens, .pos = memory + 2 * tokens, .seq_start = memory + 3 * tokens};
-        if (i + 1 == s->accumulate) return NLM_OK;
+    r->shape = (nlm_batch_shape){.rows = (int32_t)s->rows,
+                                 .length = (int32_t)s->length,
+                                 .max_seqs = (int32_t)sequences,
+                                 .carries = s->carries,
+                                 .burn_in = (int32_t)s->burn_in};
+    const size_t count = (size_t)s->accumulate;
+    r->memory = calloc(count, sizeof *r->memory);
+    r->parts = calloc(count, sizeof *r->parts);
+    if (!r->memory || !r->parts) return nlm_fail(err, NLM_OUT_OF_MEMORY, "batch", "no memory for %zu parts", count);
+    for (size_t i = 0; i < count; i++) {
+        NLM_TRY(nlm_train_batch_create(&r->shape, &r->memory[i], err));
+        r->parts[i] = *r->memory[i];
     }
-    return nlm_fail(err, NLM_OUT_OF_MEMORY, "batch", "no memory for %" PRId64 " parts of %" PRId64 " tokens",
-                    s->accumulate, tokens);
+    return NLM_OK;
 }
 
 /* What decides which numbers come out, and a checkpoint does not hold. */
@@ -113,6 +117,8 @@ static void identify(run *r) {
                    " parts a step, data %016" PRIx64,
                    s->seed, s->rows, s->length, r->shape.max_seqs, s->accumulate,
                    nlm_dataset_fingerprint(r->dataset));
+    if (s->carries) nlm_str_puts(&r->identity, ", states carried");
+    if (s->burn_in > 0) nlm_str_printf(&r->identity, ", %" PRId64 " tokens of burn-in", s->burn_in);
 }
 
 static nlm_status resume(run *r, nlm_error *err) {
@@ -158,7 +164,8 @@ void run_close(run *r) {
     if (r->log) fclose(r->log);
     nlm_trainer_destroy(r->trainer);
     nlm_dataset_close(r->dataset);
-    for (int64_t i = 0; r->parts && i < r->set->accumulate; i++) free(r->parts[i].ids);
+    for (int64_t i = 0; r->memory && i < r->set->accumulate; i++) nlm_train_batch_destroy(r->memory[i]);
+    free(r->memory);
     free(r->parts);
     free(r->targets);
     nlm_tokenizer_destroy(r->tokenizer);

@@ -19,9 +19,10 @@ typedef struct run {
     nlm_trainer *trainer;
     nlm_dataset *dataset;
     nlm_batch_shape shape;
-    nlm_train_batch *parts; /* [accumulate] */
-    const char **targets;   /* of adapters, NULL-terminated */
-    nlm_str identity;       /* what makes a checkpoint one of this run */
+    nlm_train_batch **memory; /* [accumulate] */
+    nlm_train_batch *parts;   /* [accumulate] the same, one after the other */
+    const char **targets;     /* of adapters, NULL-terminated */
+    nlm_str identity;         /* what makes a checkpoint one of this run */
     FILE *log;
     double seconds, tokens; /* of the steps so far in this process */
     double recent_loss;     /* of what was counted since the last line */

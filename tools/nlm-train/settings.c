@@ -39,6 +39,8 @@ static const nlm_config_key keys[] = {
     {"batch.length", NLM_CONFIG_INT, AT(length), 1, 1 << 24, NULL},
     {"batch.accumulate", NLM_CONFIG_INT, AT(accumulate), 1, 65536, NULL},
     {"batch.sequences", NLM_CONFIG_INT, AT(sequences), 0, COUNT, NULL},
+    {"batch.carry", NLM_CONFIG_BOOL, AT(carries), 0, 0, NULL},
+    {"batch.burn_in", NLM_CONFIG_INT, AT(burn_in), 0, 1 << 24, NULL},
     {"optimizer.rate", NLM_CONFIG_FLOAT, AT(rate), 0, 1000, NULL},
     {"optimizer.schedule", NLM_CONFIG_STRING, AT(schedule), 0, 0, schedules},
     {"optimizer.floor", NLM_CONFIG_FLOAT, AT(floor), 0, 1, NULL},
@@ -115,7 +117,11 @@ static const char details[] =
     "  [data]       paths (text files, folders, .jsonl files), separator (between the documents of a file), "
     "json_field,\n"
     "               validation (share of documents), cache (a folder)\n"
-    "  [batch]      rows, length (tokens), accumulate (parts a step), sequences (documents a part, 0: enough)\n"
+    "  [batch]      rows, length (tokens), accumulate (parts a step), sequences (documents a part, 0: enough); of "
+    "Mamba:\n"
+    "               carry (states from one window of a document to the next), burn_in (tokens that warm them, "
+    "without\n"
+    "               gradient, where a window begins within a document)\n"
     "  [optimizer]  rate, schedule (cosine, linear, constant, wsd), warmup, decay (steps), floor (share of rate), "
     "beta1,\n"
     "               beta2, eps, weight_decay, clip_norm\n"

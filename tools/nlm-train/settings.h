@@ -18,7 +18,8 @@ typedef struct settings {
     const char *separator, *json_field, *cache;
     double validation;
     /* [batch] */
-    int64_t rows, length, accumulate, sequences;
+    int64_t rows, length, accumulate, sequences, burn_in;
+    bool carries;
     /* [optimizer] */
     double rate, floor, beta1, beta2, eps, weight_decay, clip_norm;
     const char *schedule;
