@@ -1,8 +1,10 @@
 """nlm-server as its clients see it: OpenAI's and Anthropic's interfaces, tokens, slots, keys, start and end."""
+import base64
 import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -279,6 +281,30 @@ class Sampling(Running):
                            ({"samplers": ["temperature"], "top_p": 0.5}, "top_p"), ({"samplers": [3]}, "strings"),
                            ({"logit_bias": {"1": 2000}}, "bias")):
             self.fails("/v1/completions", {**body, **more}, 400, word)
+
+
+class Embeddings(Running):
+    def test_rows_have_length_one_and_depend_on_their_text_alone(self):
+        texts = ["Once upon a time", "Lily", "a big red ball"]
+        answer = self.server.post("/v1/embeddings", {"input": texts})
+        rows = [item["embedding"] for item in answer["data"]]
+        self.assertEqual([item["index"] for item in answer["data"]], [0, 1, 2])
+        for text, row in zip(texts, rows):
+            self.assertAlmostEqual(sum(x * x for x in row), 1, places=5)
+            self.assertEqual(self.server.post("/v1/embeddings", {"input": text})["data"][0]["embedding"], row)
+        encoded = self.server.post("/v1/embeddings", {"input": texts[0], "encoding_format": "base64"})
+        data = base64.b64decode(encoded["data"][0]["embedding"])
+        for x, y in zip(struct.unpack(f"<{len(data) // 4}f", data), rows[0]):
+            self.assertAlmostEqual(x, y, places=6)
+        ids = self.server.post("/tokenize", {"content": texts[0], "add_special": True})["tokens"]
+        self.assertEqual(self.server.post("/v1/embeddings", {"input": ids})["data"][0]["embedding"], rows[0])
+        self.assertEqual(self.server.post("/v1/embeddings", {"input": [ids]})["usage"]["prompt_tokens"], len(ids))
+        last = self.server.post("/v1/embeddings", {"input": texts[0], "pooling": "last", "normalize": False})
+        self.assertNotEqual(last["data"][0]["embedding"], rows[0])
+        for body, word in (({}, "input"), ({"input": []}, "no token"), ({"input": [[]]}, "no token"),
+                           ({"input": "x", "dimensions": 3}, "dimensions"), ({"input": "x", "pooling": "max"}, "max"),
+                           ({"input": "x", "encoding_format": "int8"}, "int8"), ({"input": [5] * 5000}, "5000")):
+            self.fails("/v1/embeddings", body, 400, word)
 
 
 class Others(Running):

@@ -55,11 +55,6 @@ static void client_gone(void *user) {
     call_destroy(user);
 }
 
-void call_prompts_release(call_prompts *prompts) {
-    for (uint32_t i = 0; i < prompts->count; i++) free(prompts->ids[i]);
-    prompts->count = 0;
-}
-
 /* ---- what comes --------------------------------------------------------------------------------- */
 
 void call_send(call *c, const char *name, const nlm_str *data) {

@@ -8,6 +8,7 @@
 
 #include "nlm-server/chat_request.h"
 #include "nlm-server/json_out.h"
+#include "nlm-server/prompts.h"
 #include "nlm-server/server.h"
 #include "nlm-server/tools.h"
 
@@ -44,17 +45,15 @@ typedef struct call_params {
     nlm_logit_bias *biases;
 } call_params;
 
-#define CALL_PROMPTS_MAX 32
-
 struct call {
     server *s;
     http_exchange *x;
     const call_form *form;
-    task *tasks[CALL_PROMPTS_MAX]; /* under way; NULL: done */
+    task *tasks[PROMPTS_MAX]; /* under way; NULL: done */
     struct call_part {
         call *owner;
         uint32_t index;
-    } parts[CALL_PROMPTS_MAX];
+    } parts[PROMPTS_MAX];
     uint32_t n_tasks, n_each; /* choices = n_tasks * n_each */
     call_choice *choices;
     uint32_t n_choices, n_open;
@@ -75,14 +74,6 @@ struct call {
 nlm_status call_read_params(const server *s, const http_exchange *x, const cJSON *body, const char *stop_key,
                             call_params *out, nlm_error *err);
 void call_params_release(call_params *params);
-
-/* n_prompts of them: ids[i], n_ids[i]. */
-typedef struct call_prompts {
-    int32_t *ids[CALL_PROMPTS_MAX];
-    size_t n_ids[CALL_PROMPTS_MAX];
-    uint32_t count;
-} call_prompts;
-void call_prompts_release(call_prompts *prompts);
 
 /* NULL: no memory. Until it is started it is the caller's to free. */
 call *call_create(server *s, http_exchange *x, const call_form *form, const call_params *params);

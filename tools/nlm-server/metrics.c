@@ -69,6 +69,7 @@ void metrics_answer(server *s, http_exchange *x) {
     count(&out, "requests_refused_total", "Prompts that found the queue full.", t.refused);
     count(&out, "texts_failed_total", "Texts that ended with an error.", t.failed);
     count(&out, "texts_cancelled_total", "Texts whose client went away.", t.cancelled);
+    count(&out, "embedded_total", "Sequences embedded.", t.embedded);
     count(&out, "steps_total", "Steps of the engine.", t.steps);
     count(&out, "step_sequences_total", "Sequences in all steps: by steps, the size of a batch.", t.step_sequences);
     head(&out, "busy_seconds_total", "counter", "Time in steps.");

@@ -38,7 +38,7 @@ static nlm_status load(server *s, const char *const *overrides, nlm_error *err) 
         .struct_size = sizeof options,
         .flags = (set->has_mmap ? 0u : NLM_MODEL_NO_MMAP) | (has_cache ? 0u : NLM_MODEL_NO_PROMPT_CACHE),
         .context_length = (uint32_t)set->context,
-        .parallel = (uint32_t)set->slots,
+        .parallel = (uint32_t)set->slots + 1, /* one for embeddings */
         .kv_type = set->kv_type,
         .prompt_cache_bytes = has_cache ? (uint64_t)set->prompt_cache_mib << 20 : 0,
         .chat_template = set->chat_template,

@@ -170,56 +170,7 @@ static void whole(call *c, nlm_str *out) {
 static const call_form form = {
     .id_prefix = "cmpl-", .begin = begin, .text = text, .end_choice = end_choice, .end = end, .whole = whole};
 
-/* ---- prompts ---------------------------------------------------------------------------------------- */
-
-static nlm_status read_ids(const server *s, const cJSON *array, int32_t **out_ids, size_t *out_count,
-                           nlm_error *err) {
-    size_t n = 0;
-    int32_t *ids = malloc(((size_t)cJSON_GetArraySize(array) + 1) * sizeof *ids);
-    if (!ids) return nlm_fail(err, NLM_OUT_OF_MEMORY, "prompt", "no memory for the prompt");
-    for (const cJSON *item = array->child; item; item = item->next) {
-        const double value = cJSON_IsNumber(item) ? item->valuedouble : -1;
-        if (!(value >= 0 && value < s->info.n_vocab) || value != (double)(int32_t)value) {
-            free(ids);
-            return nlm_fail(err, NLM_INVALID_ARGUMENT, "prompt", "item %zu is no token id of 0 to %d", n,
-                            s->info.n_vocab - 1);
-        }
-        ids[n++] = (int32_t)value;
-    }
-    *out_ids = ids;
-    *out_count = n;
-    return NLM_OK;
-}
-
-static nlm_status read_prompt(const server *s, const cJSON *item, call_prompts *prompts, nlm_error *err) {
-    if (prompts->count == CALL_PROMPTS_MAX) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "prompt", "at most %d prompts are taken at once",
-                        CALL_PROMPTS_MAX);
-    }
-    int32_t **ids = &prompts->ids[prompts->count];
-    size_t *n = &prompts->n_ids[prompts->count];
-    if (cJSON_IsString(item)) {
-        NLM_TRY(text_encode(s->model, item->valuestring, strlen(item->valuestring), NLM_TEXT_BOS, ids, n, err));
-    } else if (cJSON_IsArray(item)) {
-        NLM_TRY(read_ids(s, item, ids, n, err));
-    } else {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "prompt",
-                        "a prompt is neither a string nor an array of token ids");
-    }
-    prompts->count++;
-    return NLM_OK;
-}
-
-static nlm_status read_prompts(const server *s, const cJSON *body, call_prompts *prompts, nlm_error *err) {
-    const cJSON *prompt = cJSON_GetObjectItemCaseSensitive(body, "prompt");
-    const bool are_many = cJSON_IsArray(prompt) && (cJSON_IsString(prompt->child) || cJSON_IsArray(prompt->child));
-    if (!prompt || cJSON_IsNull(prompt)) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "prompt", "there is no 'prompt'");
-    }
-    if (!are_many) return read_prompt(s, prompt, prompts, err);
-    for (const cJSON *item = prompt->child; item; item = item->next) NLM_TRY(read_prompt(s, item, prompts, err));
-    return NLM_OK;
-}
+/* ---- requests --------------------------------------------------------------------------------------- */
 
 /* What stands before the texts, where it is asked for. */
 static nlm_status read_echo(const server *s, const cJSON *body, const call_prompts *prompts, call *c,
@@ -256,7 +207,7 @@ static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_par
     NLM_TRY(json_get_int(body, "logprobs", 0, TASK_TOP_MAX, &n_top, err));
     params->request.n_top = (int32_t)n_top;
     NLM_TRY(check_unsupported(body, params->request.n, err));
-    NLM_TRY(read_prompts(s, body, prompts, err));
+    NLM_TRY(call_prompts_read(s, body, "prompt", prompts, err));
     call *c = call_create(s, x, &form, params);
     if (!c) return nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
     nlm_status status = read_echo(s, body, prompts, c, err);

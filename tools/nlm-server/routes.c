@@ -33,6 +33,8 @@ static const route routes[] = {
     {"POST", "/v1/chat/completions", openai_chat, false, false},
     {"POST", "/chat/completions", openai_chat, false, false},
     {"POST", "/v1/completions", openai_completion, false, false},
+    {"POST", "/v1/embeddings", embeddings_create, false, false},
+    {"POST", "/embeddings", embeddings_create, false, false},
     {"POST", "/v1/messages", anthropic_messages, false, false},
     {"POST", "/v1/messages/count_tokens", anthropic_count_tokens, false, false},
 };

@@ -18,6 +18,8 @@ void tokens_detokenize(server *s, http_exchange *x);
 void tokens_apply_template(server *s, http_exchange *x);
 /* metrics.c */
 void metrics_answer(server *s, http_exchange *x);
+/* embeddings.c */
+void embeddings_create(server *s, http_exchange *x);
 /* slot_routes.c */
 void slots_list(server *s, http_exchange *x);
 void slots_change(server *s, http_exchange *x);

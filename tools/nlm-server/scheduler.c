@@ -69,12 +69,23 @@ static void tell_job(slot_job *job) {
     free(job);
 }
 
+static void tell_embeds(embed_job *first) {
+    for (embed_job *job = first, *next; job; job = next) {
+        next = job->next;
+        job->fn(job->user, job->status, job->status == NLM_OK ? job->rows : NULL, job->error.msg);
+        embed_job_destroy(job);
+    }
+}
+
 void scheduler_dispatch(scheduler *s) {
     uint64_t count;
     if (read(s->event_fd, &count, sizeof count) < 0 && errno != EAGAIN) return;
     pthread_mutex_lock(&s->mutex);
     task_event *events = s->events;
     slot_job *jobs = s->done_jobs;
+    embed_job *embeds = s->done_embeds;
+    s->done_embeds = NULL;
+    s->done_embeds_last = &s->done_embeds;
     s->events = NULL;
     s->events_last = &s->events;
     s->done_jobs = NULL;
@@ -92,6 +103,7 @@ void scheduler_dispatch(scheduler *s) {
         next = job->next;
         tell_job(job);
     }
+    tell_embeds(embeds);
 }
 
 int scheduler_fd(const scheduler *s) {
@@ -223,7 +235,8 @@ static void show_slots(scheduler *s) {
 /* Waits until there is something to do; false: it is over. */
 static bool take_work(scheduler *s, bool is_idle) {
     pthread_mutex_lock(&s->mutex);
-    while (is_idle && !s->submitted && !s->jobs && !s->is_stopping) pthread_cond_wait(&s->came, &s->mutex);
+    while (is_idle && !s->submitted && !s->jobs && !s->embeds && !s->is_stopping)
+        pthread_cond_wait(&s->came, &s->mutex);
     task *submitted = s->submitted;
     slot_job *jobs = s->jobs;
     const bool is_over = s->is_stopping;
@@ -245,6 +258,7 @@ static void *run(void *user) {
     bool is_idle = true;
     while (take_work(s, is_idle)) {
         end_what_is_over(s);
+        scheduler_run_embed(s);
         admit(s);
         is_idle = !scheduler_step(s) && !s->waiting;
         show_slots(s);
@@ -296,6 +310,7 @@ static nlm_status open_all(scheduler *s, nlm_error *err) {
     nlm_model_info info = {.struct_size = sizeof info};
     NLM_TRY(nlm_model_describe(s->model, &info, err));
     s->context = info.context_length;
+    s->n_embd = (size_t)info.n_embd;
     NLM_TRY(allocate(s, err));
     for (uint32_t i = 0; i < s->options.slots; i++) {
         NLM_TRY(nlm_session_create(s->model, &s->slots[i].session, err));
@@ -319,6 +334,8 @@ nlm_status scheduler_create(nlm_model *model, const scheduler_options *options, 
     s->jobs_last = &s->jobs;
     s->events_last = &s->events;
     s->done_jobs_last = &s->done_jobs;
+    s->embeds_last = &s->embeds;
+    s->done_embeds_last = &s->done_embeds;
     s->waiting_last = &s->waiting;
     const nlm_status status = open_all(s, err);
     if (status == NLM_OK)
@@ -338,6 +355,9 @@ static void forget_all(scheduler *s) {
         next = t->next;
         task_destroy(t);
     }
+    for (embed_job *job = s->embeds; job; job = job->next) job->status = NLM_CANCELLED;
+    tell_embeds(s->embeds);
+    tell_embeds(s->done_embeds);
     slot_job *lists[] = {s->jobs, s->done_jobs};
     for (size_t i = 0; i < 2; i++) {
         for (slot_job *job = lists[i], *next; job; job = next) {

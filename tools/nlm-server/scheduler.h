@@ -121,6 +121,23 @@ typedef struct slot_info {
 /* As they were after the latest step; out [capacity]. Returns how many there are. */
 uint32_t scheduler_slots(scheduler *s, slot_info *out, uint32_t capacity);
 
+/* ---- embeddings ------------------------------------------------------------------------------- */
+
+/* Told on the client's thread: rows [n, n_embd], valid during the call; NULL after an error. */
+typedef void (*embed_done_fn)(void *user, nlm_status status, const float *rows, const char *message);
+
+typedef struct embed_job embed_job;
+
+/* Of sequences ids[i][0..counts[i]), which are copied; options as nlm_embed's, but for NLM_POOLING_NONE. One sequence
+ * is computed between two steps: the model needs one session beside the slots. *out is valid until fn was called.
+ * Errors INVALID_ARGUMENT (an empty sequence, one that is longer than the context), LIMIT (too many wait),
+ * OUT_OF_MEMORY. */
+nlm_status scheduler_embed(scheduler *s, int32_t *const *ids, const size_t *counts, size_t n,
+                           const nlm_embed_options *options, embed_done_fn fn, void *user, embed_job **out,
+                           nlm_error *err);
+/* Nobody waits for it: fn is still called. */
+void scheduler_cancel_embed(embed_job *job);
+
 /* ---- figures ------------------------------------------------------------------------------ */
 
 #define HISTOGRAM_BUCKETS 14
@@ -137,6 +154,7 @@ extern const double histogram_bounds[HISTOGRAM_BUCKETS];
 typedef struct scheduler_stats {
     uint64_t prompt_tokens, cached_tokens, generated_tokens;
     uint64_t tasks, failed, cancelled, refused;
+    uint64_t embedded;              /* sequences */
     uint64_t steps, step_sequences; /* sequences in all steps together */
     uint32_t running, queued, slots;
     double busy_seconds;

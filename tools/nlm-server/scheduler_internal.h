@@ -24,10 +24,25 @@ typedef struct slot_job {
     char message[1024];
 } slot_job;
 
+struct embed_job {
+    struct embed_job *next;
+    int32_t *ids; /* all of them, one sequence behind the other */
+    size_t *counts;
+    size_t n, n_done, id_at;
+    nlm_embed_options options;
+    float *rows; /* [n, n_embd] */
+    embed_done_fn fn;
+    void *user;
+    atomic_bool is_cancelled;
+    nlm_status status;
+    nlm_error error;
+};
+
 struct scheduler {
     nlm_model *model;
     scheduler_options options;
     uint32_t context;
+    size_t n_embd;
     int event_fd;
     pthread_t thread;
     bool has_thread, has_mutex;
@@ -36,6 +51,9 @@ struct scheduler {
     pthread_cond_t came;
     task *submitted, **submitted_last;
     slot_job *jobs, **jobs_last;
+    embed_job *embeds, **embeds_last;           /* that wait; the first is the thread's alone while it runs */
+    embed_job *done_embeds, **done_embeds_last; /* to be told */
+    uint32_t n_embeds;
     task_event *events, **events_last;
     slot_job *done_jobs, **done_jobs_last;
     scheduler_stats stats;
@@ -67,6 +85,10 @@ void scheduler_post(scheduler *s, task_event *event);
 /* The sequence is over: tells, and frees its slot. failure NULL: by seq->ended_by. */
 void scheduler_end(scheduler *s, sequence *seq, const nlm_error *failure);
 void scheduler_run_job(scheduler *s, slot_job *job);
+
+/* Computes the next sequence of those that wait, if there is one. */
+void scheduler_run_embed(scheduler *s);
+void embed_job_destroy(embed_job *job);
 
 void histogram_add(histogram *h, double seconds);
 
