@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -124,6 +125,27 @@ class Server:
                 return
             time.sleep(0.02)
         raise AssertionError("a slot is still in use")
+
+
+class Running(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.server = Server("--slots", 3, "--slot-folder", cls.folder.name)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        cls.folder.cleanup()
+        assert cls.server.process.returncode == 0, cls.server.log()
+
+    def fails(self, path, body, status, *words, param=None):
+        answer = self.server.post(path, body, expected=status)
+        for word in words:
+            self.assertIn(word, answer["error"]["message"])
+        if param:
+            self.assertEqual(answer["error"]["param"], param)
+        return answer
 
 
 def read_all(client):
