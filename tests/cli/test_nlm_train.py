@@ -6,11 +6,14 @@ import random
 import re
 import resource
 import signal
+import struct
 import subprocess
 import tempfile
 import time
 import unittest
+import zlib
 from pathlib import Path
+from xml.etree import ElementTree
 
 BIN = Path(os.environ["NLM_BIN"])
 SOURCE = Path(os.environ["NLM_SOURCE"])
@@ -24,6 +27,27 @@ def run(program, *arguments, code=0, **keywords):
                           text=True, timeout=300, **keywords)
     assert done.returncode == code, (arguments, done)
     return done
+
+
+def read_png(path):
+    """The pixels of a PNG with a palette and 4 bits a pixel: (width, height, rows of (red, green, blue))."""
+    data = path.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = {}, 8
+    while at < len(data):
+        length = int.from_bytes(data[at:at + 4], "big")
+        kind, body = data[at + 4:at + 8], data[at + 8:at + 8 + length]
+        assert zlib.crc32(kind + body) == int.from_bytes(data[at + 8 + length:at + 12 + length], "big")
+        chunks[kind] = body
+        at += 12 + length
+    assert list(chunks) == [b"IHDR", b"PLTE", b"IDAT", b"IEND"] and at == len(data)
+    width, height, *kind = struct.unpack(">II5B", chunks[b"IHDR"])
+    assert kind == [4, 3, 0, 0, 0]
+    palette = [tuple(chunks[b"PLTE"][i:i + 3]) for i in range(0, len(chunks[b"PLTE"]), 3)]
+    packed, stride = zlib.decompress(chunks[b"IDAT"]), 1 + width // 2
+    assert len(packed) == stride * height and not any(packed[::stride])
+    rows = [packed[y * stride + 1:(y + 1) * stride] for y in range(height)]
+    return width, height, [[palette[half] for byte in row for half in (byte >> 4, byte & 15)] for row in rows]
 
 
 class Train(unittest.TestCase):
@@ -86,10 +110,31 @@ log_every = 1
             self.assertLess(perplexities[1], perplexities[0])
             self.assertIn("sample      Once upon", told)
             run("nlm-run", "-m", self.folder / "run/model.gguf", "-p", "Once upon a time", "-n", 8)
-            self.assertTrue((self.folder / "run/loss.svg").read_text().rstrip().endswith("</svg>"))
+            ElementTree.parse(self.folder / "run/loss.svg")
+            self.assertRegex(told, r"step 40 .* tokens/s, \d\.\d{3} of the f32 peak  0:00 left")
+            self.assertTrue(all(0 < line["peak_frac"] < 2 for line in self.lines() if "loss" in line))
+            self.expect_curve(self.folder / "run/loss.png", self.lines())
             self.assertEqual(len(list((self.folder / "run").glob("step-*.safetensors"))), 2)
             for file in (self.folder / "run").glob("step-*"):
                 file.unlink()
+
+    def expect_curve(self, path, lines):
+        """The curves' pixels are where the losses are."""
+        width, height, rows = read_png(path)
+        self.assertEqual((width, height), (720, 400))
+        losses = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+        others = [(line["step"], line["validation_loss"]) for line in lines if "validation_loss" in line]
+        values = [loss for _, loss in losses + others]
+        least, most, last = min(values), max(values), losses[-1][0]
+        for series, color in (losses, (0x22, 0x77, 0xCC)), (others, (0xCC, 0x55, 0x22)):
+            for step, loss in series:
+                x, y = 60 + 640 * step / last, 360 - 340 * (loss - least) / (most - least)
+                near = {rows[int(y) + dy][int(x) + dx] for dx in range(-3, 4) for dy in range(-3, 4)
+                        if 0 <= int(x) + dx < 720 and 0 <= int(y) + dy < 400}
+                self.assertIn(color, near, (step, loss))
+        for label in ((0, 0, 0), (0xDD, 0xDD, 0xDD), (255, 255, 255)):
+            self.assertTrue(any(label in row for row in rows))
+        self.assertGreater(sum(row[:54].count((0, 0, 0)) for row in rows), 100)  # numbers beside the axis
 
     def test_threads_and_stops_change_no_bit(self):
         for model in LLAMA, MAMBA:

@@ -9,10 +9,10 @@
 #include "base/status.h"
 #include "common/terminal.h"
 #include "nlm-bench/energy.h"
-#include "nlm-bench/probe.h"
+#include "common/probe.h"
 #include "nlm-bench/random_weights.h"
 #include "nlm-bench/run.h"
-#include "nlm-bench/work.h"
+#include "common/work.h"
 #include "session/runtime.h"
 #include "tensor/dtype.h"
 

@@ -11,7 +11,7 @@
 #include "base/status.h"
 #include "common/terminal.h"
 #include "nlm-bench/micro_case.h"
-#include "nlm-bench/probe.h"
+#include "common/probe.h"
 #include "nlm-bench/report.h"
 #include "tensor/dtype.h"
 

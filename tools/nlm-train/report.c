@@ -98,23 +98,33 @@ static void show_time(double seconds, char *out, size_t capacity) {
         snprintf(out, capacity, "%ld:%02ld", all / 60, all % 60);
 }
 
+/* ", 0.540 of the f32 peak"; nothing where that is not known. */
+static const char *show_share(const run *r, double flop, double seconds, char *out, size_t capacity) {
+    out[0] = 0;
+    if (r->peak > 0 && seconds > 0) snprintf(out, capacity, ", %.3f of the f32 peak", flop / seconds / r->peak);
+    return out;
+}
+
 static void show_progress(run *r, const nlm_trainer_metrics *m) {
     const uint64_t left = (uint64_t)r->set->steps - m->step, done = m->step - r->first_step;
-    char eta[32];
+    char eta[32], share[48];
     show_time(r->seconds / (double)done * (double)left, eta, sizeof eta);
+    show_share(r, r->flop, r->seconds, share, sizeof share);
     const bool is_line = m->step % (uint64_t)r->set->log_every == 0 || left == 0;
     if (isatty(STDERR_FILENO))
-        nlm_show_step("step %" PRIu64 " of %" PRId64 "  loss %.4f  %.0f tokens/s  %s left", m->step, r->set->steps,
-                      m->loss, r->tokens / r->seconds, eta);
+        nlm_show_step("step %" PRIu64 " of %" PRId64 "  loss %.4f  %.0f tokens/s%s  %s left", m->step, r->set->steps,
+                      m->loss, r->tokens / r->seconds, share, eta);
     if (!is_line) return;
     nlm_end_steps();
-    fprintf(stderr, "step %-6" PRIu64 " loss %.4f  norm %.3f  rate %.2e  %.0f tokens/s  %s left\n", m->step,
-            r->recent_loss / (double)r->recent_steps, m->norm, m->rate, r->tokens / r->seconds, eta);
+    fprintf(stderr, "step %-6" PRIu64 " loss %.4f  norm %.3f  rate %.2e  %.0f tokens/s%s  %s left\n", m->step,
+            r->recent_loss / (double)r->recent_steps, m->norm, m->rate, r->tokens / r->seconds, share, eta);
 }
 
 nlm_status report_step(run *r, const nlm_trainer_metrics *m, nlm_error *err) {
     r->seconds += m->seconds;
     r->tokens += (double)m->n_tokens;
+    const double flop = speed_flop(r);
+    r->flop += flop;
     r->recent_loss += m->loss;
     r->recent_steps++;
     if (!r->set->is_quiet) show_progress(r, m);
@@ -122,6 +132,7 @@ nlm_status report_step(run *r, const nlm_trainer_metrics *m, nlm_error *err) {
     fprintf(r->log,
             "{\"step\":%" PRIu64 ",\"loss\":%.9g,\"norm\":%.9g,\"rate\":%.9g,\"tokens\":%" PRId64 ",\"seconds\":%.6f",
             m->step, m->loss, m->norm, m->rate, m->n_tokens, m->seconds);
+    if (r->peak > 0 && m->seconds > 0) fprintf(r->log, ",\"peak_frac\":%.4g", flop / m->seconds / r->peak);
     return finish_line(r, err);
 }
 

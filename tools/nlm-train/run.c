@@ -263,6 +263,7 @@ static nlm_status export_all(run *r, nlm_error *err) {
 nlm_status run_train(run *r, nlm_error *err) {
     NLM_TRY(resume(r, err));
     NLM_TRY(report_open_log(r, err));
+    NLM_TRY(speed_probe(r, err));
     r->first_step = nlm_trainer_steps(r->trainer);
     if (r->first_step > 0) fprintf(stderr, "resumed     after step %" PRIu64 "\n", r->first_step);
     while (nlm_trainer_steps(r->trainer) < (uint64_t)r->set->steps && !has_interrupt) {

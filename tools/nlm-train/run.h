@@ -24,8 +24,9 @@ typedef struct run {
     const char **targets;     /* of adapters, NULL-terminated */
     nlm_str identity;         /* what makes a checkpoint one of this run */
     FILE *log;
-    double seconds, tokens; /* of the steps so far in this process */
-    double recent_loss;     /* of what was counted since the last line */
+    double peak;                  /* operations a second at most, in f32; 0: not known */
+    double seconds, tokens, flop; /* of the steps so far in this process */
+    double recent_loss;           /* of what was counted since the last line */
     uint64_t recent_steps, first_step;
 } run;
 
@@ -39,6 +40,11 @@ void run_close(run *r);
 /* Ctrl-C from now on ends the training after the step under way. */
 void run_catch_interrupt(void);
 
+/* speed.c: what the device can do is measured once, before the first step. */
+nlm_status speed_probe(run *r, nlm_error *err);
+/* Operations of a step over the parts as they are. */
+double speed_flop(const run *r);
+
 /* report.c */
 nlm_status report_plan(run *r, nlm_error *err);
 nlm_status report_open_log(run *r, nlm_error *err);
@@ -46,7 +52,7 @@ nlm_status report_step(run *r, const nlm_trainer_metrics *m, nlm_error *err);
 nlm_status report_validation(run *r, double loss, nlm_error *err);
 /* Continues the prompt with the weights as they are. */
 nlm_status report_sample(run *r, nlm_error *err);
-/* curve.c: OUTPUT/loss.svg, from the log. */
+/* curve.c: OUTPUT/loss.svg and loss.png, from the log. */
 nlm_status report_curve(run *r, nlm_error *err);
 const char *run_path(const run *r, const char *name, nlm_str *out);
 

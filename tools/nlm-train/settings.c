@@ -134,7 +134,8 @@ static const char details[] =
     "               sample_every, sample_tokens, export_type\n"
     "  [backend]    name, device_id, threads, fallback, registry, options\n"
     "\n"
-    "In the output folder: step-N.safetensors (the last `keep`), log.jsonl (a line a step), loss.svg, model.gguf.\n"
+    "In the output folder: step-N.safetensors (the last `keep`), log.jsonl (a line a step), loss.svg, loss.png, "
+    "model.gguf.\n"
     "Ctrl-C writes a checkpoint and ends; the same command goes on. The same seed gives the same weights, bit for "
     "bit,\n"
     "for any number of threads and however often the run was stopped.\n";

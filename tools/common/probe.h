@@ -1,10 +1,10 @@
 /* What the machine can do now: read bandwidth and f32 multiply-adds, on the threads that the work runs on.
  * Clocks and neighbours drift, so probes run between the measurements they are compared with. */
-#ifndef NLM_BENCH_PROBE_H
-#define NLM_BENCH_PROBE_H
+#ifndef NLM_COMMON_PROBE_H
+#define NLM_COMMON_PROBE_H
 
 #include "base/threads.h"
-#include "nlm-bench/probe_kernels.h"
+#include "common/probe_kernels.h"
 
 typedef struct probe {
     nlm_pool *pool; /* borrowed */

@@ -1,5 +1,5 @@
 /* What this machine can do at most: bytes and multiply-adds a second. */
-#include "nlm-bench/probe.h"
+#include "common/probe.h"
 
 #include <string.h>
 #include <sys/mman.h>

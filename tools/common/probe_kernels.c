@@ -1,5 +1,5 @@
 /* The loops of the probes, for the widest vectors the CPU has. */
-#include "nlm-bench/probe_kernels.h"
+#include "common/probe_kernels.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* What a model's work comes to in bytes and operations, from its shape alone. */
-#ifndef NLM_BENCH_WORK_H
-#define NLM_BENCH_WORK_H
+#ifndef NLM_COMMON_WORK_H
+#define NLM_COMMON_WORK_H
 
 #include "model/model.h"
 

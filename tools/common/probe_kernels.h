@@ -1,6 +1,6 @@
 /* The inner loops of the probes, for each instruction set that matters. */
-#ifndef NLM_BENCH_PROBE_KERNELS_H
-#define NLM_BENCH_PROBE_KERNELS_H
+#ifndef NLM_COMMON_PROBE_KERNELS_H
+#define NLM_COMMON_PROBE_KERNELS_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* Bytes and multiply-adds that a token costs a model. */
-#include "nlm-bench/work.h"
+#include "common/work.h"
 
 #include <string.h>
 
