@@ -18,8 +18,9 @@ struct nlm_tokenizer {
     atomic_uint n_holders;
     nlm_vocab vocab;
     nlm_specials specials;
-    nlm_spm spm; /* if vocab.is_spm */
-    nlm_bpe bpe; /* if not */
+    nlm_spm spm;                    /* if vocab.is_spm */
+    nlm_bpe bpe;                    /* if not */
+    _Atomic(nlm_token_trie *) trie; /* NULL: nobody has asked for it */
 };
 
 nlm_status nlm_ids_append(nlm_ids *ids, int32_t id) {
@@ -124,6 +125,7 @@ void nlm_tokenizer_destroy(nlm_tokenizer *tokenizer) {
     nlm_bpe_release(&tokenizer->bpe);
     nlm_specials_release(&tokenizer->specials);
     nlm_vocab_release(&tokenizer->vocab);
+    nlm_token_trie_destroy(tokenizer->trie);
     free(tokenizer);
 }
 
@@ -319,4 +321,36 @@ uint64_t nlm_tokenizer_fingerprint(const nlm_tokenizer *tokenizer) {
     add_merges(&sum, vocab->is_spm ? &tokenizer->spm.merges : &tokenizer->bpe.merges);
     if (!vocab->is_spm) add_rule(&sum, tokenizer->bpe.rule);
     return nlm_checksum_value(&sum);
+}
+
+static nlm_status make_trie(const nlm_tokenizer *t, nlm_token_trie **out, nlm_error *err) {
+    const nlm_vocab *vocab = &t->vocab;
+    nlm_trie_token *tokens = malloc((vocab->count + 1) * sizeof *tokens);
+    int32_t *ends = malloc((vocab->count + 1) * sizeof *ends);
+    size_t n_tokens = 0, n_ends = 0;
+    for (size_t i = 0; tokens && ends && i < vocab->count; i++) {
+        if (vocab->is_end[i]) {
+            ends[n_ends++] = (int32_t)i;
+        } else if (!is_hidden(vocab, (int32_t)i) && vocab->spelled[i].length > 0) {
+            tokens[n_tokens++] = (nlm_trie_token){vocab->spelled[i], (int32_t)i};
+        }
+    }
+    const nlm_status status = tokens && ends ? nlm_token_trie_create(tokens, n_tokens, ends, n_ends, out, err)
+                                             : nlm_fail(err, NLM_OUT_OF_MEMORY, "tokenizer", "no memory for a trie");
+    free(tokens);
+    free(ends);
+    return status;
+}
+
+nlm_status nlm_tokenizer_trie(nlm_tokenizer *tokenizer, const nlm_token_trie **out, nlm_error *err) {
+    nlm_token_trie *made = atomic_load(&tokenizer->trie), *none = NULL;
+    if (!made) {
+        NLM_TRY(make_trie(tokenizer, &made, err));
+        if (!atomic_compare_exchange_strong(&tokenizer->trie, &none, made)) { /* another thread was faster */
+            nlm_token_trie_destroy(made);
+            made = none;
+        }
+    }
+    *out = made;
+    return NLM_OK;
 }
