@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "common/input.h"
+#include "nlm-run/grammar.h"
 #include "nlm-run/statistics.h"
 
 #define DEFAULT_MAX_TOKENS 256
@@ -104,6 +105,7 @@ nlm_status run_open(run *r, const settings *set, nlm_error *err) {
     NLM_TRY(open_model(r, err));
     NLM_TRY(read_context(r, err));
     NLM_TRY(run_open_sampler(r, err));
+    NLM_TRY(grammar_open(set, r->model, &r->grammar, err));
     NLM_TRY(nlm_session_create(r->model, &r->session, err));
     nlm_session_set_progress(r->session, progress_show, &r->progress);
     if (set->is_json) nlm_json_begin_object(&r->json, NULL);
@@ -115,6 +117,7 @@ void run_close(run *r) {
     nlm_str_release(&r->out.text);
     nlm_session_destroy(r->session);
     nlm_sampler_destroy(r->sampler);
+    nlm_grammar_state_destroy(r->grammar);
     nlm_model_unload(r->model);
     nlm_engine_destroy(r->engine);
 }
@@ -151,11 +154,15 @@ nlm_status run_generate(run *r, uint64_t *n_tokens, nlm_error *err) {
     const uint64_t limit = max_tokens(r->set);
     r->ended_by = statistics_ended_by(NLM_ENDED_BY_TOKENS);
     if (r->set->max_tokens == 0 || (limit && *n_tokens >= limit)) return NLM_OK;
+    nlm_constraint constraint = {.struct_size = sizeof constraint};
+    if (r->grammar && *n_tokens == 0) NLM_TRY(nlm_grammar_state_reset(r->grammar, err));
+    if (r->grammar) NLM_TRY(nlm_grammar_state_constraint(r->grammar, &constraint, err));
     const nlm_generate_options options = {.struct_size = sizeof options,
                                           .flags = r->set->ignores_end ? NLM_GENERATE_IGNORE_END : 0u,
                                           .max_tokens = limit ? limit - *n_tokens : 0,
                                           .stops = r->set->stops.items,
-                                          .n_stops = r->set->stops.count};
+                                          .n_stops = r->set->stops.count,
+                                          .constraint = r->grammar ? &constraint : NULL};
     nlm_generate_result result = {.struct_size = sizeof result};
     r->ended_by = "error";
     NLM_TRY(nlm_session_generate(r->session, r->sampler, &options, output_text, &r->out, &result, err));

@@ -13,6 +13,7 @@ typedef struct run {
     nlm_model *model;
     nlm_session *session;
     nlm_sampler *sampler;
+    nlm_grammar_state *grammar; /* where the text is; NULL: it is free */
     uint64_t seed;
     uint32_t context; /* tokens the session may hold */
     output out;

@@ -46,6 +46,8 @@ static const nlm_config_key keys[] = {
     {"sampler.mirostat_eta", NLM_CONFIG_FLOAT, AT(mirostat_eta), 0, 1000, NULL},
     {"sampler.biases", NLM_CONFIG_STRINGS, AT(biases), 0, 0, NULL},
     {"sampler.order", NLM_CONFIG_STRINGS, AT(order), 0, 0, NULL},
+    {"sampler.grammar", NLM_CONFIG_STRING, AT(grammar), 0, 0, NULL},
+    {"sampler.json_schema", NLM_CONFIG_STRING, AT(json_schema), 0, 0, NULL},
     {"backend.name", NLM_CONFIG_STRING, AT(backend), 0, 0, NULL},
     {"backend.device_id", NLM_CONFIG_INT, AT(device_id), 0, 1023, NULL},
     {"backend.devices", NLM_CONFIG_INTS, AT(devices), 0, 1023, NULL},
@@ -132,6 +134,10 @@ static const nlm_option options[] = {
     {"logit-bias", 0, NLM_OPTION_TEXTS, "ID:X", "add X to the logit of token ID, -inf forbids it; may be\nrepeated",
      &given.biases, 0, 0},
     {"seed", 's', NLM_OPTION_INT, "N", "of the draws; without it another one each time, printed", TO(seed), 0, 0},
+    {"grammar", 0, NLM_OPTION_TEXT, "FILE", "keep the text, or each answer of a chat, to a grammar (GBNF)",
+     TO(grammar), 0, 0},
+    {"json-schema", 0, NLM_OPTION_TEXT, "FILE", "as --grammar, to JSON that a schema describes", TO(json_schema), 0,
+     0},
     {"stop", 0, NLM_OPTION_TEXTS, "TEXT", "end where this would appear; may be repeated", &given.stops, 0, 0},
     {"ignore-end", 0, NLM_OPTION_FLAG, NULL, "go on after the model's end-of-text token", TO(ignores_end), 0, 0},
     {"chat", 'c', NLM_OPTION_FLAG, NULL, "converse: a line in, an answer out; Ctrl-D ends", TO(is_chat), 0, 0},
@@ -183,7 +189,7 @@ static const char details[] =
     "             (1.75), dry_allowed_length (2), dry_last_n (0: all), dry_breakers, temperature_range (how far the\n"
     "             temperature goes down and up with the entropy), temperature_exponent (1), mirostat_tau,\n"
     "             mirostat_eta (0.1), biases (\"ID:X\"), order (of penalties, dry, temperature, top_n_sigma, top_k,\n"
-    "             typical, top_p, min_p, xtc)\n"
+    "             typical, top_p, min_p, xtc), grammar, json_schema (files)\n"
     "  [backend]  name, device_id, devices, threads, fallback, registry, options (a table, passed to the backend)\n"
     "  [chat]     enabled, system, template, template_file, overflow\n"
     "  [run]      prompt, prompt_file, ids, prefix, suffix, special, session, save_session, max_tokens, stop,\n"
@@ -259,6 +265,8 @@ static nlm_status read_config(const nlm_config *config, const char *path, nlm_er
     NLM_TRY(nlm_config_path_from(path, config->arena, &values->session, err));
     NLM_TRY(nlm_config_path_from(path, config->arena, &values->save_session, err));
     NLM_TRY(nlm_config_path_from(path, config->arena, &values->pack_cache, err));
+    NLM_TRY(nlm_config_path_from(path, config->arena, &values->grammar, err));
+    NLM_TRY(nlm_config_path_from(path, config->arena, &values->json_schema, err));
     NLM_TRY(nlm_config_path_from(path, config->arena, &values->chat_template_file, err));
     return nlm_config_path_from(path, config->arena, &values->registry, err);
 }
@@ -298,6 +306,12 @@ static int check(const settings *line, const settings *all) {
     if (!!line->prompt + !!line->prompt_file + !!line->ids > 1) {
         return nlm_tell_usage(&nlm_run_command, "--prompt, --prompt-file and --ids: give one of them");
     }
+    if (line->grammar && line->json_schema) {
+        return nlm_tell_usage(&nlm_run_command, "--grammar and --json-schema: give one of them");
+    }
+    if ((all->grammar || all->json_schema) && all->ignores_end) {
+        return nlm_tell_usage(&nlm_run_command, "--ignore-end: a grammar says where the text ends");
+    }
     if (all->is_chat &&
         (all->ids || all->prefix || all->suffix || all->has_special || all->session || all->save_session)) {
         return nlm_tell_usage(
@@ -323,6 +337,12 @@ static void replace_prompt(const settings *line, settings *all) {
     if (line->prompt) all->prompt_file = all->ids = NULL;
     if (line->prompt_file) all->prompt = all->ids = NULL;
     if (line->ids) all->prompt = all->prompt_file = NULL;
+}
+
+/* The same of what the text is kept to. */
+static void replace_grammar(const settings *line, settings *all) {
+    if (line->grammar) all->json_schema = NULL;
+    if (line->json_schema) all->grammar = NULL;
 }
 
 /* Who gives what only a draw uses wants draws. */
@@ -371,6 +391,7 @@ int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
     if (given.biases.count) out->biases = (nlm_config_strings){given.biases.items, given.biases.count};
     if (given.stops.count) out->stops = (nlm_config_strings){given.stops.items, given.stops.count};
     replace_prompt(&line, out);
+    replace_grammar(&line, out);
     choose_temperature(out);
     return check(&line, out);
 }

@@ -27,6 +27,7 @@ typedef struct settings {
     nlm_config_strings dry_breakers, order; /* without items: what nlm/sampler.h says */
     nlm_config_strings biases;              /* "ID:BIAS" */
     int64_t seed;                           /* NLM_RUN_NOT_SET: one is chosen and printed */
+    const char *grammar, *json_schema;      /* files that say what the text is kept to; at most one of them */
     /* [backend] */
     const char *backend, *registry;
     int64_t device_id, threads;
