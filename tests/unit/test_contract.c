@@ -70,6 +70,9 @@ static void what_is_null_is_named(void) {
     REFUSED(nlm_model_describe(f.model, NULL, &err));
     REFUSED(nlm_sampler_create(NULL, NULL, &sampler, &err));
     REFUSED(nlm_sampler_create(f.model, NULL, NULL, &err));
+    REFUSED(nlm_sampler_pick_with(NULL, rows, 1, NULL, 0, NULL, &out, &err));
+    REFUSED(nlm_embed(NULL, NULL, NULL, 0, NULL, rows, &err));
+    REFUSED(nlm_embed(f.model, NULL, &n, 1, NULL, rows, &err));
     REFUSED(nlm_session_create(NULL, &session, &err));
     REFUSED(nlm_session_create(f.model, NULL, &err));
     REFUSED(nlm_session_extend(NULL, &id, 1, &err));
@@ -131,6 +134,9 @@ static void what_is_null_of_text_is_named(void) {
     REFUSED(nlm_encode_chat_continue(NULL, &no_role, 0, 0, NULL, 0, &n, &err));
     REFUSED(nlm_encode_chat_continue(f.model, NULL, 1, 0, NULL, 0, &n, &err));
     REFUSED(nlm_encode_chat_continue(f.model, &no_role, 1, 0, NULL, 0, &n, &err));
+    REFUSED(nlm_encode_conversation(f.model, NULL, NULL, 0, &n, &err));
+    REFUSED(nlm_render_conversation(f.model, NULL, NULL, 0, &n, &err));
+    REFUSED(nlm_encode_conversation(f.model, &(nlm_conversation){.struct_size = 32}, NULL, 0, &n, &err));
     REFUSED(nlm_token_text(NULL, id, 0, &told, &n, &err));
     REFUSED(nlm_token_text(f.model, id, 0, NULL, &n, &err));
     REFUSED(nlm_token_text(f.model, id, 0, &told, NULL, &err));

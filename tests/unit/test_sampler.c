@@ -254,6 +254,62 @@ static void sampler_draws_at_the_ends_of_every_range(void) {
     }
 }
 
+/* Every stage, mirostat and the mask at ends of their ranges that are drawn by chance, in any order. */
+static void stages_draw_at_the_ends_of_every_range(void) {
+    static const char *const names[] = {"penalties", "dry",   "temperature", "top_n_sigma", "top_k",
+                                        "typical",   "top_p", "min_p",       "xtc"};
+    static const float parts[] = {0, 1e-45f, 0.5f, 1}, large[] = {0, 1e-45f, 1, 1e6f},
+                       signs[] = {-1e6f, 0, 1e-45f, 1e6f};
+    static const float logits[][4] = {
+        {-3e38f, 3e38f, 0, 1e-38f}, {1, 2, 3, 4}, {-1, -2, -3, -4}, {0, 0, -0.0f, 0}, {1, -INFINITY, -INFINITY, 0}};
+    static const double mus[] = {0, 1e-300, -1e300, 1e300, 3};
+    static const int32_t history[] = {0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 3, 3, 3};
+#define ANY(list) list[(size_t)(lcg_uniform() * (double)(sizeof list / sizeof *list))]
+    for (int i = 0; i < 20000; i++) {
+        nlm_sampler_options o = with(ANY(large));
+        o.seed = (uint64_t)i;
+        o.typical_p = ANY(parts);
+        o.top_p = ANY(parts);
+        o.min_p = ANY(parts);
+        o.xtc_probability = ANY(parts);
+        o.xtc_threshold = ANY(parts);
+        o.top_n_sigma = ANY(large);
+        o.dry_multiplier = ANY(large);
+        o.dry_base = lcg_uniform() < 0.5 ? 1e6f : 1;
+        o.dry_allowed_length = lcg_uniform() < 0.5 ? 1 : 3;
+        o.temperature_range = ANY(large);
+        o.temperature_exponent = lcg_uniform() < 0.5 ? 1e3f : 1e-45f;
+        o.mirostat_tau = lcg_uniform() < 0.5 ? 0 : 1e3f;
+        o.mirostat_eta = lcg_uniform() < 0.5 ? 1e-45f : 1e3f;
+        o.frequency_penalty = ANY(signs);
+        o.presence_penalty = ANY(signs);
+        o.repeat_penalty = ANY(large);
+        const char *order[9];
+        const size_t first = (size_t)(lcg_uniform() * 9),
+                     step = 1 + (size_t)(lcg_uniform() * 2); /* 9 and 2: none in common */
+        for (size_t k = 0; k < 9; k++) order[k] = names[(first + k * step) % 9];
+        o.order = order;
+        o.n_order = 9;
+        nlm_sampler *sampler = make(&o, 4);
+        const uint32_t mask = 0x9; /* tokens 0 and 3 */
+        double mu = ANY(mus);
+        for (size_t l = 0; l < sizeof logits / sizeof *logits; l++) {
+            const bool is_masked = lcg_uniform() < 0.3;
+            const nlm_choice choice = {.logits = logits[l],
+                                       .history = history,
+                                       .n_history = (size_t)(lcg_uniform() * 15),
+                                       .allowed = is_masked ? &mask : NULL,
+                                       .mu = &mu};
+            const int32_t id = nlm_sampler_choose(sampler, &choice);
+            const bool may_come = id >= 0 && id < 4 && logits[l][id] > -INFINITY && (!is_masked || mask >> id & 1);
+            if (!may_come) printf("\noptions %d, logits %zu: %d", i, l, id);
+            CU_ASSERT_FATAL(may_come && !isnan(mu));
+        }
+        nlm_sampler_destroy(sampler);
+    }
+#undef ANY
+}
+
 static void sampler_refuses_options_out_of_range(void) {
     nlm_sampler_options wrong[6];
     for (int i = 0; i < 6; i++) wrong[i] = with(1);
@@ -281,6 +337,7 @@ static const check_case cases[] = {
     CHECK_CASE(sampler_top_k_keeps_the_lower_ids_of_equals),
     CHECK_CASE(sampler_survives_extreme_values),
     CHECK_CASE(sampler_draws_at_the_ends_of_every_range),
+    CHECK_CASE(stages_draw_at_the_ends_of_every_range),
     CHECK_CASE(sampler_refuses_options_out_of_range),
 };
 CHECK_MAIN("sampler", cases)
