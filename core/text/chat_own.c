@@ -15,6 +15,7 @@
 struct nlm_chat_own {
     nlm_arena arena;
     nlm_jinja *jinja;
+    const char *text;                          /* of the template */
     const char *bos, *eos, *unknown, *padding; /* "" where the file names none */
     const char *tokens[TOKENS_MAX + 1];
     size_t n_tokens;
@@ -63,6 +64,11 @@ nlm_status nlm_chat_own_create(const nlm_gguf *gguf, nlm_chat_own **out, nlm_err
         nlm_chat_own_destroy(own);
         return status;
     }
+    own->text = nlm_arena_strndup(&own->arena, text.data, (size_t)text.length);
+    if (!own->text) {
+        nlm_chat_own_destroy(own);
+        return nlm_fail(err, NLM_OUT_OF_MEMORY, "chat template", "no memory for the template");
+    }
     own->bos = token_text(own, gguf, "tokenizer.ggml.bos_token_id");
     own->eos = token_text(own, gguf, "tokenizer.ggml.eos_token_id");
     own->unknown = token_text(own, gguf, "tokenizer.ggml.unknown_token_id");
@@ -77,6 +83,10 @@ void nlm_chat_own_destroy(nlm_chat_own *own) {
     nlm_jinja_destroy(own->jinja);
     nlm_arena_release(&own->arena);
     free(own);
+}
+
+const char *nlm_chat_own_text(const nlm_chat_own *own) {
+    return own->text;
 }
 
 const char *const *nlm_chat_own_tokens(const nlm_chat_own *own) {
@@ -105,13 +115,14 @@ typedef struct conversation {
 
 typedef struct rendering {
     nlm_str text;
-    nlm_text_spans spans;
+    nlm_text_spans spans, generations;
     nlm_text_span watched;
 } rendering;
 
 static void release(rendering *r) {
     nlm_str_release(&r->text);
     nlm_text_spans_release(&r->spans);
+    nlm_text_spans_release(&r->generations);
 }
 
 /* Templates build tokens of the names of roles; others are as good as a user's text. */
@@ -185,6 +196,7 @@ static nlm_status render(const nlm_chat_own *own, const conversation *talk, rend
     release(out);
     nlm_jinja_run *run = nlm_jinja_run_create(&nlm_jinja_default_limits, err);
     if (!run) return NLM_OUT_OF_MEMORY;
+    nlm_jinja_note_generations(run, &out->generations);
     const nlm_status status =
         nlm_jinja_render(own->jinja, run, globals_of(own, run, talk), &out->text, &out->spans, &out->watched, err);
     nlm_jinja_run_destroy(run);
@@ -325,6 +337,24 @@ nlm_status nlm_chat_own_format_json(const nlm_chat_own *own, const nlm_chat_json
     if (status == NLM_OK) status = give(&r, 0, to, out, out_spans, err);
     release(&r);
     return status;
+}
+
+nlm_status nlm_chat_own_render(const nlm_chat_own *own, const nlm_chat_json *chat, size_t count, bool opens_turn,
+                               size_t watched, nlm_chat_text *out, nlm_error *err) {
+    const conversation talk = {.json = chat, .count = count, .opens_turn = opens_turn, .watched = watched};
+    rendering r = {0};
+    nlm_status status = render(own, &talk, &r, err);
+    if (status == NLM_OK && count == (size_t)cJSON_GetArraySize(chat->messages))
+        status = check_is_written(&r.text, chat, err);
+    if (status != NLM_OK) release(&r);
+    *out = (nlm_chat_text){r.text, r.spans, r.generations, r.watched};
+    return status;
+}
+
+void nlm_chat_text_release(nlm_chat_text *text) {
+    nlm_str_release(&text->text);
+    nlm_text_spans_release(&text->spans);
+    nlm_text_spans_release(&text->generations);
 }
 
 /* Whether a call of a tool is written in JSON, and nothing that is not there is: not as Python prints them. */

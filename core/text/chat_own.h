@@ -12,6 +12,8 @@ typedef struct nlm_chat_own nlm_chat_own;
 nlm_status nlm_chat_own_create(const nlm_gguf *gguf, nlm_chat_own **out, nlm_error *err);
 void nlm_chat_own_destroy(nlm_chat_own *own);
 
+/* The template, as the model has it. */
+const char *nlm_chat_own_text(const nlm_chat_own *own);
 /* The texts of the form <|...|> that the template itself writes, NULL-terminated: for nlm_tokenizer_create_for. */
 const char *const *nlm_chat_own_tokens(const nlm_chat_own *own);
 /* Whether the text has the model's BOS in front, which the template wrote. */
@@ -40,5 +42,19 @@ nlm_chat_form nlm_chat_own_form(const nlm_chat_own *own);
  * leaves out tools, or calls of them). */
 nlm_status nlm_chat_own_format_json(const nlm_chat_own *own, const nlm_chat_json *chat, nlm_chat_end end,
                                     nlm_str *out, nlm_text_spans *out_spans, nlm_error *err);
+
+/* One rendering: its text, and parts of it. */
+typedef struct nlm_chat_text {
+    nlm_str text;
+    nlm_text_spans spans;       /* what users wrote */
+    nlm_text_spans generations; /* what {% generation %} encloses */
+    nlm_text_span watched;      /* the content of a message; empty: it is not there */
+} nlm_chat_text;
+
+/* The first `count` messages of a conversation that was shaped, with the opening of the assistant's turn behind them
+ * or none; the content of message `watched` (SIZE_MAX: none) is looked for. Errors   as nlm_chat_own_format_json. */
+nlm_status nlm_chat_own_render(const nlm_chat_own *own, const nlm_chat_json *chat, size_t count, bool opens_turn,
+                               size_t watched, nlm_chat_text *out, nlm_error *err);
+void nlm_chat_text_release(nlm_chat_text *text);
 
 #endif

@@ -31,6 +31,9 @@ extern const nlm_jinja_limits nlm_jinja_default_limits;
 /* A rendering: make one, make values with it, render, end it, which frees all of them. */
 nlm_jinja_run *nlm_jinja_run_create(const nlm_jinja_limits *limits, nlm_error *err);
 void nlm_jinja_run_destroy(nlm_jinja_run *run);
+/* The rendering adds to *out the parts of its text that {% generation %} encloses, as far as the template writes them
+ * itself, not into a variable. `out` outlives the run. */
+void nlm_jinja_note_generations(nlm_jinja_run *run, nlm_text_spans *out);
 
 /* Appends what the template makes of `globals`, a dictionary, and to out_spans the parts of it that come from values
  * marked NLM_JINJA_USER or NLM_JINJA_WATCHED: pieces of them keep their marks through filters, slices and

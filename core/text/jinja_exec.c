@@ -91,6 +91,15 @@ static nlm_jinja_value capture_filtered(nlm_jinja_run *run, const nlm_jinja_node
     return filtered;
 }
 
+/* {% generation %}: what the model is to write. */
+static void exec_generation(nlm_jinja_run *run, const nlm_jinja_node *node) {
+    const bool is_noted = run->generations && run->out == run->whole;
+    const size_t from = run->out->length;
+    exec_scoped(run, node->list);
+    if (is_noted && run->out->length > from && !nlm_jinja_has_failed(run))
+        nlm_jinja_note(run, run->generations, from, run->out->length);
+}
+
 static void exec_if(nlm_jinja_run *run, const nlm_jinja_node *node) {
     for (const nlm_jinja_node *branch = node->list; branch; branch = branch->next) {
         const bool is_taken = !branch->a || nlm_jinja_truth(run, nlm_jinja_eval(run, branch->a));
@@ -190,7 +199,7 @@ static void exec_one(nlm_jinja_run *run, const nlm_jinja_node *node) {
         case NLM_JINJA_CALL_BLOCK: exec_call_block(run, node); break;
         case NLM_JINJA_FILTER_BLOCK: nlm_jinja_print(run, run->out, capture_filtered(run, node)); break;
         case NLM_JINJA_WITH: exec_with(run, node); break;
-        case NLM_JINJA_SCOPE: exec_scoped(run, node->list); break;
+        case NLM_JINJA_SCOPE: exec_generation(run, node); break;
         case NLM_JINJA_LEAVE: run->leave = node->op == NLM_JINJA_STAR ? NLM_JINJA_BREAK : NLM_JINJA_CONTINUE; break;
         default: nlm_jinja_fail(run, "this is no statement"); break;
     }

@@ -109,6 +109,10 @@ nlm_jinja_run *nlm_jinja_run_create(const nlm_jinja_limits *limits, nlm_error *e
     return run;
 }
 
+void nlm_jinja_note_generations(nlm_jinja_run *run, nlm_text_spans *out) {
+    run->generations = out;
+}
+
 void nlm_jinja_run_destroy(nlm_jinja_run *run) {
     if (!run) return;
     nlm_arena_release(&run->arena);
@@ -127,6 +131,10 @@ static bool add_span(nlm_text_spans *spans, size_t from, size_t to) {
     }
     spans->data[spans->count++] = (nlm_text_span){from, to};
     return true;
+}
+
+void nlm_jinja_note(nlm_jinja_run *run, nlm_text_spans *spans, size_t from, size_t to) {
+    if (!add_span(spans, from, to)) nlm_jinja_fail_as(run, NLM_OUT_OF_MEMORY, "no memory for a part of the text");
 }
 
 /* The parts of text that users wrote, as parts of what has `offset` bytes in front of it. */
@@ -150,7 +158,7 @@ nlm_status nlm_jinja_render(const nlm_jinja *jinja, nlm_jinja_run *run, nlm_jinj
     nlm_jinja_text text = {0};
     nlm_jinja_scope scope;
     run->globals = globals;
-    run->out = &text;
+    run->out = run->whole = &text;
     run->line = 1;
     nlm_jinja_push_scope(run, &scope, NULL);
     nlm_jinja_exec(run, jinja->body);
@@ -162,7 +170,7 @@ nlm_status nlm_jinja_render(const nlm_jinja *jinja, nlm_jinja_run *run, nlm_jinj
         }
     }
     run->scope = NULL;
-    run->out = NULL;
+    run->out = run->whole = NULL;
     if (run->status != NLM_OK) nlm_error_give(err, &run->error);
     return run->status;
 }

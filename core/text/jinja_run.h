@@ -41,6 +41,8 @@ struct nlm_jinja_run {
     nlm_jinja_value globals;
     nlm_jinja_scope *scope;
     nlm_jinja_text *out;
+    nlm_jinja_text *whole;       /* the template's own output, which `out` is outside of captured blocks */
+    nlm_text_spans *generations; /* parts of it that {% generation %} encloses; or NULL */
     nlm_jinja_leave leave;
     nlm_jinja_value block; /* what the filters of a block are applied to */
 };
@@ -110,6 +112,8 @@ bool nlm_jinja_spend(nlm_jinja_run *run, uint64_t steps);
 /* Goes one deeper; false, and a failure, where that is too deep. Each success needs a nlm_jinja_exit. */
 bool nlm_jinja_enter(nlm_jinja_run *run);
 void nlm_jinja_exit(nlm_jinja_run *run);
+/* Adds a part of the output to a list. */
+void nlm_jinja_note(nlm_jinja_run *run, nlm_text_spans *spans, size_t from, size_t to);
 /* Zeroed; NULL, and a failure. */
 void *nlm_jinja_alloc(nlm_jinja_run *run, size_t count, size_t element_bytes);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "format/json.h"
 #include "text/pre_json.h"
@@ -17,6 +18,7 @@
 typedef struct reading {
     const char *name; /* of the file */
     const cJSON *root, *model, *vocab, *added, *config;
+    nlm_gguf_string chat; /* the template; data NULL: there is none */
     nlm_arena arena;
     nlm_json_steps steps;
     const char *pre; /* byte-level: tokenizer.ggml.pre */
@@ -331,7 +333,24 @@ static nlm_status put_ends(const reading *r, nlm_gguf_writer *w, nlm_error *err)
     return NLM_OK;
 }
 
+/* In tokenizer_config.json: as text, or in a list of named ones. */
+static const char *template_of(const cJSON *config) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, "chat_template");
+    if (cJSON_IsString(item)) return item->valuestring;
+    for (const cJSON *named = cJSON_IsArray(item) ? item->child : NULL; named; named = named->next) {
+        const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(named, "name"));
+        const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(named, "template"));
+        if (name && strcmp(name, "default") == 0 && text) return text;
+    }
+    return NULL;
+}
+
 static nlm_status put_all(const reading *r, nlm_gguf_writer *w, nlm_error *err) {
+    const char *chat = template_of(r->config);
+    if (r->chat.data)
+        nlm_gguf_writer_string(w, "tokenizer.chat_template", r->chat.data, (size_t)r->chat.length);
+    else if (chat)
+        put_text(w, "tokenizer.chat_template", chat);
     put_text(w, "general.architecture", "llama");
     put_text(w, "general.type", "vocab");
     put_text(w, KEY "model", r->steps.is_spm ? "llama" : "gpt2");
@@ -366,8 +385,9 @@ static nlm_status read_all(reading *r, nlm_error *err) {
 }
 
 /* `root` and `config` (or NULL) stay the caller's. */
-static nlm_status convert(const char *name, const cJSON *root, const cJSON *config, nlm_gguf **out, nlm_error *err) {
-    reading r = {.name = name, .root = root, .config = config};
+static nlm_status convert(const char *name, const cJSON *root, const cJSON *config, nlm_gguf_string chat,
+                          nlm_gguf **out, nlm_error *err) {
+    reading r = {.name = name, .root = root, .config = config, .chat = chat};
     nlm_gguf_writer *writer = NULL;
     nlm_status status = read_all(&r, err);
     if (status == NLM_OK) status = nlm_gguf_writer_create(&writer, err);
@@ -385,29 +405,51 @@ nlm_status nlm_tokenizer_json_parse(const char *name, const char *text, size_t l
     cJSON *root = NULL, *settings = NULL;
     nlm_status status = nlm_json_parse(name, text, length, &root, err);
     if (status == NLM_OK && config) status = nlm_json_parse(name, config, strlen(config), &settings, err);
-    if (status == NLM_OK) status = convert(name, root, settings, out, err);
+    if (status == NLM_OK) status = convert(name, root, settings, (nlm_gguf_string){0}, out, err);
     cJSON_Delete(settings);
     cJSON_Delete(root);
     return status;
 }
 
-/* tokenizer_config.json beside `path`; NULL if there is none. */
-static nlm_status read_config(const char *path, cJSON **out, nlm_error *err) {
+/* The path of a file beside `path`; NULL, and a failure, without memory. */
+static const char *beside(nlm_arena *arena, const char *path, const char *name, nlm_error *err) {
     const char *slash = strrchr(path, '/');
-    nlm_arena arena = {0};
-    const char *beside =
-        nlm_arena_printf(&arena, "%.*stokenizer_config.json", slash ? (int)(slash + 1 - path) : 0, path);
-    nlm_status status = beside ? nlm_json_read(beside, MAX_FILE_BYTES, out, err)
-                               : nlm_fail(err, NLM_OUT_OF_MEMORY, path, "no memory to read it");
-    nlm_arena_release(&arena);
+    const char *made = nlm_arena_printf(arena, "%.*s%s", slash ? (int)(slash + 1 - path) : 0, path, name);
+    if (!made) nlm_fail(err, NLM_OUT_OF_MEMORY, path, "no memory to read it");
+    return made;
+}
+
+/* tokenizer_config.json beside `path`; NULL if there is none. */
+static nlm_status read_config(nlm_arena *arena, const char *path, cJSON **out, nlm_error *err) {
+    const char *config = beside(arena, path, "tokenizer_config.json", err);
+    if (!config) return NLM_OUT_OF_MEMORY;
+    const nlm_status status = nlm_json_read(config, MAX_FILE_BYTES, out, err);
+    return status == NLM_NOT_FOUND ? NLM_OK : status;
+}
+
+/* chat_template.jinja beside `path`, which newer folders have; data NULL if there is none. */
+static nlm_status read_template(nlm_arena *arena, const char *path, nlm_file_map *out, nlm_error *err) {
+    const char *file = beside(arena, path, "chat_template.jinja", err);
+    if (!file) return NLM_OUT_OF_MEMORY;
+    const nlm_status status = nlm_file_read(file, out, err);
+    if (status == NLM_OK && out->size > MAX_FILE_BYTES) {
+        return nlm_fail(err, NLM_LIMIT, file, "it has %zu bytes; at most %zu are read", out->size,
+                        (size_t)MAX_FILE_BYTES);
+    }
     return status == NLM_NOT_FOUND ? NLM_OK : status;
 }
 
 nlm_status nlm_tokenizer_json_read(const char *path, nlm_gguf **out, nlm_error *err) {
     cJSON *root = NULL, *config = NULL;
+    nlm_file_map chat = {0};
+    nlm_arena arena = {0};
     nlm_status status = nlm_json_read(path, MAX_FILE_BYTES, &root, err);
-    if (status == NLM_OK) status = read_config(path, &config, err);
-    if (status == NLM_OK) status = convert(path, root, config, out, err);
+    if (status == NLM_OK) status = read_config(&arena, path, &config, err);
+    if (status == NLM_OK) status = read_template(&arena, path, &chat, err);
+    const nlm_gguf_string text = {(const char *)chat.data, chat.size};
+    if (status == NLM_OK) status = convert(path, root, config, text, out, err);
+    nlm_file_map_close(&chat);
+    nlm_arena_release(&arena);
     cJSON_Delete(config);
     cJSON_Delete(root);
     return status;

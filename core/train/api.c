@@ -12,6 +12,7 @@
 #include "session/engine.h"
 #include "session/options.h"
 #include "tensor/dtype.h"
+#include "text/tokenizer_json.h"
 #include "train/checkpoint.h"
 
 /* Checkpoints of a program are told apart by the model alone. */
@@ -40,7 +41,7 @@ static nlm_status open_new(const nlm_training_options *o, nlm_gguf **out, nlm_er
             o->preset ? o->preset : "NULL", o->vocabulary ? o->vocabulary : "NULL");
     }
     nlm_gguf *vocabulary = NULL;
-    NLM_TRY(nlm_gguf_open(o->vocabulary, &vocabulary, err));
+    NLM_TRY(nlm_tokenizer_open_metadata(o->vocabulary, false, &vocabulary, err));
     const nlm_status status = nlm_preset_gguf_with(known, NLM_F32, vocabulary, out, err);
     nlm_gguf_close(vocabulary);
     return status;

@@ -159,7 +159,7 @@ nlm_status nlm_chat_document_add(nlm_document_sink *sink, const char *where, con
     const nlm_chat_template *chat = sink->options->chat;
     if (!chat) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, where,
-                        "the line holds messages, and the model has no chat template that is known; name one");
+                        "the line holds messages, and the model has no chat template; name one that is known");
     }
     const size_t count = (size_t)cJSON_GetArraySize(array);
     nlm_chat_message *messages = calloc(count + 1, sizeof *messages);

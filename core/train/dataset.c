@@ -29,7 +29,9 @@ static void begin_sum(nlm_checksum *sum, const nlm_dataset_options *options) {
     nlm_checksum_init(sum);
     add_text(sum, options->separator);
     add_text(sum, options->json_field);
-    add_text(sum, options->chat ? nlm_chat_template_name(options->chat) : NULL);
+    const bool has_name = options->chat && !options->own_chat;
+    add_text(sum, has_name ? nlm_chat_template_name(options->chat) : NULL);
+    if (options->own_chat) add_text(sum, nlm_chat_own_text(options->own_chat));
 }
 
 static nlm_status read_through(nlm_input *input, nlm_error *err) {
@@ -94,6 +96,7 @@ static nlm_status fill_file(nlm_document_sink *sink, const nlm_input_list *list,
 static nlm_status build_file(const char *path, const nlm_token_key *key, const nlm_tokenizer *tokenizer,
                              const nlm_dataset_options *options, const nlm_input_list *list, nlm_error *err) {
     nlm_document_sink sink = {.tokenizer = tokenizer, .options = options, .window = NLM_DOCUMENT_WINDOW};
+    if (options->own_chat) sink.form = nlm_chat_own_form(options->own_chat);
     if (nlm_tokenizer_eos(tokenizer) < 0) {
         nlm_log(NLM_LOG_WARN, "dataset: the tokenizer has no token that ends a text: a model does not learn to end");
     }

@@ -24,16 +24,18 @@ typedef struct nlm_dataset nlm_dataset;
  * (.name), links to folders, and those with a NUL in their first 8 KiB, which are no text (a warning in the log).
  *
  * A file whose name ends with .jsonl, .ndjson or .json has a JSON object a line (LIMIT: 16 MiB), which is a document:
- * the member `json_field`, a text or else messages, [{"role": ..., "content": ...}], which `chat` renders. Of
+ * the member `json_field`, a text or else messages, [{"role": ..., "content": ...}], which a template renders, with
+ * the line's member "tools" if the template is the model's own. Of
  * messages only what the assistant says counts for the loss, with the token that ends its turn. */
 typedef struct nlm_dataset_options {
     const char *const *paths; /* files or folders */
     size_t n_paths;
-    const char *separator;         /* between the documents of a text file, "<|endoftext|>" or "\n\n"; NULL: none */
-    const char *json_field;        /* NULL: "messages" where a line has them, else "text" */
-    const nlm_chat_template *chat; /* NULL: messages are refused */
-    const char *cache_folder;      /* where token files are kept; made if it is missing */
-    double validation;             /* the share of documents that is kept for validation, 0 to 0.5 */
+    const char *separator;  /* between the documents of a text file, "<|endoftext|>" or "\n\n"; NULL: none */
+    const char *json_field; /* NULL: "messages" where a line has them, else "text" */
+    const struct nlm_chat_own *own_chat; /* the model's own template, which renders messages; NULL: */
+    const nlm_chat_template *chat;       /* does; NULL too: messages are refused */
+    const char *cache_folder;            /* where token files are kept; made if it is missing */
+    double validation;                   /* the share of documents that is kept for validation, 0 to 0.5 */
     uint64_t seed;
 } nlm_dataset_options;
 

@@ -2,6 +2,7 @@
 #ifndef NLM_TRAIN_DOCUMENTS_H
 #define NLM_TRAIN_DOCUMENTS_H
 
+#include "text/chat_own.h"
 #include "train/dataset.h"
 #include "train/input.h"
 #include "train/token_file.h"
@@ -11,8 +12,9 @@ typedef struct nlm_document_sink {
     const nlm_tokenizer *tokenizer;
     const nlm_dataset_options *options;
     nlm_token_writer *writer;
-    size_t window; /* bytes that are encoded at once, where a document has more: NLM_DOCUMENT_WINDOW */
-    nlm_ids ids;   /* of a part; scratch, which the owner releases */
+    nlm_chat_form form; /* of options->own_chat */
+    size_t window;      /* bytes that are encoded at once, where a document has more: NLM_DOCUMENT_WINDOW */
+    nlm_ids ids;        /* of a part; scratch, which the owner releases */
 } nlm_document_sink;
 
 #define NLM_DOCUMENT_WINDOW (1u << 20)

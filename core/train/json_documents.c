@@ -6,6 +6,7 @@
 #include "base/str.h"
 #include "format/json.h"
 #include "train/chat_document.h"
+#include "train/own_document.h"
 
 #define MAX_LINE (16u << 20)
 
@@ -27,6 +28,17 @@ static nlm_status find_field(const char *where, const cJSON *object, const char 
     return *out ? NLM_OK : nlm_json_member(where, object, "text", out, err);
 }
 
+static nlm_status add_messages(nlm_document_sink *sink, const char *where, const cJSON *object, const cJSON *messages,
+                               nlm_error *err) {
+    const cJSON *tools = NULL;
+    NLM_TRY(nlm_json_member(where, object, "tools", &tools, err));
+    if (sink->options->own_chat) return nlm_own_document_add(sink, where, messages, tools, err);
+    if (!cJSON_IsArray(tools) || cJSON_GetArraySize(tools) == 0)
+        return nlm_chat_document_add(sink, where, messages, err);
+    return nlm_fail(err, NLM_UNSUPPORTED, where,
+                    "the line has tools, of which only a model's own template has a form");
+}
+
 static nlm_status add_object(nlm_document_sink *sink, const char *where, const cJSON *object, nlm_error *err) {
     const char *field = sink->options->json_field;
     const char *name = field ? field : "text' or 'messages";
@@ -35,7 +47,7 @@ static nlm_status add_object(nlm_document_sink *sink, const char *where, const c
     NLM_TRY(find_field(where, object, field, &found, err));
     if (!found) return nlm_fail(err, NLM_BAD_FORMAT, where, "the object has no '%s'; " EXPECTED, name);
     if (cJSON_IsString(found)) return add_text(sink, found->valuestring, err);
-    if (cJSON_IsArray(found)) return nlm_chat_document_add(sink, where, found, err);
+    if (cJSON_IsArray(found)) return add_messages(sink, where, object, found, err);
     return nlm_fail(err, NLM_BAD_FORMAT, where, "'%s' is neither a text nor a list of messages", found->string);
 }
 

@@ -152,6 +152,28 @@ log_every = 1
                 for file in (self.folder / name).glob("step-*"):
                     file.unlink()
 
+    def test_a_tokenizer_json_and_its_template_train_on_answers(self):
+        run("nlm-tokenize", "convert", self.shared / "vocab.gguf", self.folder / "tokenizer.json")
+        (self.folder / "chat_template.jinja").write_text(
+            "{% for m in messages %}{{ m.role + ': ' }}{% generation %}{{ m.content }}{% endgeneration %}\n{% endfor %}")
+        talk = [{"messages": [{"role": "user", "content": "Who?"},
+                              {"role": "assistant", "content": f"The cat {i}."}]} for i in range(40)]
+        (self.folder / "talk.jsonl").write_text("".join(json.dumps(line) + "\n" for line in talk))
+        model = LLAMA + 'tokenizer = "tokenizer.json"\n'
+        config = self.config(model)
+        config.write_text(config.read_text().replace(f'tokenizer = "{self.shared}/vocab.gguf"\n', "")
+                          .replace(f"{self.shared}/stories.txt", "talk.jsonl"))
+        run("nlm-train", config, "-q")
+        told = run("nlm-model", "inspect", self.folder / "run/model.gguf").stdout
+        self.assertIn("tokenizer.chat_template", told)
+        (self.folder / "chat_template.jinja").write_text("{% nonsense %}")
+        told = run("nlm-train", config, "--output", self.folder / "other", code=2).stderr
+        self.assertRegex(told, r"warning: the model's chat template cannot be read .* rendered by none")
+        self.assertIn("the model has no chat template; name one", told)
+        run("nlm-train", config, "-q", "--output", self.folder / "other", "--set", "data.chat=chatml")
+        told = run("nlm-train", config, "--output", self.folder / "third", "--set", "data.chat=chat", code=1).stderr
+        self.assertRegex(told, r"'chat' is no template that is known; those are .*chatml")
+
     def test_states_are_carried_and_warmed(self):
         told = run("nlm-train", self.config(name="none"), "--set", "batch.carry=true", code=1).stderr
         self.assertIn("'llama' has no state that could be carried", told)

@@ -3,24 +3,6 @@
 
 #include "text/chat_table.h"
 
-/* The tokens of the first document, with a ~ where those that count for the loss begin and where they end. */
-static nlm_str mark_counted(const nlm_dataset *dataset) {
-    const nlm_batch_shape shape = {.rows = 1, .length = 2000, .max_seqs = 1};
-    nlm_train_batch batch;
-    nlm_str out = {0};
-    bool is_counted = false;
-    batch_make(&batch, &shape);
-    nlm_dataset_batch(dataset, NLM_SPLIT_TRAIN, &shape, 0, &batch);
-    for (int32_t t = 0; t < batch.n_tokens; t++) {
-        if (t > 0 && is_counted != (batch.labels[t - 1] >= 0)) nlm_str_puts(&out, "~");
-        is_counted = t > 0 && batch.labels[t - 1] >= 0;
-        put_id(&out, batch.ids[t]);
-    }
-    if (is_counted) nlm_str_puts(&out, "~");
-    batch_release(&batch);
-    return out;
-}
-
 #define USER(text)   "{\"role\": \"user\", \"content\": \"" text "\"}"
 #define ANSWER(text) "{\"role\": \"assistant\", \"content\": \"" text "\"}"
 #define SYSTEM(text) "{\"role\": \"system\", \"content\": \"" text "\"}"

@@ -17,8 +17,6 @@
 #define TEMPLATE "tokenizer.chat_template"
 
 #define TEMPLATE_FILE "chat_template.jinja"
-#define CONFIG_FILE   "tokenizer_config.json"
-#define MAX_BYTES     ((size_t)64 << 20) /* of either */
 
 enum { TYPE_UNUSED = 5 };
 
@@ -74,46 +72,6 @@ static nlm_status copy_entries(const nlm_gguf *from, uint64_t n_vocab, nlm_gguf_
 
 /* ---- the chat template ------------------------------------------------------------------------ */
 
-/* Where older folders have it: as text, or as a list of named ones. */
-static const char *template_of(const cJSON *config) {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, "chat_template");
-    if (cJSON_IsString(item)) return item->valuestring;
-    for (const cJSON *named = cJSON_IsArray(item) ? item->child : NULL; named; named = named->next) {
-        const cJSON *name = cJSON_GetObjectItemCaseSensitive(named, "name");
-        const cJSON *text = cJSON_GetObjectItemCaseSensitive(named, "template");
-        if (cJSON_IsString(name) && strcmp(name->valuestring, "default") == 0 && cJSON_IsString(text)) {
-            return text->valuestring;
-        }
-    }
-    return NULL;
-}
-
-static nlm_status import_from_config(const char *path, nlm_gguf_writer *w, nlm_error *err) {
-    cJSON *config = NULL;
-    const nlm_status status = nlm_json_read(path, MAX_BYTES, &config, err);
-    const char *text = status == NLM_OK ? template_of(config) : NULL;
-    if (text) nlm_gguf_writer_string(w, TEMPLATE, text, strlen(text));
-    cJSON_Delete(config);
-    return status == NLM_NOT_FOUND ? NLM_OK : status;
-}
-
-static nlm_status import_template(const char *folder, nlm_gguf_writer *w, nlm_error *err) {
-    nlm_arena arena = {0};
-    nlm_file_map text = {0};
-    const char *file = nlm_arena_printf(&arena, "%s/" TEMPLATE_FILE, folder);
-    const char *config = nlm_arena_printf(&arena, "%s/" CONFIG_FILE, folder);
-    nlm_status status =
-        file && config ? nlm_file_read(file, &text, err) : nlm_fail(err, NLM_OUT_OF_MEMORY, folder, "out of memory");
-    if (status == NLM_OK && text.size > MAX_BYTES) {
-        status = nlm_fail(err, NLM_LIMIT, file, "it has %zu bytes; at most %zu are read", text.size, MAX_BYTES);
-    }
-    if (status == NLM_OK) nlm_gguf_writer_string(w, TEMPLATE, text.data ? text.data : "", text.size);
-    if (status == NLM_NOT_FOUND) status = import_from_config(config, w, err);
-    nlm_file_map_close(&text);
-    nlm_arena_release(&arena);
-    return status;
-}
-
 static nlm_status export_template(const nlm_gguf *gguf, const char *folder, nlm_error *err) {
     nlm_gguf_string text;
     nlm_str path = {0};
@@ -145,9 +103,8 @@ nlm_status import_tokenizer(const char *folder, uint64_t n_vocab, nlm_gguf_write
         return status;
     }
     status = copy_entries(tokenizer, n_vocab, w, err);
-    const bool has_template = nlm_gguf_find(tokenizer, TEMPLATE) != NULL;
     nlm_gguf_close(tokenizer);
-    return status == NLM_OK && !has_template ? import_template(folder, w, err) : status;
+    return status;
 }
 
 nlm_status export_tokenizer(const nlm_gguf *gguf, const char *folder, nlm_str *note, nlm_error *err) {

@@ -72,6 +72,7 @@ static nlm_status open_dataset(run *r, nlm_error *err) {
                                          .n_paths = s->data.count,
                                          .separator = s->separator,
                                          .json_field = s->json_field,
+                                         .own_chat = r->own_chat,
                                          .chat = r->chat,
                                          .cache_folder = folder,
                                          .validation = s->validation,
@@ -169,6 +170,7 @@ void run_close(run *r) {
     free(r->parts);
     free(r->targets);
     nlm_tokenizer_destroy(r->tokenizer);
+    nlm_chat_own_destroy(r->own_chat);
     nlm_model_close(r->model);
     nlm_engine_destroy(r->engine);
     nlm_str_release(&r->identity);

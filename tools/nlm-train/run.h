@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "nlm-train/settings.h"
 #include "session/engine.h"
+#include "text/chat_own.h"
 #include "text/tokenizer.h"
 #include "train/trainer.h"
 
@@ -15,7 +16,8 @@ typedef struct run {
     nlm_engine *engine;
     nlm_model *model;
     nlm_tokenizer *tokenizer;
-    const nlm_chat_template *chat; /* or NULL */
+    nlm_chat_own *own_chat;        /* the model's own template, or NULL: */
+    const nlm_chat_template *chat; /* one that is known, or NULL */
     nlm_trainer *trainer;
     nlm_dataset *dataset;
     nlm_batch_shape shape;

@@ -33,6 +33,7 @@ static const nlm_config_key keys[] = {
     {"data.paths", NLM_CONFIG_STRINGS, AT(data), 0, 0, NULL},
     {"data.separator", NLM_CONFIG_STRING, AT(separator), 0, 0, NULL},
     {"data.json_field", NLM_CONFIG_STRING, AT(json_field), 0, 0, NULL},
+    {"data.chat", NLM_CONFIG_STRING, AT(chat), 0, 0, NULL},
     {"data.cache", NLM_CONFIG_STRING, AT(cache), 0, 0, NULL},
     {"data.validation", NLM_CONFIG_FLOAT, AT(validation), 0, 0.5, NULL},
     {"batch.rows", NLM_CONFIG_INT, AT(rows), 1, 65536, NULL},
@@ -109,14 +110,16 @@ static const nlm_option options[] = {
 
 static const char details[] =
     "Configuration (TOML); the command line wins over it. A relative path in it starts at its folder.\n"
-    "  [model]      path: a GGUF file to go on from; or tokenizer, a GGUF file with the vocabulary of a new model, "
-    "and\n"
-    "               preset, or architecture (llama, mamba), n_embd, n_layer, n_head, n_head_kv, n_ff; d_state, "
+    "  [model]      path: a GGUF file to go on from; or tokenizer, a GGUF file or a tokenizer.json with the "
+    "vocabulary\n"
+    "               of a new model, and preset, or architecture (llama, mamba), n_embd, n_layer, n_head, n_head_kv, "
+    "n_ff; d_state, "
     "d_conv,\n"
     "               dt_rank; context, tied\n"
     "  [data]       paths (text files, folders, .jsonl files), separator (between the documents of a file), "
     "json_field,\n"
-    "               validation (share of documents), cache (a folder)\n"
+    "               validation (share of documents), chat (a template to use in place of the model's), cache (a "
+    "folder)\n"
     "  [batch]      rows, length (tokens), accumulate (parts a step), sequences (documents a part, 0: enough); of "
     "Mamba:\n"
     "               carry (states from one window of a document to the next), burn_in (tokens that warm them, "
@@ -232,8 +235,8 @@ static int check(const settings *s) {
         return nlm_tell_usage(&nlm_train_command, "model.preset and model.architecture: give one of them");
     if (is_new && !s->tokenizer)
         return nlm_tell_usage(&nlm_train_command,
-                              "model.tokenizer is missing: a GGUF file with the vocabulary of the "
-                              "new model (nlm-tokenize train makes one)");
+                              "model.tokenizer is missing: a GGUF file or a tokenizer.json with the vocabulary of "
+                              "the new model (nlm-tokenize train makes one)");
     if (s->architecture && (s->n_embd < 1 || s->n_layer < 1))
         return nlm_tell_usage(&nlm_train_command, "model.architecture '%s' needs model.n_embd and model.n_layer",
                               s->architecture);

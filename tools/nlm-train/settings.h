@@ -10,12 +10,12 @@
 typedef struct settings {
     /* [model] one of a file, a preset's name, or an architecture with sizes */
     const char *model, *preset, *architecture;
-    const char *tokenizer; /* a GGUF file with the vocabulary of a new model */
+    const char *tokenizer; /* a GGUF file or a tokenizer.json with the vocabulary of a new model */
     int64_t n_embd, n_layer, n_head, n_head_kv, n_ff, d_state, d_conv, dt_rank, context;
     bool is_tied;
     /* [data] */
     nlm_config_strings data;
-    const char *separator, *json_field, *cache;
+    const char *separator, *json_field, *chat, *cache; /* chat: the name of a template */
     double validation;
     /* [batch] */
     int64_t rows, length, accumulate, sequences, burn_in;
