@@ -117,6 +117,7 @@ typedef struct rendering {
     nlm_str text;
     nlm_text_spans spans, generations;
     nlm_text_span watched;
+    unsigned seen; /* marks that the text has */
 } rendering;
 
 static void release(rendering *r) {
@@ -147,7 +148,11 @@ static void add_json_message(nlm_jinja_run *run, nlm_jinja_value list, const cJS
     const cJSON *item;
     cJSON_ArrayForEach(item, message) {
         const bool is_role = strcmp(item->string, "role") == 0, is_content = strcmp(item->string, "content") == 0;
-        const uint8_t mark_of_item = is_role ? mark_of_role(item->valuestring) : is_content ? mark : NLM_JINJA_USER;
+        const bool is_calls = strcmp(item->string, "tool_calls") == 0;
+        const uint8_t mark_of_item = is_role      ? mark_of_role(item->valuestring)
+                                     : is_content ? mark
+                                     : is_calls   ? NLM_JINJA_OF_CALL
+                                                  : NLM_JINJA_USER;
         nlm_jinja_put(run, made, nlm_jinja_string_new(run, item->string, strlen(item->string), NLM_JINJA_USER),
                       nlm_jinja_from_cjson(run, item, mark_of_item));
     }
@@ -184,7 +189,7 @@ static nlm_jinja_value globals_of(const nlm_chat_own *own, nlm_jinja_run *run, c
     nlm_jinja_put_named(run, globals, "messages", messages_of(run, talk));
     nlm_jinja_put_named(run, globals, "add_generation_prompt", nlm_jinja_bool(talk->opens_turn));
     nlm_jinja_put_named(run, globals, "tools",
-                        tools ? nlm_jinja_from_cjson(run, tools, NLM_JINJA_USER) : nlm_jinja_none());
+                        tools ? nlm_jinja_from_cjson(run, tools, NLM_JINJA_OF_TOOL) : nlm_jinja_none());
     for (size_t i = 0; i < sizeof tokens / sizeof *tokens; i++) {
         nlm_jinja_put_named(run, globals, tokens[i].name,
                             nlm_jinja_string_static(run, tokens[i].text, NLM_JINJA_TEMPLATE));
@@ -199,6 +204,7 @@ static nlm_status render(const nlm_chat_own *own, const conversation *talk, rend
     nlm_jinja_note_generations(run, &out->generations);
     const nlm_status status =
         nlm_jinja_render(own->jinja, run, globals_of(own, run, talk), &out->text, &out->spans, &out->watched, err);
+    out->seen = nlm_jinja_seen(run);
     nlm_jinja_run_destroy(run);
     return status;
 }
@@ -295,32 +301,19 @@ nlm_status nlm_chat_own_format(const nlm_chat_own *own, const nlm_chat_message *
 
 /* ---- conversations of JSON ---------------------------------------------------------------- */
 
-/* Whether the text has a name of those in the list of tools or calls, if there are any. */
-static bool has_name_of(const nlm_str *text, const cJSON *list, bool *is_named) {
-    const cJSON *item;
-    cJSON_ArrayForEach(item, list) {
-        const cJSON *function = cJSON_GetObjectItemCaseSensitive(item, "function");
-        const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(function ? function : item, "name"));
-        if (!name || !name[0]) continue;
-        *is_named = true;
-        if (text->data && memmem(text->data, text->length, name, strlen(name))) return true;
-    }
-    return false;
-}
-
 /* A template that knows nothing of tools leaves them out without a word. */
-static nlm_status check_is_written(const nlm_str *text, const nlm_chat_json *chat, nlm_error *err) {
-    bool has_tools = false, has_calls = false, is_call_written = false;
+static nlm_status check_is_written(const rendering *r, const nlm_chat_json *chat, nlm_error *err) {
     const cJSON *message;
-    const bool is_tool_written = has_name_of(text, chat->tools, &has_tools);
+    bool has_calls = false;
     cJSON_ArrayForEach(message, chat->messages) {
-        const cJSON *calls = cJSON_GetObjectItemCaseSensitive(message, "tool_calls");
-        is_call_written |= has_name_of(text, calls, &has_calls);
+        has_calls |= cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(message, "tool_calls")) > 0;
     }
-    const char *missing = has_tools && !is_tool_written ? "tools" : has_calls && !is_call_written ? "calls" : NULL;
-    if (!missing) return NLM_OK;
+    const bool lacks_tools = cJSON_GetArraySize(chat->tools) > 0 && !(r->seen & 1u << NLM_JINJA_OF_TOOL);
+    const bool lacks_calls = has_calls && !(r->seen & 1u << NLM_JINJA_OF_CALL);
+    if (!lacks_tools && !lacks_calls) return NLM_OK;
     return nlm_fail(err, NLM_UNSUPPORTED, "chat template",
-                    "the model's template leaves out the %s of the conversation: it is for none", missing);
+                    "the model's template leaves out the %s of the conversation: it is for none",
+                    lacks_tools ? "tools" : "calls");
 }
 
 nlm_status nlm_chat_own_format_json(const nlm_chat_own *own, const nlm_chat_json *chat, nlm_chat_end end,
@@ -333,7 +326,7 @@ nlm_status nlm_chat_own_format_json(const nlm_chat_own *own, const nlm_chat_json
     rendering r = {0};
     size_t to = 0;
     nlm_status status = render_open(own, talk, &r, &to, err);
-    if (status == NLM_OK) status = check_is_written(&r.text, chat, err);
+    if (status == NLM_OK) status = check_is_written(&r, chat, err);
     if (status == NLM_OK) status = give(&r, 0, to, out, out_spans, err);
     release(&r);
     return status;

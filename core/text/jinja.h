@@ -36,13 +36,16 @@ void nlm_jinja_run_destroy(nlm_jinja_run *run);
 void nlm_jinja_note_generations(nlm_jinja_run *run, nlm_text_spans *out);
 
 /* Appends what the template makes of `globals`, a dictionary, and to out_spans the parts of it that come from values
- * marked NLM_JINJA_USER or NLM_JINJA_WATCHED: pieces of them keep their marks through filters, slices and
+ * marked other than NLM_JINJA_TEMPLATE: pieces of them keep their marks through filters, slices and
  * concatenations. *out_watched (or NULL): the part from the first to behind the last byte of a watched value.
  * Errors   INVALID_ARGUMENT (raise_exception, whose text is the sentence; what Jinja2 calls an error: `where` has the
  *          line), LIMIT, OUT_OF_MEMORY.
  * Threads  a template may be rendered by several at once, each with a run of its own. */
 nlm_status nlm_jinja_render(const nlm_jinja *jinja, nlm_jinja_run *run, nlm_jinja_value globals, nlm_str *out,
                             nlm_text_spans *out_spans, nlm_text_span *out_watched, nlm_error *err);
+
+/* After a rendering: a bit, 1 << mark, for each mark that its text has. */
+unsigned nlm_jinja_seen(const nlm_jinja_run *run);
 
 /* Calls visit with every piece of text that the template itself holds: what stands outside of tags, and strings. */
 void nlm_jinja_each_text(const nlm_jinja *jinja, void (*visit)(void *user, const char *text, size_t length),

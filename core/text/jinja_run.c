@@ -169,8 +169,13 @@ nlm_status nlm_jinja_render(const nlm_jinja *jinja, nlm_jinja_run *run, nlm_jinj
             nlm_jinja_fail_as(run, NLM_OUT_OF_MEMORY, "no memory for %zu bytes of text", text.length);
         }
     }
+    run->seen = text.seen;
     run->scope = NULL;
     run->out = run->whole = NULL;
     if (run->status != NLM_OK) nlm_error_give(err, &run->error);
     return run->status;
+}
+
+unsigned nlm_jinja_seen(const nlm_jinja_run *run) {
+    return run->seen;
 }

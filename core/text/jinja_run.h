@@ -45,6 +45,7 @@ struct nlm_jinja_run {
     nlm_text_spans *generations; /* parts of it that {% generation %} encloses; or NULL */
     nlm_jinja_leave leave;
     nlm_jinja_value block; /* what the filters of a block are applied to */
+    unsigned seen;         /* marks of the whole text, when it is done */
 };
 
 /* Arguments of a call. */

@@ -18,7 +18,9 @@ typedef struct nlm_jinja_run nlm_jinja_run;
 enum {
     NLM_JINJA_TEMPLATE, /* the template, or whoever is trusted as it is: may spell control tokens */
     NLM_JINJA_USER,
-    NLM_JINJA_WATCHED /* a user, and the caller wants to know where it went */
+    NLM_JINJA_WATCHED, /* a user, and the caller wants to know where it went */
+    NLM_JINJA_OF_TOOL, /* a user, in the description of a tool */
+    NLM_JINJA_OF_CALL  /* a user, in the call of one */
 };
 
 typedef enum nlm_jinja_type {

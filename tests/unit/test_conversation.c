@@ -130,6 +130,8 @@ static void what_a_template_has_no_form_of_is_refused(void) {
     c.tools = "[{\"function\": {\"name\": \"f\"}}]";
     expect(&known, &c, NLM_UNSUPPORTED, "the chatml template that nlm knows has no form of tools");
     expect(&own, &c, NLM_UNSUPPORTED, "leaves out the tools");
+    c.messages = "[{\"role\": \"user\", \"content\": \"if f then f\"}]"; /* its name is in what somebody wrote */
+    expect(&own, &c, NLM_UNSUPPORTED, "leaves out the tools");
     c.tools = "[]";
     c.arguments = "{\"a\": 1}";
     expect(&known, &c, NLM_UNSUPPORTED, "variables");
