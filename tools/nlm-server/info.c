@@ -87,14 +87,6 @@ void info_props(server *s, http_exchange *x) {
     nlm_str_release(&out);
 }
 
-void info_page(server *s, http_exchange *x) {
-    (void)s;
-    http_add_header(x, "Content-Security-Policy",
-                    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
-                    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'");
-    http_reply(x, 200, "text/html; charset=utf-8", (const char *)embedded_page, embedded_page_size);
-}
-
 void info_openapi(server *s, http_exchange *x) {
     (void)s;
     http_reply(x, 200, "application/json", (const char *)embedded_openapi, embedded_openapi_size);

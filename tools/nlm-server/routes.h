@@ -10,8 +10,9 @@ typedef void (*route_handler)(server *s, http_exchange *x);
 void info_health(server *s, http_exchange *x);
 void info_models(server *s, http_exchange *x);
 void info_props(server *s, http_exchange *x);
-void info_page(server *s, http_exchange *x);
 void info_openapi(server *s, http_exchange *x);
+/* page.c */
+void info_page(server *s, http_exchange *x);
 /* tokens.c */
 void tokens_tokenize(server *s, http_exchange *x);
 void tokens_detokenize(server *s, http_exchange *x);
