@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/status.h"
 #include "common/terminal.h"
@@ -14,15 +15,25 @@
 
 /* ---- interrupts --------------------------------------------------------------------------------- */
 
-static volatile sig_atomic_t has_interrupt;
+#define ONE_INTERRUPT_NS 500000000u /* `timeout` sends its signal to the program, and then to all of its group */
 
+static volatile sig_atomic_t has_interrupt;
+static uint64_t first_ns; /* when it came; written and read by the handler alone */
+
+/* The second one ends the program at once. */
 static void note(int number) {
-    (void)number;
+    const uint64_t now_ns = nlm_clock_ns();
+    if (!has_interrupt) first_ns = now_ns;
     has_interrupt = 1;
+    if (now_ns - first_ns < ONE_INTERRUPT_NS) return;
+    signal(number, SIG_DFL);
+    raise(number);
 }
 
 void run_catch_interrupt(void) {
-    const struct sigaction action = {.sa_handler = note, .sa_flags = (int)SA_RESETHAND};
+    struct sigaction action = {.sa_handler = note};
+    sigaddset(&action.sa_mask, SIGINT);
+    sigaddset(&action.sa_mask, SIGTERM);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
 }
