@@ -338,7 +338,7 @@ nlm_status nlm_chat_own_render(const nlm_chat_own *own, const nlm_chat_json *cha
     rendering r = {0};
     nlm_status status = render(own, &talk, &r, err);
     if (status == NLM_OK && count == (size_t)cJSON_GetArraySize(chat->messages))
-        status = check_is_written(&r.text, chat, err);
+        status = check_is_written(&r, chat, err);
     if (status != NLM_OK) release(&r);
     *out = (nlm_chat_text){r.text, r.spans, r.generations, r.watched};
     return status;
