@@ -110,7 +110,7 @@ static nlm_status wrong_choice(nlm_error *err) {
                     "'tool_choice' is neither 'none', 'auto' or 'required' nor names one of the tools");
 }
 
-static nlm_status read_choice(const cJSON *body, chat_request *out, nlm_error *err) {
+nlm_status chat_request_read_choice(const cJSON *body, chat_request *out, nlm_error *err) {
     const cJSON *choice = cJSON_GetObjectItemCaseSensitive(body, "tool_choice");
     if (!choice || cJSON_IsNull(choice)) return NLM_OK;
     if (cJSON_IsString(choice)) {
@@ -123,7 +123,7 @@ static nlm_status read_choice(const cJSON *body, chat_request *out, nlm_error *e
         return wrong_choice(err);
     }
     const cJSON *function = cJSON_GetObjectItemCaseSensitive(choice, "function");
-    const cJSON *name = cJSON_GetObjectItemCaseSensitive(function, "name");
+    const cJSON *name = cJSON_GetObjectItemCaseSensitive(function ? function : choice, "name");
     if (!cJSON_IsString(name) || !has_tool(out, name->valuestring)) return wrong_choice(err);
     out->choice = TOOLS_ONE;
     for (const cJSON *tool = out->tools->child; tool; tool = tool->next) {
@@ -145,7 +145,7 @@ static nlm_status read_tools(const cJSON *body, chat_request *out, nlm_error *er
         out->tools = cJSON_Duplicate(tools, 1);
         if (!out->tools) return no_memory(err);
     }
-    return read_choice(body, out, err);
+    return chat_request_read_choice(body, out, err);
 }
 
 nlm_status chat_request_openai(const cJSON *body, chat_request *out, nlm_error *err) {

@@ -24,6 +24,8 @@ void chat_request_release(chat_request *r);
 
 /* From the body of POST /v1/chat/completions. Errors INVALID_ARGUMENT: which field, and what was expected. */
 nlm_status chat_request_openai(const cJSON *body, chat_request *out, nlm_error *err);
+/* Its `tool_choice`, of the tools that *out has: a word, or {"function": {"name"}} or {"name"} of one. */
+nlm_status chat_request_read_choice(const cJSON *body, chat_request *out, nlm_error *err);
 /* From that of POST /v1/messages. */
 nlm_status chat_request_anthropic(const cJSON *body, chat_request *out, nlm_error *err);
 

@@ -8,6 +8,7 @@
 #include "nlm-server/anthropic.h"
 #include "nlm-server/log.h"
 #include "nlm-server/openai.h"
+#include "nlm-server/responses.h"
 
 typedef struct route {
     const char *method, *path;
@@ -35,6 +36,7 @@ static const route routes[] = {
     {"POST", "/v1/completions", openai_completion, false, false},
     {"POST", "/v1/embeddings", embeddings_create, false, false},
     {"POST", "/embeddings", embeddings_create, false, false},
+    {"POST", "/v1/responses", responses_create, false, false},
     {"POST", "/v1/messages", anthropic_messages, false, false},
     {"POST", "/v1/messages/count_tokens", anthropic_count_tokens, false, false},
 };
