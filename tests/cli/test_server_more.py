@@ -2,10 +2,12 @@
 import base64
 import json
 import struct
+import tempfile
 import unittest
+from pathlib import Path
 
 import serving
-from serving import Running
+from serving import Running, Server
 
 
 class Sampling(Running):
@@ -49,6 +51,155 @@ class Embeddings(Running):
                            ({"input": "x", "dimensions": 3}, "dimensions"), ({"input": "x", "pooling": "max"}, "max"),
                            ({"input": "x", "encoding_format": "int8"}, "int8"), ({"input": [5] * 5000}, "5000")):
             self.fails("/v1/embeddings", body, 400, word)
+
+
+SCHEMA = {"type": "object", "additionalProperties": False, "required": ["name", "age", "tags"], "properties": {
+    "name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "minimum": 0, "maximum": 99},
+    "tags": {"type": "array", "maxItems": 2, "items": {"enum": ["big", "red"]}}}}
+USER = [{"role": "user", "content": "Once upon a time"}]
+
+
+class Constrained(Running):
+    def check(self, text):
+        document = json.loads(text)
+        self.assertEqual(list(document), ["name", "age", "tags"])
+        self.assertLessEqual(len(document["name"]), 8)
+        self.assertTrue(0 <= document["age"] <= 99 and set(document["tags"]) <= {"big", "red"}, document)
+
+    def test_schema(self):
+        response_format = {"type": "json_schema", "json_schema": {"name": "x", "strict": True, "schema": SCHEMA}}
+        for seed in range(4):
+            body = {"messages": USER, "response_format": response_format, "seed": seed, "n": 2}
+            for choice in self.server.post("/v1/chat/completions", body)["choices"]:
+                self.check(choice["message"]["content"])
+                self.assertEqual(choice["finish_reason"], "stop")
+        self.check(self.server.post("/v1/completions", {"prompt": ["a", "b"], "json_schema": SCHEMA})["choices"][1]["text"])
+        answer = self.server.post("/v1/responses", {"input": "x", "text": {"format": {
+            "type": "json_schema", "name": "x", "schema": SCHEMA}}})
+        self.check(answer["output"][0]["content"][0]["text"])
+        streamed = self.server.stream("/v1/chat/completions", {"messages": USER, "response_format": response_format})
+        self.check("".join(json.loads(data)["choices"][0]["delta"].get("content", "") for _, data in streamed
+                           if data != "[DONE]"))
+
+    def test_same_bits_beside_others(self):
+        body = {"messages": USER, "json_schema": SCHEMA, "seed": 5, "logprobs": True}
+        alone = self.server.post("/v1/chat/completions", body)["choices"][0]
+        self.check(alone["message"]["content"])
+        beside = self.server.post("/v1/chat/completions", {**body, "seed": 3, "n": 3})["choices"][2]
+        self.assertEqual({**beside, "index": 0}, alone)
+
+    def test_grammar_and_object(self):
+        answer = self.server.post("/v1/completions", {"prompt": "x", "grammar": 'root ::= ("yes" | "no") " " [0-9]{3}'})
+        self.assertRegex(answer["choices"][0]["text"], r"^(yes|no) \d{3}$")
+        bias = {"prompt": "x", "response_format": {"type": "json_object"}, "max_tokens": 200, "temperature": 0}
+        choice = self.server.post("/v1/completions", bias)["choices"][0]
+        self.assertTrue(choice["text"].startswith("{"), choice)
+        if choice["finish_reason"] == "stop":
+            json.loads(choice["text"])
+
+    def test_what_cannot_be_compiled(self):
+        for more, word in (({"grammar": 'root ::= "a'}, "grammar:1"), ({"grammar": "x ::= y"}, "root"),
+                           ({"json_schema": {"unevaluatedItems": True}}, "unevaluatedItems"),
+                           ({"json_schema": 3}, "object"), ({"response_format": {"type": "xml"}}, "xml"),
+                           ({"response_format": {"type": "json_schema"}}, "no schema"),
+                           ({"grammar": 'root ::= "a"', "json_schema": {}}, "exclude")):
+            self.fails("/v1/completions", {"prompt": "x", **more}, 400, word)
+
+
+TEMPLATE = """{% if tools %}<|im_start|>system
+{% for tool in tools %}{{ tool | tojson }}
+{% endfor %}<tool_call></tool_call><|im_end|>
+{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}{% for call in message.tool_calls or [] %}<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% if mood %}{{ mood }}{% endif %}{% endif %}"""
+PARAMETERS = {"type": "object", "additionalProperties": False, "required": ["city"],
+              "properties": {"city": {"enum": ["Rome", "Oslo"]}}}
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": PARAMETERS}},
+         {"type": "function", "function": {"name": "now", "parameters": {"type": "object", "unknownKeyword": 1,
+                                                                         "maxProperties": 1}}}]
+WEATHER = {"type": "function", "function": {"name": "weather"}}
+
+
+class Tools(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "template"
+            path.write_text(TEMPLATE)
+            cls.server = Server("--chat-template-file", path, "--context", 2048, template=None)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+    def test_tool_that_has_to_be_called(self):
+        body = {"messages": USER, "tools": TOOLS, "tool_choice": WEATHER}
+        choice = self.server.post("/v1/chat/completions", body)["choices"][0]
+        self.assertEqual((choice["finish_reason"], choice["message"]["content"]), ("tool_calls", None))
+        call = choice["message"]["tool_calls"][0]
+        self.assertEqual((call["type"], call["function"]["name"]), ("function", "weather"))
+        self.assertIn(json.loads(call["function"]["arguments"])["city"], ("Rome", "Oslo"))
+        chunks = [json.loads(data)["choices"][0] for _, data in self.server.stream("/v1/chat/completions", body)
+                  if data != "[DONE]"]
+        calls = [call for chunk in chunks for call in chunk["delta"].get("tool_calls", [])]
+        self.assertEqual([(call["index"], call["function"]["name"]) for call in calls], [(0, "weather")])
+        self.assertEqual("".join(chunk["delta"].get("content") or "" for chunk in chunks), "")
+        any_tool = self.server.post("/v1/chat/completions", {**body, "tool_choice": "required", "max_tokens": 300})
+        self.assertIn(any_tool["choices"][0]["finish_reason"], ("tool_calls", "length"))
+
+    def test_a_call_that_is_cut_is_content(self):
+        body = {"messages": USER, "tools": TOOLS, "tool_choice": WEATHER, "max_tokens": 4}
+        choice = self.server.post("/v1/chat/completions", body)["choices"][0]
+        self.assertEqual(choice["finish_reason"], "length")
+        self.assertTrue(choice["message"]["content"].startswith("{"), choice)
+
+    def test_other_forms(self):
+        tools = [{"name": "weather", "input_schema": PARAMETERS}]
+        body = {"max_tokens": 100, "messages": USER, "tools": tools, "tool_choice": {"type": "tool", "name": "weather"}}
+        answer = self.server.post("/v1/messages", body)
+        self.assertEqual((answer["stop_reason"], answer["content"][0]["type"]), ("tool_use", "tool_use"))
+        self.assertIn(answer["content"][0]["input"]["city"], ("Rome", "Oslo"))
+        events = [json.loads(data) for _, data in self.server.stream("/v1/messages", body)]
+        pieces = [event["delta"]["partial_json"] for event in events if event["type"] == "content_block_delta"]
+        self.assertIn(json.loads("".join(pieces))["city"], ("Rome", "Oslo"))
+        tools = [{"type": "function", "name": "weather", "parameters": PARAMETERS}]
+        body = {"input": "x", "tools": tools, "tool_choice": "required"}
+        output = self.server.post("/v1/responses", body)["output"][0]
+        self.assertEqual((output["type"], output["name"]), ("function_call", "weather"))
+        events = [json.loads(data) for _, data in self.server.stream("/v1/responses", body)]
+        self.assertEqual(events[-1]["response"]["output"][0]["name"], "weather")
+        self.assertIn("response.function_call_arguments.done", [event["type"] for event in events])
+
+    def test_calls_and_results_reach_the_template(self):
+        call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Rome"}'}}
+        ours = self.server.post("/apply-template", {"tools": TOOLS[:1], "messages": [
+            USER[0], {"role": "assistant", "content": "", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c1", "content": "sunny"}]})["prompt"]
+        self.assertIn('<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>', ours)
+        self.assertIn("<|im_start|>tool\nsunny<|im_end|>", ours)
+        blocks = [USER[0], {"role": "assistant", "content": [
+            {"type": "tool_use", "id": "c1", "name": "weather", "input": {"city": "Rome"}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "sunny"}]}]
+        counted = self.server.post("/v1/messages/count_tokens", {"max_tokens": 1, "messages": blocks, "tools": [
+            {"name": "weather", "input_schema": PARAMETERS}]})["input_tokens"]
+        tokens = self.server.post("/tokenize", {"content": ours, "add_special": True, "parse_special": True})
+        self.assertEqual(counted, tokens["count"])
+        mood = self.server.post("/apply-template", {"messages": USER, "chat_template_kwargs": {"mood": "glad"}})
+        self.assertTrue(mood["prompt"].endswith("assistant\nglad"), mood)
+
+    def test_what_is_wrong(self):
+        for more, word in (({"tools": [{"type": "x"}]}, "function"), ({"tool_choice": "required"}, "tool_choice"),
+                           ({"tools": TOOLS, "tool_choice": {"function": {"name": "none"}}}, "names one"),
+                           ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice"), ({"tools": {}}, "array"),
+                           ({"tools": TOOLS, "tool_choice": WEATHER, "grammar": 'root ::= "a"'}, "exclude")):
+            answer = self.server.post("/v1/chat/completions", {"messages": USER, **more}, expected=400)
+            self.assertIn(word, answer["error"]["message"])
+        with Server() as plain:
+            answer = plain.post("/v1/chat/completions", {"messages": USER, "tools": TOOLS}, expected=400)
+            self.assertIn("tools", answer["error"]["message"])
 
 
 if __name__ == "__main__":

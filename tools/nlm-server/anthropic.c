@@ -201,8 +201,9 @@ static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_par
     NLM_TRY(chat_request_anthropic(body, request, err));
     NLM_TRY(chat_request_encode(s->model, request, &prompts.ids[0], &prompts.n_ids[0], err));
     prompts.count = 1;
-    call *c = call_create(s, x, &form, params);
-    nlm_status status = c ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
+    nlm_status status = call_force_tools(s, params, request, &prompts, err);
+    call *c = status == NLM_OK ? call_create(s, x, &form, params) : NULL;
+    if (status == NLM_OK && !c) status = nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
     for (size_t i = 0; c && i < params->request.n_stops; i++) {
         nlm_str_append(&c->form_text, params->stops[i], strlen(params->stops[i]) + 1);
     }

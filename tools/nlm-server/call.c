@@ -178,6 +178,7 @@ nlm_status call_start(call *c, const call_params *params, const call_prompts *pr
         request.ids = prompts->ids[i];
         request.n_ids = prompts->n_ids[i];
         c->parts[i] = (struct call_part){c, i};
+        if (params->grammar) NLM_TRY(grammars_constrain(params->grammar, &request, err));
         NLM_TRY(scheduler_submit(c->s->sched, &request, take_event, &c->parts[i], &c->tasks[i], err));
         c->n_tasks++;
         c->n_prompt += prompts->n_ids[i];

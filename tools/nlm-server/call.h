@@ -41,6 +41,7 @@ typedef struct call_form {
 typedef struct call_params {
     generation_request request; /* its arrays are borrowed, or those below */
     bool stream, has_usage;     /* has_usage: in a stream */
+    nlm_grammar *grammar;       /* the server's, or NULL */
     const char **stops, **breakers, **order;
     nlm_logit_bias *biases;
 } call_params;
@@ -71,7 +72,7 @@ struct call {
 };
 
 /* Reads what all forms share; stop_key: what the form calls stop strings. After an error too, call_params_release. */
-nlm_status call_read_params(const server *s, const http_exchange *x, const cJSON *body, const char *stop_key,
+nlm_status call_read_params(server *s, const http_exchange *x, const cJSON *body, const char *stop_key,
                             call_params *out, nlm_error *err);
 void call_params_release(call_params *params);
 
@@ -80,6 +81,9 @@ call *call_create(server *s, http_exchange *x, const call_form *form, const call
 void call_destroy(call *c);
 /* The tools that may be called, taken over from the request; the text shows control tokens then, which mark calls. */
 void call_take_tools(call *c, call_params *params, chat_request *request);
+/* Where a tool has to be called: the prompt goes on with what stands before a call, the text is its JSON. */
+nlm_status call_force_tools(server *s, call_params *params, const chat_request *request, call_prompts *prompts,
+                            nlm_error *err);
 /* Submits the prompts; from here on the call answers, and frees itself. After an error it is the caller's still. */
 nlm_status call_start(call *c, const call_params *params, const call_prompts *prompts, nlm_error *err);
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <time.h>
@@ -171,6 +172,8 @@ static void close_server(server *s, struct ssl_ctx_st *tls) {
     if (s->base) event_base_free(s->base);
     tls_destroy(tls);
     keys_release(&s->keys);
+    grammars_release(&s->grammars);
+    free(s->template_text);
     nlm_model_unload(s->model);
     nlm_engine_destroy(s->engine);
 }

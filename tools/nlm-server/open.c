@@ -78,6 +78,15 @@ static void name_model(server *s) {
     }
 }
 
+/* What tells how the model was taught to call tools. */
+static void read_template(server *s) {
+    static const char key[] = "tokenizer.chat_template";
+    size_t length = 0;
+    if (s->set->chat_template || nlm_model_metadata(s->model, key, NULL, 0, &length, NULL) != NLM_OK) return;
+    s->template_text = malloc(length + 1);
+    if (s->template_text) nlm_model_metadata(s->model, key, s->template_text, length + 1, &length, NULL);
+}
+
 nlm_status open_model(server *s, int *out_code, nlm_error *err) {
     nlm_status status = open_engine(s, err);
     if (status == NLM_OK) {
@@ -88,6 +97,7 @@ nlm_status open_model(server *s, int *out_code, nlm_error *err) {
         return status;
     }
     name_model(s);
+    read_template(s);
     s->info = (nlm_model_info){.struct_size = sizeof s->info};
     return nlm_model_describe(s->model, &s->info, err);
 }

@@ -219,8 +219,9 @@ static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_par
     NLM_TRY(chat_request_openai(body, request, err));
     NLM_TRY(chat_request_encode(s->model, request, &prompts.ids[0], &prompts.n_ids[0], err));
     prompts.count = 1;
-    call *c = call_create(s, x, &form, params);
-    nlm_status status = c ? NLM_OK : nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
+    nlm_status status = call_force_tools(s, params, request, &prompts, err);
+    call *c = status == NLM_OK ? call_create(s, x, &form, params) : NULL;
+    if (status == NLM_OK && !c) status = nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
     if (c) call_take_tools(c, params, request);
     if (status == NLM_OK) status = call_start(c, params, &prompts, err);
     if (c && status != NLM_OK) call_destroy(c);

@@ -411,7 +411,9 @@ static nlm_status check_request(const scheduler *s, const generation_request *re
 nlm_status scheduler_submit(scheduler *s, const generation_request *request, task_event_fn fn, void *user, task **out,
                             nlm_error *err) {
     *out = NULL;
-    NLM_TRY(check_request(s, request, err));
+    const nlm_status checked = check_request(s, request, err);
+    if (checked != NLM_OK && request->release) request->release(request->release_user);
+    if (checked != NLM_OK) return checked;
     task *t = task_create(request, fn, user);
     if (!t) return nlm_fail(err, NLM_OUT_OF_MEMORY, "queue", "no memory for the request");
     nlm_status status = NLM_OK;

@@ -35,12 +35,14 @@ typedef struct generation_request {
     size_t n_stops;
     const nlm_constraint *const *constraints; /* [n] one for each text, or NULL: used on the scheduler's thread until
                                                  the text has ended */
-    int32_t n_top;    /* logprobs of the token and of this many of the likeliest; or TASK_NO_LOGPROBS */
-    bool ignores_end; /* goes on after end-of-text tokens */
-    bool has_special; /* control tokens give their text */
-    int32_t priority; /* the greater goes first */
-    uint64_t client;  /* who asks: clients take turns */
-    double seconds;   /* what it may take from submission on; 0: any time */
+    int32_t n_top;               /* logprobs of the token and of this many of the likeliest; or TASK_NO_LOGPROBS */
+    bool ignores_end;            /* goes on after end-of-text tokens */
+    bool has_special;            /* control tokens give their text */
+    int32_t priority;            /* the greater goes first */
+    uint64_t client;             /* who asks: clients take turns */
+    void (*release)(void *user); /* called when the task is gone, or was refused, on either thread; or NULL */
+    void *release_user;
+    double seconds; /* what it may take from submission on; 0: any time */
 } generation_request;
 
 typedef struct task_token {

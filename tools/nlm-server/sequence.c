@@ -50,7 +50,10 @@ static void copy_request(generation_request *own, const generation_request *requ
 
 task *task_create(const generation_request *request, task_event_fn fn, void *user) {
     task *t = calloc(1, sizeof *t);
-    if (!t) return NULL;
+    if (!t) {
+        if (request->release) request->release(request->release_user);
+        return NULL;
+    }
     bool has_failed = false;
     copy_request(&t->request, request, &has_failed);
     t->fn = fn;
@@ -82,6 +85,7 @@ static void sequence_close(sequence *seq) {
 void task_destroy(task *t) {
     for (uint32_t i = 0; t->sequences && i < t->request.n; i++) sequence_close(&t->sequences[i]);
     free(t->sequences);
+    if (t->request.release) t->request.release(t->request.release_user);
     free((void *)t->request.ids);
     free((void *)t->request.sampler.biases);
     free_texts(t->request.sampler.dry_breakers, t->request.sampler.n_dry_breakers);

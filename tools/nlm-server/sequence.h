@@ -44,7 +44,7 @@ struct task {
     struct task *next;   /* submitted */
 };
 
-/* NULL: no memory. */
+/* NULL: no memory; the request is released then. */
 task *task_create(const generation_request *request, task_event_fn fn, void *user);
 void task_destroy(task *t);
 

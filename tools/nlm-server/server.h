@@ -4,6 +4,7 @@
 
 #include <nlm/nlm.h>
 
+#include "nlm-server/grammars.h"
 #include "nlm-server/http.h"
 #include "nlm-server/keys.h"
 #include "nlm-server/scheduler.h"
@@ -26,6 +27,8 @@ typedef struct server {
     nlm_model *model;
     nlm_model_info info;
     scheduler *sched;
+    grammar_cache grammars;
+    char *template_text; /* the model's own, or NULL */
     api_keys keys;
     char model_name[256];
     char address[512]; /* to open */
