@@ -97,7 +97,11 @@ class Completions(Running):
 
     def test_prompt_that_does_not_fit_is_refused_with_both_numbers(self):
         n = self.server.get("/props")["default_generation_settings"]["n_ctx"]
-        self.fails("/v1/completions", {"prompt": [5] * n}, 400, str(n), f"context of {n}")
+        refused = self.fails("/v1/completions", {"prompt": [5] * n}, 400, str(n), f"context of {n}")
+        self.assertEqual(refused["error"]["code"], "context_length_exceeded")
+        refused = self.fails("/v1/embeddings", {"input": [5] * (n + 1)}, 400, str(n))
+        self.assertEqual(refused["error"]["code"], "context_length_exceeded")
+        self.assertIsNone(self.fails("/v1/completions", {"prompt": 1}, 400)["error"]["code"])
         answer = self.server.post("/v1/completions", {"prompt": [5] * (n - 1), "ignore_eos": True})
         self.assertEqual(answer["usage"]["completion_tokens"], 1)
         self.assertEqual(answer["choices"][0]["finish_reason"], "length")
@@ -257,6 +261,10 @@ class Others(Running):
     def test_what_there_is(self):
         model = self.server.get("/v1/models")["data"][0]
         self.assertEqual(model["id"], "stories260K-q8_0")
+        self.assertEqual(self.server.get("/v1/models/stories260K-q8_0"), model)
+        self.assertEqual(self.server.get("/v1/models/stories260K%2Dq8%5f0"), model)
+        for name in ("", "stories260K-q8", "stories260K-q8_0x", "x", "%", "%0", "%00", "%zz", "stories260K-q8_0%"):
+            self.assertEqual(self.server.request("GET", "/v1/models/" + name)[0], 404, name)
         self.assertEqual(self.server.get("/props")["total_slots"], 3)
         self.assertEqual(self.server.get("/health")["status"], "ok")
         status, headers, page = self.server.request("GET", "/")

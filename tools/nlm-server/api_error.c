@@ -33,7 +33,18 @@ int api_status_of(nlm_status status) {
     }
 }
 
-void api_error_json(const http_exchange *x, int status, const char *param, const char *message, nlm_str *out) {
+/* Clients cut their conversation where they find "context_length_exceeded". */
+static void put_code(json_out *j, int status, bool is_too_long) {
+    if (is_too_long)
+        json_string(j, "code", "context_length_exceeded");
+    else if (status == 401)
+        json_string(j, "code", "invalid_api_key");
+    else
+        json_null(j, "code");
+}
+
+static void error_json(const http_exchange *x, int status, const char *param, const char *message, bool is_too_long,
+                       nlm_str *out) {
     json_out j = json_begin(out);
     const bool anthropic = is_anthropic(x);
     json_object(&j, NULL);
@@ -46,13 +57,14 @@ void api_error_json(const http_exchange *x, int status, const char *param, const
             json_string(&j, "param", param);
         else
             json_null(&j, "param");
-        if (status == 401)
-            json_string(&j, "code", "invalid_api_key");
-        else
-            json_null(&j, "code");
+        put_code(&j, status, is_too_long);
     }
     json_end_object(&j);
     json_end_object(&j);
+}
+
+void api_error_json(const http_exchange *x, int status, const char *param, const char *message, nlm_str *out) {
+    error_json(x, status, param, message, false, out);
 }
 
 void api_reply_json(server *s, http_exchange *x, int status, const nlm_str *body) {
@@ -66,15 +78,21 @@ void api_reply_json(server *s, http_exchange *x, int status, const nlm_str *body
         http_reply(x, status, "application/json", body->data, body->length);
 }
 
-void api_fail(server *s, http_exchange *x, int status, const char *param, const char *message) {
+static void fail(server *s, http_exchange *x, int status, const char *param, const char *message, bool is_too_long) {
     nlm_str body = {0};
-    api_error_json(x, status, param, message, &body);
+    error_json(x, status, param, message, is_too_long, &body);
     if (status == 429 || status == 503) http_add_header(x, "Retry-After", "1");
     if (status == 401) http_add_header(x, "WWW-Authenticate", "Bearer");
     api_reply_json(s, x, status, &body);
     nlm_str_release(&body);
 }
 
+void api_fail(server *s, http_exchange *x, int status, const char *param, const char *message) {
+    fail(s, x, status, param, message, false);
+}
+
 void api_fail_with(server *s, http_exchange *x, const nlm_error *err) {
-    api_fail(s, x, api_status_of(err->code), err->where, err->msg[0] ? err->msg : nlm_status_string(err->code));
+    const bool is_too_long = err->code == NLM_INVALID_ARGUMENT && err->native_code == TASK_TOO_LONG;
+    fail(s, x, api_status_of(err->code), err->where, err->msg[0] ? err->msg : nlm_status_string(err->code),
+         is_too_long);
 }

@@ -37,8 +37,10 @@ static nlm_status check(const scheduler *s, const size_t *counts, size_t n, nlm_
     for (size_t i = 0; i < n; i++) {
         if (counts[i] == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "input", "input %zu has no token", i);
         if (counts[i] <= s->context) continue;
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "input", "input %zu has %zu tokens, and the context %u", i,
-                        counts[i], s->context);
+        nlm_fail(err, NLM_INVALID_ARGUMENT, "input", "input %zu has %zu tokens, and the context %u", i, counts[i],
+                 s->context);
+        err->native_code = TASK_TOO_LONG;
+        return NLM_INVALID_ARGUMENT;
     }
     return NLM_OK;
 }

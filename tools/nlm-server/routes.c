@@ -23,6 +23,7 @@ static const route routes[] = {
     {"GET", "/v1/health", info_health, true, false},
     {"GET", "/openapi.json", info_openapi, true, false},
     {"GET", "/v1/models", info_models, false, false},
+    {"GET", "/v1/models/", info_model, false, true},
     {"GET", "/models", info_models, false, false},
     {"GET", "/props", info_props, false, false},
     {"GET", "/metrics", metrics_answer, false, false},

@@ -9,6 +9,7 @@ typedef void (*route_handler)(server *s, http_exchange *x);
 /* info.c */
 void info_health(server *s, http_exchange *x);
 void info_models(server *s, http_exchange *x);
+void info_model(server *s, http_exchange *x);
 void info_props(server *s, http_exchange *x);
 void info_openapi(server *s, http_exchange *x);
 /* page.c */

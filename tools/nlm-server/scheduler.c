@@ -398,9 +398,11 @@ void scheduler_destroy(scheduler *s) {
 static nlm_status check_request(const scheduler *s, const generation_request *request, nlm_error *err) {
     if (request->n_ids == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "prompt", "the prompt has no token");
     if (request->n_ids >= s->context) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "prompt",
-                        "the prompt has %zu tokens, and the context of %u has to hold it and at least one more",
-                        request->n_ids, s->context);
+        nlm_fail(err, NLM_INVALID_ARGUMENT, "prompt",
+                 "the prompt has %zu tokens, and the context of %u has to hold it and at least one more",
+                 request->n_ids, s->context);
+        err->native_code = TASK_TOO_LONG;
+        return NLM_INVALID_ARGUMENT;
     }
     if (request->n == 0) return nlm_fail(err, NLM_INVALID_ARGUMENT, "n", "at least one text has to be asked for");
     if (request->n_top <= TASK_TOP_MAX) return NLM_OK;

@@ -23,6 +23,7 @@ typedef struct scheduler_options {
 
 #define TASK_TOP_MAX     20 /* logprobs of the likeliest tokens that can be asked for */
 #define TASK_NO_LOGPROBS (-1)
+#define TASK_TOO_LONG    1 /* native_code of the error: the prompt does not fit the context */
 
 /* What to generate; all of it is copied. */
 typedef struct generation_request {
