@@ -160,7 +160,8 @@ static nlm_status format_json(nlm_runtime *runtime, nlm_chat_json *chat, nlm_cha
                               bool *out_has_bos, nlm_error *err) {
     nlm_error why = runtime->chat_error;
     *out_has_bos = false;
-    const nlm_chat_form form = runtime->own_chat ? nlm_chat_own_form(runtime->own_chat) : (nlm_chat_form){true, true};
+    nlm_chat_form form = {true, true};
+    if (runtime->own_chat && nlm_chat_json_has_choices(chat)) form = nlm_chat_own_form(runtime->own_chat);
     NLM_TRY(nlm_chat_json_shape(chat, form, err));
     if (runtime->own_chat) {
         why = (nlm_error)NLM_ERROR_INIT;

@@ -186,6 +186,15 @@ static nlm_status shape_arguments(cJSON *function, nlm_chat_form form, nlm_error
     return NLM_OK;
 }
 
+bool nlm_chat_json_has_choices(const nlm_chat_json *chat) {
+    const cJSON *message;
+    cJSON_ArrayForEach(message, chat->messages) {
+        const cJSON *content = member(message, content_key);
+        if (!content || cJSON_IsNull(content) || member(message, calls_key)) return true;
+    }
+    return false;
+}
+
 nlm_status nlm_chat_json_shape(nlm_chat_json *chat, nlm_chat_form form, nlm_error *err) {
     cJSON *message, *call;
     cJSON_ArrayForEach(message, chat->messages) {

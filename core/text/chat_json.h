@@ -29,6 +29,9 @@ nlm_status nlm_chat_json_read(const char *messages, const char *tools, const cha
                               nlm_error *err);
 void nlm_chat_json_release(nlm_chat_json *chat);
 
+/* Whether a form makes a difference to them: there are calls, or messages without content. */
+bool nlm_chat_json_has_choices(const nlm_chat_json *chat);
+
 /* Brings the messages into the form: contents become a string or nothing, parts of text on lines of their own.
  * Errors   OUT_OF_MEMORY. */
 nlm_status nlm_chat_json_shape(nlm_chat_json *chat, nlm_chat_form form, nlm_error *err);
