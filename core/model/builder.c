@@ -53,9 +53,12 @@ nlm_value nlm_build_embed(const nlm_builder *b, int32_t embedding) {
     return nlm_graph_embed(b->graph, b->io->ids, nlm_build_weight(b, embedding));
 }
 
+/* What divides the logits divides the rows that the head reads. */
 static nlm_value build_losses(const nlm_builder *b, nlm_value x, int32_t norm, int32_t head, int32_t bias) {
     nlm_training_io *t = b->training;
+    const float scale = b->h->logit_scale;
     t->hidden = nlm_build_norm(b, x, norm);
+    if (scale > 0) t->hidden = nlm_graph_scale(b->graph, t->hidden, 1 / scale, 0);
     return nlm_graph_cross_entropy(b->graph, t->hidden, nlm_build_weight(b, head), nlm_build_weight(b, bias),
                                    t->labels, &t->loss, t->wants_gradients ? &t->d_hidden : NULL);
 }

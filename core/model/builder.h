@@ -59,7 +59,7 @@ nlm_value nlm_build_norm(const nlm_builder *b, nlm_value x, int32_t w);
 /* Rows of the embedding: the first hidden states. */
 nlm_value nlm_build_embed(const nlm_builder *b, int32_t embedding);
 /* The logits of the rows that are wanted: norm, then the head, which is the embedding if there is none. When training
- * the losses of all rows; with gives_hidden the rows behind the norm. */
+ * the losses of all rows, whose logits h->logit_scale divides; with gives_hidden the rows behind the norm. */
 nlm_value nlm_build_head(const nlm_builder *b, nlm_value x, int32_t norm, int32_t head, int32_t bias,
                          int32_t embedding);
 

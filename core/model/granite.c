@@ -46,7 +46,7 @@ static nlm_value build(nlm_builder *b) {
     }
     nlm_build_layer(b, -1);
     const nlm_value logits = nlm_build_head(b, x, W_OUTPUT_NORM, W_OUTPUT, NLM_NO_WEIGHT, W_TOKEN_EMBD);
-    return b->gives_hidden ? logits : nlm_graph_scale(b->graph, logits, 1 / h->logit_scale, 0);
+    return b->gives_hidden || b->training ? logits : nlm_graph_scale(b->graph, logits, 1 / h->logit_scale, 0);
 }
 
 static const nlm_hf_class hf_classes[] = {
@@ -70,4 +70,5 @@ const nlm_model_family nlm_family_granite = {
     .states = states,
     .derive = nlm_transformer_derive,
     .build = build,
+    .is_trained = true,
 };

@@ -22,7 +22,6 @@ static void options_that_cannot_be_are_refused(void) {
         {{SIZED, .preset = "small", .vocabulary = NLM_TEST_DATA "/README.md"}, NLM_BAD_FORMAT, "README.md"},
         {{SIZED, .path = "/no/where.gguf"}, NLM_NOT_FOUND, "/no/where.gguf"},
         {{SIZED, .path = NLM_TEST_DATA "/README.md"}, NLM_BAD_FORMAT, "README.md"},
-        {{SIZED, .path = MODEL("granite-f32")}, NLM_UNSUPPORTED, "granite"},
         {{SIZED, .path = LLAMA, .flags = 2}, NLM_INVALID_ARGUMENT, "flags 0x2"},
         {{SIZED, .path = LLAMA, .type = "f33"}, NLM_INVALID_ARGUMENT, "type f33"},
         {{SIZED, .path = LLAMA, .type = "q8_0"}, NLM_INVALID_ARGUMENT, "q8_0"},
