@@ -3,7 +3,7 @@
 
     python3 train.py text.txt vocabulary.gguf new.gguf "Once upon a time" 100
 
-makes new.gguf, a small Mamba with the vocabulary of the GGUF file, in 100 steps. generate.py, which stands beside this
+makes new.gguf, a small Mamba with the vocabulary of that file (a tokenizer.json will do too), in 100 steps. generate.py, which stands beside this
 file, has what the two have in common.
 """
 import ctypes
@@ -22,7 +22,10 @@ class TrainingOptions(Struct):
                 ("type", c_char_p), ("lora_rank", c_uint32), ("lora_alpha", c_float), ("learning_rate", c_double),
                 ("floor", c_double), ("schedule", c_int32), ("warmup_steps", c_uint32), ("steps", c_uint64),
                 ("decay_steps", c_uint64), ("beta1", c_float), ("beta2", c_float), ("eps", c_float),
-                ("weight_decay", c_float), ("clip_norm", c_double), ("label_smoothing", c_float), ("z_loss", c_float)]
+                ("weight_decay", c_float), ("clip_norm", c_double), ("label_smoothing", c_float), ("z_loss", c_float),
+                ("architecture", c_char_p), ("n_embd", c_uint32), ("n_layer", c_uint32), ("n_ctx", c_uint32),
+                ("n_head", c_uint32), ("n_head_kv", c_uint32), ("n_ff", c_uint32), ("d_state", c_uint32),
+                ("d_conv", c_uint32), ("dt_rank", c_uint32), ("reserved", c_uint32)]
 
 
 class TrainingBatch(Struct):
@@ -58,8 +61,8 @@ class Trainer:
         self.nlm, self.path = load_library(), path
         self.engine, self.training = c_void_p(), c_void_p()
         self.nlm.nlm_engine_create(None, byref(self.engine), byref(Error()))
-        options = TrainingOptions(preset=b"small", vocabulary=vocabulary.encode(), seed=1, max_tokens=ROWS * LENGTH,
-                                  max_seqs=ROWS, learning_rate=1e-2, warmup_steps=steps // 10, steps=steps, clip_norm=1)
+        options = TrainingOptions(architecture=b"mamba", n_embd=64, n_layer=2, n_ctx=LENGTH,
+                                  vocabulary=vocabulary.encode(), seed=1, max_tokens=ROWS * LENGTH, max_seqs=ROWS, learning_rate=1e-2, warmup_steps=steps // 10, steps=steps, clip_norm=1)
         self.nlm.nlm_training_create(self.engine, byref(options), byref(self.training), byref(Error()))
 
     def close(self):

@@ -14,9 +14,12 @@
 #include "tensor/dtype.h"
 #include "text/tokenizer_json.h"
 #include "train/checkpoint.h"
+#include "train/sizes.h"
 
 /* Checkpoints of a program are told apart by the model alone. */
 #define RUN "nlm/train.h"
+
+#define MAX_TOKENS 2048 /* of a batch, if nothing is said */
 
 struct nlm_training {
     nlm_engine *engine;
@@ -31,14 +34,42 @@ struct nlm_training {
 
 /* ---- making one ------------------------------------------------------------------------------------ */
 
+static uint32_t or_u32(uint32_t value, uint32_t fallback) {
+    return value ? value : fallback;
+}
+static double or_f64(double value, double fallback) {
+    return value != 0 ? value : fallback;
+}
+
+static nlm_status describe_sizes(const nlm_training_options *o, nlm_preset *out, nlm_error *err) {
+    const nlm_sizes sizes = {.architecture = o->architecture,
+                             .n_embd = o->n_embd,
+                             .n_layer = o->n_layer,
+                             .n_head = o->n_head,
+                             .n_head_kv = o->n_head_kv,
+                             .n_ff = o->n_ff,
+                             .d_state = o->d_state,
+                             .d_conv = o->d_conv,
+                             .dt_rank = o->dt_rank,
+                             .n_ctx = or_u32(o->n_ctx, or_u32(o->max_tokens, MAX_TOKENS)),
+                             .is_untied = (o->flags & NLM_TRAINING_UNTIED) != 0};
+    return nlm_sizes_describe(&sizes, out, err);
+}
+
 static nlm_status open_new(const nlm_training_options *o, nlm_gguf **out, nlm_error *err) {
     const nlm_preset *known = o->preset ? nlm_preset_find(o->preset) : NULL;
+    nlm_preset sized;
+    if (o->architecture && !o->preset && o->vocabulary) {
+        NLM_TRY(describe_sizes(o, &sized, err));
+        known = &sized;
+    }
     if (!known || !o->vocabulary) {
         return nlm_fail(
             err, o->preset && !known ? NLM_NOT_FOUND : NLM_INVALID_ARGUMENT, "nlm_training_create",
-            "preset is %s and vocabulary %s: expected a file to go on from (path), or a known preset and a "
-            "vocabulary",
-            o->preset ? o->preset : "NULL", o->vocabulary ? o->vocabulary : "NULL");
+            "preset is %s, architecture %s and vocabulary %s: expected a file to go on from (path), or a vocabulary "
+            "and a known preset or an architecture",
+            o->preset ? o->preset : "NULL", o->architecture ? o->architecture : "NULL",
+            o->vocabulary ? o->vocabulary : "NULL");
     }
     nlm_gguf *vocabulary = NULL;
     NLM_TRY(nlm_tokenizer_open_metadata(o->vocabulary, false, &vocabulary, err));
@@ -47,29 +78,36 @@ static nlm_status open_new(const nlm_training_options *o, nlm_gguf **out, nlm_er
     return status;
 }
 
-static uint32_t or_u32(uint32_t value, uint32_t fallback) {
-    return value ? value : fallback;
-}
-static double or_f64(double value, double fallback) {
-    return value != 0 ? value : fallback;
+/* What is said of a new model besides its sizes, or of one of a file. */
+static nlm_status check_model(const nlm_training_options *o, nlm_error *err) {
+    const bool is_untied = (o->flags & NLM_TRAINING_UNTIED) != 0;
+    if (!o->path && o->lora_rank > 0) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_training_create",
+                        "lora_rank is %u without a path: adapters stand beside a model that has learned something",
+                        o->lora_rank);
+    }
+    if (!o->architecture && !is_untied) return NLM_OK;
+    if (o->architecture && !o->path && !o->preset) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_training_create",
+                    "architecture is %s and flags 0x%x, beside %s '%s': these are of a new model of sizes of its own",
+                    o->architecture ? o->architecture : "NULL", o->flags, o->path ? "path" : "preset",
+                    o->path     ? o->path
+                    : o->preset ? o->preset
+                                : "NULL");
 }
 
 static nlm_status translate(const nlm_training_options *o, nlm_trainer_options *out, nlm_error *err) {
     const nlm_dtype_info *type = nlm_dtype_from_name(o->type ? o->type : "f32");
-    const uint32_t tokens = or_u32(o->max_tokens, 2048), seqs = or_u32(o->max_seqs, tokens < 16 ? tokens : 16);
-    if (!type || o->flags & ~(uint32_t)NLM_TRAINING_RECOMPUTE || tokens > 1u << 28 || seqs > tokens ||
-        o->lora_rank > 65536 || o->schedule < 0 || o->schedule > NLM_SCHEDULED_WSD) {
+    const uint32_t tokens = or_u32(o->max_tokens, MAX_TOKENS), seqs = or_u32(o->max_seqs, tokens < 16 ? tokens : 16);
+    if (!type || o->flags & ~(uint32_t)(NLM_TRAINING_RECOMPUTE | NLM_TRAINING_UNTIED) || tokens > 1u << 28 ||
+        seqs > tokens || o->lora_rank > 65536 || o->schedule < 0 || o->schedule > NLM_SCHEDULED_WSD) {
         return nlm_fail(
             err, NLM_INVALID_ARGUMENT, "nlm_training_create",
             "type %s, flags 0x%x, schedule %d, lora_rank %u, batches of %u tokens in %u sequences: one of "
             "them is out of range",
             o->type ? o->type : "f32", o->flags, o->schedule, o->lora_rank, tokens, seqs);
     }
-    if (!o->path && o->lora_rank > 0) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_training_create",
-                        "lora_rank is %u without a path: adapters stand beside a model that has learned something",
-                        o->lora_rank);
-    }
+    NLM_TRY(check_model(o, err));
     *out = (nlm_trainer_options){
         .shape = {.rows = 1, .length = (int32_t)tokens, .max_seqs = (int32_t)seqs},
         .parameters = {.dtype = type->dtype,

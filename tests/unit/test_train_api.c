@@ -6,6 +6,8 @@
 
 enum { N_VOCAB = 318 }; /* of LLAMA */
 
+#define NEW(name) SIZED, .vocabulary = LLAMA, .architecture = name
+
 /* ---- refusals ------------------------------------------------------------------------------------------ */
 
 static void options_that_cannot_be_are_refused(void) {
@@ -22,7 +24,19 @@ static void options_that_cannot_be_are_refused(void) {
         {{SIZED, .preset = "small", .vocabulary = NLM_TEST_DATA "/README.md"}, NLM_BAD_FORMAT, "README.md"},
         {{SIZED, .path = "/no/where.gguf"}, NLM_NOT_FOUND, "/no/where.gguf"},
         {{SIZED, .path = NLM_TEST_DATA "/README.md"}, NLM_BAD_FORMAT, "README.md"},
-        {{SIZED, .path = LLAMA, .flags = 2}, NLM_INVALID_ARGUMENT, "flags 0x2"},
+        {{SIZED, .path = LLAMA, .flags = 4}, NLM_INVALID_ARGUMENT, "flags 0x4"},
+        {{SIZED, .path = LLAMA, .flags = NLM_TRAINING_UNTIED}, NLM_INVALID_ARGUMENT, "flags 0x2, beside path"},
+        {{SIZED, .path = LLAMA, .architecture = "llama"}, NLM_INVALID_ARGUMENT, "architecture is llama"},
+        {{SIZED, .preset = "small", .vocabulary = LLAMA, .architecture = "mamba"}, NLM_INVALID_ARGUMENT, "'small'"},
+        {{SIZED, .architecture = "llama", .n_embd = 32, .n_layer = 1}, NLM_INVALID_ARGUMENT, "vocabulary NULL"},
+        {{NEW("lama"), .n_embd = 32, .n_layer = 1}, NLM_INVALID_ARGUMENT, "the architecture is 'lama'"},
+        {{NEW("llama"), .n_layer = 1}, NLM_INVALID_ARGUMENT, "n_embd is 0; expected 1 to 1048576"},
+        {{NEW("llama"), .n_embd = 32}, NLM_INVALID_ARGUMENT, "n_layer is 0; expected 1 to 4096"},
+        {{NEW("llama"), .n_embd = 32, .n_layer = 1, .n_head = 3}, NLM_INVALID_ARGUMENT, "n_head 3"},
+        {{NEW("llama"), .n_embd = 32, .n_layer = 1, .n_head = 4, .n_head_kv = 3}, NLM_INVALID_ARGUMENT, "kv 3"},
+        {{NEW("llama"), .n_embd = 32, .n_layer = 1, .n_ctx = 1u << 31}, NLM_INVALID_ARGUMENT, "n_ctx is 2147483648"},
+        {{NEW("mamba"), .n_embd = 32, .n_layer = 1, .d_state = 257}, NLM_INVALID_ARGUMENT, "d_state is 257"},
+        {{NEW("mamba"), .n_embd = 32, .n_layer = 1, .d_conv = 9}, NLM_INVALID_ARGUMENT, "d_conv is 9"},
         {{SIZED, .path = LLAMA, .type = "f33"}, NLM_INVALID_ARGUMENT, "type f33"},
         {{SIZED, .path = LLAMA, .type = "q8_0"}, NLM_INVALID_ARGUMENT, "q8_0"},
         {{SIZED, .path = LLAMA, .max_tokens = 1u << 29}, NLM_INVALID_ARGUMENT, "536870912 tokens"},
@@ -50,6 +64,42 @@ static void options_that_cannot_be_are_refused(void) {
         REFUSED(nlm_training_create(engine, &cases[i].options, &training, error), cases[i].status, cases[i].told);
         CU_ASSERT_PTR_NULL(training);
     }
+    nlm_engine_destroy(engine);
+}
+
+/* A new model has so many parameters, learns, and runs from its file. */
+static void expect_new(nlm_engine *engine, const nlm_training_options *options, uint64_t n_parameters) {
+    temporary t;
+    nlm_training *training = training_of(engine, options);
+    const nlm_training_batch batch = usual_batch();
+    nlm_model *model = NULL;
+    CU_ASSERT_FATAL(temporary_make(&t));
+    CU_ASSERT_EQUAL(info_of(training).n_parameters, n_parameters);
+    const double first = step(training, &batch).loss;
+    for (int i = 0; i < 20; i++) step(training, &batch);
+    CU_ASSERT_TRUE(step(training, &batch).loss < 0.8 * first);
+    EXPECT_OK(nlm_training_export(training, NULL, temporary_path(&t, "new.gguf"), error));
+    EXPECT_OK(nlm_model_load(engine, t.path, NULL, &model, error));
+    nlm_model_unload(model);
+    nlm_training_destroy(training);
+    temporary_remove(&t);
+}
+
+static void new_models_have_the_sizes_that_are_given(void) {
+    nlm_engine *engine = fixture_engine(1);
+    const nlm_training_options llama = {NEW("llama"),          .flags = NLM_TRAINING_UNTIED,
+                                        .max_tokens = 64,      .max_seqs = 4,
+                                        .learning_rate = 1e-2, .n_embd = 32,
+                                        .n_layer = 2,          .n_head = 4,
+                                        .n_head_kv = 2,        .n_ff = 40,
+                                        .n_ctx = 128};
+    const nlm_training_options mamba = {NEW("mamba"), .max_tokens = 64, .max_seqs = 4, .learning_rate = 1e-2,
+                                        .n_embd = 24, .n_layer = 1,     .d_state = 4,  .d_conv = 3};
+    /* embedding and head, norms; of a layer two norms, q, k, v, o, and three matrices of the feed-forward part */
+    expect_new(engine, &llama, 2 * N_VOCAB * 32 + 32 + 2 * (2 * 32 + 2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 40));
+    /* embedding, norms; in, convolution with a bias, x, dt with a bias, A, D, out */
+    expect_new(engine, &mamba,
+               N_VOCAB * 24 + 2 * 24 + 96 * 24 + 48 * 4 + (2 + 8) * 48 + 48 * 2 + 48 + 48 * 4 + 48 + 24 * 48);
     nlm_engine_destroy(engine);
 }
 
@@ -335,6 +385,7 @@ static void a_step_that_is_not_finite_changes_nothing(void) {
 static const check_case cases[] = {
     CHECK_CASE(options_that_cannot_be_are_refused),
     CHECK_CASE(a_vocabulary_without_tokens_is_refused),
+    CHECK_CASE(new_models_have_the_sizes_that_are_given),
     CHECK_CASE(what_is_null_is_named),
     CHECK_CASE(batches_that_do_not_fit_are_refused_and_change_nothing),
     CHECK_CASE(structs_may_be_of_an_older_or_newer_header),

@@ -3,55 +3,35 @@
 
 #include "base/log.h"
 #include "base/status.h"
-#include "model/presets.h"
 #include "nlm-train/run.h"
 #include "text/tokenizer_json.h"
+#include "train/sizes.h"
 
-static int32_t given_or(int64_t value, int64_t fallback) {
-    return (int32_t)(value > 0 ? value : fallback);
-}
-
-/* What follows from the sizes that were given where others were not. */
-static nlm_status describe_llama(const settings *s, nlm_hparams *h, nlm_error *err) {
-    h->n_head.most = given_or(s->n_head, h->n_embd >= 64 ? h->n_embd / 64 : 1);
-    h->n_head_kv.most = given_or(s->n_head_kv, h->n_head.most);
-    if (h->n_embd % h->n_head.most || h->n_head.most % h->n_head_kv.most || h->n_embd / h->n_head.most % 2) {
-        return nlm_fail(
-            err, NLM_INVALID_ARGUMENT, "model",
-            "n_embd %d, n_head %d and n_head_kv %d: expected heads of an even size, and as many of them or a "
-            "multiple for each of keys and values",
-            h->n_embd, h->n_head.most, h->n_head_kv.most);
-    }
-    h->head_dim = h->n_rot = h->n_embd / h->n_head.most;
-    h->n_ff.most = given_or(s->n_ff, ((int64_t)h->n_embd * 8 / 3 + 31) / 32 * 32);
-    return NLM_OK;
-}
-
-static void describe_mamba(const settings *s, nlm_hparams *h) {
-    h->d_inner = 2 * h->n_embd;
-    h->d_state = (int32_t)s->d_state;
-    h->d_conv = (int32_t)s->d_conv;
-    h->dt_rank = given_or(s->dt_rank, (h->n_embd + 15) / 16);
+static int64_t given(int64_t value) {
+    return value > 0 ? value : 0;
 }
 
 static nlm_status describe(const settings *s, nlm_preset *out, nlm_error *err) {
-    const nlm_preset *preset = s->preset ? nlm_preset_find(s->preset) : NULL;
-    if (s->preset && !preset) {
-        return nlm_fail(err, NLM_NOT_FOUND, "model.preset", "'%s' is none of nlm-bench's presets", s->preset);
+    if (s->preset) {
+        const nlm_preset *preset = nlm_preset_find(s->preset);
+        if (!preset)
+            return nlm_fail(err, NLM_NOT_FOUND, "model.preset", "'%s' is none of nlm-bench's presets", s->preset);
+        *out = *preset;
+        if (s->context > 0) out->hparams.n_ctx_train = (int32_t)s->context;
+        return NLM_OK;
     }
-    if (preset) *out = *preset;
-    if (!preset) {
-        *out = (nlm_preset){
-            .name = "model", .architecture = s->architecture, .flags = s->is_tied ? 0 : NLM_PRESET_UNTIED};
-        out->hparams =
-            (nlm_hparams){.n_layer = (int32_t)s->n_layer, .n_embd = (int32_t)s->n_embd, .rms_norm_eps = 1e-5f};
-        if (strcmp(s->architecture, "mamba") == 0)
-            describe_mamba(s, &out->hparams);
-        else
-            NLM_TRY(describe_llama(s, &out->hparams, err));
-    }
-    out->hparams.n_ctx_train = given_or(s->context, preset ? preset->hparams.n_ctx_train : s->length);
-    return NLM_OK;
+    const nlm_sizes sizes = {.architecture = s->architecture,
+                             .n_embd = s->n_embd,
+                             .n_layer = s->n_layer,
+                             .n_head = given(s->n_head),
+                             .n_head_kv = given(s->n_head_kv),
+                             .n_ff = given(s->n_ff),
+                             .d_state = s->d_state,
+                             .d_conv = s->d_conv,
+                             .dt_rank = given(s->dt_rank),
+                             .n_ctx = s->context > 0 ? s->context : s->length,
+                             .is_untied = !s->is_tied};
+    return nlm_sizes_describe(&sizes, out, err);
 }
 
 static nlm_status make_new(const settings *s, nlm_gguf **out, nlm_error *err) {

@@ -20,7 +20,8 @@ typedef struct nlm_training nlm_training;
 
 enum {
     NLM_TRAINING_RECOMPUTE =
-        1 /* of a layer keep its result alone and compute the rest again: less memory, more time */
+        1,                  /* of a layer keep its result alone and compute the rest again: less memory, more time */
+    NLM_TRAINING_UNTIED = 2 /* of a new model of an architecture: a head of its own beside the embedding */
 };
 
 enum { NLM_SCHEDULED_COSINE = 0, NLM_SCHEDULED_LINEAR = 1, NLM_SCHEDULED_CONSTANT = 2, NLM_SCHEDULED_WSD = 3 };
@@ -29,8 +30,9 @@ enum { NLM_SCHEDULED_COSINE = 0, NLM_SCHEDULED_LINEAR = 1, NLM_SCHEDULED_CONSTAN
 typedef struct nlm_training_options {
     uint32_t struct_size;
     uint32_t flags; /* NLM_TRAINING_* */
-    /* The model: a GGUF file to go on from; or, with path NULL, a new one of the shape of a preset ("small_125m",
-     * "mamba_130m", as nlm-bench lists them) with the vocabulary of the GGUF file `vocabulary`. */
+    /* The model: a GGUF file to go on from; or, with path NULL, a new one with the vocabulary of the file
+     * `vocabulary`, a GGUF or a tokenizer.json: of the shape of a preset ("small_125m", "mamba_130m", as nlm-bench
+     * lists them), or, with preset NULL, of `architecture` and the sizes behind it. */
     const char *path;
     const char *preset;
     const char *vocabulary;
@@ -53,6 +55,18 @@ typedef struct nlm_training_options {
     double clip_norm;      /* of the gradient's norm; 0: it is not clipped */
     float label_smoothing; /* the share of the loss that all tokens have alike */
     float z_loss;          /* times the square of the log of the softmax's sum, added to the loss */
+    /* Sizes of a new model; those of the other architecture are not looked at. */
+    const char *architecture; /* "llama", "mamba"; NULL: there is a preset or a path */
+    uint32_t n_embd;          /* needed */
+    uint32_t n_layer;         /* needed */
+    uint32_t n_ctx;           /* tokens it is made for, as its file says (max_tokens) */
+    uint32_t n_head;          /* llama: (n_embd / 64, at least 1) */
+    uint32_t n_head_kv;       /* (n_head) */
+    uint32_t n_ff;            /* (8/3 n_embd, up to a multiple of 32) */
+    uint32_t d_state;         /* mamba: 1 to 256 (16) */
+    uint32_t d_conv;          /* 2 to 8 (4) */
+    uint32_t dt_rank;         /* (n_embd / 16, rounded up) */
+    uint32_t reserved;
 } nlm_training_options;
 
 /* Sequences of tokens one after the other, each of which begins anew. Those of a list have one struct_size. */
