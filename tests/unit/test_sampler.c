@@ -158,6 +158,25 @@ static void sampler_draws_as_the_float64_reference(void) {
     }
 }
 
+/* Of a vocabulary where a few of the likeliest are looked for first: enough of them, or not. */
+static void few_or_many_of_many_tokens_are_the_same(void) {
+    enum { N = 5003 };
+    static float logits[N];
+    static oracle_item items[N];
+    static const int32_t history[1] = {0};
+    for (int round = 0; round < 120; round++) {
+        nlm_sampler_options o = with(round % 2 ? 1.0f : 0.3f); /* thousands, or tens, make up the mass */
+        if (round % 3) o.top_p = round % 5 ? 0.9f : 0.999f;
+        if (round % 4 == 0) o.top_k = round % 8 ? 40 : 700;
+        o.seed = (uint64_t)round;
+        nlm_sampler *sampler = make(&o, N);
+        random_logits(logits, N);
+        const int32_t n = oracle_filter(&o, logits, N, history, 1, items);
+        CU_ASSERT_EQUAL(choose(sampler, logits, history, 1), oracle_draw(items, n, nlm_philox_uniform(o.seed, 1)));
+        nlm_sampler_destroy(sampler);
+    }
+}
+
 static void sampler_frequencies_follow_the_probabilities(void) {
     enum { N = 12, DRAWS = 60000 };
     static const float logits[N] = {0, 1, 2, 0.5f, -1, -2, 1.5f, 0, 0.25f, -0.5f, 2.5f, -3};
@@ -331,6 +350,7 @@ static void sampler_refuses_options_out_of_range(void) {
 static const check_case cases[] = {
     CHECK_CASE(philox_gives_the_published_numbers),
     CHECK_CASE(sampler_draws_as_the_float64_reference),
+    CHECK_CASE(few_or_many_of_many_tokens_are_the_same),
     CHECK_CASE(sampler_frequencies_follow_the_probabilities),
     CHECK_CASE(sampler_is_greedy_without_temperature),
     CHECK_CASE(sampler_penalises_a_token_once_however_often_it_occurs),
