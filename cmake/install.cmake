@@ -7,7 +7,7 @@ install(DIRECTORY core/include/nlm DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES plugins.toml DESTINATION ${CMAKE_INSTALL_LIBDIR}/nlm)
 # Beside each other as in the source tree, so that their links hold.
 install(FILES LICENSE README.md CONTRIBUTING.md CHANGELOG.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
-install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md")
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} FILES_MATCHING PATTERN "*.md" PATTERN "*.png")
 install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DOCDIR} PATTERN "build" EXCLUDE PATTERN "__pycache__" EXCLUDE)
 
 # What a backend's author starts from. The program looks for the skeleton in ../share.

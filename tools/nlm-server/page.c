@@ -39,7 +39,6 @@ void info_page(server *s, http_exchange *x) {
     } else {
         http_add_header(x, "Content-Security-Policy", policy.data);
         http_add_header(x, "Referrer-Policy", "no-referrer");
-        http_add_header(x, "Cross-Origin-Opener-Policy", "same-origin");
         http_add_header(x, "Cache-Control", "no-cache");
         http_reply(x, 200, "text/html; charset=utf-8", (const char *)embedded_page, embedded_page_size);
     }
