@@ -140,7 +140,7 @@ static bool is_over(const scheduler *s, sequence *seq, nlm_error *err) {
         seq->ended_by = NLM_ENDED_BY_CANCEL;
         return true;
     }
-    const bool waits = seq->state == SEQUENCE_WAITS;
+    const bool waits = seq->state == SEQUENCE_WAITS && !seq->owner->has_begun;
     if (waits && s->options.queue_seconds > 0 && age(seq) > s->options.queue_seconds) {
         nlm_fail(err, NLM_LIMIT, "queue", "no slot became free within %g seconds", s->options.queue_seconds);
         return true;
@@ -206,6 +206,7 @@ static void admit(scheduler *s) {
         slot *at = scheduler_find_slot(s, seq);
         nlm_error err = NLM_ERROR_INIT;
         at->user = seq;
+        seq->owner->has_begun = true;
         const nlm_status status = start(at, seq, s->model, &err);
         pthread_mutex_lock(&s->mutex);
         s->n_queued--;

@@ -39,6 +39,7 @@ struct task {
     atomic_bool is_cancelled;
     uint64_t submitted_ns;
     uint32_t n_open;     /* sequences that have not ended */
+    bool has_begun;      /* one of its sequences had a slot */
     bool is_prefilled;   /* the first one has computed the prompt, or ended */
     sequence *sequences; /* [request.n] */
     struct task *next;   /* submitted */
