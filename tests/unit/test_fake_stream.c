@@ -80,6 +80,62 @@ static void models_have_the_reference_embeddings(void) {
     }
 }
 
+static int32_t is_odd(void *user, int32_t id) {
+    (void)user;
+    return id % 2;
+}
+
+static nlm_status odd_mask(void *user, uint32_t *bits, size_t n_words, nlm_error *error) {
+    (void)user;
+    (void)error;
+    for (size_t i = 0; i < n_words; i++) bits[i] = 0xaaaaaaaau;
+    return NLM_OK;
+}
+
+static nlm_status count_token(void *user, int32_t id, nlm_error *error) {
+    (void)error;
+    ++*(int *)user;
+    return id % 2 ? NLM_OK : NLM_INTERNAL;
+}
+
+/* Greedy, where the device chooses and logits are fetched for what it may not: odd tokens alone, and their logprobs.
+ */
+static void constrained_steps_are_the_reference(void) {
+    for (size_t i = 0; i < N_FIXTURE_MODELS; i++) {
+        both b = open_both(fixture_models[i], NULL);
+        nlm_session *sessions[2] = {fixture_session(&b.fake), fixture_session(&b.reference)};
+        int32_t ids[9], next[2];
+        int n_accepted = 0;
+        const nlm_constraint constraint = {.struct_size = sizeof constraint,
+                                           .user = &n_accepted,
+                                           .allows = is_odd,
+                                           .mask = odd_mask,
+                                           .accept = count_token};
+        fixture_ids(&b.reference, 21, ids, 9);
+        nlm_step_item items[2] = {{.count = 9}, {.count = 9}};
+        for (int k = 0; k < 2; k++) {
+            items[k].struct_size = sizeof *items;
+            items[k].flags = NLM_STEP_SAMPLE | NLM_STEP_LOGPROB;
+            items[k].session = sessions[k];
+            items[k].constraint = &constraint;
+            items[k].ids = ids;
+        }
+        for (int step = 0; step < 20; step++) {
+            for (int k = 0; k < 2; k++) {
+                EXPECT_OK(nlm_step(&items[k], 1, error));
+                next[k] = items[k].next;
+                items[k].ids = &next[k];
+                items[k].count = 1;
+            }
+            CU_ASSERT(next[0] == next[1] && next[0] % 2 && items[0].logprob == items[1].logprob);
+        }
+        CU_ASSERT_EQUAL(n_accepted, 40);
+        nlm_session_destroy(sessions[0]);
+        nlm_session_destroy(sessions[1]);
+        close_both(&b);
+    }
+}
+
 static void models_have_the_reference_logits(void) {
     for (size_t i = 0; i < N_FIXTURE_MODELS; i++) {
         expect_same_model(fixture_models[i], NULL);
@@ -416,6 +472,7 @@ static void devices_measure_themselves(void) {
 static const check_case cases[] = {
     CHECK_CASE(models_have_the_reference_logits),
     CHECK_CASE(models_have_the_reference_embeddings),
+    CHECK_CASE(constrained_steps_are_the_reference),
     CHECK_CASE(packed_weights_are_uploaded_as_packed),
     CHECK_CASE(missing_ops_run_on_the_host),
     CHECK_CASE(optional_calls_may_be_missing),
