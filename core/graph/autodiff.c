@@ -292,6 +292,27 @@ static void find_needs(nlm_autodiff *a, const nlm_backward *how) {
     }
 }
 
+/* Costs little beside the products around it, and nothing but its result would be kept for the backward pass. */
+static bool is_cheap(const nlm_node *node) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+    uint32_t n_results = 0;
+    for (uint32_t i = 0; i < spec->n_fields; i++)
+        n_results += (spec->fields[i].use & NLM_FIELD_OUT) && node->fields[i] >= 0;
+    return n_results == 1 && (node->op == NLM_OP_rms_norm || node->op == NLM_OP_silu_mul);
+}
+
+/* Results of such ops are computed again just before they are read. */
+static void drop_cheap(nlm_autodiff *a) {
+    for (uint32_t n = 0; n < a->n_nodes; n++) {
+        const nlm_node *node = &a->graph->nodes[n];
+        const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+        for (uint32_t i = 0; is_cheap(node) && i < spec->n_fields; i++) {
+            if ((spec->fields[i].use & NLM_FIELD_OUT) && node->fields[i] >= 0)
+                slot_of(a, node->fields[i])->is_kept = false;
+        }
+    }
+}
+
 /* What stands between layers is kept, and what is outside of them. */
 static void find_kept(nlm_autodiff *a) {
     for (uint32_t n = 0; n < a->n_nodes; n++) {
@@ -349,7 +370,10 @@ void nlm_graph_backward(nlm_graph *graph, const nlm_backward *how) {
         return;
     }
     find_needs(&a, how);
-    if (a.recomputes) find_kept(&a);
+    if (a.recomputes)
+        find_kept(&a);
+    else
+        drop_cheap(&a);
     nlm_graph_begin_backward(graph);
     graph->pauses = how->pauses;
     for (uint32_t i = 0; i < how->n_seeds; i++) nlm_autodiff_give(&a, how->seeds[i].of, how->seeds[i].gradient);
