@@ -464,6 +464,6 @@ NLM_API nlm_status nlm_engine_device_metrics(const nlm_engine *engine, nlm_devic
 }
 #endif
 
-#include <nlm/text.h>
 #include <nlm/grammar.h>
+#include <nlm/text.h>
 #endif
