@@ -110,6 +110,29 @@ class Rendering(OnPage):
         self.assertIn("2 * 3 * 4 and snake_case_name.\nNext line", found["text"])
         self.assertIn("Also a*b.", found["text"])
 
+    def test_markdown_in_small(self):
+        cases = (
+            ("1. a\n  - b\n2. c", "<ol><li>a<ul><li>b</li></ul></li><li>c</li></ol>"),
+            ("- a\n\n- b", "<ul><li><p>a</p></li><li><p>b</p></li></ul>"),
+            ("- a\n* b", "<ul><li>a</li></ul><ul><li>b</li></ul>"),
+            ("a\n- b\nc\n\nd", "<p>a</p><ul><li>b<br>c</li></ul><p>d</p>"),
+            ("- [x] a\n- [ ] b", "<ul><li>☑ a</li><li>☐ b</li></ul>"),
+            ("1999. a\nb 1. c", '<ol start="1999"><li>a<br>b 1. c</li></ol>'),
+            ("a\n1999. b", "<p>a<br>1999. b</p>"),
+            ("* * *\n***\n---", "<hr><hr><hr>"),
+            ("###x\n### y ", "<p>###x</p><h5>y</h5>"),
+            ("**a*b**c* and *a **b** c*", "<p><strong>a*b</strong>c* and <em>a <strong>b</strong> c</em></p>"),
+            ("a_b_c __d__ _e_ * f * ~g~", "<p>a_b_c <strong>d</strong> <em>e</em> * f * ~g~</p>"),
+            ("``a`b`` `c ``", "<p><code>a`b</code> `c ``</p>"),
+            ("a\\*b\\* \\[c](d)", "<p>a*b* [c](d)</p>"),
+        )
+        page, server = self.scripted()
+        for text, html in cases:
+            server.script.append(Says(text))
+            page.press("n", alt=True)
+            self.ask("?")
+            self.assertEqual(page.run(f"document.querySelector('{ANSWER}').innerHTML"), html, text)
+
     def test_text_cut_anywhere_is_the_same_text(self):
         text = "né 😀 **bœuf** 漢字\n\n- a\n- b"
         whole = chunk(text) + ending()
