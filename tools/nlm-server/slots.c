@@ -55,6 +55,7 @@ void scheduler_run_job(scheduler *s, slot_job *job) {
     job->n_tokens = n;
     job->next = NULL;
     pthread_mutex_lock(&s->mutex);
+    s->shown[job->slot].n_tokens = n; /* who is told that it is done may look at once */
     *s->done_jobs_last = job;
     s->done_jobs_last = &job->next;
     const uint64_t one = 1;
