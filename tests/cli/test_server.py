@@ -184,6 +184,12 @@ class Chat(Running):
         going_on = self.server.post("/apply-template", {"messages": [
             {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}], "continue_final_message": True})
         self.assertTrue(going_on["prompt"].endswith("<|im_start|>assistant\nb"), going_on)
+        asked = {"messages": [{"role": "user", "content": "a"}]}
+        closed = self.server.post("/apply-template", {**asked, "add_generation_prompt": False})["prompt"]
+        opened = self.server.post("/apply-template", {**asked, "add_generation_prompt": True})["prompt"]
+        self.assertEqual(opened, closed + "<|im_start|>assistant\n")
+        self.fails("/v1/chat/completions", {**CHAT, "add_generation_prompt": True, "continue_final_message": True}, 400,
+                   "both true")
         image = [{"type": "image_url", "image_url": {"url": "data:"}}]
         for messages, word in (([], "at least one"), (None, "array"), ([{"content": "x"}], "role"),
                                ([{"role": "king", "content": "x"}], "king"),

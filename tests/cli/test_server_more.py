@@ -190,6 +190,23 @@ class Tools(unittest.TestCase):
         mood = self.server.post("/apply-template", {"messages": USER, "chat_template_kwargs": {"mood": "glad"}})
         self.assertTrue(mood["prompt"].endswith("assistant\nglad"), mood)
 
+    def test_thinking_reaches_the_template(self):
+        template = "{% for m in messages %}[{{ m.role }}({{ m.reasoning_content }}){{ m.content }}]{% endfor %}"
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja") as file:
+            file.write(template)
+            file.flush()
+            with Server("--chat-template-file", file.name, template=None) as server:
+                blocks = [{"type": "thinking", "thinking": "red", "signature": ""}, {"type": "redacted_thinking", "data": ""},
+                          {"type": "thinking", "thinking": "big"}, {"type": "text", "text": "ball"}]
+                messages = [USER[0], {"role": "assistant", "content": blocks}, {"role": "user", "content": "Yes"}]
+                counted = server.post("/v1/messages/count_tokens", {"messages": messages})["input_tokens"]
+                text = "[user()Once upon a time][assistant(red\nbig)ball][user()Yes]"
+                expected = server.post("/tokenize", {"content": text, "add_special": True})["count"]
+                self.assertEqual(counted, expected)
+                wrong = [{"role": "assistant", "content": [{"type": "thinking"}]}]
+                answer = server.post("/v1/messages/count_tokens", {"messages": wrong}, expected=400)
+                self.assertIn("thinking", answer["error"]["message"])
+
     def test_what_is_wrong(self):
         for more, word in (({"tools": [{"type": "x"}]}, "function"), ({"tool_choice": "required"}, "tool_choice"),
                            ({"tools": TOOLS, "tool_choice": {"function": {"name": "none"}}}, "names one"),

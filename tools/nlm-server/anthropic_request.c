@@ -96,47 +96,67 @@ static nlm_status unknown_block(size_t index, const char *type, nlm_error *err) 
                     type);
 }
 
+/* What the blocks of a message hold, results aside. */
+typedef struct block_parts {
+    nlm_str text, thinking;
+    cJSON *calls;
+} block_parts;
+
+static void append_line(nlm_str *out, const char *text) {
+    if (out->length > 0) nlm_str_puts(out, "\n");
+    nlm_str_puts(out, text);
+}
+
 /* Results come first: they answer the calls of the message before. */
-static nlm_status read_blocks(const cJSON *content, const char *role, size_t index, cJSON *messages, nlm_str *text,
-                              cJSON *calls, nlm_error *err) {
+static nlm_status read_blocks(const cJSON *content, const char *role, size_t index, cJSON *messages, block_parts *out,
+                              nlm_error *err) {
     const bool is_assistant = strcmp(role, "assistant") == 0;
     for (const cJSON *block = content->child; block; block = block->next) {
         const cJSON *type = cJSON_GetObjectItemCaseSensitive(block, "type");
         const char *name = cJSON_IsString(type) ? type->valuestring : "";
-        const cJSON *own = cJSON_GetObjectItemCaseSensitive(block, "text");
-        if (strcmp(name, "text") == 0 && cJSON_IsString(own)) {
-            if (text->length > 0) nlm_str_puts(text, "\n");
-            nlm_str_puts(text, own->valuestring);
+        const cJSON *text = cJSON_GetObjectItemCaseSensitive(block, "text");
+        const cJSON *thinking = cJSON_GetObjectItemCaseSensitive(block, "thinking");
+        if (strcmp(name, "text") == 0 && cJSON_IsString(text)) {
+            append_line(&out->text, text->valuestring);
         } else if (strcmp(name, "tool_use") == 0 && is_assistant) {
-            NLM_TRY(add_call(calls, block, err));
+            NLM_TRY(add_call(out->calls, block, err));
         } else if (strcmp(name, "tool_result") == 0 && !is_assistant) {
             NLM_TRY(add_result(messages, block, err));
-        } else if (strcmp(name, "thinking") != 0 && strcmp(name, "redacted_thinking") != 0) {
+        } else if (strcmp(name, "thinking") == 0 && is_assistant && cJSON_IsString(thinking)) {
+            append_line(&out->thinking, thinking->valuestring);
+        } else if (strcmp(name, "redacted_thinking") != 0) {
             return unknown_block(index, name, err);
         }
     }
     return NLM_OK;
 }
 
+/* The thinking goes to the template too, which knows what of it the model should see again. */
+static nlm_status add_parts(cJSON *message, block_parts *parts, nlm_error *err) {
+    if (parts->thinking.has_failed) return no_memory(err);
+    if (parts->thinking.length > 0 && !cJSON_AddStringToObject(message, "reasoning_content", parts->thinking.data)) {
+        return no_memory(err);
+    }
+    if (!parts->calls->child) return NLM_OK;
+    if (!cJSON_AddItemToObject(message, "tool_calls", parts->calls)) return no_memory(err);
+    parts->calls = NULL;
+    return NLM_OK;
+}
+
 static nlm_status add_blocks(const cJSON *content, const char *role, size_t index, cJSON *messages, nlm_error *err) {
-    nlm_str text = {0};
-    cJSON *calls = cJSON_CreateArray();
+    block_parts parts = {.calls = cJSON_CreateArray()};
     const int n_before = cJSON_GetArraySize(messages);
-    nlm_status status = calls ? read_blocks(content, role, index, messages, &text, calls, err) : no_memory(err);
+    nlm_status status = parts.calls ? read_blocks(content, role, index, messages, &parts, err) : no_memory(err);
     const bool has_results = cJSON_GetArraySize(messages) > n_before;
-    const bool has_calls = status == NLM_OK && calls->child;
-    if (status == NLM_OK && (text.length > 0 || has_calls || !has_results)) {
-        status = add_text_message(messages, role, &text, err);
+    const bool has_own = status == NLM_OK &&
+                         (parts.text.length > 0 || parts.thinking.length > 0 || parts.calls->child || !has_results);
+    if (has_own) status = add_text_message(messages, role, &parts.text, err);
+    if (has_own && status == NLM_OK) {
+        status = add_parts(cJSON_GetArrayItem(messages, cJSON_GetArraySize(messages) - 1), &parts, err);
     }
-    if (status == NLM_OK && has_calls) {
-        cJSON *message = cJSON_GetArrayItem(messages, cJSON_GetArraySize(messages) - 1);
-        if (cJSON_AddItemToObject(message, "tool_calls", calls))
-            calls = NULL;
-        else
-            status = no_memory(err);
-    }
-    cJSON_Delete(calls);
-    nlm_str_release(&text);
+    cJSON_Delete(parts.calls);
+    nlm_str_release(&parts.text);
+    nlm_str_release(&parts.thinking);
     return status;
 }
 

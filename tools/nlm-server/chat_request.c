@@ -148,6 +148,21 @@ static nlm_status read_tools(const cJSON *body, chat_request *out, nlm_error *er
     return chat_request_read_choice(body, out, err);
 }
 
+/* Who opens the assistant's turn: the template, the last message, or nobody. */
+static nlm_status read_turn(const cJSON *body, chat_request *out, nlm_error *err) {
+    const bool is_given = cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(body, "add_generation_prompt"));
+    bool is_opened = true;
+    NLM_TRY(json_get_bool(body, "add_generation_prompt", &is_opened, err));
+    NLM_TRY(json_get_bool(body, "continue_final_message", &out->continues, err));
+    if (out->continues && is_given) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "add_generation_prompt",
+                        "'add_generation_prompt' and 'continue_final_message' are both true: the answer begins anew "
+                        "or with the last message");
+    }
+    out->has_no_turn = !is_opened && !out->continues;
+    return NLM_OK;
+}
+
 nlm_status chat_request_openai(const cJSON *body, chat_request *out, nlm_error *err) {
     const cJSON *arguments;
     *out = (chat_request){0};
@@ -158,7 +173,7 @@ nlm_status chat_request_openai(const cJSON *body, chat_request *out, nlm_error *
         out->arguments = cJSON_Duplicate(arguments, 1);
         if (!out->arguments) return no_memory(err);
     }
-    return json_get_bool(body, "continue_final_message", &out->continues, err);
+    return read_turn(body, out, err);
 }
 
 /* ---- to the template -------------------------------------------------------------------------------------- */
@@ -183,11 +198,12 @@ static nlm_status print_all(const chat_request *r, printed *p, nlm_error *err) {
         release_printed(p);
         return no_memory(err);
     }
-    p->conversation = (nlm_conversation){.struct_size = sizeof p->conversation,
-                                         .flags = r->continues ? NLM_CHAT_CONTINUE : 0u,
-                                         .messages = p->messages,
-                                         .tools = p->tools,
-                                         .arguments = p->arguments};
+    p->conversation = (nlm_conversation){
+        .struct_size = sizeof p->conversation,
+        .flags = (r->continues ? NLM_CHAT_CONTINUE : 0u) | (r->has_no_turn ? NLM_CHAT_NO_PROMPT : 0u),
+        .messages = p->messages,
+        .tools = p->tools,
+        .arguments = p->arguments};
     return NLM_OK;
 }
 

@@ -15,6 +15,7 @@ typedef struct chat_request {
     cJSON *tools;     /* OpenAI's array, or NULL */
     cJSON *arguments; /* further variables of the template, or NULL */
     bool continues;   /* the last message is the beginning of the answer */
+    bool has_no_turn; /* nor is one of the assistant's begun behind it */
     tool_choice choice;
     const char *tool; /* with TOOLS_ONE: its name, in `tools` */
     bool is_parallel; /* it may call several */
