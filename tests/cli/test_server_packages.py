@@ -1,28 +1,20 @@
 """nlm-server through the Python packages that its users have: openai, anthropic, schemathesis. Each is skipped where it is
-not installed (NLM_SERVER_PYTHON names an interpreter that has them; pip install openai anthropic schemathesis).
+not installed; packages.py says how they are found.
 
 NLM_SERVER_CASES (20) is how many requests schemathesis draws for each path, beside those that cover the document."""
-import importlib.util
 import os
 import subprocess
 import sys
 import tempfile
 import unittest
-from pathlib import Path
 
-CASES = int(os.environ.get("NLM_SERVER_CASES", "20"))
-OTHER = os.environ.get("NLM_SERVER_PYTHON")
-if OTHER and os.path.realpath(sys.prefix) != os.path.realpath(Path(OTHER).parent.parent):
-    os.execv(OTHER, [OTHER, *sys.argv])
-
+import packages
 import serving
+from packages import has
 from serving import Server
 
+CASES = int(os.environ.get("NLM_SERVER_CASES", "20"))
 USER = [{"role": "user", "content": "Once upon a time"}]
-
-
-def has(package):
-    return importlib.util.find_spec(package) is not None
 
 
 @unittest.skipUnless(has("openai"), "the package openai is not installed")
@@ -122,7 +114,6 @@ class Schema(unittest.TestCase):
 
 if __name__ == "__main__":
     serving.skip_without_program()
-    if not any(map(has, ("openai", "anthropic", "schemathesis"))):
-        print("skipped: none of the packages openai, anthropic and schemathesis is installed")
-        sys.exit(77)
+    packages.use_their_interpreter()
+    packages.skip_without_any("openai", "anthropic", "schemathesis")
     unittest.main()
