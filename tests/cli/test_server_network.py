@@ -117,7 +117,7 @@ class BadClients(unittest.TestCase):
         client.connect((self.server.host, self.server.port))
         with client:
             client.sendall(post(body))
-            self.server.wait_until_idle()
+            self.server.wait_until_idle(300)
             self.assertNotIn(b"[DONE]", read_all(client))
 
     def test_client_that_goes_away_frees_its_slot(self):

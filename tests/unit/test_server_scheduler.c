@@ -196,6 +196,7 @@ static void requests_that_cannot_be_are_refused_with_numbers(void) {
     scheduler_stats stats;
     scheduler_get_stats(s, &stats);
     CU_ASSERT_EQUAL(stats.refused, 1);
+    release(&a);
     CU_ASSERT_EQUAL(stats.queued, 0);
     scheduler_destroy(s);
     fixture_close(&f);
@@ -272,6 +273,8 @@ static void deadline_ends_a_text_with_what_there_is(void) {
     CU_ASSERT_EQUAL(late.last[0].status, NLM_LIMIT);
     CU_ASSERT_EQUAL(waiting.last[0].status, NLM_LIMIT);
     CU_ASSERT_PTR_NOT_NULL(strstr(waiting.message, "no slot"));
+    release(&late);
+    release(&waiting);
     scheduler_destroy(s);
     fixture_close(&f);
 }
