@@ -124,9 +124,28 @@ static const nlm_tree *as_rule(compiler *c, const nlm_tree *item) {
     return nlm_tree_rule(c->rules, rule);
 }
 
+/* What groups of one stand around. */
+static const nlm_tree *bare(const nlm_tree *tree) {
+    while ((tree->kind == NLM_TREE_SEQUENCE || tree->kind == NLM_TREE_CHOICE) && tree->list.count == 1) {
+        tree = tree->list.items[0];
+    }
+    return tree;
+}
+
+/* (x?){m,n} is x{0,n}, (x*){m,n} is x*, (x+){m,n} is x{m,}: in one way rather than in many. */
+static void simplify_repeat(const nlm_tree **item, uint32_t *least, uint32_t *most) {
+    for (*item = bare(*item); (*item)->kind == NLM_TREE_REPEAT && *most > 0; *item = bare((*item)->repeat.item)) {
+        const uint32_t inner_least = (*item)->repeat.least, inner_most = (*item)->repeat.most;
+        if (inner_least > 1 || (inner_most != NLM_NO_LIMIT && (inner_least != 0 || inner_most != 1))) return;
+        if (inner_least == 0) *least = 0;
+        if (inner_most == NLM_NO_LIMIT) *most = NLM_NO_LIMIT;
+    }
+}
+
 static void add_repeat(compiler *c, const nlm_tree *tree, uint32_t from, uint32_t to) {
-    const uint32_t least = tree->repeat.least, most = tree->repeat.most;
+    uint32_t least = tree->repeat.least, most = tree->repeat.most;
     const nlm_tree *item = tree->repeat.item;
+    simplify_repeat(&item, &least, &most);
     const uint32_t copies = most == NLM_NO_LIMIT ? least + 1 : most;
     if (copies > 3 && item->kind != NLM_TREE_SET && item->kind != NLM_TREE_RULE) item = as_rule(c, item);
     for (uint32_t i = 0; i < least && is_ok(c); i++) {

@@ -17,6 +17,10 @@ static void gbnf_takes_what_it_says(void) {
         {"root ::= \"a\"{0}", {""}, {"a"}},
         {"root ::= [a-z]{2,4}", {"ab", "abc", "abcd"}, {"a", "abcde"}},
         {"root ::= \"a\"?*", {"", "a", "aaa"}, {"b"}},
+        {"root ::= (\"a\"?){3}", {"", "a", "aaa"}, {"aaaa"}},
+        {"root ::= ((\"a\"+)){3}", {"aaa", "aaaa"}, {"", "aa"}},
+        {"root ::= (\"a\"*){2,3}", {"", "aaaaaaa"}, {"b"}},
+        {"root ::= (\"a\"+){0}", {""}, {"a"}},
         {"root ::= . . .", {"abc", "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", "\n\n\n"}, {"ab", "abcd", "\xC3\xA9"}},
         {"root ::= [\xC3\xA0-\xC3\xBC]+", {"\xC3\xA9", "\xC3\xA0\xC3\xBC"}, {"\xC3\xBD", "\xC3", "e"}},
         {"root ::= [^\\n\"]*",
@@ -239,6 +243,7 @@ static void ambiguity_is_no_matter(void) {
         "root ::= \"x\" root \"y\" | \"x\" root \"z\" | \"x\" root | \"\"",
         "root ::= (\"x\"* \"x\"*)* \"y\"*",
         "root ::= ((\"x\"?){20}){20} | \"x\" root",
+        "root ::= ((\"x\"?){100000}){2}",
         "root ::= a a a a a a a a\na ::= b b b b b b b b\nb ::= \"x\"* | c\nc ::= \"x\" c \"y\" | \"x\" c | \"\"",
         "root ::= p\np ::= q \"1\" | q \"2\"\nq ::= r \"1\" | r \"2\"\nr ::= s \"1\" | s \"2\"\ns ::= t \"1\" | t "
         "\"2\"\n"
