@@ -7,7 +7,7 @@
 
 #define POSITIONS_MAX (1u << 20)
 #define EDGES_MAX     (1u << 22)
-#define SETS_MAX      10000u
+#define SETS_MAX      4096u
 #define DEPTH_MAX     2000       /* of trees within one another */
 #define LINE_OF_SETS  UINT32_MAX /* of a rule that is made here for a set */
 
@@ -84,8 +84,18 @@ static void add_text(compiler *c, const nlm_tree *tree, uint32_t from, uint32_t 
     }
 }
 
+/* Ranges above U+007F are compared alone: what is below is no part of a set's rule. */
 static bool same_set(const nlm_code_set *a, const nlm_code_set *b) {
-    return a->count == b->count && (a->count == 0 || memcmp(a->ranges, b->ranges, a->count * sizeof *a->ranges) == 0);
+    size_t i = 0, j = 0;
+    while (i < a->count && a->ranges[i].last < 0x80) i++;
+    while (j < b->count && b->ranges[j].last < 0x80) j++;
+    if (a->count - i != b->count - j) return false;
+    for (bool is_first = true; i < a->count; i++, j++, is_first = false) {
+        const nlm_code_range x = a->ranges[i], y = b->ranges[j];
+        const bool both_cut = is_first && x.first <= 0x80 && y.first <= 0x80;
+        if ((x.first != y.first && !both_cut) || x.last != y.last) return false;
+    }
+    return true;
 }
 
 /* The rule for what of a set is above U+007F. */

@@ -272,48 +272,88 @@ bool nlm_dfa_matches(const nlm_dfa *dfa, const char *text) {
 
 /* ---- as a tree ------------------------------------------------------------------------------- */
 
-/* Code points that stand in a JSON string as they are. */
-static bool is_plain(uint32_t code) {
-    return code >= 0x20 && code != '"' && code != '\\';
+/* Code points that do not stand in a JSON string as they are, and how they do: bit 0 .. 31 of a set of them are those
+ * below U+0020, then the quote and the backslash. */
+#define N_SPECIAL 34
+
+static uint32_t special_code(unsigned bit) {
+    return bit < 32 ? bit : bit == 32 ? '"' : '\\';
 }
 
-static void add_escapes(nlm_rules *rules, nlm_tree *choice, uint32_t first, uint32_t last) {
+static const nlm_tree *escape_of(nlm_rules *rules, uint32_t code) {
     static const char codes[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
-    for (uint32_t code = first; code <= last && code <= '\\'; code++) {
-        char escape[8];
-        const char *known = code ? strchr(codes, (int)code) : NULL;
-        if (is_plain(code)) continue;
-        if (known) {
-            snprintf(escape, sizeof escape, "\\%c", letters[known - codes]);
-        } else {
-            snprintf(escape, sizeof escape, "\\u%04X", code & 0xFFu);
-        }
-        nlm_tree_add(rules, choice, nlm_tree_string(rules, escape));
+    char escape[8];
+    const char *known = code ? strchr(codes, (int)code) : NULL;
+    if (known) {
+        snprintf(escape, sizeof escape, "\\%c", letters[known - codes]);
+    } else {
+        snprintf(escape, sizeof escape, "\\u%04X", code & 0xFFu);
     }
+    return nlm_tree_string(rules, escape);
 }
 
-/* A tree of the code points of some classes, which `to` says of each where it leads, that lead to `state`. */
-static const nlm_tree *tree_of_classes(nlm_rules *rules, const nlm_dfa *dfa, const uint32_t *to, uint32_t state,
-                                       bool is_in_string) {
+/* A graph being made. Edges that have many escapes have mostly the same: these are one rule. */
+typedef struct graph_maker {
+    nlm_rules *rules;
+    const nlm_dfa *dfa;
+    bool is_in_string;
+    uint64_t specials; /* that `escapes` is of; 0: none yet */
+    const nlm_tree *escapes;
+} graph_maker;
+
+static const nlm_tree *escapes_of(graph_maker *m, uint64_t specials) {
+    if (specials == m->specials) return m->escapes;
+    nlm_tree *choice = nlm_tree_choice(m->rules);
+    unsigned count = 0;
+    for (unsigned bit = 0; bit < N_SPECIAL; bit++) {
+        if (!(specials >> bit & 1)) continue;
+        nlm_tree_add(m->rules, choice, escape_of(m->rules, special_code(bit)));
+        count++;
+    }
+    if (count < 4) return choice;
+    const uint32_t rule = nlm_rules_add(m->rules, NULL, 0);
+    if (is_ok(m->rules)) m->rules->items[rule].body = choice;
+    m->specials = specials;
+    m->escapes = nlm_tree_rule(m->rules, rule);
+    return m->escapes;
+}
+
+/* Adds what stands as it is to the set; returns the bits of what does not. */
+static uint64_t add_range(graph_maker *m, nlm_code_set *set, uint32_t first, uint32_t last) {
+    uint64_t specials = 0;
+    if (!m->is_in_string) {
+        nlm_code_set_add(m->rules, set, first, last);
+        return 0;
+    }
+    for (unsigned bit = 0; bit < N_SPECIAL; bit++) {
+        const uint32_t code = special_code(bit);
+        if (code < first || code > last) continue;
+        specials |= UINT64_C(1) << bit;
+        if (code > first) nlm_code_set_add(m->rules, set, first, code - 1);
+        first = code + 1;
+    }
+    if (first <= last) nlm_code_set_add(m->rules, set, first, last);
+    return specials;
+}
+
+/* A tree of the code points of those classes that lead to `state`, where `to` says of each where it leads. */
+static const nlm_tree *tree_of_classes(graph_maker *m, const uint32_t *to, uint32_t state) {
     nlm_code_set set = {0};
-    nlm_tree *choice = nlm_tree_choice(rules);
-    for (uint32_t c = 0; c < dfa->n_classes; c++) {
-        uint32_t first = dfa->bounds[c];
-        const uint32_t last = dfa->bounds[c + 1] - 1;
-        if (to[c] != state) continue;
-        if (is_in_string) add_escapes(rules, choice, first, last);
-        while (is_in_string && first <= last && first <= '\\') { /* one by one, as far as there are others */
-            if (is_plain(first)) nlm_code_set_add(rules, &set, first, first);
-            first++;
-        }
-        if (first <= last) nlm_code_set_add(rules, &set, first, last);
+    uint64_t specials = 0;
+    for (uint32_t c = 0; c < m->dfa->n_classes; c++) {
+        if (to[c] == state) specials |= add_range(m, &set, m->dfa->bounds[c], m->dfa->bounds[c + 1] - 1);
     }
     nlm_code_set_finish(&set);
-    if (set.count) nlm_tree_add(rules, choice, nlm_tree_set(rules, &set));
+    const nlm_tree *plain = nlm_tree_set(m->rules, &set);
+    if (specials == 0) return plain;
+    nlm_tree *choice = nlm_tree_choice(m->rules);
+    if (set.count) nlm_tree_add(m->rules, choice, plain);
+    nlm_tree_add(m->rules, choice, escapes_of(m, specials));
     return choice;
 }
 
 const nlm_tree *nlm_dfa_tree(nlm_rules *rules, const nlm_dfa *dfa, bool is_in_string) {
+    graph_maker m = {.rules = rules, .dfa = dfa, .is_in_string = is_in_string};
     if (dfa->n_states == 0) return nlm_tree_choice(rules);
     nlm_tree *graph = nlm_tree_graph(rules, dfa->n_states);
     for (uint32_t i = 0; i < dfa->n_states && is_ok(rules); i++) {
@@ -323,9 +363,7 @@ const nlm_tree *nlm_dfa_tree(nlm_rules *rules, const nlm_dfa *dfa, bool is_in_st
             bool is_first = to[c] != NLM_DFA_DEAD && (c == 0 || to[c] != to[c - 1]);
             for (uint32_t before = 0; is_first && before < c; before++) is_first = to[before] != to[c];
             rules->n_parts += is_first ? dfa->n_classes / 16 : 0; /* the time that this takes counts too */
-            if (is_first) {
-                nlm_tree_connect(rules, graph, i, to[c], tree_of_classes(rules, dfa, to, to[c], is_in_string));
-            }
+            if (is_first) nlm_tree_connect(rules, graph, i, to[c], tree_of_classes(&m, to, to[c]));
         }
     }
     return graph;

@@ -10,22 +10,62 @@ void nlm_walk_release(nlm_walk *walk) {
     free(walk->reached);
     free(walk->queue);
     free(walk->is_queued);
+    free(walk->first_pending);
+    free(walk->pending);
+    free(walk->joined);
     free(walk->path);
     *walk = (nlm_walk){0};
 }
 
 /* ---- one state ------------------------------------------------------------------------------- */
 
-/* The position may be on top of these stacks too. */
+static bool grow_pending(nlm_walk *w) {
+    if (w->n_pending < w->pending_capacity) return true;
+    const uint32_t capacity = w->pending_capacity ? 2 * w->pending_capacity : 256;
+    nlm_walk_pending *pending = realloc(w->pending, capacity * sizeof *pending);
+    if (pending) w->pending = pending;
+    uint32_t *joined = pending ? realloc(w->joined, capacity * sizeof *joined) : NULL;
+    if (joined) w->joined = joined;
+    if (!pending || !joined) {
+        w->stacks.status = NLM_OUT_OF_MEMORY;
+        return false;
+    }
+    w->pending_capacity = capacity;
+    return true;
+}
+
+/* The position may be on top of these stacks too. They are joined with the others when it is the position's turn, all
+ * at once: one by one a position that thousands lead to would make thousands of sets. */
 static void reach(nlm_walk *w, uint32_t position, uint32_t below) {
-    const uint32_t before = w->below[position], after = nlm_stacks_union(&w->stacks, before, below);
-    if (after == before || !nlm_stacks_spend(&w->stacks, 1)) return;
-    if (before == NLM_STACKS_NONE) w->reached[w->n_reached++] = position;
-    w->below[position] = after;
+    if (below == w->below[position] || below == NLM_STACKS_NONE) return;
+    if (!nlm_stacks_spend(&w->stacks, 4) || !grow_pending(w)) return;
+    w->pending[w->n_pending] = (nlm_walk_pending){below, w->first_pending[position]};
+    w->first_pending[position] = ++w->n_pending;
     if (w->is_queued[position]) return;
     const uint32_t last = w->queue_first + w->n_queued++, size = w->program->n_positions;
     w->is_queued[position] = 1;
     w->queue[last < size ? last : last - size] = position;
+}
+
+/* Joins what is pending for a position. False: that is nothing new. */
+static bool join_pending(nlm_walk *w, uint32_t position) {
+    uint32_t n = 0;
+    for (uint32_t i = w->first_pending[position]; i; i = w->pending[i - 1].next)
+        w->joined[n++] = w->pending[i - 1].set;
+    w->first_pending[position] = 0;
+    while (n > 1) { /* in pairs, so that each is copied a few times only */
+        uint32_t half = 0;
+        for (uint32_t i = 0; i < n; i += 2) {
+            w->joined[half++] =
+                i + 1 < n ? nlm_stacks_union(&w->stacks, w->joined[i], w->joined[i + 1]) : w->joined[i];
+        }
+        n = half;
+    }
+    const uint32_t before = w->below[position], after = nlm_stacks_union(&w->stacks, before, w->joined[0]);
+    if (after == before || w->stacks.status != NLM_OK) return false;
+    if (before == NLM_STACKS_NONE) w->reached[w->n_reached++] = position;
+    w->below[position] = after;
+    return true;
 }
 
 /* Back to where the rule was called from. */
@@ -97,8 +137,9 @@ static uint32_t close_reached(nlm_walk *w) {
         w->n_queued--;
         w->is_queued[position] = 0;
         const uint32_t first = w->program->first_edge[position], end = w->program->first_edge[position + 1];
-        if (nlm_stacks_spend(&w->stacks, end - first + 1)) go_on_from(w, position);
+        if (join_pending(w, position) && nlm_stacks_spend(&w->stacks, end - first + 1)) go_on_from(w, position);
     }
+    w->n_pending = 0;
     return take_reached(w);
 }
 
@@ -109,7 +150,8 @@ nlm_status nlm_walk_begin(nlm_walk *walk, const nlm_pushdown *program, nlm_error
     walk->reached = calloc(count, sizeof *walk->reached);
     walk->queue = calloc(count, sizeof *walk->queue);
     walk->is_queued = calloc(count, 1);
-    if (!walk->below || !walk->reached || !walk->queue || !walk->is_queued ||
+    walk->first_pending = calloc(count, sizeof *walk->first_pending);
+    if (!walk->below || !walk->reached || !walk->queue || !walk->is_queued || !walk->first_pending ||
         nlm_stacks_begin(&walk->stacks, program) != NLM_OK) {
         return nlm_fail(err, NLM_OUT_OF_MEMORY, NLM_GRAMMAR_AT, "no memory for its states");
     }

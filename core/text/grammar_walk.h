@@ -9,15 +9,24 @@
 /* What one call may do: some tenths of a second. */
 #define NLM_WALK_WORK (UINT64_C(20) << 20)
 
+/* A set that may stand below a position, and the next of that position. */
+typedef struct nlm_walk_pending {
+    uint32_t set, next; /* next: index + 1; 0: none */
+} nlm_walk_pending;
+
 typedef struct nlm_walk {
     const nlm_pushdown *program;
     nlm_stacks stacks;
     uint32_t start; /* the first state */
     /* Of the state that is being made: */
-    uint32_t *below;    /* [n_positions] what may stand below a position that was reached; 0: it was not */
-    uint32_t *reached;  /* [n_positions] those that were */
-    uint32_t *queue;    /* [n_positions] a ring of those to go on from */
-    uint8_t *is_queued; /* [n_positions] */
+    uint32_t *below;         /* [n_positions] what may stand below a position that was reached; 0: it was not */
+    uint32_t *reached;       /* [n_positions] those that were */
+    uint32_t *queue;         /* [n_positions] a ring of those to go on from */
+    uint8_t *is_queued;      /* [n_positions] */
+    uint32_t *first_pending; /* [n_positions] sets to be joined with `below`: index of `pending` + 1, or 0 */
+    nlm_walk_pending *pending;
+    uint32_t *joined; /* [pending_capacity] room to join them in */
+    uint32_t n_pending, pending_capacity;
     uint32_t n_reached, queue_first, n_queued;
     bool may_end;
     uint32_t *path; /* [path_capacity] states along a way down a trie */

@@ -76,7 +76,9 @@ static void check(nlm_grammar *grammar) {
         if (c != 0) continue;
         nlm_grammar_state *state = NULL;
         if (nlm_language_begin(grammar, &state, NULL) != NLM_OK) exit(1);
-        const nlm_status status = nlm_language_read(state, text, length, &count, NULL);
+        nlm_error err = NLM_ERROR_INIT;
+        const nlm_status status = nlm_language_read(state, text, length, &count, &err);
+        if (status != NLM_OK && status != NLM_INVALID_ARGUMENT) fprintf(stderr, "%s\n", err.msg);
         printf("%d\n", status == NLM_OK && nlm_language_is_complete(state));
         nlm_language_end(state);
         length = 0;

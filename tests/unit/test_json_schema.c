@@ -337,7 +337,16 @@ static void hostile_schemas_are_limits(void) {
         CU_ASSERT_EQUAL(status, NLM_LIMIT);
         nlm_language_close(grammar);
     }
-    nlm_grammar *grammar = grammar_of(deep.data, NLM_LANGUAGE_JSON_SCHEMA, NULL);
+    many.length = 0; /* as many as there may be, all of them optional, are none */
+    nlm_str_puts(&many, "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
+    for (int i = 0; i < 5000; i++) nlm_str_printf(&many, "%s\"p%d\":{\"type\":\"integer\"}", i ? "," : "", i);
+    nlm_str_puts(&many, "}}");
+    nlm_grammar *grammar = grammar_of(many.data, NLM_LANGUAGE_JSON_SCHEMA, NULL);
+    static const char far[] = "{\"p3\":1, \"p44\":2,\"p4999\":3}", back[] = "{\"p44\":1,\"p3\":2}";
+    CU_ASSERT(grammar_takes(grammar, far, strlen(far)));
+    CU_ASSERT(!grammar_takes(grammar, back, strlen(back)));
+    nlm_language_close(grammar);
+    grammar = grammar_of(deep.data, NLM_LANGUAGE_JSON_SCHEMA, NULL);
     CU_ASSERT(grammar_takes(grammar, "[[[[7]]]]", 9));
     nlm_language_close(grammar);
     nlm_str_release(&choices);
