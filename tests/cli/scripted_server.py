@@ -87,6 +87,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(data)
         self.wfile.flush()
 
+    def handle(self):
+        try:
+            super().handle()
+        except ConnectionError:
+            pass  # the page went away
+
     def do_GET(self):
         owner = self.server.owner
         owner.asked.append(self.path)
