@@ -99,10 +99,8 @@ nlm_status sequence_open(sequence *seq, const nlm_model *model, nlm_error *err) 
     nlm_sampler_options options = request->sampler;
     options.seed += seq->index;
     NLM_TRY(nlm_sampler_create(model, &options, &seq->sampler, err));
-    static const nlm_sampler_options nothing;
-    options.struct_size = 0;
-    options.seed = 0;
-    seq->is_greedy = memcmp(&options, &nothing, sizeof options) == 0;
+    seq->is_greedy = options.temperature <= 0 && options.repeat_penalty <= 0 && options.frequency_penalty == 0 &&
+                     options.presence_penalty == 0 && options.dry_multiplier <= 0 && options.n_biases == 0;
     return NLM_OK;
 }
 
