@@ -59,11 +59,11 @@ PYTHON
 
 echo "- no binary looks for libraries at an absolute path"
 find "$tree" -type f \( -path '*/bin/*' -o -name '*.so*' \) | while read -r binary; do
-    if readelf -d "$binary" | grep -E 'R(UN)?PATH' | grep -qE '[[:[]/'; then fail "$binary has an absolute RPATH"; fi
+    if readelf -d "$binary" | grep -E 'R(UN)?PATH' | grep -qE '(\[|:)/'; then fail "$binary has an absolute RPATH"; fi
 done
 
-echo "- libnlm.so exports exactly what nlm.h, sampler.h, text.h, train.h and mamba.h declare"
-sed -nE 's/^NLM_API .*[ *](nlm_[a-z0-9_]+)\(.*/\1/p' "$tree"/include/nlm/{nlm,sampler,text,train,mamba}.h | sort >"$work/declared"
+echo "- libnlm.so exports exactly what nlm.h, sampler.h, text.h, grammar.h, train.h and mamba.h declare"
+sed -nE 's/^NLM_API .*[ *](nlm_[a-z0-9_]+)\(.*/\1/p' "$tree"/include/nlm/{nlm,sampler,text,grammar,train,mamba}.h | sort >"$work/declared"
 nm -D --defined-only "$library" | sed -nE 's/.* T ([^@]*)(@.*)?$/\1/p' | sort >"$work/exported"
 nm -D --defined-only "$library" | grep -vE ' (T nlm_|A NLM_)' && fail "other symbols are exported"
 [ "$(grep -c nlm_training_ "$work/declared")" -gt 7 ] || fail "the declarations of the headers were not recognised"

@@ -198,7 +198,8 @@ class Text(unittest.TestCase):
             self.skipTest(f"{SMOLLM2} is not there: tools/fetch-model smollm2")
         done = json.loads(text_of("-m", SMOLLM2, "-p", "Hello", "-n", 2, "--json"))
         if not os.environ.get("NLM_SANITIZE"):
-            self.assertLessEqual(done["rss_peak_bytes"], 1.15 * done["file_bytes"] + done["cache_bytes"])
+            programs = 1 << 20  # what pages of programs and libraries differ by between systems
+            self.assertLessEqual(done["rss_peak_bytes"], 1.15 * done["file_bytes"] + done["cache_bytes"] + programs)
 
 
 class Configuration(unittest.TestCase):
