@@ -91,8 +91,8 @@ bool nlm_tokenizer_adds_bos(const nlm_tokenizer *tokenizer);
 bool nlm_tokenizer_is_end(const nlm_tokenizer *tokenizer, int32_t id);
 /* The id whose vocabulary entry is exactly this text, or -1. Looks at all entries. */
 int32_t nlm_tokenizer_find(const nlm_tokenizer *tokenizer, const char *piece, size_t length);
-/* The texts of tokens that are shown and do not end a generation, and those that do end it, for what rules tokens out;
- * made at the first call, and the tokenizer's. Errors   as nlm_token_trie_create. Threads  safe. */
+/* The texts of tokens that are shown and do not end a generation, and those that do end it, for what rules tokens
+ * out; made at the first call, and the tokenizer's. Errors   as nlm_token_trie_create. Threads  safe. */
 nlm_status nlm_tokenizer_trie(nlm_tokenizer *tokenizer, const nlm_token_trie **out, nlm_error *err);
 /* A checksum of all that decides what ids a text gets: where it is the same, so are they. Looks at all entries and
  * merges. */

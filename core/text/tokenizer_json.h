@@ -8,8 +8,9 @@
 
 /* Reads the file into the metadata of a GGUF in memory, of a tokenizer that gives the same ids. Which tokens begin
  * and end a text the file says only in part: its post_processor, then tokenizer_config.json beside it, then the
- * tokens' names. Its chat template is chat_template.jinja beside it, or tokenizer_config.json's. Errors UNSUPPORTED (what the file has that no GGUF does: by name), BAD_FORMAT, NOT_FOUND,
- * PERMISSION, IO, LIMIT (more than 256 MiB), OUT_OF_MEMORY. */
+ * tokens' names. Its chat template is chat_template.jinja beside it, or tokenizer_config.json's. Errors UNSUPPORTED
+ * (what the file has that no GGUF does: by name), BAD_FORMAT, NOT_FOUND, PERMISSION, IO, LIMIT (more than 256 MiB),
+ * OUT_OF_MEMORY. */
 nlm_status nlm_tokenizer_json_read(const char *path, nlm_gguf **out, nlm_error *err);
 /* The same of text in memory. `config` is that of tokenizer_config.json, or NULL. */
 nlm_status nlm_tokenizer_json_parse(const char *name, const char *text, size_t length, const char *config,

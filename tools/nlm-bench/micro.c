@@ -9,9 +9,9 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "common/probe.h"
 #include "common/terminal.h"
 #include "nlm-bench/micro_case.h"
-#include "common/probe.h"
 #include "nlm-bench/report.h"
 #include "tensor/dtype.h"
 

@@ -14,7 +14,7 @@ constexpr unsigned LOCAL_GAP = 64; // between the frames of functions
 
 // Sorted by base. It outlives what is destroyed at the process's end, as variables of modules do.
 static std::vector<memory *> &regions = *new std::vector<memory *>;
-static memory *recent[64];            // by bits of the address
+static memory *recent[64]; // by bits of the address
 static std::vector<memory> free_windows;
 
 static void *pages(size_t bytes) {
