@@ -75,7 +75,7 @@ static void draw_axes(const picture *out, const frame *f) {
         snprintf(text, sizeof text, "%.0f", step);
         out->text(out->user, below, PICTURE_MIDDLE, PICTURE_BLACK, text);
     }
-    const picture_point middle = {(LEFT + RIGHT) / 2, PICTURE_HEIGHT - 6};
+    const picture_point middle = {(LEFT + RIGHT) / 2.0, PICTURE_HEIGHT - 6};
     out->text(out->user, middle, PICTURE_MIDDLE, PICTURE_BLACK, "step");
 }
 
