@@ -13,15 +13,16 @@ void embed_job_destroy(embed_job *job) {
     free(job);
 }
 
+/* n and the counts are not 0. */
 static embed_job *create(const scheduler *s, int32_t *const *ids, const size_t *counts, size_t n) {
     size_t total = 0, at = 0;
     for (size_t i = 0; i < n; i++) total += counts[i];
     embed_job *job = calloc(1, sizeof *job);
     if (!job) return NULL;
     job->n = n;
-    job->ids = malloc(total * sizeof *job->ids);
-    job->counts = malloc(n * sizeof *job->counts);
-    job->rows = malloc(n * s->n_embd * sizeof *job->rows);
+    job->ids = calloc(total ? total : 1, sizeof *job->ids);
+    job->counts = calloc(n, sizeof *job->counts);
+    job->rows = calloc(n, s->n_embd * sizeof *job->rows);
     job->error = (nlm_error)NLM_ERROR_INIT;
     if (!job->ids || !job->counts || !job->rows) {
         embed_job_destroy(job);
