@@ -27,7 +27,8 @@ STORIES = SOURCE / "models/llama.gguf"
 
 NEEDS_VALIDATOR = unittest.skipUnless(jsonschema, "no Python package jsonschema (Debian: python3-jsonschema)")
 SEED = int(os.environ.get("NLM_TEST_SEED", 1))
-WALKS = 50
+IS_SLOW = bool(os.environ.get("NLM_SANITIZE"))
+WALKS = 10 if IS_SLOW else 50
 
 PERSON = {"type": "object", "properties": {"name": {"type": "string", "maxLength": 20}, "age": {"type": "integer", "minimum": 0,
           "maximum": 150}, "email": {"type": "string", "format": "email"}, "tags": {"type": "array", "items": {"type": "string",
@@ -112,7 +113,7 @@ class Walks(unittest.TestCase):
                         self.fail(f"seed {SEED}, {schema}: {text!r}: {error}")
                     count += 1
         print(f"{count} documents of {len(SCHEMAS)} schemas are valid", flush=True)
-        self.assertGreaterEqual(count, 2000)
+        self.assertEqual(count, 2 * len(SCHEMAS) * WALKS)  # without a sanitizer more than 5,000
 
     def test_walks_are_the_same_for_a_seed_and_end(self):
         first, second = walks({"type": "array"}), walks({"type": "array"})
@@ -207,7 +208,7 @@ class Model(unittest.TestCase):
     @NEEDS_VALIDATOR
     def test_documents_of_models_are_valid(self):
         count = 0
-        models = [STORIES] + ([SMOLLM2] if SMOLLM2.exists() else [])
+        models = [STORIES] + ([SMOLLM2] if SMOLLM2.exists() and not IS_SLOW else [])
         for model in models:
             for schema in (PERSON, SCHEMAS[-5], SCHEMAS[-2], {"type": "array", "items": {"type": "number"}, "maxItems": 3}):
                 check = validator(schema)

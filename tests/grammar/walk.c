@@ -98,11 +98,12 @@ int main(int argc, char **argv) {
         .language = strcmp(argv[1], "gbnf") == 0 ? NLM_LANGUAGE_GBNF : NLM_LANGUAGE_JSON_SCHEMA,
         .is_compact = strcmp(argv[1], "compact") == 0,
     };
-    if (nlm_language_open(text.data ? text.data : "", text.length, &options, NULL, &grammar, &err) != NLM_OK) {
+    nlm_language_open(text.data ? text.data : "", text.length, &options, NULL, &grammar, &err);
+    nlm_str_release(&text);
+    if (!grammar) {
         fprintf(stderr, "%s: %s: %s\n", nlm_status_text(err.code), err.where, err.msg);
         return 3;
     }
-    nlm_str_release(&text);
     if (strcmp(argv[3], "walk") == 0 && argc == 7) {
         seed = strtoull(argv[5], NULL, 10);
         for (long n = strtol(argv[4], NULL, 10); n > 0; n--) walk(grammar, (uint32_t)strtoul(argv[6], NULL, 10));
