@@ -9,8 +9,10 @@
 #include "text/corpus.h"
 #include "text/vocab_write.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef struct settings {
     const char *out, *kind, *field;
@@ -20,15 +22,19 @@ typedef struct settings {
 } settings;
 
 static volatile sig_atomic_t has_interrupt;
+static int no_input = -1; /* a file that is empty */
 
+/* A read that is about to begin does not notice: there is nothing more for it to wait for. */
 static void on_interrupt(int number) {
     (void)number;
     has_interrupt = 1;
+    if (no_input >= 0) (void)dup2(no_input, STDIN_FILENO);
 }
 
 /* The first Ctrl-C ends training in order, the second at once. */
 static void catch_interrupt(void) {
     struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
+    no_input = open("/dev/null", O_RDONLY | O_CLOEXEC);
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
