@@ -5,7 +5,7 @@
 
 #include "cpu/vector/activations.h"
 #include "cpu/vector/device.h"
-#include "cpu/vector/quant_format.h"
+#include "cpu/vector/words.h"
 
 static float pack(const float *x, int64_t blocks, int32_t plane_bits, void *q, float *sum) {
     return nlm_vector_words_group(x, blocks, plane_bits, q, sum);

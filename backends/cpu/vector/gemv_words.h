@@ -6,6 +6,7 @@
 
 #include "cpu/vector/activations.h"
 #include "cpu/vector/gemv_quant.h"
+#include "cpu/vector/words.h"
 
 #define EACH_PANEL(p) _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++)
 #define EACH_TOKEN(m) _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++)

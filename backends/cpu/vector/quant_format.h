@@ -26,17 +26,6 @@ typedef struct nlm_quant_format {
 QUANT_LIST(FORMAT)
 #undef FORMAT
 
-/* A group of 4 columns as words, without the offset: of each the columns 0 and 2, and 1 and 3. */
-V_INLINE void to_words(const nlm_quant_format *f, vi w, vi words[2]) {
-    const int is_signed = !f->is_small && f->offset == 0;
-    const vi offset = vi_set1_i16((int16_t)f->offset);
-    words[0] = is_signed ? vi_sra16(vi_shl16(w, 8), 8) : vi_and(w, vi_set1_i16(0xFF));
-    words[1] = is_signed ? vi_sra16(w, 8) : vi_shr16(w, 8);
-    if (!f->offset) return;
-    words[0] = vi_sub16(words[0], offset);
-    words[1] = vi_sub16(words[1], offset);
-}
-
 /* ---- beside activations of 8 bits --------------------------------------------------------------
  *
  * The products of a form's weights with a block of 32 bytes, or of half a block where halves have scales, are summed
