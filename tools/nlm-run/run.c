@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
-#include "common/input.h"
+#include "common/model_file.h"
 #include "nlm-run/grammar.h"
 #include "nlm-run/statistics.h"
 
@@ -56,22 +56,12 @@ static nlm_status load_model(run *r, const char *const *overrides, nlm_error *er
 
 /* A template of one's own takes the place of the model's in its metadata. */
 static nlm_status load_with_template(run *r, nlm_error *err) {
-    nlm_str own = {0};
-    size_t count = 0;
-    nlm_str_puts(&own, "tokenizer.chat_template=str:");
-    nlm_status status = nlm_read_input(r->set->chat_template_file, &own, err);
-    while (r->set->overrides && r->set->overrides[count]) count++;
-    const char **overrides = calloc(count + 2, sizeof *overrides);
-    if (status == NLM_OK && (!overrides || own.has_failed)) {
-        status = nlm_fail(err, NLM_OUT_OF_MEMORY, r->set->chat_template_file, "no memory for the template");
-    }
-    if (status == NLM_OK) {
-        if (count) memcpy(overrides, r->set->overrides, count * sizeof *overrides);
-        overrides[count] = own.data;
-        status = load_model(r, overrides, err);
-    }
+    nlm_str text = {0};
+    const char **overrides = NULL;
+    nlm_status status = nlm_override_template(r->set->chat_template_file, r->set->overrides, &text, &overrides, err);
+    if (status == NLM_OK) status = load_model(r, overrides, err);
     free(overrides);
-    nlm_str_release(&own);
+    nlm_str_release(&text);
     return status;
 }
 

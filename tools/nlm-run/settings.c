@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "common/model_file.h"
 
 #define GREATEST_MIB (1 << 24)
 
@@ -271,18 +272,8 @@ static nlm_status read_config(const nlm_config *config, const char *path, nlm_er
     return nlm_config_path_from(path, config->arena, &values->registry, err);
 }
 
-/* Is it a model, where a configuration may stand too? */
-static bool is_gguf(const char *path) {
-    char magic[4];
-    FILE *file = fopen(path, "re");
-    if (!file) return false;
-    const bool is_model = fread(magic, 1, sizeof magic, file) == sizeof magic && memcmp(magic, "GGUF", 4) == 0;
-    fclose(file);
-    return is_model;
-}
-
 static nlm_status read_operand(const nlm_config *config, const char *path, nlm_error *err) {
-    if (!is_gguf(path)) return read_config(config, path, err);
+    if (!nlm_is_gguf_file(path)) return read_config(config, path, err);
     given.values.model = path;
     return NLM_OK;
 }

@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "nlm-server/call.h"
+#include "nlm-server/chat_call.h"
 #include "nlm-server/chat_request.h"
 #include "nlm-server/json_in.h"
 
@@ -190,43 +191,25 @@ static const call_form form = {
 
 /* ---- requests -------------------------------------------------------------------------------------------- */
 
-static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_params *params, chat_request *request,
-                        nlm_error *err) {
-    call_prompts prompts = {0};
+static nlm_status read_messages(server *s, http_exchange *x, const cJSON *body, call_params *params,
+                                chat_request *request, nlm_error *err) {
     const cJSON *max_tokens;
     NLM_TRY(json_get(body, "max_tokens", cJSON_Number, "an integer", &max_tokens, err));
     if (!max_tokens) return nlm_fail(err, NLM_INVALID_ARGUMENT, "max_tokens", "max_tokens: field required");
     NLM_TRY(call_read_params(s, x, body, "stop_sequences", params, err));
     params->request.n = 1;
-    NLM_TRY(chat_request_anthropic(body, request, err));
-    NLM_TRY(chat_request_encode(s->model, request, &prompts.ids[0], &prompts.n_ids[0], err));
-    prompts.count = 1;
-    nlm_status status = call_force_tools(s, params, request, &prompts, err);
-    call *c = status == NLM_OK ? call_create(s, x, &form, params) : NULL;
-    if (status == NLM_OK && !c) status = nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
-    for (size_t i = 0; c && i < params->request.n_stops; i++) {
+    return chat_request_anthropic(body, request, err);
+}
+
+static void note_stops(call *c, const call_params *params) {
+    for (size_t i = 0; i < params->request.n_stops; i++) {
         nlm_str_append(&c->form_text, params->stops[i], strlen(params->stops[i]) + 1);
     }
-    if (c) call_take_tools(c, params, request);
-    if (status == NLM_OK) status = call_start(c, params, &prompts, err);
-    if (c && status != NLM_OK) call_destroy(c);
-    call_prompts_release(&prompts);
-    return status;
 }
 
 void anthropic_messages(server *s, http_exchange *x) {
-    nlm_error err = NLM_ERROR_INIT;
-    size_t length;
-    const char *text = http_body(x, &length);
-    cJSON *body = NULL;
-    call_params params = {0};
-    chat_request request = {0};
-    nlm_status status = json_parse(text, length, &body, &err);
-    if (status == NLM_OK) status = start(s, x, body, &params, &request, &err);
-    chat_request_release(&request);
-    call_params_release(&params);
-    cJSON_Delete(body);
-    if (status != NLM_OK) api_fail_with(s, x, &err);
+    static const chat_form messages = {.call = &form, .read = read_messages, .note = note_stops};
+    chat_call(s, x, &messages);
 }
 
 void anthropic_count_tokens(server *s, http_exchange *x) {

@@ -7,7 +7,7 @@
 
 #include "base/status.h"
 #include "base/str.h"
-#include "common/input.h"
+#include "common/model_file.h"
 #include "common/options.h"
 
 #define DEVICES_MAX 16
@@ -49,22 +49,12 @@ static nlm_status load(server *s, const char *const *overrides, nlm_error *err) 
 
 /* A template of one's own takes the place of the model's in its metadata. */
 static nlm_status load_with_template(server *s, nlm_error *err) {
-    nlm_str own = {0};
-    size_t count = 0;
-    nlm_str_puts(&own, "tokenizer.chat_template=str:");
-    nlm_status status = nlm_read_input(s->set->chat_template_file, &own, err);
-    while (s->set->overrides && s->set->overrides[count]) count++;
-    const char **overrides = calloc(count + 2, sizeof *overrides);
-    if (status == NLM_OK && (!overrides || own.has_failed)) {
-        status = nlm_fail(err, NLM_OUT_OF_MEMORY, s->set->chat_template_file, "no memory for the template");
-    }
-    if (status == NLM_OK) {
-        if (count) memcpy(overrides, s->set->overrides, count * sizeof *overrides);
-        overrides[count] = own.data;
-        status = load(s, overrides, err);
-    }
+    nlm_str text = {0};
+    const char **overrides = NULL;
+    nlm_status status = nlm_override_template(s->set->chat_template_file, s->set->overrides, &text, &overrides, err);
+    if (status == NLM_OK) status = load(s, overrides, err);
     free(overrides);
-    nlm_str_release(&own);
+    nlm_str_release(&text);
     return status;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/status.h"
 #include "nlm-server/call.h"
+#include "nlm-server/chat_call.h"
 #include "nlm-server/json_in.h"
 
 /* form_state: the number of the next event. The id of the message is the call's, behind "msg_". */
@@ -236,35 +237,14 @@ static const call_form form = {
 
 /* ---- the request ------------------------------------------------------------------------------------------- */
 
-static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_params *params, chat_request *request,
-                        nlm_error *err) {
-    call_prompts prompts = {0};
+static nlm_status read_response(server *s, http_exchange *x, const cJSON *body, call_params *params,
+                                chat_request *request, nlm_error *err) {
     NLM_TRY(call_read_params(s, x, body, "stop", params, err));
     params->request.n = 1;
-    NLM_TRY(chat_request_responses(body, request, err));
-    NLM_TRY(chat_request_encode(s->model, request, &prompts.ids[0], &prompts.n_ids[0], err));
-    prompts.count = 1;
-    nlm_status status = call_force_tools(s, params, request, &prompts, err);
-    call *c = status == NLM_OK ? call_create(s, x, &form, params) : NULL;
-    if (status == NLM_OK && !c) status = nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
-    if (c) call_take_tools(c, params, request);
-    if (status == NLM_OK) status = call_start(c, params, &prompts, err);
-    if (c && status != NLM_OK) call_destroy(c);
-    call_prompts_release(&prompts);
-    return status;
+    return chat_request_responses(body, request, err);
 }
 
 void responses_create(server *s, http_exchange *x) {
-    nlm_error err = NLM_ERROR_INIT;
-    size_t length;
-    const char *body_text = http_body(x, &length);
-    cJSON *body = NULL;
-    call_params params = {0};
-    chat_request request = {0};
-    nlm_status status = json_parse(body_text, length, &body, &err);
-    if (status == NLM_OK) status = start(s, x, body, &params, &request, &err);
-    chat_request_release(&request);
-    call_params_release(&params);
-    cJSON_Delete(body);
-    if (status != NLM_OK) api_fail_with(s, x, &err);
+    static const chat_form response = {.call = &form, .read = read_response};
+    chat_call(s, x, &response);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "common/model_file.h"
 
 #define GREATEST_MIB (1 << 24)
 #define A_DAY        86400
@@ -207,18 +208,8 @@ static nlm_status read_config(const nlm_config *config, const char *path, nlm_er
     return NLM_OK;
 }
 
-/* Is it a model, where a configuration may stand too? */
-static bool is_gguf(const char *path) {
-    char magic[4];
-    FILE *file = fopen(path, "re");
-    if (!file) return false;
-    const bool is_model = fread(magic, 1, sizeof magic, file) == sizeof magic && memcmp(magic, "GGUF", 4) == 0;
-    fclose(file);
-    return is_model;
-}
-
 static nlm_status read_operand(const nlm_config *config, const char *path, nlm_error *err) {
-    if (!is_gguf(path)) return read_config(config, path, err);
+    if (!nlm_is_gguf_file(path)) return read_config(config, path, err);
     given.values.model = path;
     return NLM_OK;
 }
