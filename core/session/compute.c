@@ -114,9 +114,17 @@ typedef struct batch {
     bool wants_logits;
 } batch;
 
+/* Tokens that the session may still compute. */
+static int32_t allowed(const nlm_session *session) {
+    const nlm_part *part = &session->part;
+    if (part->wanted.max_computed == 0) return INT32_MAX;
+    return part->wanted.max_computed - (session->n_computed - part->first);
+}
+
 /* Tokens of the session that the run takes. */
 static int32_t choose_count(const batch *b, const nlm_session *session) {
     int32_t n = pending(session);
+    if (n > allowed(session)) n = allowed(session);
     if (n > b->room) n = b->room;
     if (session->part.wanted.out_rows) return n < b->outputs ? n : b->outputs;
     return nlm_session_chunk_end(session, session->n_computed + n) - session->n_computed;
@@ -164,6 +172,7 @@ static void fill_batch(batch *b, const nlm_pending *queue) {
 static bool is_cancelled(const nlm_session *session) {
     const int32_t first = session->part.first;
     if (session->n_computed == session->n_tokens) return false;
+    if (allowed(session) <= 0) return true;
     if (atomic_load(&session->is_cancelled)) return true;
     if (!session->progress) return false;
     const double done = session->n_computed - first, all = session->n_tokens - first;

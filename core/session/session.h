@@ -18,8 +18,9 @@ typedef struct nlm_wanted {
     float *out_rows; /* NULL, or for the logits after each token from position rows_from on, which is pending, to the
                         last: [n_tokens - rows_from, n_vocab] */
     int32_t rows_from;
-    int32_t n_appended; /* of the pending tokens: those that this call brings */
-    bool has_logits;    /* the logits after the last token will be asked for at once */
+    int32_t n_appended;   /* of the pending tokens: those that this call brings */
+    int32_t max_computed; /* of them, before the rest is dropped; 0: all */
+    bool has_logits;      /* the logits after the last token will be asked for at once */
 } nlm_wanted;
 
 /* mirostat's bound of surprise (nlm/sampler.h). A choice may be made again at the same place: it begins as before. */

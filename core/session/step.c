@@ -18,7 +18,7 @@
 typedef struct item_tail {
     const nlm_constraint *constraint;
     nlm_logprob *out_top;
-    uint32_t n_top;
+    uint32_t n_top, max_computed;
 } item_tail;
 
 #define COVERS(item, field) ((item)->struct_size >= offsetof(nlm_step_item, field) + sizeof((item)->field))
@@ -26,7 +26,8 @@ typedef struct item_tail {
 static item_tail tail_of(const nlm_step_item *item) {
     return (item_tail){.constraint = COVERS(item, constraint) ? item->constraint : NULL,
                        .out_top = COVERS(item, out_top) ? item->out_top : NULL,
-                       .n_top = COVERS(item, n_top) ? item->n_top : 0};
+                       .n_top = COVERS(item, n_top) ? item->n_top : 0,
+                       .max_computed = COVERS(item, max_computed) ? item->max_computed : 0};
 }
 
 static nlm_step_item *item_at(nlm_step_item *items, size_t stride, size_t i) {
@@ -93,6 +94,7 @@ static bool is_decoding(const nlm_step_item *item) {
 /* Puts the item's tokens into its session and the session into the queue. */
 static nlm_status begin(nlm_pending *queue, const nlm_step_item *item, nlm_error *err) {
     nlm_session *session = item->session;
+    const uint32_t max_computed = tail_of(item).max_computed;
     NLM_TRY(nlm_session_append(session, item->ids, item->count, err));
     const nlm_status status = item->n_logits ? NLM_OK : nlm_session_find_prompt(session, err);
     if (status != NLM_OK) {
@@ -103,6 +105,7 @@ static nlm_status begin(nlm_pending *queue, const nlm_step_item *item, nlm_error
         .out_rows = item->n_logits ? item->out_logits : NULL,
         .rows_from = session->n_tokens - (int32_t)item->n_logits,
         .n_appended = (int32_t)item->count,
+        .max_computed = max_computed < INT32_MAX ? (int32_t)max_computed : INT32_MAX,
         .has_logits = (item->flags & NLM_STEP_SAMPLE) && (item->sampler || (item->flags & NLM_STEP_LOGPROB))};
     nlm_pending_add(queue, session, &wanted);
     if (!is_decoding(item)) session->extended_at_ns = nlm_clock_ns();

@@ -45,15 +45,19 @@ static inline void release(asked *a) {
     *a = (asked){0};
 }
 
+static inline void wait_once(scheduler *s) {
+    struct pollfd fd = {.fd = scheduler_fd(s), .events = POLLIN};
+    CU_ASSERT_EQUAL_FATAL(poll(&fd, 1, 60000), 1);
+    scheduler_dispatch(s);
+}
+
 static inline void wait_for(scheduler *s, asked *all, size_t count) {
     for (size_t i = 0; i < count;) {
         if (all[i].is_done) {
             i++;
             continue;
         }
-        struct pollfd fd = {.fd = scheduler_fd(s), .events = POLLIN};
-        CU_ASSERT_EQUAL_FATAL(poll(&fd, 1, 60000), 1);
-        scheduler_dispatch(s);
+        wait_once(s);
     }
 }
 

@@ -75,6 +75,31 @@ static void conversation_goes_on_in_its_slot(void) {
     }
 }
 
+/* A text goes on by a token for each part of the other's prompt that the budget allows, the first part too. */
+static void long_prompt_takes_its_part_of_each_step(void) {
+    enum { LENGTH = 480, BUDGET = 16 };
+    static int32_t ids[LENGTH];
+    fixture f = open_model("llama-gqa-f32", 2, 1024);
+    scheduler *s = open_scheduler(&f, (scheduler_options){.slots = 2, .step_tokens = BUDGET});
+    asked stream = {0}, prompt = {0};
+    fixture_ids(&f, 8, ids, LENGTH);
+    generation_request r = request_of(ids, 4, 0);
+    r.max_tokens = 900;
+    task *t = submit(s, &r, &stream);
+    while (stream.n_events == 0) wait_once(s);
+    const uint64_t before = stream.last[0].n_generated;
+    r = request_of(ids, LENGTH, 0);
+    r.max_tokens = 1;
+    submit(s, &r, &prompt);
+    wait_for(s, &prompt, 1);
+    CU_ASSERT(stream.last[0].n_generated + 2 >= before + LENGTH / BUDGET);
+    scheduler_cancel(s, t);
+    scheduler_destroy(s);
+    release(&stream);
+    release(&prompt);
+    fixture_close(&f);
+}
+
 static void several_texts_of_one_prompt_have_seeds_of_their_own(void) {
     int32_t ids[100];
     fixture f = open_model("llama-gqa-f32", 2, 0);
@@ -282,6 +307,7 @@ static void deadline_ends_a_text_with_what_there_is(void) {
 static const check_case cases[] = {
     CHECK_CASE(text_is_the_one_alone_in_any_batch_cold_or_cached),
     CHECK_CASE(conversation_goes_on_in_its_slot),
+    CHECK_CASE(long_prompt_takes_its_part_of_each_step),
     CHECK_CASE(several_texts_of_one_prompt_have_seeds_of_their_own),
     CHECK_CASE(text_ends_where_it_is_told_to),
     CHECK_CASE(bias_rules_a_token_out_or_in),

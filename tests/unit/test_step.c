@@ -252,6 +252,49 @@ static void a_cancelled_prompt_leaves_the_others_alone(void) {
     fixture_close(&f);
 }
 
+/* A prompt whose first run is bounded goes on where it was left, for a Mamba too; the token that the other session
+ * gets beside it does not wait for all of it. */
+static void no_more_of_a_prompt_is_computed_than_asked(void) {
+    static const char *const names[] = {"llama-gqa-f32", "mamba-f32"};
+    enum { LENGTH = 700, ROOM = 90 };
+    static int32_t ids[LENGTH];
+    for (size_t m = 0; m < 2; m++) {
+        const nlm_model_options options = {.struct_size = sizeof options, .context_length = 1024, .parallel = 3};
+        fixture f = fixture_open(names[m], &options, 2);
+        fixture_ids(&f, 31, ids, LENGTH);
+        nlm_session *prompt = fixture_session(&f), *other = fixture_session(&f), *alone = fixture_session(&f);
+        fixture_extend(other, ids + 5, 10);
+        size_t held = 0;
+        int n_steps = 0;
+        for (nlm_status status = NLM_CANCELLED; status == NLM_CANCELLED; n_steps++) {
+            const size_t before = held;
+            nlm_step_item items[2] = {
+                {.struct_size = sizeof *items, .session = other, .ids = ids, .count = 1, .flags = NLM_STEP_SAMPLE},
+                {.struct_size = sizeof *items,
+                 .session = prompt,
+                 .ids = ids + held,
+                 .count = LENGTH - held,
+                 .flags = NLM_STEP_SAMPLE,
+                 .max_computed = ROOM},
+            };
+            nlm_step(items, 2, NULL);
+            CU_ASSERT_EQUAL(items[0].status, NLM_OK);
+            status = items[1].status;
+            nlm_session_tokens(prompt, &held);
+            CU_ASSERT_FATAL(held > before && held - before <= ROOM);
+            CU_ASSERT_EQUAL(items[1].next < 0, status == NLM_CANCELLED);
+        }
+        CU_ASSERT_EQUAL(held, LENGTH);
+        CU_ASSERT_EQUAL(n_steps, (LENGTH + ROOM - 1) / ROOM);
+        fixture_extend(alone, ids, LENGTH);
+        CU_ASSERT(fixture_same_logits(prompt, alone, f.n_vocab));
+        nlm_session_destroy(prompt);
+        nlm_session_destroy(other);
+        nlm_session_destroy(alone);
+        fixture_close(&f);
+    }
+}
+
 /* ---- damage ---- */
 
 #define BAD_TOKEN 7
@@ -305,6 +348,7 @@ static const check_case cases[] = {
     CHECK_CASE(items_may_be_larger_than_this_library_knows),
     CHECK_CASE(logits_stay_until_their_session_changes),
     CHECK_CASE(a_cancelled_prompt_leaves_the_others_alone),
+    CHECK_CASE(no_more_of_a_prompt_is_computed_than_asked),
     CHECK_CASE(a_logit_that_is_not_finite_fails_its_own_session),
 };
 CHECK_MAIN("step", cases)

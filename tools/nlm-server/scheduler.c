@@ -112,13 +112,6 @@ int scheduler_fd(const scheduler *s) {
 
 /* ---- the thread -------------------------------------------------------------------------------- */
 
-/* A run of a prompt is enough for one step. */
-static int32_t stop_after_run(void *user, double fraction) {
-    (void)user;
-    (void)fraction;
-    return 1;
-}
-
 static void take_submitted(scheduler *s, task *first) {
     for (task *t = first, *next; t; t = next) {
         next = t->next;
@@ -313,10 +306,7 @@ static nlm_status open_all(scheduler *s, nlm_error *err) {
     s->context = info.context_length;
     s->n_embd = (size_t)info.n_embd;
     NLM_TRY(allocate(s, err));
-    for (uint32_t i = 0; i < s->options.slots; i++) {
-        NLM_TRY(nlm_session_create(s->model, &s->slots[i].session, err));
-        nlm_session_set_progress(s->slots[i].session, stop_after_run, NULL);
-    }
+    for (uint32_t i = 0; i < s->options.slots; i++) NLM_TRY(nlm_session_create(s->model, &s->slots[i].session, err));
     return open_thread(s, err);
 }
 

@@ -6,21 +6,23 @@
 #include "base/status.h"
 #include "nlm-server/scheduler_internal.h"
 
+/* Tokens of prompts in a step in which nothing is generated: what a model runs at once at the most. */
+#define IDLE_STEP_TOKENS 512
+
 /* ---- what a step is made of ------------------------------------------------------------------- */
 
-static void add_item(scheduler *s, uint32_t *n, slot *at, const int32_t *ids, size_t count, bool samples) {
+static void add_item(scheduler *s, uint32_t *n, slot *at, const int32_t *ids, size_t count) {
     sequence *seq = at->user;
     const int32_t n_top = seq->owner->request.n_top;
     nlm_step_item *item = &s->items[*n];
     s->errors[*n] = (nlm_error)NLM_ERROR_INIT;
     *item = (nlm_step_item){.struct_size = sizeof *item,
-                            .flags = samples ? NLM_STEP_SAMPLE : 0u,
+                            .flags = NLM_STEP_SAMPLE,
                             .session = seq->session,
                             .ids = ids,
                             .count = count,
                             .error = &s->errors[*n]};
     s->stepped[(*n)++] = at;
-    if (!samples) return;
     if (n_top >= 0) {
         item->flags |= NLM_STEP_LOGPROB;
         item->n_top = (uint32_t)n_top;
@@ -33,28 +35,26 @@ static void add_item(scheduler *s, uint32_t *n, slot *at, const int32_t *ids, si
 static uint32_t add_decoding(scheduler *s, uint32_t *n) {
     for (uint32_t i = 0; i < s->options.slots; i++) {
         sequence *seq = s->slots[i].user;
-        if (seq && seq->state == SEQUENCE_DECODES) add_item(s, n, &s->slots[i], &seq->last_id, 1, true);
+        if (seq && seq->state == SEQUENCE_DECODES) add_item(s, n, &s->slots[i], &seq->last_id, 1);
     }
     return *n;
 }
 
-/* A prompt that begins is given whole: what the prompt cache holds of it is found then. The session stops after one
- * run (stop_after_run), so that a long one takes no more than its part of the step. */
+/* What is left of a prompt is given whole, which lets the session find in the prompt cache what that holds of it; no
+ * more of it is computed than the step has room for. */
 static void add_prompts(scheduler *s, uint32_t *n) {
-    const uint32_t n_slots = s->options.slots;
-    size_t room = *n > 0 ? s->options.step_tokens : SIZE_MAX;
-    uint32_t first = s->next_prefill % n_slots;
+    const uint32_t n_slots = s->options.slots, first = s->next_prefill % n_slots;
+    size_t room = *n > 0 ? s->options.step_tokens : IDLE_STEP_TOKENS;
     for (uint32_t i = 0; i < n_slots && room > 0; i++) {
         slot *at = &s->slots[(first + i) % n_slots];
-        sequence *seq = at->user;
+        const sequence *seq = at->user;
         if (!seq || seq->state != SEQUENCE_PREFILLS) continue;
         const generation_request *request = &seq->owner->request;
         const size_t rest = request->n_ids - seq->n_held;
-        const size_t count = seq->n_held == 0 || rest < room ? rest : room;
-        add_item(s, n, at, request->ids + seq->n_held, count, count == rest);
+        add_item(s, n, at, request->ids + seq->n_held, rest);
+        s->items[*n - 1].max_computed = (uint32_t)room;
         s->next_prefill = (first + i + 1) % n_slots;
-        if (room != SIZE_MAX) room -= rest < room ? rest : room;
-        if (room == SIZE_MAX && rest >= s->options.step_tokens) return; /* it fills the run */
+        room -= rest < room ? rest : room;
     }
 }
 
@@ -102,7 +102,6 @@ static void finish_item(scheduler *s, slot *at, nlm_step_item *item) {
     if (seq->state == SEQUENCE_PREFILLS) {
         note_prompt(s, seq, seq->n_held == 0);
         if (status == NLM_CANCELLED && !atomic_load(&seq->owner->is_cancelled)) return; /* goes on in the next step */
-        if (status == NLM_OK && seq->n_held < seq->owner->request.n_ids) return;
         seq->owner->is_prefilled = true;
         seq->state = SEQUENCE_DECODES;
     }

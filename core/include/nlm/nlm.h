@@ -303,10 +303,13 @@ typedef struct nlm_step_item {
     int32_t next;      /* with NLM_STEP_SAMPLE the token chosen; else, and after an error, -1 */
     /* Read and written where struct_size covers them: */
     const nlm_constraint *constraint; /* with NLM_STEP_SAMPLE; it accepts the token chosen. NULL: none */
-    nlm_logprob *out_top; /* [n_top] with NLM_STEP_LOGPROB, the likeliest tokens as in nlm_generated, written where
-                             `next` is; where the vocabulary has fewer, the rest have id -1 */
-    uint32_t n_top;       /* at most NLM_LOGPROBS_MAX */
-    float logprob;        /* with NLM_STEP_LOGPROB that of `next`; else, and after an error, 0 */
+    nlm_logprob *out_top;  /* [n_top] with NLM_STEP_LOGPROB, the likeliest tokens as in nlm_generated, written where
+                              `next` is; where the vocabulary has fewer, the rest have id -1 */
+    uint32_t n_top;        /* at most NLM_LOGPROBS_MAX */
+    float logprob;         /* with NLM_STEP_LOGPROB that of `next`; else, and after an error, 0 */
+    uint32_t max_computed; /* at most so many of the tokens are computed, after those that the prompt cache has: where
+                             some are left the item ends as by its progress function (CANCELLED); 0: all */
+    uint32_t reserved;     /* 0 */
 } nlm_step_item;
 
 /* Takes many sessions of one model on at once, in as few runs as the batch allows: prompts, chunks and single tokens
