@@ -94,6 +94,16 @@ class Cache(unittest.TestCase):
             self.assertEqual(text_of(MAMBA, n=2, kernels=folder, EMU_NVRTC_FAIL=1), text)
             self.assertEqual([p.stat().st_mtime_ns for p in self.images(folder)], before)
 
+    def test_a_dry_device_leaves_the_names_of_what_is_wanted(self):
+        with tempfile.TemporaryDirectory() as folder:
+            done = run("--backend", "cuda", "--filter", "scale", program="nlm-conform", kernels=folder, EMU_CUDA_DRY=1)
+            self.assertEqual(done.returncode, 1)
+            images = self.images(folder)
+            self.assertEqual([p.read_bytes().count(b"scale.cu") for p in images], [1])
+            # and what is in it is taken for no kernel by one that runs
+            self.assertEqual(text_of(MAMBA, n=1, kernels=folder), text_of(MAMBA, n=1, backend="cpu_scalar"))
+            self.assertIn(images[0], self.images(folder))
+
     def test_damaged_and_foreign_files_are_compiled_again(self):
         def cut(path):
             path.write_bytes(path.read_bytes()[:-100])

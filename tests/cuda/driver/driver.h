@@ -38,6 +38,7 @@ struct settings {
     const device_row *row;
     size_t device_bytes;
     bool has_peers, is_logged;
+    bool is_dry; /* modules have any function that is asked for, and those do nothing */
     uint64_t seed, fail_call;
     CUresult fail_code;
 };
@@ -133,7 +134,7 @@ struct stream {
 struct function;
 struct module {
     context_ref owner;
-    const emu_module *image = nullptr;
+    const emu_module *image = nullptr; /* NULL: dry */
     std::vector<CUfunction> functions;
     module() = default;
     module(const module &) = delete;
@@ -145,6 +146,8 @@ struct function {
     context_ref owner;
     std::shared_ptr<module> of;
     const emu_kernel *kernel = nullptr;
+    std::string dry_name;
+    emu_kernel dry = {}; /* what `kernel` points to where the module is dry */
     int dynamic_limit = 0;
     bool is_wide_cluster_allowed = false;
 };

@@ -78,6 +78,7 @@ CUresult check_launch(const function &what, emu_launch *with) {
 }
 
 CUresult run(const launch &one) {
+    if (setup.is_dry) return CUDA_SUCCESS;
     std::vector<const void *> params;
     for (const std::string &value : one.values) params.push_back(value.data());
     emu_launch with = one.with;
@@ -88,6 +89,24 @@ CUresult run(const launch &one) {
     if (emu_run(&with, why, sizeof why) == 0) return CUDA_SUCCESS;
     log_line("%s", why);
     return CUDA_ERROR_ILLEGAL_ADDRESS;
+}
+
+CUfunction add_function(const std::shared_ptr<module> &in, const std::shared_ptr<function> &made) {
+    made->owner = in->owner;
+    made->of = in;
+    made->dynamic_limit = DEFAULT_SHARED - static_cast<int>(made->kernel->static_shared_bytes);
+    const CUfunction handle = all.functions.add(made);
+    in->functions.push_back(handle);
+    return handle;
+}
+
+CUfunction add_dry_function(const std::shared_ptr<module> &in, const char *name) {
+    const auto made = std::make_shared<function>();
+    made->dry_name = name;
+    made->dry.name = made->dry_name.c_str();
+    made->dry.max_threads = 1024;
+    made->kernel = &made->dry;
+    return add_function(in, made);
 }
 
 std::shared_ptr<function> find_function(const call &c, CUfunction named) {
@@ -114,8 +133,8 @@ API CUresult cuModuleLoadData(CUmodule *out, const void *image) {
     char why[512] = "";
     const std::shared_ptr<module> made = std::make_shared<module>();
     made->owner = c.here;
-    made->image = emu_module_open(ptx, why, sizeof why);
-    if (!made->image) {
+    if (!setup.is_dry) made->image = emu_module_open(ptx, why, sizeof why);
+    if (!made->image && !setup.is_dry) {
         log_line("%s", why);
         return CUDA_ERROR_INVALID_PTX;
     }
@@ -144,16 +163,16 @@ API CUresult cuModuleGetFunction(CUfunction *out, CUmodule named, const char *na
         *out = known;
         return CUDA_SUCCESS;
     }
-    for (size_t i = 0; i < in->image->n_kernels; i++) {
+    for (size_t i = 0; in->image && i < in->image->n_kernels; i++) {
         const emu_kernel &kernel = in->image->kernels[i];
         if (strcmp(kernel.name, name) != 0) continue;
         const std::shared_ptr<function> made = std::make_shared<function>();
-        made->owner = c.here;
-        made->of = in;
         made->kernel = &kernel;
-        made->dynamic_limit = DEFAULT_SHARED - static_cast<int>(kernel.static_shared_bytes);
-        *out = all.functions.add(made);
-        in->functions.push_back(*out);
+        *out = add_function(in, made);
+        return CUDA_SUCCESS;
+    }
+    if (!in->image) {
+        *out = add_dry_function(in, name);
         return CUDA_SUCCESS;
     }
     return CUDA_ERROR_NOT_FOUND;

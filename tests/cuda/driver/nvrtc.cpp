@@ -1,5 +1,6 @@
 // A stand-in for libnvrtc.so: the real one, but that it compiles to PTX where a cubin is asked for, as that is what
-// the emulated devices run. EMU_NVRTC_FAIL=text: nothing compiles, and the text is why.
+// the emulated devices run. EMU_NVRTC_FAIL=text: nothing compiles, and the text is why. EMU_CUDA_DRY=1: whatever is
+// asked for is there, and nothing is in it.
 #include <dlfcn.h>
 #include <string.h>
 
@@ -30,6 +31,11 @@ struct state {
     std::map<nvrtcProgram, std::string> failed;   // its log, where EMU_NVRTC_FAIL is set
 };
 state &shim = *new state;
+
+bool is_dry() {
+    const char *set = std::getenv("EMU_CUDA_DRY");
+    return set && *set == '1';
+}
 
 const real *open_real() {
     static real table;
@@ -69,7 +75,8 @@ std::string text_of(nvrtcProgram program) {
 std::string cubin_of(nvrtcProgram program) {
     const std::lock_guard<std::mutex> held(shim.lock);
     const auto asked = shim.cubin_of.find(program);
-    return asked == shim.cubin_of.end() ? "" : "// cubin of " + asked->second + "\n" + text_of(program);
+    if (asked == shim.cubin_of.end()) return "";
+    return "// cubin of " + asked->second + "\n" + (is_dry() ? "" : text_of(program));
 }
 
 std::string failure_of(nvrtcProgram program) {
@@ -80,7 +87,12 @@ std::string failure_of(nvrtcProgram program) {
 
 } // namespace
 
+// 0.0 when dry: a cache of kernels must not take what has nothing in it for the real one's.
 API nvrtcResult nvrtcVersion(int *out_major, int *out_minor) {
+    if (is_dry()) {
+        *out_major = *out_minor = 0;
+        return NVRTC_SUCCESS;
+    }
     return nvrtc() ? nvrtc()->nvrtcVersion(out_major, out_minor) : NO_NVRTC;
 }
 
@@ -126,6 +138,7 @@ API nvrtcResult nvrtcCompileProgram(nvrtcProgram program, int n_options, const c
             word = "--gpu-architecture=compute_" + architecture.substr(strlen("sm_"));
         }
     }
+    if (is_dry()) return NVRTC_SUCCESS;
     std::vector<const char *> pointers;
     for (const std::string &word : words) pointers.push_back(word.c_str());
     return nvrtc()->nvrtcCompileProgram(program, n_options, pointers.data());

@@ -45,6 +45,7 @@ CUresult read_settings() {
     setup.row = row_of(capability && *capability ? capability : "9.0");
     setup.device_bytes = number("EMU_CUDA_MEMORY_MIB", 8192) << 20;
     setup.has_peers = number("EMU_CUDA_PEERS", 1) != 0;
+    setup.is_dry = number("EMU_CUDA_DRY", 0) != 0;
     setup.seed = number("EMU_CUDA_SEED", 1);
     setup.fail_call = number("EMU_CUDA_FAIL_CALL", 0);
     setup.fail_code = code && *code ? result_of_name(code) : CUDA_ERROR_UNKNOWN;
