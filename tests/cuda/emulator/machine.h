@@ -130,6 +130,7 @@ struct machine : emu_engine {
     segment next, launch_first;
     std::vector<thread_id> owners; // of each segment of this launch
     bool check_bounds, check_unwritten, check_races, check_exits;
+    bool counts_traffic;
     bool has_failed;
     char *why;
     size_t why_bytes;
@@ -197,6 +198,11 @@ char *whereabouts_shared(uint32_t address, unsigned place);                    /
 void race_check(memory &m, size_t offset, unsigned bytes, unsigned access, unsigned place);
 void race_end_cluster();
 void race_end_launch();
+
+// traffic.cpp; site: tells accesses of one line apart
+void traffic(uint64_t address, unsigned bytes, bool is_shared, unsigned access, unsigned place, const void *site);
+void traffic_end_cluster();
+void traffic_end_launch();
 
 // async.cpp
 void async_copy_start(uint32_t to, uint64_t from, unsigned bytes, unsigned source_bytes, unsigned place);

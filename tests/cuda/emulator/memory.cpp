@@ -173,6 +173,7 @@ char *shared(uint32_t address, unsigned bytes, unsigned access, unsigned place) 
     const unsigned rank = address >> EMU_RANK_SHIFT;
     if (rank > the.current->blocks.size()) fault(place, "a shared address of block %u of the cluster", rank - 1);
     block *b = rank ? the.current->blocks[rank - 1] : f->in;
+    if (the.counts_traffic) traffic(address, bytes, true, access, place, __builtin_return_address(0));
     char *p = in_window(b, address & EMU_OFFSET_MASK, bytes, access, place);
     after(access);
     return p;
@@ -222,6 +223,7 @@ char *generic(uint64_t address, unsigned bytes, unsigned access, unsigned place)
     fiber *f = the.running;
     char *p = reinterpret_cast<char *>(static_cast<uintptr_t>(address));
     if (memory *m = region_at(p)) {
+        if (the.counts_traffic) traffic(address, bytes, false, access, place, __builtin_return_address(0));
         if (the.check_bounds) check(*m, static_cast<size_t>(p - m->base), bytes, access, place);
         after(access);
         return p;

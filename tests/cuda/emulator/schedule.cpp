@@ -230,6 +230,7 @@ static void run_cluster(unsigned linear) {
     transactions_end_cluster();
     race_end_cluster();
     order_end_cluster();
+    if (the.counts_traffic) traffic_end_cluster();
     for (block *b : c.blocks) end_block(b);
     the.current = nullptr;
 }
@@ -272,6 +273,8 @@ static void read_checks() {
     the.check_unwritten = has('u');
     the.check_races = has('r');
     the.check_exits = has('x');
+    const char *traffic_file = std::getenv("EMU_TRAFFIC");
+    the.counts_traffic = traffic_file && *traffic_file;
 }
 
 static bool is_impossible(const emu_launch *launch) {
@@ -321,5 +324,6 @@ extern "C" int emu_run(const emu_launch *launch, char *why, size_t why_bytes) {
     for (unsigned i = 0; i < n_clusters && !the.has_failed; i++) run_cluster(order[i]);
     race_end_launch();
     order_end_launch();
+    if (the.counts_traffic) traffic_end_launch();
     return the.has_failed ? -1 : 0;
 }
