@@ -19,7 +19,7 @@ static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const n
 #define DEVICE(form) [form] = NLM_VECTOR_DEVICE(&nlm_avx2_devices[form])
         DEVICE(NLM_AVX2_PLAIN), DEVICE(NLM_AVX2_VNNI), DEVICE(NLM_AVX2_BYTES)};
     int is_8_bits;
-    NLM_KIT_TRY(nlm_vector_take_activations(host, 1, &is_8_bits, error));
+    NLM_KIT_TRY(nlm_vector_take_activations(host, &is_8_bits, error));
     const nlm_avx2_form most = nlm_vector_may_use(host, "vnni") ? NLM_AVX2_VNNI : NLM_AVX2_PLAIN;
     const nlm_avx2_form form = is_8_bits ? NLM_AVX2_BYTES : nlm_avx2_best_form(most);
     return nlm_kit_open_one(&devices[form], ordinal, out_device, error);

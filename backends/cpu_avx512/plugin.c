@@ -20,7 +20,7 @@ static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const n
         DEVICE(NLM_AVX512_PLAIN), DEVICE(NLM_AVX512_VNNI), DEVICE(NLM_AVX512_TILES), DEVICE(NLM_AVX512_BYTES),
         DEVICE(NLM_AVX512_BYTES_VNNI)};
     int is_8_bits;
-    NLM_KIT_TRY(nlm_vector_take_activations(host, 1, &is_8_bits, error));
+    NLM_KIT_TRY(nlm_vector_take_activations(host, &is_8_bits, error));
     const nlm_avx512_form most = !nlm_vector_may_use(host, "vnni")               ? NLM_AVX512_PLAIN
                                  : is_8_bits || !nlm_vector_may_use(host, "amx") ? NLM_AVX512_VNNI
                                                                                  : NLM_AVX512_TILES;

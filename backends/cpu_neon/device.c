@@ -7,10 +7,16 @@
 #include "dotprod.h"
 #include "i8mm.h"
 
-const nlm_vector_device nlm_neon_devices[NLM_NEON_FORMS] = {
-    [NLM_NEON_PLAIN] = {&nlm_vector_gemm_quant_dword, "CPU, NEON", "aarch64+neon"},
-    [NLM_NEON_DOTPROD] = {&nlm_vector_gemm_quant_dotprod, "CPU, NEON", "aarch64+neon+dotprod"},
-    [NLM_NEON_I8MM] = {&nlm_neon_gemm_quant_i8mm, "CPU, NEON", "aarch64+neon+dotprod+i8mm"},
+#define FORMS(name, plain, dotprod, i8mm)                                \
+    {                                                                    \
+        [NLM_NEON_PLAIN] = {&(plain), name, "aarch64+neon"},             \
+        [NLM_NEON_DOTPROD] = {&(dotprod), name, "aarch64+neon+dotprod"}, \
+        [NLM_NEON_I8MM] = {&(i8mm), name, "aarch64+neon+dotprod+i8mm"},  \
+    }
+const nlm_vector_device nlm_neon_devices[2][NLM_NEON_FORMS] = {
+    FORMS("CPU, NEON", nlm_vector_gemm_quant_dword, nlm_vector_gemm_quant_dotprod, nlm_neon_gemm_quant_i8mm),
+    FORMS("CPU, NEON, 8-bit activations", nlm_vector_gemm_quant_8, nlm_vector_gemm_quant_dotprod_8,
+          nlm_neon_gemm_quant_i8mm_8),
 };
 
 nlm_neon_form nlm_neon_best_form(nlm_neon_form most) {

@@ -59,7 +59,7 @@ V_INLINE void add_plane(const uint8_t *w, const int8_t *q, int octets, pair_ints
     }
 }
 
-/* The sum of the high bytes in its place, and what takes the offset off. */
+/* The sum of the high bytes in its place, where there are low ones, and what takes the offset off. */
 V_INLINE void raise(const pair_format *f, const int32_t *sum16, int h, pair_ints ints) {
     int32x4_t off[TOKEN_PAIRS];
     _Pragma("GCC unroll 4") for (int m = 0; m < TOKEN_PAIRS; m++) {
@@ -69,7 +69,7 @@ V_INLINE void raise(const pair_format *f, const int32_t *sum16, int h, pair_ints
         off[m] = vmulq_n_s32(vzip1q_s32(twice, twice), f->offset);
     }
     EACH_PAIR(r, m) {
-        ints[r][m] <<= f->plane_bits;
+        if (PLANES == 2) ints[r][m] <<= f->plane_bits;
         if (f->offset) ints[r][m] = vsubq_s32(ints[r][m], off[m]);
     }
 }
@@ -84,7 +84,7 @@ V_INLINE void add_block(const pair_format *f, const nlm_open_panel *panel, const
         EACH_PAIR(r, m) ints[r][m] = vdupq_n_s32(0);
         add_plane(w, q, octets, ints);
         raise(f, x->sum16 + block * 2 * TOKENS, h, ints);
-        add_plane(w, q + OCTETS * TOKEN_PAIRS * PAIR_BYTES, octets, ints);
+        if (PLANES == 2) add_plane(w, q + OCTETS * TOKEN_PAIRS * PAIR_BYTES, octets, ints);
         EACH_PAIR(r, m) {
             const float32x4_t scale = of_rows(panel->scale + (block * f->halves + h) * PANEL_ROWS + 2 * r);
             sum[r][m] = vfmaq_f32(sum[r][m], vcvtq_f32_s32(ints[r][m]), scale);

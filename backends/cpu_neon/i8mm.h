@@ -5,6 +5,6 @@
 #include "cpu/vector/gemm.h"
 
 /* Many tokens by these, few by dot products. */
-extern const nlm_gemm_quant nlm_neon_gemm_quant_i8mm;
+extern const nlm_gemm_quant nlm_neon_gemm_quant_i8mm, nlm_neon_gemm_quant_i8mm_8; /* of 8 bits */
 
 #endif

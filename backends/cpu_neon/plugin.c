@@ -1,5 +1,5 @@
 /* cpu_neon: AArch64 with NEON; dot products and products of matrices of bytes where the CPU has them.
- * Options: i8mm = false, dotprod = false (then no matrices either). */
+ * Options: i8mm = false, dotprod = false (then no matrices either); activations = 8. */
 #include <nlm/plugin_kit.h>
 
 #include "device.h"
@@ -14,15 +14,16 @@ static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *e
 
 static nlm_status open_device(const nlm_host_v1 *host, uint32_t ordinal, const nlm_device_v1 **out_device,
                               nlm_error *error) {
-    static const nlm_device_v1 devices[NLM_NEON_FORMS] = {
-#define DEVICE(form) [form] = NLM_VECTOR_DEVICE(&nlm_neon_devices[form])
-        DEVICE(NLM_NEON_PLAIN), DEVICE(NLM_NEON_DOTPROD), DEVICE(NLM_NEON_I8MM)};
+#define DEVICE(bits, form) [form] = NLM_VECTOR_DEVICE(&nlm_neon_devices[bits][form])
+#define DEVICES(bits) \
+    { DEVICE(bits, NLM_NEON_PLAIN), DEVICE(bits, NLM_NEON_DOTPROD), DEVICE(bits, NLM_NEON_I8MM) }
+    static const nlm_device_v1 devices[2][NLM_NEON_FORMS] = {DEVICES(0), DEVICES(1)};
     int is_8_bits;
-    NLM_KIT_TRY(nlm_vector_take_activations(host, 0, &is_8_bits, error));
+    NLM_KIT_TRY(nlm_vector_take_activations(host, &is_8_bits, error));
     const nlm_neon_form most = !nlm_vector_may_use(host, "dotprod") ? NLM_NEON_PLAIN
                                : !nlm_vector_may_use(host, "i8mm")  ? NLM_NEON_DOTPROD
                                                                     : NLM_NEON_I8MM;
-    return nlm_kit_open_one(&devices[nlm_neon_best_form(most)], ordinal, out_device, error);
+    return nlm_kit_open_one(&devices[is_8_bits][nlm_neon_best_form(most)], ordinal, out_device, error);
 }
 
 static const nlm_plugin_v1 plugin = {

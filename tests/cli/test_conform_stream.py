@@ -175,6 +175,8 @@ class ConformStream(unittest.TestCase):
         seeds = (sys.executable, SOURCE / "tools/conform-seeds", "--program", BIN / "nlm-conform", "--count", "3", "--first", "5")
         code, out, _ = conform({}, "--rows", CASE, program=seeds)
         self.assertEqual((code, re.sub(r"\d+ passed", "N passed", out)), (0, "seeds 5 to 7: N passed, 0 failed\n"))
+        code, out, _ = conform({}, "--rows", CASE, "--sample", "3", program=seeds)  # of one case each, one seed in three
+        self.assertEqual((code, out), (0, "seeds 5 to 7: 1 passed, 0 failed\n"))
         code, out, _ = conform({"spoil": "result"}, "--rows", CASE, program=seeds)
         self.assertEqual(code, 1, out)
         self.assertRegex(out, rf"(?m)^fake_stream --filter {CASE} --seed 6: FAILED {CASE}: y\[0, 0\] is ")

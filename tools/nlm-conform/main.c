@@ -47,7 +47,10 @@ static int run(const nlm_command *command, const conform_options *options) {
     }
     int code = NLM_EXIT_FAILED;
     nlm_status status = conform_collect(options, &cases, &count, &err);
-    if (status == NLM_OK && count == 0) return nlm_tell_usage(command, "no case is named '%s'", options->filter);
+    if (status == NLM_OK && count == 0) {
+        return nlm_tell_usage(command, "no case is named '%s'%s", options->filter,
+                              options->sample > 1 ? " in this sample" : "");
+    }
     if (status == NLM_OK) status = conform_supervise(options, cases, count, &err);
     if (status != NLM_OK) {
         nlm_tell(command, &err);

@@ -1,4 +1,4 @@
-/* Activations as integers of 12 or 15 bits with one scale for each group of columns. */
+/* Activations as integers of 12 or 15 bits, or in one plane of 8, with one scale for each group of columns. */
 #include "cpu/vector/activations.h"
 
 #include <float.h>
@@ -26,17 +26,26 @@ static void clear_group(int64_t blocks, int8_t *q, float *sum, int32_t *sum16) {
     memset(sum16, 0, (size_t)blocks * 2 * sizeof *sum16);
 }
 
+/* 16 integers, and their sum. */
+V_INLINE int32_t put_16(const float *x, float scale, int plane_bits, int8_t *q) {
+    if (PLANES == 2) return v_split16(x, scale, plane_bits, q, q + BLOCK);
+    int32_t sum = 0;
+    for (int i = 0; i < 16; i += V_LANES) vf_store_i8(q + i, vf_mul(vf_load(x + i), vf_set1(scale)));
+    for (int i = 0; i < 16; i++) sum += q[i];
+    return sum;
+}
+
 /* Integers and their sums of up to GROUP_BLOCKS blocks; returns d. */
 V_INLINE float quantize_group(const float *x, int64_t blocks, int plane_bits, int8_t *q, float *sum, int32_t *sum16) {
     float raised[GROUP_BLOCKS * BLOCK];
-    const nlm_quant_scale by = nlm_vector_quant_scale_of(x, blocks * BLOCK, 127 << plane_bits, raised);
+    const nlm_quant_scale by = nlm_vector_quant_scale_of(x, blocks * BLOCK, 127 << (PLANES - 1) * plane_bits, raised);
     if (by.d != by.d) {
         clear_group(blocks, q, sum, sum16);
         return by.d;
     }
     for (int64_t b = 0; b < blocks; b++, q += PLANES * BLOCK, sum16 += 2) {
-        sum16[0] = v_split16(by.x + b * BLOCK, by.scale, plane_bits, q, q + BLOCK);
-        sum16[1] = v_split16(by.x + b * BLOCK + 16, by.scale, plane_bits, q + 16, q + BLOCK + 16);
+        sum16[0] = put_16(by.x + b * BLOCK, by.scale, plane_bits, q);
+        sum16[1] = put_16(by.x + b * BLOCK + 16, by.scale, plane_bits, q + 16);
         sum[b] = (float)(sum16[0] + sum16[1]);
     }
     return by.d;

@@ -1,4 +1,5 @@
-/* Activations as integers, see nlm_quant_row: d = max|x| / (127 << plane_bits) over a group, q = round(x / d). */
+/* Activations as integers, see nlm_quant_row: d = max|x| / (127 << plane_bits) over a group, q = round(x / d). Of one
+ * plane plane_bits counts as 0. */
 #ifndef NLM_CPU_ACTIVATIONS_H
 #define NLM_CPU_ACTIVATIONS_H
 

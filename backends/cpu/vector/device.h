@@ -32,15 +32,14 @@ nlm_status nlm_vector_pack(void *self, const nlm_tensor *w, uint32_t layout, uin
         .pack = nlm_vector_pack,                                                                                  \
     }
 
-/* Option `activations`: whether those that meet quantised weights have 8 bits, as other engines have them. Some
- * backends have them finer alone, 12 or 15 bits by type of weight, which is what 15 asks for. */
-static inline nlm_status nlm_vector_take_activations(const nlm_host_v1 *host, int has_8_bits, int *out_is_8_bits,
-                                                     nlm_error *error) {
+/* Option `activations`: whether those that meet quantised weights have 8 bits, as other engines have them; else they
+ * are finer, 12 or 15 bits by type of weight, which is what 15 asks for. */
+static inline nlm_status nlm_vector_take_activations(const nlm_host_v1 *host, int *out_is_8_bits, nlm_error *error) {
     const char *bits = host->option(host->self, "activations");
-    *out_is_8_bits = has_8_bits && bits && strcmp(bits, "8") == 0;
+    *out_is_8_bits = bits && strcmp(bits, "8") == 0;
     if (!bits || *out_is_8_bits || strcmp(bits, "15") == 0) return NLM_OK;
-    return nlm_kit_fail(error, NLM_INVALID_ARGUMENT, "open", "option activations is '%s'; expected %s", bits,
-                        has_8_bits ? "8 or 15 (bits)" : "15 (bits; cpu_avx2 and cpu_avx512 have 8)");
+    return nlm_kit_fail(error, NLM_INVALID_ARGUMENT, "open", "option activations is '%s'; expected 8 or 15 (bits)",
+                        bits);
 }
 
 /* Whether an option leaves a form allowed: anything but "false". */

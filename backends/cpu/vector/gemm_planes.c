@@ -27,12 +27,12 @@ V_INLINE void add_plane(const uint8_t *const *w, const int8_t *q, int groups, in
     }
 }
 
-/* The sum of the high bytes in its place, and what takes the offset off. */
+/* The sum of the high bytes in its place, where there are low ones, and what takes the offset off. */
 V_INLINE void raise(const dword_format *f, const int32_t *sum16, int h, int_sums ints) {
     _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) {
         const int32_t sum = f->halves == 2 ? sum16[h * TOKENS + m] : sum16[m] + sum16[TOKENS + m];
         _Pragma("GCC unroll 2") for (int p = 0; p < GEMM_PANELS; p++) {
-            ints[p][m] = vi_shl32(ints[p][m], f->plane_bits);
+            if (PLANES == 2) ints[p][m] = vi_shl32(ints[p][m], f->plane_bits);
             if (f->offset) ints[p][m] = vi_add(ints[p][m], vi_set1(-f->offset * sum));
         }
     }
@@ -54,7 +54,7 @@ V_INLINE void dword_group(const dword_format *f, const nlm_open_panel *panels, i
             }
             add_plane(w, q, groups, f->is_small, ints);
             raise(f, x->sum16 + block * 2 * TOKENS, h, ints);
-            add_plane(w, q + 8 * 4 * TOKENS, groups, f->is_small, ints);
+            if (PLANES == 2) add_plane(w, q + 8 * 4 * TOKENS, groups, f->is_small, ints);
             _Pragma("GCC unroll 2") for (int p = 0; p < GEMM_PANELS; p++) {
                 const vf scale = vf_load(panels[p].scale + (block * f->halves + h) * PANEL_ROWS);
                 _Pragma("GCC unroll 16") for (int m = 0; m < TOKENS; m++) sum[p][m] =

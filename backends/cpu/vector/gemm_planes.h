@@ -1,5 +1,5 @@
 /* Many tokens as planes of bytes: a dot product of 4 columns an instruction, once for the high bytes of the
- * activations and once for the low ones. */
+ * activations and once for the low ones, if there are two. */
 #ifndef NLM_CPU_GEMM_PLANES_H
 #define NLM_CPU_GEMM_PLANES_H
 

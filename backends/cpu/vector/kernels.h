@@ -15,10 +15,10 @@
 
 /* One token's activations as integers x = d * (high << plane_bits | low), both bytes: 15 bits, or 12 for weights
  * of 4 bits where V_NIBBLE_PLANE_BITS says so. (8 are not enough: the outliers of real models then cost 1e-3 and more
- * of the logits; see docs/adr/0002. Who asks for them gets q in one byte: nlm_vector_byte_kernels.) Blocks past the
- * last are zeros. */
+ * of the logits; see docs/adr/0002. Who asks for them gets q in one byte: nlm_vector_byte_kernels, or kernels whose
+ * PLANES is 1 and whose one byte is `high`, plane_bits being 0 then.) Blocks past the last are zeros. */
 typedef struct nlm_quant_row {
-    const int8_t *q;      /* [blocks][2: high, low][32], or words [blocks][32], of every four columns 0 2 1 3;
+    const int8_t *q;      /* [blocks][PLANES: high, low][32], or words [blocks][32], of every four columns 0 2 1 3;
                            or bytes [blocks][32] */
     const float *d;       /* [groups] */
     const float *sum;     /* [blocks]: of the block's integers */
@@ -37,7 +37,9 @@ typedef enum nlm_open_form {
     OPEN_TILES     /* q - offset; of weights of 4 bits [blocks][2: 16 times that, that][8][PANEL_ROWS][4] */
 } nlm_open_form;
 
-#define PLANES            2 /* bytes of an activation */
+#ifndef PLANES
+#define PLANES 2 /* bytes of an activation; 1 where files are compiled once more for activations of 8 bits */
+#endif
 #define GEMV_PANELS       4
 #define GEMV_TOKENS       4 /* of quantised weights at most */
 #define GEMV_PLAIN_TOKENS 8
@@ -63,7 +65,7 @@ typedef struct nlm_matmul_kernels {
     nlm_quant_form form;
     int32_t is_quant, offset, halves, has_min;
     int32_t is_small;   /* up to 6 bits */
-    int32_t plane_bits; /* of the low byte of the activations */
+    int32_t plane_bits; /* of the low byte of the activations, where there are two */
     /* Activations as gemv_quant takes them, in memory of nlm_vector_quant_row_bytes. */
     nlm_quant_row (*make_row)(const float *x, int64_t columns, void *memory);
     nlm_gemv_f32_fn gemv_f32[2][GEMV_PLAIN_TOKENS]; /* [one panel, GEMV_PANELS panels][tokens - 1] */
