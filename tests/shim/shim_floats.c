@@ -194,6 +194,15 @@ static void functions_of_one_are_those_of_scalars(void) {
     }
 }
 
+static void neighbours_change_places(void) {
+    float a[V_LANES];
+    for (int i = 0; i < N_EDGES; i++) {
+        edge_lanes(i, a);
+        const float *got = lanes_of(vf_swap_pairs(vf_load(a)));
+        for (int l = 0; l < V_LANES; l++) EXPECT_FLOAT("vf_swap_pairs", l, got[l], a[l ^ 1]);
+    }
+}
+
 static void a_multiply_add_rounds_once(void) {
     float a[V_LANES], b[V_LANES], c[V_LANES];
     const float above_one = 1 + 0x1p-12f;
@@ -331,6 +340,7 @@ const check_case shim_float_cases[] = {
     CHECK_CASE(bytes_become_floats_and_back),
     CHECK_CASE(arithmetic_is_that_of_scalars),
     CHECK_CASE(functions_of_one_are_those_of_scalars),
+    CHECK_CASE(neighbours_change_places),
     CHECK_CASE(a_multiply_add_rounds_once),
     CHECK_CASE(powers_of_two_scale_exactly),
     CHECK_CASE(what_is_below_a_limit_becomes_zero),

@@ -1,5 +1,5 @@
 /* One product with three weights; k and v of the batch stand in the workspace, ahead of what the product
- * needs. The heads of a token are rotated and appended by one worker. */
+ * needs. Then a worker rotates and appends some groups of heads, token by token. */
 #include "cpu/vector/vector.h"
 
 static uint64_t kv_bytes(int64_t tokens, int64_t columns) {
@@ -59,24 +59,25 @@ nlm_status nlm_vector_qkv_rope_append(const nlm_exec_v1 *x, const nlm_qkv_rope_a
                                    args->block_table->shape[0], &batch));
     NLM_KIT_TRY(project(x, args, &out));
     NLM_KIT_TRY(x->barrier(x));
-    const nlm_kit_range tokens = nlm_kit_slice(x, batch.n_tokens, 1);
-    if (tokens.from >= tokens.to) return NLM_OK;
+    const nlm_kit_range mine = nlm_kit_slice(x, batch.n_tokens * groups, 1);
+    if (mine.from >= mine.to) return NLM_OK;
     nlm_vector_rotation rope = nlm_vector_rope_begin(&rotation, x->scratch);
+    nlm_vector_kv place = {0};
     int64_t sequence = 0;
-    for (int64_t t = tokens.from; t < tokens.to; t++) {
-        nlm_vector_kv place;
-        sequence = nlm_cpu_sequence_of(&batch, t, sequence);
-        NLM_KIT_TRY(nlm_vector_kv_place(x, &append, batch.slot[sequence], t, &place));
-        nlm_vector_rope_at(&rope, nlm_cpu_i32(args->pos)[t]);
-        for (int64_t h = 0; h < heads; h++) {
+    for (int64_t i = mine.from; i < mine.to; i++) {
+        const int64_t t = i / groups, g = i % groups;
+        if (g == 0 || i == mine.from) {
+            sequence = nlm_cpu_sequence_of(&batch, t, sequence);
+            NLM_KIT_TRY(nlm_vector_kv_place(x, &append, batch.slot[sequence], t, &place));
+            nlm_vector_rope_at(&rope, nlm_cpu_i32(args->pos)[t]);
+        }
+        for (int64_t h = g * heads / groups; h < (g + 1) * heads / groups; h++) {
             float *q = nlm_kit_at2(args->q, t, h);
             nlm_vector_rope_head(&rope, size, q, q);
         }
-        for (int64_t g = 0; g < groups; g++) {
-            float *key = k + t * columns + g * size;
-            nlm_vector_rope_head(&rope, size, key, key);
-            nlm_vector_kv_store(&append, place, g, key, v + t * columns + g * size);
-        }
+        float *key = k + t * columns + g * size;
+        nlm_vector_rope_head(&rope, size, key, key);
+        nlm_vector_kv_store(&append, place, g, key, v + t * columns + g * size);
     }
     return NLM_OK;
 }

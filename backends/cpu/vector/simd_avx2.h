@@ -79,6 +79,10 @@ VF_FN vf_fma(vf a, vf b, vf c) {
 VF_FN vf_neg(vf a) {
     return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f));
 }
+/* Neighbours change places: lanes 1 0 3 2 ... */
+VF_FN vf_swap_pairs(vf a) {
+    return _mm256_permute_ps(a, 0xb1);
+}
 VF_FN vf_abs(vf a) {
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
 }

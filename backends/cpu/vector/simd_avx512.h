@@ -69,6 +69,10 @@ VF_FN vf_fma(vf a, vf b, vf c) {
 VF_FN vf_neg(vf a) {
     return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f));
 }
+/* Neighbours change places: lanes 1 0 3 2 ... */
+VF_FN vf_swap_pairs(vf a) {
+    return _mm512_permute_ps(a, 0xb1);
+}
 VF_FN vf_abs(vf a) {
     return _mm512_abs_ps(a);
 }

@@ -100,6 +100,10 @@ VF_FN vf_fma(vf a, vf b, vf c) {
 VF_FN vf_neg(vf a) {
     return (vf){vnegq_f32(a.low), vnegq_f32(a.high)};
 }
+/* Neighbours change places: lanes 1 0 3 2 ... */
+VF_FN vf_swap_pairs(vf a) {
+    return (vf){vrev64q_f32(a.low), vrev64q_f32(a.high)};
+}
 VF_FN vf_abs(vf a) {
     return (vf){vabsq_f32(a.low), vabsq_f32(a.high)};
 }

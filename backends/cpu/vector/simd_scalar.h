@@ -105,6 +105,10 @@ VF_FN vf_fma(vf a, vf b, vf c) {
 VF_FN vf_neg(vf a) {
     V_EACH_BITS(a.bits[i] ^ INT32_MIN);
 }
+/* Neighbours change places: lanes 1 0 3 2 ... */
+VF_FN vf_swap_pairs(vf a) {
+    V_EACH_BITS(a.bits[i ^ 1]);
+}
 VF_FN vf_abs(vf a) {
     V_EACH_BITS(a.bits[i] & INT32_MAX);
 }

@@ -96,8 +96,10 @@ void nlm_vector_scan_channels(const nlm_ssm_scan_args *args, const nlm_cpu_batch
 /* Rope, a position and a head at a time; memory of nlm_vector_rope_bytes. */
 typedef struct nlm_vector_rotation {
     const nlm_rope_args *args;
-    double *frequency;    /* [n_rot / 2] */
-    float *cosine, *sine; /* of the position set last */
+    double *frequency; /* [n_rot / 2] */
+    /* Of the position set last: [n_rot / 2], or of pairs of neighbours [n_rot], as those are multiplied: the cosine
+     * twice, the sine's negative and the sine. */
+    float *cosine, *sine;
 } nlm_vector_rotation;
 uint64_t nlm_vector_rope_bytes(int64_t head);
 nlm_vector_rotation nlm_vector_rope_begin(const nlm_rope_args *args, void *scratch);
