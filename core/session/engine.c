@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checksum.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/str.h"
@@ -86,9 +87,19 @@ static void log_device(const nlm_engine *engine) {
     }
 }
 
+static uint64_t sum_options(const nlm_engine_options *options) {
+    nlm_checksum sum;
+    nlm_checksum_init(&sum);
+    for (const char *const *text = options->backend_options; text && *text; text++) {
+        nlm_checksum_update(&sum, *text, strlen(*text) + 1);
+    }
+    return nlm_checksum_value(&sum);
+}
+
 static nlm_status start(nlm_engine *engine, const nlm_engine_options *options, nlm_error *err) {
     const nlm_plugins_options plugins_options = {.registry = options->registry};
     engine->flags = options->flags;
+    engine->options_sum = sum_options(options);
     engine->memory_limit = options->memory_limit_bytes;
     NLM_TRY(nlm_plugins_create(&plugins_options, &engine->plugins, err));
     NLM_TRY(open_devices(engine, options, &engine->env, err));

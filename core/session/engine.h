@@ -13,6 +13,7 @@ struct nlm_engine {
     nlm_profile *profile; /* or NULL */
     nlm_env env;          /* devices[0] is the one chosen; all are opened and closed here */
     uint32_t flags;       /* NLM_ENGINE_* */
+    uint64_t options_sum; /* of the options that the backend was given */
     nlm_gate gate;        /* its users are the models loaded */
     nlm_ending ending;
     uint64_t memory_limit, memory_used; /* bytes; no limit: 0 */

@@ -163,6 +163,10 @@ void nlm_kv_pages_adopt(nlm_kv_pages *pages, int32_t slot, const int32_t *page_l
     pages->lengths[slot] = n * pages->page_tokens;
 }
 
+int32_t nlm_kv_pages_take(nlm_kv_pages *pages) {
+    return pages->n_free > 0 ? take_page(pages) : -1;
+}
+
 void nlm_kv_pages_retain(nlm_kv_pages *pages, int32_t page) {
     if (page < 0 || page >= pages->n_pages || pages->counts[page] == 0) return;
     pages->counts[page]++;

@@ -38,6 +38,8 @@ void nlm_kv_pages_truncate(nlm_kv_pages *pages, int32_t slot, int32_t length);
 void nlm_kv_pages_fork(nlm_kv_pages *pages, int32_t from, int32_t to, int32_t length);
 /* The slot forgets what it held and takes these full pages, which somebody holds, as its beginning. */
 void nlm_kv_pages_adopt(nlm_kv_pages *pages, int32_t slot, const int32_t *page_list, int32_t n);
+/* A page for a holder other than a slot, who writes it before anybody adopts it; -1: none is free. */
+int32_t nlm_kv_pages_take(nlm_kv_pages *pages);
 /* For holders other than slots (the prompt cache): one more, one fewer, of a page in use. */
 void nlm_kv_pages_retain(nlm_kv_pages *pages, int32_t page);
 void nlm_kv_pages_release_page(nlm_kv_pages *pages, int32_t page);

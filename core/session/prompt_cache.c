@@ -7,7 +7,7 @@
 #include "base/checksum.h"
 #include "base/status.h"
 
-#define NONE (-1)
+#define NONE NLM_PROMPT_NONE
 
 typedef struct block {
     uint64_t hash;      /* of the tokens from the beginning to this block's end */
@@ -170,31 +170,97 @@ bool nlm_prompt_cache_evict(nlm_prompt_cache *cache) {
     return evict_sparing(cache, NONE);
 }
 
-bool nlm_prompt_cache_add(nlm_prompt_cache *cache, const int32_t *ids, int32_t from, int32_t to, int32_t payload) {
-    int32_t count, parent;
-    const int32_t n = to - from;
-    if (n < 1 || n > cache->options.block_tokens || n % cache->options.grain != 0) return false;
-    if (walk(cache, ids, from, NULL, INT32_MAX, &count, &parent) != from) return false;
-    if (find_child(cache, parent, ids + from, n) != NONE) return false;
-    if (cache->first_free == NONE && !evict_sparing(cache, parent)) return false;
+static bool is_length(const nlm_prompt_cache *cache, int32_t n) {
+    return n >= 1 && n <= cache->options.block_tokens && n % cache->options.grain == 0;
+}
+
+/* There is a free one. */
+static int32_t place(nlm_prompt_cache *cache, const nlm_prompt_block *from, uint64_t last_used) {
     const int32_t index = cache->first_free;
     block *b = &cache->blocks[index];
     cache->first_free = b->next;
     cache->n_used++;
-    *b = (block){.hash = hash_after(cache, parent, ids + from, n),
-                 .last_used = cache->clock,
-                 .parent = parent,
-                 .n_tokens = n,
-                 .payload = payload,
+    *b = (block){.hash = hash_after(cache, from->parent, from->tokens, from->n_tokens),
+                 .last_used = last_used,
+                 .parent = from->parent,
+                 .n_tokens = from->n_tokens,
+                 .payload = from->payload,
                  .is_used = true};
-    memcpy(tokens_of(cache, index), ids + from, (size_t)n * sizeof *ids);
+    memcpy(tokens_of(cache, index), from->tokens, (size_t)from->n_tokens * sizeof *from->tokens);
     int32_t *bucket = bucket_of(cache, b->hash);
     b->next = *bucket;
     *bucket = index;
-    if (parent != NONE) cache->blocks[parent].n_children++;
+    if (from->parent != NONE) cache->blocks[from->parent].n_children++;
+    return index;
+}
+
+bool nlm_prompt_cache_add(nlm_prompt_cache *cache, const int32_t *ids, int32_t from, int32_t to, int32_t payload) {
+    int32_t count, parent;
+    const int32_t n = to - from;
+    if (!is_length(cache, n)) return false;
+    if (walk(cache, ids, from, NULL, INT32_MAX, &count, &parent) != from) return false;
+    if (find_child(cache, parent, ids + from, n) != NONE) return false;
+    if (cache->first_free == NONE && !evict_sparing(cache, parent)) return false;
+    place(cache, &(nlm_prompt_block){parent, n, payload, ids + from}, cache->clock);
     return true;
 }
 
 int32_t nlm_prompt_cache_blocks(const nlm_prompt_cache *cache) {
     return cache->n_used;
+}
+
+int32_t nlm_prompt_cache_capacity(const nlm_prompt_cache *cache) {
+    return cache->options.max_blocks;
+}
+
+/* ---- for files ---------------------------------------------------------------------------- */
+
+typedef struct listed {
+    uint64_t last_used;
+    int32_t depth, handle;
+} listed;
+
+static int compare_listed(const void *left, const void *right) {
+    const listed *a = left, *b = right;
+    if (a->last_used != b->last_used) return a->last_used > b->last_used ? -1 : 1;
+    if (a->depth != b->depth) return a->depth < b->depth ? -1 : 1;
+    return a->handle < b->handle ? -1 : 1;
+}
+
+static int32_t depth_of(const nlm_prompt_cache *cache, int32_t handle) {
+    int32_t depth = 0;
+    while ((handle = cache->blocks[handle].parent) != NONE) depth++;
+    return depth;
+}
+
+/* Who uses a block uses those before it: none of these was used earlier. */
+bool nlm_prompt_cache_list(const nlm_prompt_cache *cache, int32_t *out_handles) {
+    listed *all = calloc((size_t)cache->n_used + 1, sizeof *all);
+    int32_t n = 0;
+    if (!all) return false;
+    for (int32_t i = 0; i < cache->options.max_blocks; i++) {
+        if (cache->blocks[i].is_used) all[n++] = (listed){cache->blocks[i].last_used, depth_of(cache, i), i};
+    }
+    qsort(all, (size_t)n, sizeof *all, compare_listed);
+    for (int32_t i = 0; i < n; i++) out_handles[i] = all[i].handle;
+    free(all);
+    return true;
+}
+
+nlm_prompt_block nlm_prompt_cache_block(const nlm_prompt_cache *cache, int32_t handle) {
+    const block *b = &cache->blocks[handle];
+    return (nlm_prompt_block){b->parent, b->n_tokens, b->payload, tokens_of(cache, handle)};
+}
+
+bool nlm_prompt_cache_has_room(const nlm_prompt_cache *cache) {
+    return cache->first_free != NONE;
+}
+
+int32_t nlm_prompt_cache_put(nlm_prompt_cache *cache, const nlm_prompt_block *from, uint64_t age,
+                             int32_t *out_known) {
+    *out_known =
+        is_length(cache, from->n_tokens) ? find_child(cache, from->parent, from->tokens, from->n_tokens) : NONE;
+    if (*out_known != NONE || !is_length(cache, from->n_tokens) || !nlm_prompt_cache_has_room(cache)) return NONE;
+    if (cache->clock < age) cache->clock = age;
+    return place(cache, from, age);
 }

@@ -33,8 +33,31 @@ int32_t nlm_prompt_cache_find(nlm_prompt_cache *cache, const int32_t *ids, int32
  * cache owns the payload now. false: it is there already, or its prefix is not. Evicts if full. */
 bool nlm_prompt_cache_add(nlm_prompt_cache *cache, const int32_t *ids, int32_t from, int32_t to, int32_t payload);
 
+/* ---- its blocks, by handle: for files ----------------------------------------------------- */
+
+#define NLM_PROMPT_NONE (-1)
+
+typedef struct nlm_prompt_block {
+    int32_t parent; /* the handle of the block before, or NLM_PROMPT_NONE */
+    int32_t n_tokens;
+    int32_t payload;
+    const int32_t *tokens; /* [n_tokens] */
+} nlm_prompt_block;
+
+/* The handles of all blocks, those used latest first, and none before its parent: [nlm_prompt_cache_blocks]. false:
+ * no memory. */
+bool nlm_prompt_cache_list(const nlm_prompt_cache *cache, int32_t *out_handles);
+nlm_prompt_block nlm_prompt_cache_block(const nlm_prompt_cache *cache, int32_t handle);
+/* Is there room for one more? Nothing is given up for it. */
+bool nlm_prompt_cache_has_room(const nlm_prompt_cache *cache);
+/* The block of ids[0..n) behind `parent` with its payload, which the cache owns then; it counts as used at `age`, the
+ * greater the later. NLM_PROMPT_NONE: there is no room, it is there already (*out_known is it), or cannot be. */
+int32_t nlm_prompt_cache_put(nlm_prompt_cache *cache, const nlm_prompt_block *block, uint64_t age,
+                             int32_t *out_known);
+
 /* Releases the least recently used block that none follows; false: the cache is empty. */
 bool nlm_prompt_cache_evict(nlm_prompt_cache *cache);
 int32_t nlm_prompt_cache_blocks(const nlm_prompt_cache *cache);
+int32_t nlm_prompt_cache_capacity(const nlm_prompt_cache *cache); /* handles are below it */
 
 #endif

@@ -67,15 +67,20 @@ static nlm_status copy_slot(const nlm_snapshots *snapshots, int32_t slot, snapsh
     return status;
 }
 
+static nlm_status find_unused(const nlm_snapshots *snapshots, int32_t *out_number, nlm_error *err) {
+    int32_t number = 0;
+    while (number < snapshots->count && snapshots->table[number].is_used) number++;
+    *out_number = number;
+    if (number < snapshots->count) return NLM_OK;
+    return nlm_fail(err, NLM_LIMIT, WHERE, "all %d are in use", snapshots->count);
+}
+
 nlm_status nlm_snapshots_take(nlm_snapshots *snapshots, int32_t slot, int32_t from, int32_t to, int32_t *out_number,
                               nlm_error *err) {
     const nlm_states *states = snapshots->states;
     const int32_t page_tokens = states->cache->options.page_tokens;
-    int32_t number = 0;
-    while (number < snapshots->count && snapshots->table[number].is_used) number++;
-    if (number == snapshots->count) {
-        return nlm_fail(err, NLM_LIMIT, WHERE, "all %d are in use", snapshots->count);
-    }
+    int32_t number;
+    NLM_TRY(find_unused(snapshots, &number, err));
     snapshot *s = &snapshots->table[number];
     NLM_TRY(copy_slot(snapshots, slot, s, err));
     s->is_used = true;
@@ -110,4 +115,54 @@ void nlm_snapshots_drop(nlm_snapshots *snapshots, int32_t number) {
     }
     free(s->slot);
     *s = (snapshot){0};
+}
+
+/* ---- as bytes ----------------------------------------------------------------------------- */
+
+static uint64_t page_bytes(const nlm_states *states) {
+    return states->token_bytes * (uint64_t)states->cache->options.page_tokens;
+}
+
+uint64_t nlm_snapshots_bytes(const nlm_snapshots *snapshots, int32_t n_tokens) {
+    return snapshots->states->token_bytes * (uint64_t)n_tokens + snapshots->states->slot_bytes;
+}
+
+nlm_status nlm_snapshots_read(const nlm_snapshots *snapshots, int32_t number, void *out, nlm_error *err) {
+    const nlm_states *states = snapshots->states;
+    const snapshot *s = &snapshots->table[number];
+    unsigned char *at = out;
+    for (int32_t i = 0; i < s->n_pages; i++, at += page_bytes(states)) {
+        NLM_TRY(nlm_states_read_page(states, pages_of(snapshots, number)[i], at, err));
+    }
+    if (states->slot_bytes) memcpy(at, s->slot, states->slot_bytes);
+    return NLM_OK;
+}
+
+/* The snapshot is in use already: what it has so far can be dropped. */
+static nlm_status fill(nlm_snapshots *snapshots, int32_t number, int32_t n_pages, const unsigned char *at,
+                       nlm_error *err) {
+    const nlm_states *states = snapshots->states;
+    snapshot *s = &snapshots->table[number];
+    for (; s->n_pages < n_pages; at += page_bytes(states)) {
+        const int32_t page = nlm_kv_pages_take(states->pages);
+        if (page < 0) return nlm_fail(err, NLM_LIMIT, WHERE, "no page is free");
+        pages_of(snapshots, number)[s->n_pages++] = page;
+        NLM_TRY(nlm_states_write_page(states, page, at, err));
+    }
+    if (states->slot_bytes == 0) return NLM_OK;
+    s->slot = malloc(states->slot_bytes);
+    if (!s->slot) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for one more");
+    memcpy(s->slot, at, states->slot_bytes);
+    return NLM_OK;
+}
+
+nlm_status nlm_snapshots_put(nlm_snapshots *snapshots, int32_t n_tokens, const void *bytes, int32_t *out_number,
+                             nlm_error *err) {
+    const nlm_states *states = snapshots->states;
+    const int32_t n_pages = states->pages ? n_tokens / states->cache->options.page_tokens : 0;
+    NLM_TRY(find_unused(snapshots, out_number, err));
+    snapshots->table[*out_number].is_used = true;
+    const nlm_status status = fill(snapshots, *out_number, n_pages, bytes, err);
+    if (status != NLM_OK) nlm_snapshots_drop(snapshots, *out_number);
+    return status;
 }

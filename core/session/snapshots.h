@@ -22,4 +22,11 @@ nlm_status nlm_snapshots_restore(const nlm_snapshots *snapshots, const int32_t *
                                  nlm_error *err);
 void nlm_snapshots_drop(nlm_snapshots *snapshots, int32_t number);
 
+/* Bytes of a snapshot of n_tokens, and what they are: its pages, one after another, then what is not paged. */
+uint64_t nlm_snapshots_bytes(const nlm_snapshots *snapshots, int32_t n_tokens);
+nlm_status nlm_snapshots_read(const nlm_snapshots *snapshots, int32_t number, void *out, nlm_error *err);
+/* A snapshot from these bytes. Errors as nlm_snapshots_take; LIMIT also where no page is free. */
+nlm_status nlm_snapshots_put(nlm_snapshots *snapshots, int32_t n_tokens, const void *bytes, int32_t *out_number,
+                             nlm_error *err);
+
 #endif

@@ -201,35 +201,46 @@ bool nlm_states_hold_infinity(const nlm_states *states, int32_t slot, int32_t n_
     return search.is_found;
 }
 
-typedef struct slot_copy {
-    int32_t slot;
+/* Of a slot or a page. */
+typedef struct part_copy {
+    int32_t index;
     unsigned char *at;
-} slot_copy;
+} part_copy;
 
 static nlm_status read_part(void *user, nlm_state *state, nlm_error *err) {
-    slot_copy *copy = user;
+    part_copy *copy = user;
     const uint64_t bytes = part_bytes(state);
-    NLM_TRY(nlm_state_read(state, (uint64_t)copy->slot * bytes, copy->at, bytes, err));
+    NLM_TRY(nlm_state_read(state, (uint64_t)copy->index * bytes, copy->at, bytes, err));
     copy->at += bytes;
     return NLM_OK;
 }
 
 static nlm_status write_part(void *user, nlm_state *state, nlm_error *err) {
-    slot_copy *copy = user;
+    part_copy *copy = user;
     const uint64_t bytes = part_bytes(state);
-    NLM_TRY(nlm_state_write(state, (uint64_t)copy->slot * bytes, copy->at, bytes, err));
+    NLM_TRY(nlm_state_write(state, (uint64_t)copy->index * bytes, copy->at, bytes, err));
     copy->at += bytes;
     return NLM_OK;
 }
 
 nlm_status nlm_states_read_slot(const nlm_states *states, int32_t slot, void *out, nlm_error *err) {
-    slot_copy copy = {slot, out};
+    part_copy copy = {slot, out};
     return each_state(states->cache, NLM_STATE_PER_SLOT, read_part, &copy, err);
 }
 
 nlm_status nlm_states_write_slot(nlm_states *states, int32_t slot, const void *from, nlm_error *err) {
-    slot_copy copy = {slot, (unsigned char *)(uintptr_t)from};
+    part_copy copy = {slot, (unsigned char *)(uintptr_t)from};
     const nlm_status status = each_state(states->cache, NLM_STATE_PER_SLOT, write_part, &copy, err);
     states->is_stale[slot] = status != NLM_OK;
     return status;
+}
+
+nlm_status nlm_states_read_page(const nlm_states *states, int32_t page, void *out, nlm_error *err) {
+    part_copy copy = {page, out};
+    return each_state(states->cache, NLM_STATE_PAGED, read_part, &copy, err);
+}
+
+nlm_status nlm_states_write_page(const nlm_states *states, int32_t page, const void *from, nlm_error *err) {
+    part_copy copy = {page, (unsigned char *)(uintptr_t)from};
+    return each_state(states->cache, NLM_STATE_PAGED, write_part, &copy, err);
 }

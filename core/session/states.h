@@ -55,4 +55,8 @@ bool nlm_states_hold_infinity(const nlm_states *states, int32_t slot, int32_t n_
 nlm_status nlm_states_read_slot(const nlm_states *states, int32_t slot, void *out, nlm_error *err);
 nlm_status nlm_states_write_slot(nlm_states *states, int32_t slot, const void *from, nlm_error *err);
 
+/* The same of a page: of all paged groups what it has, NLM_PAGE_TOKENS * token_bytes. */
+nlm_status nlm_states_read_page(const nlm_states *states, int32_t page, void *out, nlm_error *err);
+nlm_status nlm_states_write_page(const nlm_states *states, int32_t page, const void *from, nlm_error *err);
+
 #endif

@@ -109,6 +109,34 @@ static nlm_status watch_all(server *s, nlm_error *err) {
     return watch(s, event_new(s->base, scheduler_fd(s->sched), EV_READ | EV_PERSIST, on_scheduler, s), err);
 }
 
+/* ---- the prompt cache in a file ---------------------------------------------------------------------------- */
+
+/* A file that cannot be used is said, and is no reason not to serve: it is replaced at the end, unless it is none of
+ * a server's. */
+static void read_prompts(server *s) {
+    nlm_error err = NLM_ERROR_INIT;
+    uint64_t n = 0;
+    const char *path = s->set->cache_file;
+    if (!path) return;
+    const nlm_status status = nlm_model_restore_prompts(s->model, path, &n, &err);
+    s->keeps_prompts = status != NLM_INVALID_ARGUMENT && status != NLM_PERMISSION && status != NLM_IO;
+    if (status == NLM_OK) log_text(LOG_INFORMATION, "%s: %" PRIu64 " tokens of prompts are known", path, n);
+    if (status == NLM_OK || status == NLM_NOT_FOUND) return;
+    log_text(LOG_WARNING, "%s: %s; the server begins without%s", err.where, err.msg,
+             s->keeps_prompts ? "" : ", and leaves the file as it is");
+}
+
+static void write_prompts(const server *s) {
+    nlm_error err = NLM_ERROR_INIT;
+    uint64_t n = 0;
+    if (!s->keeps_prompts) return;
+    const uint64_t most = (uint64_t)s->set->cache_file_mib << 20;
+    if (nlm_model_save_prompts(s->model, s->set->cache_file, most, &n, &err) == NLM_OK)
+        log_text(LOG_INFORMATION, "%s: %" PRIu64 " tokens of prompts kept", s->set->cache_file, n);
+    else
+        log_text(LOG_WARNING, "the prompts are not kept: %s: %s", err.where, err.msg);
+}
+
 /* ---- from start to end ------------------------------------------------------------------------------------ */
 
 static nlm_status open_http(server *s, struct ssl_ctx_st *tls, nlm_error *err) {
@@ -153,6 +181,7 @@ static nlm_status serve(server *s, struct ssl_ctx_st **tls, int *code, nlm_error
     if (set->api_key_file) NLM_TRY(keys_read(set->api_key_file, &s->keys, err));
     if (set->tls_cert) NLM_TRY(tls_create(set->tls_cert, set->tls_key, tls, err));
     NLM_TRY(open_model(s, code, err));
+    read_prompts(s);
     NLM_TRY(open_scheduler(s, err));
     s->base = event_base_new();
     if (!s->base) return nlm_fail(err, NLM_IO, "server", "no event loop");
@@ -168,6 +197,7 @@ static void close_server(server *s, struct ssl_ctx_st *tls) {
     http_server_destroy(s->http); /* its calls cancel their tasks */
     s->http = NULL;
     scheduler_destroy(s->sched);
+    write_prompts(s);
     for (size_t i = 0; i < s->n_events; i++) event_free(s->events[i]);
     if (s->base) event_base_free(s->base);
     tls_destroy(tls);

@@ -37,6 +37,7 @@ typedef struct server {
     int64_t started_at; /* seconds since 1970 */
     uint64_t calls;     /* under way */
     bool is_draining;
+    bool keeps_prompts; /* in the cache file, when it ends */
 } server;
 
 /* The answer says it in the form that the route's clients know. */

@@ -64,6 +64,8 @@ static const nlm_config_key keys[] = {
     {"server.cors_origins", NLM_CONFIG_STRINGS, AT(cors_origins), 0, 0, NULL},
     {"server.allowed_hosts", NLM_CONFIG_STRINGS, AT(allowed_hosts), 0, 0, NULL},
     {"server.slot_folder", NLM_CONFIG_STRING, AT(slot_folder), 0, 0, NULL},
+    {"server.cache_file", NLM_CONFIG_STRING, AT(cache_file), 0, 0, NULL},
+    {"server.cache_file_mib", NLM_CONFIG_INT, AT(cache_file_mib), 0, GREATEST_MIB, NULL},
     {"server.log_format", NLM_CONFIG_STRING, AT(log_format), 0, 0, log_formats},
     {"server.log_prompts", NLM_CONFIG_BOOL, AT(logs_prompts), 0, 0, NULL},
     {"server.metrics", NLM_CONFIG_BOOL, AT(has_metrics), 0, 0, NULL},
@@ -96,6 +98,8 @@ static const nlm_option options[] = {
     {"tls-cert", 0, NLM_OPTION_TEXT, "FILE", "certificate chain (PEM): serve HTTPS", TO(tls_cert), 0, 0},
     {"tls-key", 0, NLM_OPTION_TEXT, "FILE", "its private key (PEM)", TO(tls_key), 0, 0},
     {"slot-folder", 0, NLM_OPTION_TEXT, "DIR", "where /slots may save and restore (nowhere)", TO(slot_folder), 0, 0},
+    {"cache-file", 0, NLM_OPTION_TEXT, "FILE", "keep the prompt cache there from one run to the next (off)",
+     TO(cache_file), 0, 0},
     {"model-name", 0, NLM_OPTION_TEXT, "NAME", "what /v1/models calls the model (its file's name)", TO(model_name), 0,
      0},
     {"chat-template", 0, NLM_OPTION_TEXT, "NAME", "a known template, as nlm-run has it (the model's)",
@@ -131,7 +135,8 @@ static const char details[] =
     "  [server]   host, port, unix_socket, model_name, slots, step_tokens, max_queue, max_connections, max_tokens,\n"
     "             max_body_kib, max_head_kib, max_output_kib, queue_seconds, request_seconds, head_seconds,\n"
     "             body_seconds, idle_seconds, write_seconds, drain_seconds, api_key_file, tls_cert, tls_key,\n"
-    "             cors_origins, allowed_hosts, slot_folder, log_format, log_prompts, metrics\n"
+    "             cors_origins, allowed_hosts, slot_folder, cache_file, cache_file_mib (0: no bound of its own),\n"
+    "             log_format, log_prompts, metrics\n"
     "\n"
     "The first line on stdout is the address to open; all else goes to stderr. SIGTERM and SIGINT let the requests\n"
     "under way end, a second one does not wait for them; SIGHUP reads the API keys again.\n";
@@ -199,9 +204,10 @@ static settings defaults(void) {
 static nlm_status read_config(const nlm_config *config, const char *path, nlm_error *err) {
     settings *values = config->values;
     NLM_TRY(nlm_config_read_file(config, path, err));
-    const char **const paths[] = {&values->model,    &values->pack_cache,  &values->chat_template_file,
-                                  &values->registry, &values->unix_socket, &values->api_key_file,
-                                  &values->tls_cert, &values->tls_key,     &values->slot_folder};
+    const char **const paths[] = {&values->model,     &values->pack_cache,  &values->chat_template_file,
+                                  &values->registry,  &values->unix_socket, &values->api_key_file,
+                                  &values->tls_cert,  &values->tls_key,     &values->slot_folder,
+                                  &values->cache_file};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         NLM_TRY(nlm_config_path_from(path, config->arena, paths[i], err));
     }
@@ -226,6 +232,10 @@ static int check(const settings *all) {
     }
     if (all->chat_template && all->chat_template_file) {
         return nlm_tell_usage(&nlm_server_command, "--chat-template and --chat-template-file: give one of them");
+    }
+    if (all->cache_file && all->prompt_cache_mib < 0) {
+        return nlm_tell_usage(&nlm_server_command,
+                              "--cache-file: model.prompt_cache_mib is -1, so there is no cache");
     }
     return NLM_OPTIONS_GO_ON;
 }

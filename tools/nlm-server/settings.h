@@ -32,10 +32,11 @@ typedef struct settings {
     const char *host, *unix_socket, *model_name;
     const char *api_key_file, *tls_cert, *tls_key;
     const char *slot_folder; /* where /slots may save and restore; NULL: nowhere */
+    const char *cache_file;  /* what keeps the prompt cache from one run to the next, or NULL */
     const char *log_format;  /* "text" or "json" */
     nlm_config_strings cors_origins, allowed_hosts;
     int64_t port, slots, step_tokens, max_queue, max_connections, max_tokens, max_body_kib, max_head_kib,
-        max_output_kib, prompt_cache_mib;
+        max_output_kib, prompt_cache_mib, cache_file_mib;
     double queue_seconds, request_seconds, head_seconds, body_seconds, idle_seconds, write_seconds, drain_seconds;
     bool logs_prompts, has_metrics, is_quiet, is_verbose;
 } settings;

@@ -251,6 +251,20 @@ NLM_API nlm_status nlm_model_metadata(const nlm_model *model, const char *key, c
 NLM_API nlm_status nlm_model_metadata_key(const nlm_model *model, size_t index, char *out_text, size_t capacity,
                                           size_t *out_length, nlm_error *error);
 
+/* Writes what the prompt cache holds to a file that its owner alone can read, for a later load of the same model:
+ * prompts used latest first, as far as max_bytes have room (0: all). As nlm_session_save writes, but a symbolic link
+ * is replaced. *out_tokens (NULL: not told) is how many tokens these are. Errors   IO, PERMISSION, NOT_FOUND,
+ * OUT_OF_MEMORY, UNSUPPORTED (the model has no prompt cache). */
+NLM_API nlm_status nlm_model_save_prompts(nlm_model *model, const char *path, uint64_t max_bytes,
+                                          uint64_t *out_tokens, nlm_error *error);
+/* Puts them into the prompt cache, beside what it holds and as far as there is room; *out_tokens (NULL: not told) is
+ * how many tokens were. A session that finds its prompt there has the bits that computing would give.
+ * Errors   NOT_FOUND, IO, PERMISSION (also: the file is another user's, or others may write to it), INVALID_ARGUMENT
+ *          (it is no file of prompts), BAD_FORMAT (it was cut or changed: where), UNSUPPORTED (another version,
+ * model, KV type, backend or CPU), OUT_OF_MEMORY: the cache is as it was. */
+NLM_API nlm_status nlm_model_restore_prompts(nlm_model *model, const char *path, uint64_t *out_tokens,
+                                             nlm_error *error);
+
 /* ---- session: one sequence of tokens ------------------------------------------------------ */
 
 typedef struct nlm_session nlm_session;
