@@ -2,6 +2,7 @@
 import http.client
 import json
 import os
+import select
 import socket
 import ssl
 import subprocess
@@ -259,6 +260,40 @@ class Tls(unittest.TestCase):
                     old.minimum_version = ssl.TLSVersion.TLSv1
                     old.maximum_version = ssl.TLSVersion.TLSv1_1
                     old.wrap_socket(server.connect(), server_hostname="localhost")
+
+
+class LongRequests(unittest.TestCase):
+    def test_others_are_served_while_one_is_read(self):
+        """A long text to tokenize and a schema that takes its time: the loop answers others before them."""
+        names = [f"{i:x}" * 6 for i in range(4000)]
+        for path, body in (("/tokenize", {"content": "one word after the other " * 280000}),
+                           ("/v1/completions", {"prompt": "a", "max_tokens": 1, "json_schema": {"enum": names}})):
+            with self.subTest(path), Server() as server:
+                with server.connect() as client:
+                    client.sendall(post(json.dumps(body).encode(), "Connection: close", path=path))
+                    while server.metric("nlm_requests_reading") == 0:
+                        self.assertEqual(select.select([client], [], [], 0)[0], [], "it was read before others were served")
+                    self.assertEqual(server.get("/health")["status"], "ok")
+                    self.assertEqual(server.post("/tokenize", {"content": "short"})["count"], 4)
+                    self.assertTrue(read_all(client).startswith(b"HTTP/1.1 200 "))
+                self.assertEqual(server.metric("nlm_requests_reading"), 0)
+
+    def test_client_that_goes_away_while_its_request_is_read(self):
+        body = json.dumps({"prompt": "one word after the other " * 280000, "max_tokens": 5}).encode()
+        with Server() as server:
+            for _ in range(4):
+                with server.connect() as client:
+                    client.sendall(post(body))
+                    while server.metric("nlm_requests_reading") == 0:
+                        time.sleep(0.001)
+            while server.metric("nlm_requests_reading"):
+                time.sleep(0.01)
+            self.assertEqual(server.metric("nlm_requests_total"), 0)
+            with server.connect() as client:  # and one that the end of the server finds
+                client.sendall(post(body))
+                while server.metric("nlm_requests_reading") == 0:
+                    time.sleep(0.001)
+                server.stop()
 
 
 class Queue(unittest.TestCase):

@@ -191,14 +191,13 @@ static const call_form form = {
 
 /* ---- requests -------------------------------------------------------------------------------------------- */
 
-static nlm_status read_messages(server *s, http_exchange *x, const cJSON *body, call_params *params,
-                                chat_request *request, nlm_error *err) {
+static nlm_status read_messages(request *r, nlm_error *err) {
     const cJSON *max_tokens;
-    NLM_TRY(json_get(body, "max_tokens", cJSON_Number, "an integer", &max_tokens, err));
+    NLM_TRY(json_get(r->body, "max_tokens", cJSON_Number, "an integer", &max_tokens, err));
     if (!max_tokens) return nlm_fail(err, NLM_INVALID_ARGUMENT, "max_tokens", "max_tokens: field required");
-    NLM_TRY(call_read_params(s, x, body, "stop_sequences", params, err));
-    params->request.n = 1;
-    return chat_request_anthropic(body, request, err);
+    NLM_TRY(call_read_params(r->s, r->client, r->body, "stop_sequences", &r->params, err));
+    r->params.request.n = 1;
+    return chat_request_anthropic(r->body, &r->chat, err);
 }
 
 static void note_stops(call *c, const call_params *params) {
@@ -212,29 +211,19 @@ void anthropic_messages(server *s, http_exchange *x) {
     chat_call(s, x, &messages);
 }
 
+static nlm_status count_tokens(request *r, nlm_error *err) {
+    call_prompts *prompts = &r->prompts;
+    NLM_TRY(chat_request_anthropic(r->body, &r->chat, err));
+    NLM_TRY(chat_request_encode(r->s->model, &r->chat, &prompts->ids[0], &prompts->n_ids[0], err));
+    prompts->count = 1;
+    json_out j = json_begin(&r->out);
+    json_object(&j, NULL);
+    json_u64(&j, "input_tokens", prompts->n_ids[0]);
+    json_end_object(&j);
+    return NLM_OK;
+}
+
 void anthropic_count_tokens(server *s, http_exchange *x) {
-    nlm_error err = NLM_ERROR_INIT;
-    size_t length;
-    const char *text = http_body(x, &length);
-    cJSON *body = NULL;
-    chat_request request = {0};
-    int32_t *ids = NULL;
-    size_t count = 0;
-    nlm_str out = {0};
-    nlm_status status = json_parse(text, length, &body, &err);
-    if (status == NLM_OK) status = chat_request_anthropic(body, &request, &err);
-    if (status == NLM_OK) status = chat_request_encode(s->model, &request, &ids, &count, &err);
-    chat_request_release(&request);
-    cJSON_Delete(body);
-    if (status == NLM_OK) {
-        json_out j = json_begin(&out);
-        json_object(&j, NULL);
-        json_u64(&j, "input_tokens", count);
-        json_end_object(&j);
-        api_reply_json(s, x, 200, &out);
-    } else {
-        api_fail_with(s, x, &err);
-    }
-    free(ids);
-    nlm_str_release(&out);
+    static const request_form counting = {.read = count_tokens};
+    request_begin(s, x, &counting, NULL);
 }

@@ -28,8 +28,8 @@ void call_destroy(call *c) {
     server *s = c->s;
     for (uint32_t i = 0; i < c->n_tasks; i++) {
         if (c->tasks[i]) scheduler_cancel(s->sched, c->tasks[i]);
-        if (c->echoes) nlm_str_release(&c->echoes[i]);
     }
+    for (uint32_t i = 0; i < c->n_echoes; i++) nlm_str_release(&c->echoes[i]);
     for (uint32_t i = 0; i < c->n_choices; i++) {
         nlm_str_release(&c->choices[i].text);
         nlm_str_release(&c->choices[i].logprobs);
@@ -178,7 +178,7 @@ nlm_status call_start(call *c, const call_params *params, const call_prompts *pr
         request.ids = prompts->ids[i];
         request.n_ids = prompts->n_ids[i];
         c->parts[i] = (struct call_part){c, i};
-        if (params->grammar) NLM_TRY(grammars_constrain(params->grammar, &request, err));
+        if (params->start) NLM_TRY(grammars_constrain(params->start, &request, err));
         NLM_TRY(scheduler_submit(c->s->sched, &request, take_event, &c->parts[i], &c->tasks[i], err));
         c->n_tasks++;
         c->n_prompt += prompts->n_ids[i];

@@ -41,7 +41,7 @@ typedef struct call_form {
 typedef struct call_params {
     generation_request request; /* its arrays are borrowed, or those below */
     bool stream, has_usage;     /* has_usage: in a stream */
-    nlm_grammar *grammar;       /* the server's, or NULL */
+    nlm_grammar_state *start;   /* of what keeps the texts to a grammar, or NULL */
     const char **stops, **breakers, **order;
     nlm_logit_bias *biases;
 } call_params;
@@ -66,14 +66,16 @@ struct call {
     bool stream, has_usage, has_begun;
     cJSON *tools; /* that may be called, or NULL */
     /* Of forms: */
-    nlm_str *echoes; /* [n_tasks] what stands before each text; NULL: nothing */
+    nlm_str *echoes; /* [n_echoes] what stands before each text; NULL: nothing */
+    uint32_t n_echoes;
     nlm_str form_text;
     uint32_t form_state;
 };
 
-/* Reads what all forms share; stop_key: what the form calls stop strings. After an error too, call_params_release. */
-nlm_status call_read_params(server *s, const http_exchange *x, const cJSON *body, const char *stop_key,
-                            call_params *out, nlm_error *err);
+/* Reads what all forms share, on any thread; stop_key: what the form calls stop strings. After an error too,
+ * call_params_release. */
+nlm_status call_read_params(server *s, uint64_t client, const cJSON *body, const char *stop_key, call_params *out,
+                            nlm_error *err);
 void call_params_release(call_params *params);
 
 /* NULL: no memory. Until it is started it is the caller's to free. */

@@ -48,14 +48,14 @@ static nlm_status read_limits(const server *s, const cJSON *body, generation_req
     return json_get_bool(body, "ignore_eos", &request->ignores_end, err);
 }
 
-nlm_status call_read_params(server *s, const http_exchange *x, const cJSON *body, const char *stop_key,
-                            call_params *out, nlm_error *err) {
+nlm_status call_read_params(server *s, uint64_t client, const cJSON *body, const char *stop_key, call_params *out,
+                            nlm_error *err) {
     const cJSON *options;
-    *out = (call_params){.request = {.n_top = TASK_NO_LOGPROBS, .client = routes_client(s, x)}};
+    *out = (call_params){.request = {.n_top = TASK_NO_LOGPROBS, .client = client}};
     NLM_TRY(sampler_params_read(s, body, out, err));
     NLM_TRY(read_limits(s, body, &out->request, err));
     NLM_TRY(read_stops(body, stop_key, out, err));
-    NLM_TRY(grammars_read(&s->grammars, s->model, body, &out->grammar, err));
+    NLM_TRY(grammars_read(&s->grammars, s->model, body, &out->start, err));
     NLM_TRY(json_get_bool(body, "stream", &out->stream, err));
     NLM_TRY(json_get(body, "stream_options", cJSON_Object, "an object", &options, err));
     return options ? json_get_bool(options, "include_usage", &out->has_usage, err) : NLM_OK;
@@ -79,16 +79,17 @@ static nlm_status go_on_with(const server *s, const char *text, call_prompts *pr
 nlm_status call_force_tools(server *s, call_params *params, const chat_request *request, call_prompts *prompts,
                             nlm_error *err) {
     if (request->choice != TOOLS_REQUIRED && request->choice != TOOLS_ONE) return NLM_OK;
-    if (params->grammar) {
+    if (params->start) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "tool_choice",
                         "a tool that has to be called and a grammar or schema of the answer exclude each other");
     }
-    NLM_TRY(grammars_of_tools(&s->grammars, s->model, request->tools, request->tool, &params->grammar, err));
+    NLM_TRY(grammars_of_tools(&s->grammars, s->model, request->tools, request->tool, &params->start, err));
     const char *prefix = tools_prefix(s->template_text);
     return prefix ? go_on_with(s, prefix, prompts, err) : NLM_OK;
 }
 
 void call_params_release(call_params *params) {
+    nlm_grammar_state_destroy(params->start);
     free(params->stops);
     free(params->breakers);
     free(params->order);

@@ -2,14 +2,13 @@
 #ifndef NLM_SERVER_CHAT_CALL_H
 #define NLM_SERVER_CHAT_CALL_H
 
-#include "nlm-server/call.h"
+#include "nlm-server/request.h"
 
 /* What a form of conversations has of its own. */
 typedef struct chat_form {
     const call_form *call;
-    /* Reads the body. Errors as call_read_params and chat_request_*. */
-    nlm_status (*read)(server *s, http_exchange *x, const cJSON *body, call_params *params, chat_request *request,
-                       nlm_error *err);
+    /* Reads r->body into r->params and r->chat. Errors as call_read_params and chat_request_*. */
+    nlm_status (*read)(request *r, nlm_error *err);
     void (*note)(call *c, const call_params *params); /* what its answers will need; or NULL */
 } chat_form;
 

@@ -5,22 +5,25 @@
 #include "base/status.h"
 #include "nlm-server/json_in.h"
 #include "nlm-server/json_out.h"
-#include "nlm-server/prompts.h"
+#include "nlm-server/request.h"
 #include "nlm-server/routes.h"
 
 typedef struct wanted {
+    work w;
     server *s;
     http_exchange *x; /* NULL: its client has gone */
     embed_job *job;
     uint32_t count;
     uint64_t n_tokens;
     bool is_base64;
+    float *rows; /* [count, n_embd] a copy */
+    nlm_str out;
 } wanted;
 
 static void forget_client(void *user) {
     wanted *w = user;
     w->x = NULL;
-    scheduler_cancel_embed(w->job);
+    if (w->job) scheduler_cancel_embed(w->job);
 }
 
 /* The floats' bytes, little-endian as they stand. */
@@ -42,15 +45,16 @@ static void put_base64(json_out *j, const float *row, size_t n) {
     nlm_str_release(&text);
 }
 
-static void answer(const wanted *w, const float *rows) {
-    nlm_str out = {0};
+/* On a worker: many numbers take their time. */
+static void write_answer(work *user) {
+    wanted *w = (wanted *)user;
     const size_t n_embd = (size_t)w->s->info.n_embd;
-    json_out j = json_begin(&out);
+    json_out j = json_begin(&w->out);
     json_object(&j, NULL);
     json_string(&j, "object", "list");
     json_array(&j, "data");
     for (uint32_t i = 0; i < w->count; i++) {
-        const float *row = rows + i * n_embd;
+        const float *row = w->rows + i * n_embd;
         json_object(&j, NULL);
         json_string(&j, "object", "embedding");
         json_u64(&j, "index", i);
@@ -70,21 +74,51 @@ static void answer(const wanted *w, const float *rows) {
     json_u64(&j, "total_tokens", w->n_tokens);
     json_end_object(&j);
     json_end_object(&j);
-    api_reply_json(w->s, w->x, 200, &out);
-    nlm_str_release(&out);
+}
+
+static void release(wanted *w) {
+    server *s = w->s;
+    if (w->x) http_on_close(w->x, NULL, NULL);
+    nlm_str_release(&w->out);
+    free(w->rows);
+    free(w);
+    s->calls--;
+    server_check_drained(s);
+}
+
+static void answer(work *user) {
+    wanted *w = (wanted *)user;
+    http_exchange *x = w->x;
+    if (x) http_on_close(x, NULL, NULL);
+    if (x) api_reply_json(w->s, x, 200, &w->out);
+    w->x = NULL;
+    release(w);
+}
+
+static void fail(wanted *w, nlm_status status, const char *message) {
+    http_exchange *x = w->x;
+    if (x) http_on_close(x, NULL, NULL);
+    if (x) api_fail(w->s, x, api_status_of(status), NULL, *message ? message : nlm_status_string(status));
+    w->x = NULL;
+    release(w);
 }
 
 static void done(void *user, nlm_status status, const float *rows, const char *message) {
     wanted *w = user;
-    server *s = w->s;
-    if (w->x) http_on_close(w->x, NULL, NULL);
-    if (w->x && status == NLM_OK)
-        answer(w, rows);
-    else if (w->x)
-        api_fail(s, w->x, api_status_of(status), NULL, *message ? message : nlm_status_string(status));
-    free(w);
-    s->calls--;
-    server_check_drained(s);
+    const size_t bytes = w->count * (size_t)w->s->info.n_embd * sizeof *rows;
+    w->job = NULL;
+    if (status != NLM_OK || !w->x) {
+        fail(w, status, message);
+        return;
+    }
+    w->rows = malloc(bytes);
+    if (!w->rows) {
+        fail(w, NLM_OUT_OF_MEMORY, "no memory for the answer");
+        return;
+    }
+    memcpy(w->rows, rows, bytes);
+    w->w = (work){.run = write_answer, .done = answer};
+    workers_add(w->s->workers, &w->w);
 }
 
 static nlm_status read_options(const server *s, const cJSON *body, nlm_embed_options *out, bool *out_is_base64,
@@ -110,35 +144,30 @@ static nlm_status read_options(const server *s, const cJSON *body, nlm_embed_opt
     return NLM_OK;
 }
 
-static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_prompts *inputs, nlm_error *err) {
-    nlm_embed_options options;
-    bool is_base64 = false;
-    NLM_TRY(read_options(s, body, &options, &is_base64, err));
-    NLM_TRY(call_prompts_read(s, body, "input", inputs, err));
+static nlm_status read_inputs(request *r, nlm_error *err) {
+    NLM_TRY(read_options(r->s, r->body, &r->embed, &r->is_base64, err));
+    return call_prompts_read(r->s, r->body, "input", &r->prompts, err);
+}
+
+static nlm_status start(request *r, nlm_error *err) {
+    server *s = r->s;
+    const call_prompts *inputs = &r->prompts;
     wanted *w = calloc(1, sizeof *w);
     if (!w) return nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
-    *w = (wanted){.s = s, .x = x, .count = inputs->count, .is_base64 = is_base64};
+    *w = (wanted){.s = s, .x = r->x, .count = inputs->count, .is_base64 = r->is_base64};
     for (uint32_t i = 0; i < inputs->count; i++) w->n_tokens += inputs->n_ids[i];
     const nlm_status status =
-        scheduler_embed(s->sched, inputs->ids, inputs->n_ids, inputs->count, &options, done, w, &w->job, err);
+        scheduler_embed(s->sched, inputs->ids, inputs->n_ids, inputs->count, &r->embed, done, w, &w->job, err);
     if (status != NLM_OK) {
         free(w);
         return status;
     }
     s->calls++;
-    http_on_close(x, forget_client, w);
+    http_on_close(r->x, forget_client, w);
     return NLM_OK;
 }
 
 void embeddings_create(server *s, http_exchange *x) {
-    nlm_error err = NLM_ERROR_INIT;
-    size_t length;
-    const char *text = http_body(x, &length);
-    cJSON *body = NULL;
-    call_prompts inputs = {0};
-    nlm_status status = json_parse(text, length, &body, &err);
-    if (status == NLM_OK) status = start(s, x, body, &inputs, &err);
-    call_prompts_release(&inputs);
-    cJSON_Delete(body);
-    if (status != NLM_OK) api_fail_with(s, x, &err);
+    static const request_form form = {.read = read_inputs, .answer = start};
+    request_begin(s, x, &form, NULL);
 }

@@ -33,36 +33,65 @@ static nlm_status told(nlm_status status, const char *param, nlm_error *err) {
     return nlm_status_prefix(status, err, "%s: %s", param, where);
 }
 
-nlm_status grammars_get(grammar_cache *cache, const nlm_model *model, uint32_t kind, const char *text,
-                        const char *param, nlm_grammar **out, nlm_error *err) {
-    size_t oldest = 0;
+/* With the mutex held; NULL: it is not there. */
+static nlm_grammar *find(grammar_cache *cache, uint32_t kind, const char *text) {
     for (size_t i = 0; i < GRAMMARS_KEPT; i++) {
-        if (cache->kept[i].grammar && cache->kept[i].kind == kind && strcmp(cache->kept[i].text, text) == 0) {
-            cache->kept[i].last_used = ++cache->clock;
-            *out = cache->kept[i].grammar;
-            return NLM_OK;
-        }
+        if (!cache->kept[i].grammar || cache->kept[i].kind != kind || strcmp(cache->kept[i].text, text) != 0)
+            continue;
+        cache->kept[i].last_used = ++cache->clock;
+        return cache->kept[i].grammar;
+    }
+    return NULL;
+}
+
+/* Takes grammar and text, in place of those used least recently; not where another thread was faster. */
+static void keep(grammar_cache *cache, uint32_t kind, char *text, nlm_grammar *grammar) {
+    size_t oldest = 0;
+    pthread_mutex_lock(&cache->mutex);
+    for (size_t i = 0; i < GRAMMARS_KEPT; i++) {
         if (cache->kept[i].last_used < cache->kept[oldest].last_used) oldest = i;
     }
+    if (find(cache, kind, text)) {
+        nlm_grammar_destroy(grammar);
+        free(text);
+    } else {
+        drop(cache, oldest);
+        cache->kept[oldest].grammar = grammar;
+        cache->kept[oldest].kind = kind;
+        cache->kept[oldest].text = text;
+        cache->kept[oldest].last_used = ++cache->clock;
+    }
+    pthread_mutex_unlock(&cache->mutex);
+}
+
+static nlm_status compile(grammar_cache *cache, const nlm_model *model, uint32_t kind, const char *text,
+                          const char *param, nlm_grammar_state **out, nlm_error *err) {
     const nlm_grammar_options options = {.struct_size = sizeof options, .cache_bytes = MASK_BYTES};
     nlm_grammar *grammar = NULL;
     const nlm_status status = nlm_grammar_create(model, kind, text, strlen(text), &options, &grammar, err);
     if (status != NLM_OK) return told(status, param, err);
     char *copy = strdup(text);
-    if (!copy) {
+    if (!copy || nlm_grammar_state_create(grammar, out, NULL) != NLM_OK) {
+        free(copy);
         nlm_grammar_destroy(grammar);
         return nlm_fail(err, NLM_OUT_OF_MEMORY, param, "no memory for the grammar");
     }
-    drop(cache, oldest);
-    cache->kept[oldest].grammar = *out = grammar;
-    cache->kept[oldest].kind = kind;
-    cache->kept[oldest].text = copy;
-    cache->kept[oldest].last_used = ++cache->clock;
+    keep(cache, kind, copy, grammar);
     return NLM_OK;
 }
 
+nlm_status grammars_get(grammar_cache *cache, const nlm_model *model, uint32_t kind, const char *text,
+                        const char *param, nlm_grammar_state **out, nlm_error *err) {
+    nlm_status status = NLM_OK;
+    pthread_mutex_lock(&cache->mutex);
+    nlm_grammar *grammar = find(cache, kind, text);
+    if (grammar) status = nlm_grammar_state_create(grammar, out, err);
+    pthread_mutex_unlock(&cache->mutex);
+    return grammar ? status : compile(cache, model, kind, text, param, out, err);
+}
+
 static nlm_status get_schema(grammar_cache *cache, const nlm_model *model, const cJSON *schema, const char *param,
-                             nlm_grammar **out, nlm_error *err) {
+                             nlm_grammar_state **out, nlm_error *err) {
     char *text = cJSON_PrintUnformatted(schema);
     if (!text) return nlm_fail(err, NLM_OUT_OF_MEMORY, param, "no memory for the schema");
     const nlm_status status = grammars_get(cache, model, NLM_GRAMMAR_JSON_SCHEMA, text, param, out, err);
@@ -74,7 +103,7 @@ static nlm_status get_schema(grammar_cache *cache, const nlm_model *model, const
 
 /* {"type": "json_schema", "json_schema": {"schema": ...}} or, as in Responses, {"type", "schema"}. */
 static nlm_status read_format(grammar_cache *cache, const nlm_model *model, const cJSON *format, const char *param,
-                              nlm_grammar **out, nlm_error *err) {
+                              nlm_grammar_state **out, nlm_error *err) {
     const char *type = "text";
     const cJSON *inner, *schema;
     NLM_TRY(json_get_string(format, "type", &type, err));
@@ -92,7 +121,7 @@ static nlm_status read_format(grammar_cache *cache, const nlm_model *model, cons
     return get_schema(cache, model, schema, param, out, err);
 }
 
-nlm_status grammars_read(grammar_cache *cache, const nlm_model *model, const cJSON *body, nlm_grammar **out,
+nlm_status grammars_read(grammar_cache *cache, const nlm_model *model, const cJSON *body, nlm_grammar_state **out,
                          nlm_error *err) {
     const char *grammar = NULL;
     const cJSON *schema, *format, *text;
@@ -139,7 +168,7 @@ static cJSON *schema_of_call(const cJSON *function, bool has_parameters) {
 }
 
 static nlm_status get_calls(grammar_cache *cache, const nlm_model *model, const cJSON *tools, const char *name,
-                            bool has_parameters, nlm_grammar **out, nlm_error *err) {
+                            bool has_parameters, nlm_grammar_state **out, nlm_error *err) {
     cJSON *schema = cJSON_CreateObject();
     cJSON *any = schema ? cJSON_AddArrayToObject(schema, "anyOf") : NULL;
     bool is_whole = any != NULL;
@@ -167,7 +196,7 @@ static bool are_strict(const cJSON *tools) {
 
 /* Parameters with keywords that are not known are kept to being an object, unless a tool wants more. */
 nlm_status grammars_of_tools(grammar_cache *cache, const nlm_model *model, const cJSON *tools, const char *name,
-                             nlm_grammar **out, nlm_error *err) {
+                             nlm_grammar_state **out, nlm_error *err) {
     nlm_error why = NLM_ERROR_INIT;
     const nlm_status status = get_calls(cache, model, tools, name, true, out, &why);
     const bool is_of_schema = status == NLM_UNSUPPORTED || status == NLM_INVALID_ARGUMENT;
@@ -194,7 +223,7 @@ static void release_states(void *user) {
     free(all);
 }
 
-static nlm_status make_states(text_states *all, nlm_grammar *grammar, nlm_error *err) {
+static nlm_status make_states(text_states *all, const nlm_grammar_state *start, nlm_error *err) {
     all->states = calloc(all->count, sizeof *all->states);
     all->constraints = calloc(all->count, sizeof *all->constraints);
     all->pointers = calloc(all->count, sizeof *all->pointers);
@@ -202,7 +231,7 @@ static nlm_status make_states(text_states *all, nlm_grammar *grammar, nlm_error 
         return nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory for the grammar");
     }
     for (uint32_t i = 0; i < all->count; i++) {
-        NLM_TRY(nlm_grammar_state_create(grammar, &all->states[i], err));
+        NLM_TRY(nlm_grammar_state_fork(start, &all->states[i], err));
         all->constraints[i].struct_size = sizeof all->constraints[i];
         NLM_TRY(nlm_grammar_state_constraint(all->states[i], &all->constraints[i], err));
         all->pointers[i] = &all->constraints[i];
@@ -210,11 +239,11 @@ static nlm_status make_states(text_states *all, nlm_grammar *grammar, nlm_error 
     return NLM_OK;
 }
 
-nlm_status grammars_constrain(nlm_grammar *grammar, generation_request *request, nlm_error *err) {
+nlm_status grammars_constrain(const nlm_grammar_state *start, generation_request *request, nlm_error *err) {
     text_states *all = calloc(1, sizeof *all);
     if (!all) return nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory for the grammar");
     all->count = request->n;
-    const nlm_status status = make_states(all, grammar, err);
+    const nlm_status status = make_states(all, start, err);
     if (status != NLM_OK) {
         release_states(all);
         return status;

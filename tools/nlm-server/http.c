@@ -115,6 +115,12 @@ const char *http_body(const http_exchange *x, size_t *out_length) {
     return x->body.data ? x->body.data : "";
 }
 
+nlm_str http_take_body(http_exchange *x) {
+    const nlm_str body = x->body;
+    x->body = (nlm_str){0};
+    return body;
+}
+
 const char *http_peer(const http_exchange *x) {
     return x->owner->peer;
 }

@@ -55,6 +55,8 @@ uint32_t http_server_connections(const http_server *server);
 
 const http_head *http_request(const http_exchange *x);
 const char *http_body(const http_exchange *x, size_t *out_length);
+/* The body, which is the caller's then. */
+nlm_str http_take_body(http_exchange *x);
 /* "127.0.0.1", "::1", "unix". */
 const char *http_peer(const http_exchange *x);
 /* Called once if the client goes away before the answer is complete; NULL: nobody is. */

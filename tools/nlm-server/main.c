@@ -185,6 +185,7 @@ static nlm_status serve(server *s, struct ssl_ctx_st **tls, int *code, nlm_error
     NLM_TRY(open_scheduler(s, err));
     s->base = event_base_new();
     if (!s->base) return nlm_fail(err, NLM_IO, "server", "no event loop");
+    NLM_TRY(workers_create(s->base, &s->workers, err));
     NLM_TRY(open_http(s, *tls, err));
     NLM_TRY(watch_all(s, err));
     tell_start(s);
@@ -197,6 +198,7 @@ static void close_server(server *s, struct ssl_ctx_st *tls) {
     http_server_destroy(s->http); /* its calls cancel their tasks */
     s->http = NULL;
     scheduler_destroy(s->sched);
+    workers_destroy(s->workers);
     write_prompts(s);
     for (size_t i = 0; i < s->n_events; i++) event_free(s->events[i]);
     if (s->base) event_base_free(s->base);
@@ -209,7 +211,7 @@ static void close_server(server *s, struct ssl_ctx_st *tls) {
 }
 
 static int perform(const settings *set) {
-    server s = {.set = set, .started_at = server_now()};
+    server s = {.set = set, .started_at = server_now(), .grammars = GRAMMAR_CACHE_INIT};
     struct ssl_ctx_st *tls = NULL;
     nlm_error err = NLM_ERROR_INIT;
     int code = NLM_EXIT_FAILED;

@@ -74,6 +74,8 @@ void metrics_answer(server *s, http_exchange *x) {
     count(&out, "step_sequences_total", "Sequences in all steps: by steps, the size of a batch.", t.step_sequences);
     head(&out, "busy_seconds_total", "counter", "Time in steps.");
     nlm_str_printf(&out, "nlm_busy_seconds_total %.9g\n", t.busy_seconds);
+    gauge(&out, "requests_reading", "Requests that are being read: tokenized, or their grammars compiled.",
+          s->n_reading);
     gauge(&out, "texts_running", "Texts that have a slot.", t.running);
     gauge(&out, "texts_queued", "Texts that wait for a slot.", t.queued);
     gauge(&out, "slots", "Slots.", t.slots);

@@ -212,11 +212,10 @@ static nlm_status read_logprobs(const cJSON *body, int32_t *out, nlm_error *err)
     return NLM_OK;
 }
 
-static nlm_status read_chat(server *s, http_exchange *x, const cJSON *body, call_params *params,
-                            chat_request *request, nlm_error *err) {
-    NLM_TRY(call_read_params(s, x, body, "stop", params, err));
-    NLM_TRY(read_logprobs(body, &params->request.n_top, err));
-    return chat_request_openai(body, request, err);
+static nlm_status read_chat(request *r, nlm_error *err) {
+    NLM_TRY(call_read_params(r->s, r->client, r->body, "stop", &r->params, err));
+    NLM_TRY(read_logprobs(r->body, &r->params.request.n_top, err));
+    return chat_request_openai(r->body, &r->chat, err);
 }
 
 void openai_chat(server *s, http_exchange *x) {

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "nlm-server/json_in.h"
 #include "nlm-server/openai.h"
+#include "nlm-server/request.h"
 #include "nlm-server/texts.h"
 #include "text/utf8.h"
 
@@ -173,18 +174,18 @@ static const call_form form = {
 /* ---- requests --------------------------------------------------------------------------------------- */
 
 /* What stands before the texts, where it is asked for. */
-static nlm_status read_echo(const server *s, const cJSON *body, const call_prompts *prompts, call *c,
-                            nlm_error *err) {
+static nlm_status read_echo(request *r, nlm_error *err) {
     bool is_wanted = false;
-    NLM_TRY(json_get_bool(body, "echo", &is_wanted, err));
+    const call_prompts *prompts = &r->prompts;
+    NLM_TRY(json_get_bool(r->body, "echo", &is_wanted, err));
     if (!is_wanted) return NLM_OK;
-    if (c->n_top != TASK_NO_LOGPROBS) {
+    if (r->params.request.n_top != TASK_NO_LOGPROBS) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "echo", "'echo' with 'logprobs' is not supported");
     }
-    c->echoes = calloc(prompts->count, sizeof *c->echoes);
-    if (!c->echoes) return nlm_fail(err, NLM_OUT_OF_MEMORY, "echo", "no memory");
+    r->echoes = calloc(prompts->count, sizeof *r->echoes);
+    if (!r->echoes) return nlm_fail(err, NLM_OUT_OF_MEMORY, "echo", "no memory");
     for (uint32_t i = 0; i < prompts->count; i++) {
-        NLM_TRY(text_decode(s->model, prompts->ids[i], prompts->n_ids[i], 0, &c->echoes[i], err));
+        NLM_TRY(text_decode(r->s->model, prompts->ids[i], prompts->n_ids[i], 0, &r->echoes[i], err));
     }
     return NLM_OK;
 }
@@ -200,33 +201,28 @@ static nlm_status check_unsupported(const cJSON *body, uint32_t n, nlm_error *er
     return NLM_OK;
 }
 
-static nlm_status start(server *s, http_exchange *x, const cJSON *body, call_params *params, call_prompts *prompts,
-                        nlm_error *err) {
+static nlm_status read_completion(request *r, nlm_error *err) {
     int64_t n_top = TASK_NO_LOGPROBS;
-    NLM_TRY(call_read_params(s, x, body, "stop", params, err));
-    NLM_TRY(json_get_int(body, "logprobs", 0, TASK_TOP_MAX, &n_top, err));
-    params->request.n_top = (int32_t)n_top;
-    NLM_TRY(check_unsupported(body, params->request.n, err));
-    NLM_TRY(call_prompts_read(s, body, "prompt", prompts, err));
-    call *c = call_create(s, x, &form, params);
+    NLM_TRY(call_read_params(r->s, r->client, r->body, "stop", &r->params, err));
+    NLM_TRY(json_get_int(r->body, "logprobs", 0, TASK_TOP_MAX, &n_top, err));
+    r->params.request.n_top = (int32_t)n_top;
+    NLM_TRY(check_unsupported(r->body, r->params.request.n, err));
+    NLM_TRY(call_prompts_read(r->s, r->body, "prompt", &r->prompts, err));
+    return read_echo(r, err);
+}
+
+static nlm_status start(request *r, nlm_error *err) {
+    call *c = call_create(r->s, r->x, &form, &r->params);
     if (!c) return nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
-    nlm_status status = read_echo(s, body, prompts, c, err);
-    if (status == NLM_OK) status = call_start(c, params, prompts, err);
+    c->echoes = r->echoes;
+    c->n_echoes = r->echoes ? r->prompts.count : 0;
+    r->echoes = NULL;
+    const nlm_status status = call_start(c, &r->params, &r->prompts, err);
     if (status != NLM_OK) call_destroy(c);
     return status;
 }
 
 void openai_completion(server *s, http_exchange *x) {
-    nlm_error err = NLM_ERROR_INIT;
-    size_t length;
-    const char *text = http_body(x, &length);
-    cJSON *body = NULL;
-    call_params params = {0};
-    call_prompts prompts = {0};
-    nlm_status status = json_parse(text, length, &body, &err);
-    if (status == NLM_OK) status = start(s, x, body, &params, &prompts, &err);
-    call_prompts_release(&prompts);
-    call_params_release(&params);
-    cJSON_Delete(body);
-    if (status != NLM_OK) api_fail_with(s, x, &err);
+    static const request_form completion = {.read = read_completion, .answer = start};
+    request_begin(s, x, &completion, NULL);
 }

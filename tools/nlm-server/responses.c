@@ -237,11 +237,10 @@ static const call_form form = {
 
 /* ---- the request ------------------------------------------------------------------------------------------- */
 
-static nlm_status read_response(server *s, http_exchange *x, const cJSON *body, call_params *params,
-                                chat_request *request, nlm_error *err) {
-    NLM_TRY(call_read_params(s, x, body, "stop", params, err));
-    params->request.n = 1;
-    return chat_request_responses(body, request, err);
+static nlm_status read_response(request *r, nlm_error *err) {
+    NLM_TRY(call_read_params(r->s, r->client, r->body, "stop", &r->params, err));
+    r->params.request.n = 1;
+    return chat_request_responses(r->body, &r->chat, err);
 }
 
 void responses_create(server *s, http_exchange *x) {

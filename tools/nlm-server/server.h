@@ -1,4 +1,5 @@
-/* The running server: what all requests share. Everything here is of the event loop's thread. */
+/* The running server: what all requests share. Everything here is of the event loop's thread; workers read what does
+ * not change, and use the grammars. */
 #ifndef NLM_SERVER_SERVER_H
 #define NLM_SERVER_SERVER_H
 
@@ -9,6 +10,7 @@
 #include "nlm-server/keys.h"
 #include "nlm-server/scheduler.h"
 #include "nlm-server/settings.h"
+#include "nlm-server/workers.h"
 
 struct event;
 
@@ -27,6 +29,7 @@ typedef struct server {
     nlm_model *model;
     nlm_model_info info;
     scheduler *sched;
+    workers *workers;
     grammar_cache grammars;
     char *template_text; /* the model's own, or NULL */
     api_keys keys;
@@ -36,6 +39,7 @@ typedef struct server {
     uint64_t next_id;
     int64_t started_at; /* seconds since 1970 */
     uint64_t calls;     /* under way */
+    uint32_t n_reading; /* requests that workers have, or will have */
     bool is_draining;
     bool keeps_prompts; /* in the cache file, when it ends */
 } server;

@@ -3,26 +3,11 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "nlm-server/chat_request.h"
 #include "nlm-server/json_in.h"
 #include "nlm-server/json_out.h"
+#include "nlm-server/request.h"
 #include "nlm-server/routes.h"
 #include "nlm-server/texts.h"
-
-static nlm_status read_body(http_exchange *x, cJSON **out, nlm_error *err) {
-    size_t length;
-    const char *text = http_body(x, &length);
-    return json_parse(text, length, out, err);
-}
-
-/* The answer, or why there is none. */
-static void answer(server *s, http_exchange *x, nlm_status status, const nlm_error *err, nlm_str *out) {
-    if (status == NLM_OK)
-        api_reply_json(s, x, 200, out);
-    else
-        api_fail_with(s, x, err);
-    nlm_str_release(out);
-}
 
 /* ---- POST /tokenize --------------------------------------------------------------------------------- */
 
@@ -45,7 +30,9 @@ static void put_tokens(const server *s, json_out *j, const int32_t *ids, size_t 
     json_u64(j, "count", count);
 }
 
-static nlm_status tokenize(const server *s, const cJSON *body, nlm_str *out, nlm_error *err) {
+static nlm_status tokenize(request *r, nlm_error *err) {
+    const server *s = r->s;
+    const cJSON *body = r->body;
     const char *content = NULL;
     bool add_special = false, parse_special = false, with_pieces = false;
     NLM_TRY(json_get_string(body, "content", &content, err));
@@ -57,7 +44,7 @@ static nlm_status tokenize(const server *s, const cJSON *body, nlm_str *out, nlm
     size_t count = 0;
     const uint32_t flags = (add_special ? NLM_TEXT_BOS : 0u) | (parse_special ? NLM_TEXT_SPECIAL : 0u);
     NLM_TRY(text_encode(s->model, content, strlen(content), flags, &ids, &count, err));
-    json_out j = json_begin(out);
+    json_out j = json_begin(&r->out);
     json_object(&j, NULL);
     put_tokens(s, &j, ids, count, with_pieces);
     json_end_object(&j);
@@ -66,18 +53,15 @@ static nlm_status tokenize(const server *s, const cJSON *body, nlm_str *out, nlm
 }
 
 void tokens_tokenize(server *s, http_exchange *x) {
-    nlm_error err = NLM_ERROR_INIT;
-    nlm_str out = {0};
-    cJSON *body = NULL;
-    nlm_status status = read_body(x, &body, &err);
-    if (status == NLM_OK) status = tokenize(s, body, &out, &err);
-    cJSON_Delete(body);
-    answer(s, x, status, &err, &out);
+    static const request_form form = {.read = tokenize};
+    request_begin(s, x, &form, NULL);
 }
 
 /* ---- POST /detokenize ------------------------------------------------------------------------------- */
 
-static nlm_status detokenize(const server *s, const cJSON *body, nlm_str *out, nlm_error *err) {
+static nlm_status detokenize(request *r, nlm_error *err) {
+    const server *s = r->s;
+    const cJSON *body = r->body;
     const cJSON *tokens;
     bool special = true;
     nlm_str text = {0};
@@ -97,7 +81,7 @@ static nlm_status detokenize(const server *s, const cJSON *body, nlm_str *out, n
     }
     if (status == NLM_OK) status = text_decode(s->model, ids, count, special ? NLM_TEXT_SPECIAL : 0u, &text, err);
     free(ids);
-    json_out j = json_begin(out);
+    json_out j = json_begin(&r->out);
     json_object(&j, NULL);
     json_bytes(&j, "content", text.data, text.length);
     json_end_object(&j);
@@ -106,45 +90,30 @@ static nlm_status detokenize(const server *s, const cJSON *body, nlm_str *out, n
 }
 
 void tokens_detokenize(server *s, http_exchange *x) {
-    nlm_error err = NLM_ERROR_INIT;
-    nlm_str out = {0};
-    cJSON *body = NULL;
-    nlm_status status = read_body(x, &body, &err);
-    if (status == NLM_OK) status = detokenize(s, body, &out, &err);
-    cJSON_Delete(body);
-    answer(s, x, status, &err, &out);
+    static const request_form form = {.read = detokenize};
+    request_begin(s, x, &form, NULL);
 }
 
 /* ---- POST /apply-template --------------------------------------------------------------------------- */
 
-static nlm_status apply_template(const server *s, const cJSON *body, nlm_str *out, nlm_error *err) {
-    chat_request request = {0};
-    int32_t *ids = NULL;
-    size_t count = 0;
+static nlm_status apply_template(request *r, nlm_error *err) {
+    call_prompts *prompts = &r->prompts;
     nlm_str text = {0};
-    nlm_status status = chat_request_openai(body, &request, err);
-    if (status == NLM_OK) status = chat_request_encode(s->model, &request, &ids, &count, err);
-    if (status == NLM_OK) status = chat_request_render(s->model, &request, &text, err);
-    chat_request_release(&request);
-    if (status == NLM_OK) {
-        json_out j = json_begin(out);
-        json_object(&j, NULL);
-        json_bytes(&j, "prompt", text.data, text.length);
-        put_tokens(s, &j, ids, count, false);
-        json_end_object(&j);
-        if (text.has_failed) out->has_failed = true;
-    }
+    NLM_TRY(chat_request_openai(r->body, &r->chat, err));
+    NLM_TRY(chat_request_encode(r->s->model, &r->chat, &prompts->ids[0], &prompts->n_ids[0], err));
+    prompts->count = 1;
+    NLM_TRY(chat_request_render(r->s->model, &r->chat, &text, err));
+    json_out j = json_begin(&r->out);
+    json_object(&j, NULL);
+    json_bytes(&j, "prompt", text.data, text.length);
+    put_tokens(r->s, &j, prompts->ids[0], prompts->n_ids[0], false);
+    json_end_object(&j);
+    if (text.has_failed) r->out.has_failed = true;
     nlm_str_release(&text);
-    free(ids);
-    return status;
+    return NLM_OK;
 }
 
 void tokens_apply_template(server *s, http_exchange *x) {
-    nlm_error err = NLM_ERROR_INIT;
-    nlm_str out = {0};
-    cJSON *body = NULL;
-    nlm_status status = read_body(x, &body, &err);
-    if (status == NLM_OK) status = apply_template(s, body, &out, &err);
-    cJSON_Delete(body);
-    answer(s, x, status, &err, &out);
+    static const request_form form = {.read = apply_template};
+    request_begin(s, x, &form, NULL);
 }
