@@ -2,6 +2,7 @@
 #include "format/json.h"
 
 #include <cJSON.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include "base/file.h"
@@ -65,6 +66,81 @@ nlm_status nlm_json_read(const char *path, size_t max_bytes, cJSON **out, nlm_er
     nlm_file_map_close(&map);
     return status;
 }
+
+/* ---- digits ------------------------------------------------------------------------------- */
+
+typedef struct span {
+    const char *at, *end;
+} span;
+
+/* The next number of the text, of which *rest is what follows. */
+static span next_number(span *rest) {
+    const char *at = rest->at;
+    for (bool is_string = false; at < rest->end; at++) {
+        if (is_string && *at == '\\')
+            at++;
+        else if (*at == '"')
+            is_string = !is_string;
+        else if (!is_string && (*at == '-' || (*at >= '0' && *at <= '9')))
+            break;
+    }
+    span number = {at < rest->end ? at : rest->end, rest->end};
+    while (at < rest->end && *at && strchr("+-.eE0123456789", *at)) at++;
+    rest->at = number.end = at < rest->end ? at : rest->end;
+    return number;
+}
+
+/* cJSON writes 15 digits where these are the number, nearly. */
+static bool loses_digits(span number, double value) {
+    int n_digits = 0;
+    for (const char *at = number.at; at < number.end && *at != 'e' && *at != 'E'; at++) {
+        if (*at >= '0' && *at <= '9' && (n_digits || *at != '0')) n_digits++;
+    }
+    return n_digits > 15 || !isfinite(value);
+}
+
+/* Numbers stand in the text in the order of the tree. */
+static bool keep_numbers(cJSON *item, span *rest) {
+    if (cJSON_IsNumber(item)) {
+        const span number = next_number(rest);
+        if (!loses_digits(number, item->valuedouble)) return true;
+        const size_t length = (size_t)(number.end - number.at);
+        char *text = cJSON_malloc(length + 1);
+        if (!text) return false;
+        memcpy(text, number.at, length);
+        text[length] = '\0';
+        item->type = (item->type & ~0xFF) | cJSON_Raw;
+        item->valuestring = text;
+        return true;
+    }
+    for (cJSON *child = item->child; child; child = child->next) {
+        if (!keep_numbers(child, rest)) return false;
+    }
+    return true;
+}
+
+/* 16 digits, or a number that is none for a double: without either there is nothing to do. */
+static bool may_lose_digits(span text) {
+    int n = 0;
+    for (const char *at = text.at; at < text.end; at++) {
+        n = *at >= '0' && *at <= '9' ? n + 1 : *at == '.' ? n : 0;
+        if (n > 15) return true;
+        if ((*at == 'e' || *at == 'E') && at + 3 < text.end && at > text.at && at[-1] >= '0' && at[-1] <= '9')
+            return true;
+    }
+    return false;
+}
+
+bool nlm_json_keep_digits(cJSON *root, const char *text, size_t length) {
+    span rest = {text, text + length};
+    return !may_lose_digits(rest) || keep_numbers(root, &rest);
+}
+
+bool nlm_json_is_number(const cJSON *item) {
+    return cJSON_IsNumber(item) || cJSON_IsRaw(item);
+}
+
+/* ---- values ------------------------------------------------------------------------------- */
 
 bool nlm_json_is_whole(const cJSON *item, uint64_t *out) {
     if (!cJSON_IsNumber(item)) return false;

@@ -17,6 +17,13 @@ nlm_status nlm_json_parse(const char *name, const char *text, size_t length, str
 /* The same of a file. Errors also LIMIT (it is larger than max_bytes), and nlm_file_read's. */
 nlm_status nlm_json_read(const char *path, size_t max_bytes, struct cJSON **out, nlm_error *err);
 
+/* cJSON's numbers are doubles, written with 15 digits. Those of a tree that have more, or are beyond doubles, become
+ * cJSON_Raw items with their text, which is printed as it was; their valuedouble stays. text[0..length) is what the tree
+ * was parsed from. false: no memory. */
+bool nlm_json_keep_digits(struct cJSON *root, const char *text, size_t length);
+/* A number, kept so or not. */
+bool nlm_json_is_number(const struct cJSON *item);
+
 /* Whether `item` is a whole number of 0 to 2^53, beyond which cJSON's doubles do not tell neighbours apart. */
 bool nlm_json_is_whole(const struct cJSON *item, uint64_t *out);
 /* The member of an object, or NULL; an error for one that is there twice. */

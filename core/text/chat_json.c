@@ -108,7 +108,9 @@ static nlm_status check(const nlm_chat_json *chat, nlm_error *err) {
 
 static nlm_status parse(const char *name, const char *text, cJSON **out, nlm_error *err) {
     *out = NULL;
-    return text ? nlm_json_parse(name, text, strlen(text), out, err) : NLM_OK;
+    if (!text) return NLM_OK;
+    NLM_TRY(nlm_json_parse(name, text, strlen(text), out, err));
+    return nlm_json_keep_digits(*out, text, strlen(text)) ? NLM_OK : fail_memory(err);
 }
 
 nlm_status nlm_chat_json_read(const char *messages, const char *tools, const char *arguments, nlm_chat_json *out,
@@ -178,7 +180,8 @@ static nlm_status shape_arguments(cJSON *function, nlm_chat_form form, nlm_error
     const char *text = arguments->valuestring;
     if (text[strspn(text, " \t\r\n")] == '\0') {
         parsed = cJSON_CreateObject(); /* so some programs spell none */
-    } else if (nlm_json_parse(arguments_key, text, strlen(text), &parsed, NULL) == NLM_OUT_OF_MEMORY) {
+    } else if (parse(arguments_key, text, &parsed, NULL) == NLM_OUT_OF_MEMORY) {
+        cJSON_Delete(parsed);
         return fail_memory(err);
     }
     if (cJSON_IsObject(parsed)) return put(function, arguments_key, parsed, err);

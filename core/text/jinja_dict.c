@@ -1,4 +1,6 @@
 /* Dictionaries of chat templates: in the order of insertion, large ones with an index by hash. */
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cJSON.h>
@@ -146,6 +148,14 @@ static nlm_jinja_value from_number(double number) {
     return is_whole ? nlm_jinja_int((int64_t)number) : nlm_jinja_float(number);
 }
 
+/* A number whose digits were kept: an integer of 64 bits, else the nearest float. */
+static nlm_jinja_value from_digits(const cJSON *item) {
+    char *end = NULL;
+    errno = 0;
+    const long long value = strtoll(item->valuestring, &end, 10);
+    return errno || *end ? nlm_jinja_float(item->valuedouble) : nlm_jinja_int(value);
+}
+
 static nlm_jinja_value from_container(nlm_jinja_run *run, const cJSON *item, uint8_t mark) {
     const bool is_list = cJSON_IsArray(item);
     const nlm_jinja_value made = is_list ? nlm_jinja_sequence_new(run, NLM_JINJA_LIST) : nlm_jinja_dict_new(run);
@@ -163,6 +173,7 @@ static nlm_jinja_value from_container(nlm_jinja_run *run, const cJSON *item, uin
 nlm_jinja_value nlm_jinja_from_cjson(nlm_jinja_run *run, const cJSON *item, uint8_t mark) {
     if (cJSON_IsBool(item)) return nlm_jinja_bool(cJSON_IsTrue(item));
     if (cJSON_IsNumber(item)) return from_number(item->valuedouble);
+    if (cJSON_IsRaw(item)) return from_digits(item);
     if (cJSON_IsString(item)) return nlm_jinja_string_new(run, item->valuestring, strlen(item->valuestring), mark);
     if (!cJSON_IsArray(item) && !cJSON_IsObject(item)) return nlm_jinja_none();
     if (!nlm_jinja_enter(run)) return nlm_jinja_none();

@@ -186,6 +186,10 @@ nlm_jinja_value nlm_jinja_from_json(nlm_jinja_run *run, nlm_jinja_call *call) {
     if (nlm_json_parse("from_json", text->data, text->length, &item, &why) != NLM_OK) {
         return nlm_jinja_fail(run, "from_json: %s", why.msg);
     }
+    if (!nlm_json_keep_digits(item, text->data, text->length)) {
+        cJSON_Delete(item);
+        return nlm_jinja_fail(run, "from_json: no memory");
+    }
     const nlm_jinja_value value = nlm_jinja_from_cjson(run, item, mark);
     cJSON_Delete(item);
     return value;

@@ -190,6 +190,22 @@ class Tools(unittest.TestCase):
         mood = self.server.post("/apply-template", {"messages": USER, "chat_template_kwargs": {"mood": "glad"}})
         self.assertTrue(mood["prompt"].endswith("assistant\nglad"), mood)
 
+    def test_large_numbers_keep_their_digits(self):
+        digits = "[9007199254740993, 1234567890123456, -9223372036854775808]"
+        call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": %s}' % digits}}
+        body = json.dumps({"tools": TOOLS[:1], "messages": [USER[0], {
+            "role": "assistant", "content": "", "tool_calls": [call]}], "chat_template_kwargs": {"mood": "MOOD"}})
+        status, _, answer = self.server.request("POST", "/apply-template", body.replace('"MOOD"', "9007199254740993").encode())
+        prompt = json.loads(answer)["prompt"]
+        self.assertIn(digits, prompt)
+        self.assertTrue(prompt.endswith("assistant\n9007199254740993"), prompt)
+        for seed in (9007199254740993, 1 - 2 ** 63, 2 ** 63 - 1):
+            done = self.server.post("/v1/completions", {"prompt": "a", "max_tokens": 1, "seed": seed})
+            self.assertEqual(done["seed"], seed % 2 ** 64)
+        for wrong in ("9223372036854775808", "-9223372036854775808", "1e400", "1234567890.1234567890"):
+            status, _, answer = self.server.request("POST", "/v1/completions", b'{"prompt": "a", "seed": %s}' % wrong.encode())
+            self.assertEqual((status, json.loads(answer)["error"]["param"]), (400, "seed"))
+
     def test_thinking_reaches_the_template(self):
         template = "{% for m in messages %}[{{ m.role }}({{ m.reasoning_content }}){{ m.content }}]{% endfor %}"
         with tempfile.NamedTemporaryFile("w", suffix=".jinja") as file:

@@ -26,6 +26,15 @@ static const struct {
      "Let me see.|now({})|weather({\"city\":\"Rome\",\"days\":2})"},
     {"<tool_call>{\"name\": \"now\"}", "|now({})"}, /* the closing mark was a stop, or was cut */
     {"<tool_call>{\"name\": \"now\", \"arguments\": \"{\\\"a\\\": 1}\"}</tool_call> Done.", " Done.|now({\"a\":1})"},
+    /* Numbers keep their digits. */
+    {"<tool_call>{\"name\": \"weather\", \"arguments\": {\"a\": 9007199254740993, \"b\": [-18446744073709551615, 1, "
+     "\"12345678901234567890\", 0.12345678901234567891], \"c\": 1e400, \"d\": 1.50}}</tool_call>",
+     "|weather({\"a\":9007199254740993,\"b\":[-18446744073709551615,1,\"12345678901234567890\","
+     "0.12345678901234567891],\"c\":1e400,\"d\":1.5})"},
+    {"<tool_call>{\"name\": \"now\", \"arguments\": \"{\\\"a\\\": 1234567890123456789}\"}</tool_call>",
+     "|now({\"a\":1234567890123456789})"},
+    {"<function=weather>\n<parameter=days>\n9007199254740993\n</parameter>\n</function>",
+     "|weather({\"days\":9007199254740993})"},
     /* What cannot be read is content, all of it. */
     {"<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call>",
      "<tool_call>{\"name\": \"unknown\", \"arguments\": {}}</tool_call>"},

@@ -1,12 +1,14 @@
 /* Requests as cJSON trees, after checks that cJSON leaves out. */
 #include "nlm-server/json_in.h"
 
-#include <ctype.h>
+#include <errno.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/status.h"
 #include "base/utf8.h"
+#include "format/json.h"
 
 #define MAX_DEPTH 64
 
@@ -75,6 +77,9 @@ nlm_status json_parse(const char *text, size_t length, cJSON **out, nlm_error *e
     } else {
         status = check_keys(root, err);
     }
+    if (status == NLM_OK && !nlm_json_keep_digits(root, text, length)) {
+        status = nlm_fail(err, NLM_OUT_OF_MEMORY, "body", "no memory for the request");
+    }
     if (status == NLM_OK)
         *out = root;
     else
@@ -87,6 +92,7 @@ nlm_status json_get(const cJSON *object, const char *key, int types, const char 
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(object, key);
     *out = NULL;
     if (!item || cJSON_IsNull(item)) return NLM_OK;
+    if (cJSON_IsRaw(item)) types = types & cJSON_Number ? cJSON_Raw : 0;
     if ((item->type & 0xFF & types) == 0)
         return nlm_fail(err, NLM_INVALID_ARGUMENT, key, "'%s' has to be %s", key, expected);
     *out = item;
@@ -112,13 +118,19 @@ nlm_status json_get_int(const cJSON *object, const char *key, int64_t min, int64
     NLM_TRY(json_get(object, key, cJSON_Number, "an integer", &item, err));
     if (!item) return NLM_OK;
     const double value = item->valuedouble;
-    if (value != floor(value))
+    char *end = NULL;
+    errno = 0;
+    const long long exact = cJSON_IsRaw(item) ? strtoll(item->valuestring, &end, 10) : 0;
+    if (value != floor(value) || (end && *end)) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, key, "'%s' is %g; expected an integer", key, value);
-    if (!(value >= (double)min && value <= (double)max)) {
+    }
+    const bool is_within =
+        end ? errno == 0 && exact >= min && exact <= max : value >= (double)min && value <= (double)max;
+    if (!is_within) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, key, "'%s' is %.17g; expected %lld to %lld", key, value,
                         (long long)min, (long long)max);
     }
-    *out = value >= 9223372036854775807.0 ? INT64_MAX : (int64_t)value;
+    *out = end ? exact : (int64_t)value;
     return NLM_OK;
 }
 

@@ -9,7 +9,8 @@
 #include <stdint.h>
 
 /* An object from text[0..length). Errors BAD_FORMAT (not UTF-8, not JSON: at which byte; a NUL, or "\u0000", which a
- * string of C would end at; a key given twice; not an object), OUT_OF_MEMORY. To be freed with cJSON_Delete. */
+ * string of C would end at; a key given twice; not an object), OUT_OF_MEMORY. To be freed with cJSON_Delete. Numbers
+ * that a double does not hold are as nlm_json_keep_digits leaves them. */
 nlm_status json_parse(const char *text, size_t length, cJSON **out, nlm_error *err);
 
 /* A field that is missing or null leaves *out alone. Errors INVALID_ARGUMENT, with `where` the field's name, of a

@@ -8,9 +8,10 @@
 #include <sys/random.h>
 
 #include "base/status.h"
+#include "format/json.h"
 #include "nlm-server/json_in.h"
 
-#define SEED_LIMIT   (INT64_C(1) << 53) /* what a number of JSON holds exactly */
+#define DRAWN_LIMIT  (INT64_C(1) << 53) /* what all readers of JSON hold exactly */
 #define BREAKERS_MAX 64
 #define ORDER_MAX    32
 
@@ -134,7 +135,7 @@ static nlm_status read_biases(const server *s, const cJSON *body, call_params *p
             return nlm_fail(err, NLM_INVALID_ARGUMENT, "logit_bias", "'%s' is no token id of 0 to %d", item->string,
                             s->info.n_vocab - 1);
         }
-        if (!cJSON_IsNumber(item) || !(item->valuedouble >= -1000 && item->valuedouble <= 1000)) {
+        if (!nlm_json_is_number(item) || !(item->valuedouble >= -1000 && item->valuedouble <= 1000)) {
             return nlm_fail(err, NLM_INVALID_ARGUMENT, "logit_bias", "the bias of %ld is no number of -1000 to 1000",
                             id);
         }
@@ -147,12 +148,12 @@ static nlm_status read_biases(const server *s, const cJSON *body, call_params *p
 static uint64_t draw_seed(void) {
     uint64_t seed = 0;
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed) seed = (uint64_t)server_now();
-    return seed & (uint64_t)(SEED_LIMIT - 1);
+    return seed & (uint64_t)(DRAWN_LIMIT - 1);
 }
 
 static nlm_status read_seed(const server *s, const cJSON *body, nlm_sampler_options *sampler, nlm_error *err) {
     int64_t seed = SETTINGS_NO_SEED;
-    NLM_TRY(json_get_int(body, "seed", -SEED_LIMIT, SEED_LIMIT, &seed, err));
+    NLM_TRY(json_get_int(body, "seed", -INT64_MAX, INT64_MAX, &seed, err));
     if (seed == SETTINGS_NO_SEED || seed == -1) seed = s->set->seed;
     sampler->seed = seed == SETTINGS_NO_SEED ? draw_seed() : (uint64_t)seed;
     return NLM_OK;

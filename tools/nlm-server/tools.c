@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/json.h"
 #include "nlm-server/json_in.h"
 
 static const char *const markers[] = {"<tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "<function="};
@@ -30,6 +31,16 @@ static span trim(span s) {
 
 static const char *find(span s, const char *word) {
     return s.at < s.end ? memmem(s.at, (size_t)(s.end - s.at), word, strlen(word)) : NULL;
+}
+
+/* With the digits that numbers have; *out_end, where it is asked for: behind it. */
+static cJSON *parse_json(span text, const char **out_end) {
+    const char *end = text.end;
+    cJSON *root = cJSON_ParseWithLengthOpts(text.at, (size_t)(text.end - text.at), &end, 0);
+    if (out_end) *out_end = end;
+    if (!root || nlm_json_keep_digits(root, text.at, (size_t)(end - text.at))) return root;
+    cJSON_Delete(root);
+    return NULL;
 }
 
 /* ---- calls ----------------------------------------------------------------------------------------------- */
@@ -74,7 +85,8 @@ static bool read_call(const cJSON *item, const cJSON *tools, tool_calls *out, bo
     const cJSON *arguments = cJSON_GetObjectItemCaseSensitive(item, "arguments");
     if (!arguments) arguments = cJSON_GetObjectItemCaseSensitive(item, "parameters");
     if (!cJSON_IsString(name) || !find_tool(tools, name->valuestring)) return false;
-    cJSON *parsed = cJSON_IsString(arguments) ? cJSON_Parse(arguments->valuestring) : NULL;
+    const char *written = cJSON_GetStringValue(arguments);
+    cJSON *parsed = written ? parse_json((span){written, written + strlen(written)}, NULL) : NULL;
     const bool is_object = cJSON_IsObject(arguments) || cJSON_IsObject(parsed);
     if (is_object || !arguments) {
         char *text = !arguments ? strdup("{}") : cJSON_PrintUnformatted(parsed ? parsed : arguments);
@@ -87,7 +99,7 @@ static bool read_call(const cJSON *item, const cJSON *tools, tool_calls *out, bo
 /* One call, or an array of them: all of it, or nothing. *out_end: behind the JSON. */
 static bool read_json(span text, const cJSON *tools, tool_calls *out, const char **out_end, bool *has_failed) {
     const size_t before = out->count;
-    cJSON *root = cJSON_ParseWithLengthOpts(text.at, (size_t)(text.end - text.at), out_end, 0);
+    cJSON *root = parse_json(text, out_end);
     bool is_read = cJSON_IsObject(root) || (cJSON_IsArray(root) && root->child);
     if (cJSON_IsArray(root)) {
         for (const cJSON *item = root->child; item && is_read; item = item->next) {
@@ -109,7 +121,7 @@ static cJSON *read_value(span value, const cJSON *function, const char *key) {
     const cJSON *properties = cJSON_GetObjectItemCaseSensitive(parameters, "properties");
     const cJSON *type = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(properties, key), "type");
     const bool is_string = !cJSON_IsString(type) || strcmp(type->valuestring, "string") == 0;
-    cJSON *parsed = is_string ? NULL : cJSON_ParseWithLength(value.at, (size_t)(value.end - value.at));
+    cJSON *parsed = is_string ? NULL : parse_json(value, NULL);
     if (parsed) return parsed;
     char *copy = strndup(value.at, (size_t)(value.end - value.at));
     cJSON *text = copy ? cJSON_CreateString(copy) : NULL;
@@ -154,7 +166,7 @@ static bool read_function(span text, const cJSON *tools, tool_calls *out, const 
     span body = trim((span){close + 1, end});
     char *arguments = NULL;
     if (function && begins(body, "{")) {
-        cJSON *object = cJSON_ParseWithLength(body.at, (size_t)(body.end - body.at));
+        cJSON *object = parse_json(body, NULL);
         arguments = cJSON_IsObject(object) ? cJSON_PrintUnformatted(object) : NULL;
         cJSON_Delete(object);
     } else if (function) {
