@@ -40,6 +40,14 @@ MUTANTS = [
     ("gemv_words_sums_more_than_16_bits_hold", "vector/gemv_words.c",
      "(32767 / (2 * (most) * (byte)))", "(32767 / ((most) * (byte)))", "matmul/M=3,K=256,N=20,data=equal,w:q6_k",
      WRONG_VALUE),
+    # positions
+    ("rope_keeps_the_angles_of_the_first_token", "ops/rope.c",
+     "if (h == 0 || i == mine.from)", "if (i == mine.from)", "rope/T=7,H=3,D=48", WRONG_VALUE),
+    ("rope_takes_the_left_half_of_a_turn_for_the_lower", "ops/rope.c",
+     "past_half + odd - 2 * past_half * odd", "past_half", "rope/T=1,H=9,D=64,pos=17", WRONG_VALUE),
+    ("qkv_leaves_heads_that_groups_do_not_share_evenly", "ops/qkv_rope_append.c",
+     "h < (g + 1) * heads / groups", "h < (g + 1) * (heads / groups)",
+     "qkv_rope_append/seqs=20,past=0,K=32,H=5,G=3,D=32,B=16,w:f32,cache:f16", WRONG_VALUE),
     # lookups
     ("embed_takes_the_minimum_of_the_first_block", "ops/embed.c",
      "min[c / BLOCK * PANEL_ROWS + r]", "min[r]", "embed/R=3,V=5,N=512,w:q4_k", WRONG_VALUE),
@@ -53,7 +61,7 @@ MUTANTS = [
     ("activations_that_are_faint_get_an_infinite_scale", "vector/activations.c",
      "if (largest >= TINY)", "if (1)", "matmul/M=3,K=256,N=20,data=faint,w:q8_0", WRONG_VALUE + "|" + NAN),
     ("activations_use_values_that_bytes_do_not_hold", "vector/activations.c",
-     "127 << plane_bits, raised", "160 << plane_bits, raised", "matmul/M=3,K=256,N=20,data=equal,w:q4_0", WRONG_VALUE),
+     "127 << (PLANES - 1) * plane_bits, raised", "160 << (PLANES - 1) * plane_bits, raised", "matmul/M=3,K=256,N=20,data=equal,w:q4_0", WRONG_VALUE),
     # packing
     ("packing_reads_a_whole_record_of_half_a_row", "vector/panel_pack.c",
      "row_bytes < step.in_bytes ? row_bytes : step.in_bytes, out,", "step.in_bytes, out,", "matmul/M=2,K=32,N=8,w:q8_0",
