@@ -5,15 +5,20 @@
 #include "cpu/vector/product.h"
 #include "cpu/vector/vector.h"
 
-#define LOGITS_BYTES (32 << 20) /* of the rows of a chunk */
-#define LEAST_ROWS   48         /* of a chunk, a multiple of all tiles */
-#define MOST_ROWS    252
+#define LOGITS_BYTES (34 << 20) /* of the rows of a chunk */
+#define LEAST_ROWS   48         /* of a chunk */
+#define MOST_ROWS    264
+#define ROWS_UNIT    12   /* a multiple of all tiles */
 #define DX_DEPTH     8192 /* classes whose slopes are packed together */
 #define SUMMED       512  /* columns whose sum is taken in f32 */
 
-static int64_t chunk_of(int64_t classes) {
-    const int64_t fit = LOGITS_BYTES / (int64_t)sizeof(float) / (classes > 0 ? classes : 1) / 12 * 12;
-    return fit < LEAST_ROWS ? LEAST_ROWS : fit > MOST_ROWS ? MOST_ROWS : fit;
+/* The most rows of a chunk: all are about as large, as each costs a pass over the weights. */
+static int64_t chunk_of(int64_t rows, int64_t classes) {
+    const int64_t fit = LOGITS_BYTES / (int64_t)sizeof(float) / (classes > 0 ? classes : 1) / ROWS_UNIT * ROWS_UNIT;
+    const int64_t most = fit < LEAST_ROWS ? LEAST_ROWS : fit > MOST_ROWS ? MOST_ROWS : fit;
+    if (rows <= most) return rows;
+    const int64_t chunks = (rows + most - 1) / most;
+    return ((rows + chunks - 1) / chunks + ROWS_UNIT - 1) / ROWS_UNIT * ROWS_UNIT;
 }
 
 /* The workspace: logits, then the rows of x, then what products pack. */
@@ -31,8 +36,8 @@ static places places_of(int64_t rows, int64_t classes, int64_t columns) {
 
 void nlm_vector_cross_entropy_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
     (void)self, (void)nth;
-    const int64_t classes = nlm_dim(dims, 'N'), columns = nlm_dim(dims, 'K'), most = chunk_of(classes);
-    const int64_t rows = nlm_dim(dims, 'R') < most ? nlm_dim(dims, 'R') : most;
+    const int64_t classes = nlm_dim(dims, 'N'), columns = nlm_dim(dims, 'K');
+    const int64_t rows = chunk_of(nlm_dim(dims, 'R'), classes);
     const nlm_product_size products[] = {{rows, classes, columns, 0},
                                          {classes, columns, rows, 1},
                                          {rows, columns, classes < DX_DEPTH ? classes : DX_DEPTH, 0}};
@@ -246,7 +251,7 @@ static nlm_status run_chunk(const chunk *c) {
 /* Rows that are not counted cost nothing; without any, dw and db are still replaced. */
 nlm_status nlm_vector_cross_entropy(const nlm_exec_v1 *x, const nlm_cross_entropy_args *args) {
     const int64_t classes = args->w->shape[0], columns = args->w->shape[1], live = nlm_live_rows(x, args->x);
-    const int64_t most = args->x->shape[0] < chunk_of(classes) ? args->x->shape[0] : chunk_of(classes);
+    const int64_t most = chunk_of(args->x->shape[0], classes);
     const places at = places_of(most, classes, columns);
     uint8_t *workspace = x->workspace;
     chunk c = {.x = x, .args = args, .packed = workspace + at.packed, .is_first = 1};

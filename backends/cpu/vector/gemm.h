@@ -35,6 +35,14 @@ typedef struct nlm_gemm_quant {
 
 #define GEMM_F32_TOKENS V_F32_TOKENS
 
+/* Memory to bring nearer: from two places on rows, a stride apart, of so many lines of 64 bytes. */
+typedef struct nlm_gemm_ahead {
+    const uint8_t *data[GEMM_PANELS];
+    int64_t rows, lines, stride_bytes;
+} nlm_gemm_ahead;
+
+#define GEMM_AHEADS 2
+
 /* Columns of a tile of tokens against two panels of f32, continuing the sums of `out` unless is_first. */
 typedef struct nlm_gemm_f32_call {
     const float *panels[GEMM_PANELS]; /* [columns][PANEL_ROWS] */
@@ -42,10 +50,8 @@ typedef struct nlm_gemm_f32_call {
     float *out;                       /* [GEMM_PANELS][GEMM_F32_TOKENS][PANEL_ROWS] */
     int64_t columns;
     int32_t is_first;
-    int32_t is_near; /* the panels are in the second cache already */
-    /* Two ranges of memory to bring nearer meanwhile: lines of 64 bytes of each, at most `columns`. */
-    int64_t ahead_lines;
-    const uint8_t *ahead[GEMM_PANELS];
+    int32_t is_near;                   /* the panels are in the second cache already */
+    nlm_gemm_ahead ahead[GEMM_AHEADS]; /* meanwhile; lines of a place at most `columns` in all */
 } nlm_gemm_f32_call;
 
 /* The tile has n_tokens tokens; sums of tokens past them are left as they are, or are nonsense. */

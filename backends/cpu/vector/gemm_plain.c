@@ -30,7 +30,6 @@ V_INLINE void bring_columns(const float *const *panels, int64_t k) {
 V_INLINE void gemm_tile(const nlm_gemm_f32_call *call, int n_tokens, int is_near) {
     vf acc[GEMM_F32_TOKENS][GEMM_PANELS];
     const float *const panels[GEMM_PANELS] = {call->panels[0], call->panels[1]};
-    const uint8_t *ahead[GEMM_PANELS] = {call->ahead[0], call->ahead[1]};
     const float *x = call->x;
     float *out = call->out;
     _Pragma("GCC unroll 16") for (int m = 0; m < n_tokens; m++) {
@@ -38,9 +37,15 @@ V_INLINE void gemm_tile(const nlm_gemm_f32_call *call, int n_tokens, int is_near
             call->is_first ? vf_zero() : vf_load(out + (p * GEMM_F32_TOKENS + m) * PANEL_ROWS);
     }
     int64_t k = 0;
-    for (; k < call->ahead_lines; k++) {
-        _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) __builtin_prefetch(ahead[p] + k * LINE, 0, 2);
-        add_column(acc, n_tokens, panels, k, x);
+    for (int g = 0; g < GEMM_AHEADS; g++) {
+        const nlm_gemm_ahead *ahead = &call->ahead[g];
+        for (int64_t row = 0; row < ahead->rows; row++) {
+            for (int64_t i = 0; i < ahead->lines; i++, k++) {
+                _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++)
+                    __builtin_prefetch(ahead->data[p] + row * ahead->stride_bytes + i * LINE, 0, 2);
+                add_column(acc, n_tokens, panels, k, x);
+            }
+        }
     }
     for (; k + TOGETHER <= call->columns; k += TOGETHER) {
         if (!is_near) bring_columns(panels, k);

@@ -144,17 +144,17 @@ static void open_pair(const nlm_matmul_job *job, const plain_shape *shape, const
 /* What each of `tiles` calls brings of the pair that follows. */
 static void set_ahead(const nlm_matmul_job *job, const plain_shape *shape, const plain_cursor *c,
                       const plain_cursor *next, int64_t tiles, nlm_gemm_f32_call *call) {
-    pair_of(job, shape, next->at < next->end ? next : c, call->ahead);
+    pair_of(job, shape, next->at < next->end ? next : c, call->ahead[0].data);
     if (next->at >= next->end) return;
     const int64_t bytes = depth_of(job, shape, next) * job->weights[next->run.weight].format->bytes;
     const int64_t lines = ((bytes + LINE - 1) / LINE + tiles - 1) / tiles;
-    call->ahead_lines = lines < call->columns ? lines : call->columns;
+    call->ahead[0].lines = lines < call->columns ? lines : call->columns;
 }
 
 /* Tiles [from, to) of the tokens. */
 static void run_pair(const nlm_matmul_job *job, const plain_shape *shape, const plain_cursor *c,
                      const plain_cursor *next, int64_t from, int64_t to) {
-    nlm_gemm_f32_call call = {.columns = depth_of(job, shape, c), .is_first = c->block == 0};
+    nlm_gemm_f32_call call = {.columns = depth_of(job, shape, c), .is_first = c->block == 0, .ahead[0].rows = 1};
     float *sums = (float *)(void *)((uint8_t *)job->exec->scratch + OPENED_BYTES);
     const int32_t panels = c->run.count - GEMM_PANELS * c->pair;
     open_pair(job, shape, c, &call);
@@ -166,7 +166,7 @@ static void run_pair(const nlm_matmul_job *job, const plain_shape *shape, const 
         call.out = sums;
         if (shape->blocks > 1) call.out += (c->pair * shape->chunk + t - from) * TILE_FLOATS;
         nlm_vector_gemm_f32(&call, tokens);
-        for (int32_t p = 0; p < GEMM_PANELS; p++) call.ahead[p] += call.ahead_lines * LINE;
+        for (int32_t p = 0; p < GEMM_PANELS; p++) call.ahead[0].data[p] += call.ahead[0].lines * LINE;
         if (c->block + 1 < shape->blocks) continue;
         job->sink(job, c->run.weight, c->run.panel + (job->is_interleaved ? c->pair : GEMM_PANELS * c->pair),
                   panels < GEMM_PANELS ? panels : GEMM_PANELS, first, tokens, GEMM_F32_TOKENS, call.out);
