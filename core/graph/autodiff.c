@@ -29,7 +29,7 @@ struct nlm_autodiff {
     nlm_graph *graph;
     slot *slots; /* [n_forward], by value */
     uint32_t n_forward, n_nodes;
-    bool recomputes;
+    nlm_recompute recompute;
 };
 
 nlm_graph *nlm_autodiff_graph(const nlm_autodiff *a) {
@@ -273,7 +273,7 @@ static void find_needs(nlm_autodiff *a, const nlm_backward *how) {
     for (uint32_t v = 0; v < a->n_forward; v++) {
         a->slots[v] = (slot){.gradient = NLM_NO_VALUE, .again = NLM_NO_VALUE, .producer = -1};
         a->slots[v].needs = a->graph->values[v].kind == NLM_VALUE_PARAMETER;
-        a->slots[v].is_kept = !a->recomputes;
+        a->slots[v].is_kept = a->recompute != NLM_RECOMPUTE_LAYERS;
     }
     for (uint32_t i = 0; i < how->n_wanted; i++) slot_of(a, how->wanted[i])->needs = true;
     for (uint32_t n = 0; n < a->n_nodes; n++) {
@@ -301,11 +301,19 @@ static bool is_cheap(const nlm_node *node) {
     return n_results == 1 && (node->op == NLM_OP_rms_norm || node->op == NLM_OP_silu_mul);
 }
 
+/* The product that a gate is multiplied with: of what a layer keeps the largest but for the gate itself. */
+static void drop_up(nlm_autodiff *a, const nlm_node *node) {
+    if (node->op != NLM_OP_silu_mul) return;
+    slot *s = slot_of(a, nlm_autodiff_field(node, "up"));
+    if (s->producer >= 0 && a->graph->nodes[s->producer].op == NLM_OP_matmul) s->is_kept = false;
+}
+
 /* Results of such ops are computed again just before they are read. */
-static void drop_cheap(nlm_autodiff *a) {
+static void drop_some(nlm_autodiff *a) {
     for (uint32_t n = 0; n < a->n_nodes; n++) {
         const nlm_node *node = &a->graph->nodes[n];
         const nlm_op_spec *spec = nlm_op_spec_of(node->op);
+        if (a->recompute == NLM_RECOMPUTE_UP) drop_up(a, node);
         for (uint32_t i = 0; is_cheap(node) && i < spec->n_fields; i++) {
             if ((spec->fields[i].use & NLM_FIELD_OUT) && node->fields[i] >= 0)
                 slot_of(a, node->fields[i])->is_kept = false;
@@ -358,10 +366,8 @@ static void walk(nlm_autodiff *a) {
 }
 
 void nlm_graph_backward(nlm_graph *graph, const nlm_backward *how) {
-    nlm_autodiff a = {.graph = graph,
-                      .n_forward = graph->n_values,
-                      .n_nodes = graph->n_nodes,
-                      .recomputes = how->recomputes_layers};
+    nlm_autodiff a = {
+        .graph = graph, .n_forward = graph->n_values, .n_nodes = graph->n_nodes, .recompute = how->recompute};
     for (uint32_t i = 0; i < how->n_wanted; i++) how->out_gradients[i] = NLM_NO_VALUE;
     if (has_failed(&a)) return;
     a.slots = calloc((size_t)a.n_forward + 1, sizeof *a.slots);
@@ -370,10 +376,10 @@ void nlm_graph_backward(nlm_graph *graph, const nlm_backward *how) {
         return;
     }
     find_needs(&a, how);
-    if (a.recomputes)
+    if (a.recompute == NLM_RECOMPUTE_LAYERS)
         find_kept(&a);
     else
-        drop_cheap(&a);
+        drop_some(&a);
     nlm_graph_begin_backward(graph);
     graph->pauses = how->pauses;
     for (uint32_t i = 0; i < how->n_seeds; i++) nlm_autodiff_give(&a, how->seeds[i].of, how->seeds[i].gradient);

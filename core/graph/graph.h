@@ -125,13 +125,20 @@ typedef struct nlm_seed {
     nlm_value of, gradient;
 } nlm_seed;
 
+/* What is not kept for the backward pass but computed again, each more than the one before; the bits are the same. */
+typedef enum nlm_recompute {
+    NLM_RECOMPUTE_CHEAP, /* norms and gates: it costs nothing that can be measured */
+    NLM_RECOMPUTE_UP,    /* and the products that gates are multiplied with */
+    NLM_RECOMPUTE_LAYERS /* of a layer all but what the next one reads */
+} nlm_recompute;
+
 typedef struct nlm_backward {
     const nlm_seed *seeds;
     uint32_t n_seeds, n_wanted;
     const nlm_value *wanted;  /* inputs and states whose gradients are asked for beside the parameters' */
     nlm_value *out_gradients; /* [n_wanted] NLM_NO_VALUE: the loss does not depend on it */
-    bool recomputes_layers;   /* of a layer keep what the next one reads; the rest is computed again */
-    bool pauses;              /* a run may stop before it, with what it reads kept: nlm_run_info.pauses */
+    nlm_recompute recompute;
+    bool pauses; /* a run may stop before it, with what it reads kept: nlm_run_info.pauses */
 } nlm_backward;
 
 /* Emits the backward of all ops so far: gradients of parameters are added to theirs (nlm_graph_gradient). Errors are

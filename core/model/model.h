@@ -51,10 +51,11 @@ nlm_status nlm_model_build_hidden(nlm_model *model, nlm_cache *cache, const nlm_
 /* The graph of one training step: losses and, if `training` wants them, gradients, which are added to those of its
  * parameters. n_outputs of dims is not used; `cache` has the states that are per slot, or is NULL where there are
  * none; out_io->logits receives the losses, an output [n_tokens]. training->states_after is memory for as many values
- * as the cache has states; with `carries` they become outputs. recomputes_layers as in nlm_backward. */
+ * as the cache has states; with `carries` they become outputs. */
 typedef struct nlm_training_dims {
     nlm_graph_dims batch;
-    bool carries, recomputes_layers;
+    bool carries;
+    nlm_recompute recompute;
 } nlm_training_dims;
 nlm_status nlm_model_build_training(nlm_model *model, nlm_cache *cache, const nlm_training_dims *dims,
                                     nlm_graph *graph, nlm_training_io *training, nlm_graph_io *out_io,

@@ -96,11 +96,18 @@ static nlm_status check_model(const nlm_training_options *o, nlm_error *err) {
                                 : "NULL");
 }
 
+#define FLAGS (uint32_t)(NLM_TRAINING_RECOMPUTE | NLM_TRAINING_UNTIED | NLM_TRAINING_RECOMPUTE_UP)
+
+static nlm_recompute recompute_of(uint32_t flags) {
+    if (flags & NLM_TRAINING_RECOMPUTE) return NLM_RECOMPUTE_LAYERS;
+    return flags & NLM_TRAINING_RECOMPUTE_UP ? NLM_RECOMPUTE_UP : NLM_RECOMPUTE_CHEAP;
+}
+
 static nlm_status translate(const nlm_training_options *o, nlm_trainer_options *out, nlm_error *err) {
     const nlm_dtype_info *type = nlm_dtype_from_name(o->type ? o->type : "f32");
     const uint32_t tokens = or_u32(o->max_tokens, MAX_TOKENS), seqs = or_u32(o->max_seqs, tokens < 16 ? tokens : 16);
-    if (!type || o->flags & ~(uint32_t)(NLM_TRAINING_RECOMPUTE | NLM_TRAINING_UNTIED) || tokens > 1u << 28 ||
-        seqs > tokens || o->lora_rank > 65536 || o->schedule < 0 || o->schedule > NLM_SCHEDULED_WSD) {
+    if (!type || o->flags & ~FLAGS || tokens > 1u << 28 || seqs > tokens || o->lora_rank > 65536 || o->schedule < 0 ||
+        o->schedule > NLM_SCHEDULED_WSD) {
         return nlm_fail(
             err, NLM_INVALID_ARGUMENT, "nlm_training_create",
             "type %s, flags 0x%x, schedule %d, lora_rank %u, batches of %u tokens in %u sequences: one of "
@@ -113,7 +120,7 @@ static nlm_status translate(const nlm_training_options *o, nlm_trainer_options *
         .parameters = {.dtype = type->dtype,
                        .lora_rank = (int32_t)o->lora_rank,
                        .lora_alpha = (float)or_f64((double)o->lora_alpha, 2.0 * o->lora_rank)},
-        .recomputes_layers = (o->flags & NLM_TRAINING_RECOMPUTE) != 0,
+        .recompute = recompute_of(o->flags),
         .is_new = o->path == NULL,
         .seed = o->seed,
         .loss = {o->label_smoothing, o->z_loss},

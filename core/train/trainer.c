@@ -23,7 +23,7 @@ nlm_status nlm_trainer_build(nlm_trainer *t, bool wants_gradients, nlm_graph *gr
     const nlm_training_dims dims = {
         .batch = {.n_tokens = shape->rows * shape->length, .n_seqs = shape->max_seqs, .n_outputs = 1},
         .carries = t->options.n_lanes > 0,
-        .recomputes_layers = t->options.recomputes_layers};
+        .recompute = t->options.recompute};
     const uint32_t n_states = nlm_trainer_states(t);
     free(out->after);
     out->after = calloc(2 * (size_t)n_states + 1, sizeof *out->after);

@@ -15,10 +15,10 @@ typedef struct nlm_trainer nlm_trainer;
 typedef struct nlm_trainer_options {
     nlm_batch_shape shape;             /* of a part of a batch */
     nlm_parameters_options parameters; /* dtype: f32, or bf16 or f16 with masters in f32 */
-    bool recomputes_layers;            /* as in nlm_backward */
-    bool is_new;                       /* begin with initial values, not with the model's */
-    int32_t n_lanes;                   /* that batches name; 0: all sequences begin anew */
-    uint64_t seed;                     /* of these */
+    nlm_recompute recompute;
+    bool is_new;     /* begin with initial values, not with the model's */
+    int32_t n_lanes; /* that batches name; 0: all sequences begin anew */
+    uint64_t seed;   /* of these */
     nlm_cross_entropy_params loss;
     nlm_adamw_params optimizer; /* weight_decay is of the parameters that decay */
     double clip_norm;           /* of the gradient's norm; 0: as it is */

@@ -151,6 +151,14 @@ class Training(unittest.TestCase):
         r = result_of("--train", LLAMA, *self.STEPS, "--threads", 1)
         self.assertEqual(r["train"]["flop"], expected)
 
+    def test_what_is_computed_again_needs_no_memory(self):
+        kept, up, layer = (result_of("--train", "llama_15m", "--length", 8, "--rows", 1, "--repeat", 1, "--warmup", 0,
+                                     "--threads", 1, "--checkpoint", what) for what in ("none", "up", "layer"))
+        activations = [r["memory"]["activations"] for r in (kept, up, layer)]
+        if kept["backend"] != "cpu_scalar":  # which has a fused op that keeps neither
+            self.assertGreater(activations[0], activations[1])
+        self.assertGreater(activations[1], activations[2])
+
     def test_halves_hold_their_masters(self):
         runs = result_of("--train", "small", *self.STEPS, "--type", "bf16", "--threads", "1,2")
         self.assertEqual([r["threads"] for r in runs], [1, 2])
@@ -268,6 +276,8 @@ class Failures(unittest.TestCase):
                 (("--train", "small", "--model", LLAMA), "give one of"),
                 (("--train", "small", "--type", "q8_0"), "expected f32, f16 or bf16"),
                 (("--train", "small", "--length", 0), "--length"),
+                (("--train", "small", "--checkpoint", "all"), "'all' is none of 'none', 'up' and 'layer'"),
+                (("--preset", "small", "--checkpoint", "up"), "--checkpoint is for --train"),
                 (("--preset", "small", "--type", "q3_k"), "'q3_k' is no type of weights"),
                 (("--preset", "small", "--type", "i32"), "'i32' is no type of weights"),
                 (("--model", LLAMA, "--type", "f16"), "a file has its own"),

@@ -30,7 +30,7 @@ typedef struct trained_model {
 typedef struct model_case {
     const char *name;
     nlm_preset preset;
-    bool recomputes;
+    nlm_recompute recompute;
     nlm_cross_entropy_params loss;
     nlm_parameters_options parameters;
 } model_case;
@@ -71,12 +71,13 @@ typedef struct model_case {
 static const char *const some[] = {"attn_q", "ffn_down", "ssm_in", "ssm_dt", NULL};
 
 static const model_case models[] = {
-    {"llama, grouped queries", LLAMA(4, 2, 0), false, {0, 0}, WHOLE},
-    {"llama, recomputed", LLAMA(4, 4, 0), true, {0.1f, 1e-3f}, WHOLE},
-    {"mamba", MAMBA(12, 5), false, {0, 0}, WHOLE},
-    {"mamba, recomputed, odd", MAMBA(9, 16), true, {0.1f, 1e-3f}, WHOLE},
-    {"llama, adapters", LLAMA(4, 2, 0), false, {0, 0}, {NLM_F32, 3, 2, NULL}},
-    {"mamba, some adapters", MAMBA(12, 5), true, {0, 0}, {NLM_F32, 2, 4, some}},
+    {"llama, grouped queries", LLAMA(4, 2, 0), NLM_RECOMPUTE_CHEAP, {0, 0}, WHOLE},
+    {"llama, recomputed", LLAMA(4, 4, 0), NLM_RECOMPUTE_LAYERS, {0.1f, 1e-3f}, WHOLE},
+    {"mamba", MAMBA(12, 5), NLM_RECOMPUTE_CHEAP, {0, 0}, WHOLE},
+    {"llama, up recomputed", LLAMA(4, 2, 0), NLM_RECOMPUTE_UP, {0.1f, 1e-3f}, WHOLE},
+    {"mamba, recomputed, odd", MAMBA(9, 16), NLM_RECOMPUTE_LAYERS, {0.1f, 1e-3f}, WHOLE},
+    {"llama, adapters", LLAMA(4, 2, 0), NLM_RECOMPUTE_CHEAP, {0, 0}, {NLM_F32, 3, 2, NULL}},
+    {"mamba, some adapters", MAMBA(12, 5), NLM_RECOMPUTE_LAYERS, {0, 0}, {NLM_F32, 2, 4, some}},
 };
 enum { N_MODELS = sizeof models / sizeof *models };
 
@@ -111,7 +112,7 @@ static void model_open(trained_model *m, const model_case *c) {
     m->graph = fixture_graph();
     m->training = (nlm_training_io){
         .parameters = m->parameters, .loss = c->loss, .wants_gradients = true, .states_after = m->after};
-    const nlm_training_dims dims = {.batch = {ROWS, SEQS, 1}, .recomputes_layers = c->recomputes};
+    const nlm_training_dims dims = {.batch = {ROWS, SEQS, 1}, .recompute = c->recompute};
     expect_ok(nlm_model_build_training(m->model, m->cache, &dims, m->graph, &m->training, &m->io, &err), &err);
     while (!m->graph->nodes[m->n_forward].is_backward) m->n_forward++;
 }

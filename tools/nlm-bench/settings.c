@@ -32,6 +32,8 @@ static const nlm_option options[] = {
      0, 0},
     {"length", 'T', NLM_OPTION_INT, "N", "of --train: tokens of a row (256)", &given.length, 1, 1 << 20},
     {"rows", 0, NLM_OPTION_INT, "N", "of --train: rows of a batch (4)", &given.rows, 1, 1 << 16},
+    {"checkpoint", 0, NLM_OPTION_TEXT, "WHAT", "of --train: what is computed again: none, up or layer (none)",
+     &given.checkpoint, 0, 0},
     {"repeat", 'r', NLM_OPTION_INT, "N", "repetitions (5)", &given.repeat, 1, 100000},
     {"warmup", 'w', NLM_OPTION_INT, "N", "repetitions before that are not counted (1)", &given.warmup, 0, 100000},
     {"threads", 'j', NLM_OPTION_TEXT, "LIST", "a run for each, as in 1,2,4 (0: one per physical core)",
@@ -153,6 +155,19 @@ static int derive_logits(settings *s) {
     return nlm_tell_usage(&nlm_bench_command, "--logits: '%s' is neither 'all' nor 'last'", which);
 }
 
+static int derive_checkpoint(settings *s) {
+    static const char *const names[] = {"none", "up", "layer"};
+    if (!s->checkpoint) return NLM_OPTIONS_GO_ON;
+    if (!s->train) return nlm_tell_usage(&nlm_bench_command, "--checkpoint is for --train");
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(s->checkpoint, names[i]) != 0) continue;
+        s->recompute = (nlm_recompute)i;
+        return NLM_OPTIONS_GO_ON;
+    }
+    return nlm_tell_usage(&nlm_bench_command, "--checkpoint: '%s' is none of 'none', 'up' and 'layer'",
+                          s->checkpoint);
+}
+
 static int check(settings *s, int n_operands) {
     const int n_modes = !!s->model + !!s->preset_name + !!s->train + s->is_micro + s->is_compare;
     if (n_modes != 1) {
@@ -176,6 +191,7 @@ static int check(settings *s, int n_operands) {
     }
     int code = derive_type(s);
     if (code == NLM_OPTIONS_GO_ON) code = derive_threads(s);
+    if (code == NLM_OPTIONS_GO_ON) code = derive_checkpoint(s);
     return code == NLM_OPTIONS_GO_ON ? derive_logits(s) : code;
 }
 

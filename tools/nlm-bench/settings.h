@@ -5,6 +5,7 @@
 #include <nlm/nlm.h>
 #include <stdbool.h>
 #include "common/options.h"
+#include "graph/graph.h"
 #include "model/presets.h"
 
 #define SETTINGS_THREADS_MAX 16
@@ -12,12 +13,13 @@
 typedef struct settings {
     const char *model, *preset_name, *type, *logits, *threads_text;
     const char *train; /* a preset's name or a file's */
-    const char *backend, *registry, *kv_type, *pack_cache, *samples_path, *save_path, *sweeps;
+    const char *backend, *registry, *kv_type, *pack_cache, *samples_path, *save_path, *sweeps, *checkpoint;
     int64_t prompt, gen, depth, batch, repeat, warmup, forward, device_id, max_mb, probe_mb, length, rows;
     bool is_json, is_micro, is_compare, has_barriers;
     /* derived */
     const nlm_preset *preset; /* NULL: a file */
     nlm_dtype dtype;
+    nlm_recompute recompute;
     uint32_t threads[SETTINGS_THREADS_MAX];
     size_t n_threads;
     bool has_all_logits, has_no_mmap;

@@ -70,6 +70,7 @@ static nlm_status open_trainer(bench *b, nlm_error *err) {
     const nlm_trainer_options options = {
         .shape = {.rows = rows, .length = (int32_t)b->set->length, .max_seqs = rows},
         .parameters = {.dtype = b->set->dtype},
+        .recompute = b->set->recompute,
         .is_new = b->set->preset != NULL,
         .optimizer = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f},
         .clip_norm = 1,

@@ -60,7 +60,9 @@ static nlm_trainer_options trainer_options(const run *r) {
                        .lora_rank = (int32_t)s->lora_rank,
                        .lora_alpha = (float)(s->lora_alpha >= 0 ? s->lora_alpha : 2 * (double)s->lora_rank),
                        .lora_targets = s->lora_targets.count ? r->targets : NULL},
-        .recomputes_layers = strcmp(s->checkpoint, "layer") == 0,
+        .recompute = strcmp(s->checkpoint, "layer") == 0 ? NLM_RECOMPUTE_LAYERS
+                     : strcmp(s->checkpoint, "up") == 0  ? NLM_RECOMPUTE_UP
+                                                         : NLM_RECOMPUTE_CHEAP,
         .is_new = s->model == NULL,
         .n_lanes = nlm_batch_lanes(&r->shape),
         .seed = (uint64_t)s->seed,

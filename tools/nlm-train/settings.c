@@ -9,7 +9,7 @@
 static const char *const architectures[] = {"llama", "mamba", NULL};
 static const char *const schedules[] = {"cosine", "linear", "constant", "wsd", NULL};
 static const char *const dtypes[] = {"f32", "bf16", "f16", NULL};
-static const char *const recomputations[] = {"none", "layer", NULL};
+static const char *const recomputations[] = {"none", "up", "layer", NULL};
 static const char *const resumes[] = {"auto", "yes", "no", NULL};
 
 #define AT(field) offsetof(settings, field)
@@ -131,7 +131,8 @@ static const char details[] =
     "  [lora]       rank (0: train all weights), alpha, targets (parts of names: attn_q, ffn_down), merge (into "
     "model.gguf)\n"
     "  [loss]       smoothing, z_loss\n"
-    "  [train]      steps, seed, output, dtype (f32, bf16, f16), checkpoint (none, layer: what is computed again), "
+    "  [train]      steps, seed, output, dtype (f32, bf16, f16), checkpoint (none, up, layer: what is computed "
+    "again), "
     "resume,\n"
     "               log_every, validate_every, validation_batches, checkpoint_every, keep, sample (a prompt),\n"
     "               sample_every, sample_tokens, export_type\n"

@@ -20,8 +20,9 @@ typedef struct nlm_training nlm_training;
 
 enum {
     NLM_TRAINING_RECOMPUTE =
-        1,                  /* of a layer keep its result alone and compute the rest again: less memory, more time */
-    NLM_TRAINING_UNTIED = 2 /* of a new model of an architecture: a head of its own beside the embedding */
+        1,                   /* of a layer keep its result alone and compute the rest again: less memory, more time */
+    NLM_TRAINING_UNTIED = 2, /* of a new model of an architecture: a head of its own beside the embedding */
+    NLM_TRAINING_RECOMPUTE_UP = 4 /* compute the products again that gates are multiplied with: a little of either */
 };
 
 enum { NLM_SCHEDULED_COSINE = 0, NLM_SCHEDULED_LINEAR = 1, NLM_SCHEDULED_CONSTANT = 2, NLM_SCHEDULED_WSD = 3 };
