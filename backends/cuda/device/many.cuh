@@ -15,6 +15,13 @@
 #define PITCH   (DEPTH + 4) /* floats from row to row in shared memory: no two rows of eight begin in one bank */
 #define QUADS   (TILE * DEPTH / 4 / THREADS) /* of each operand that a thread brings at a time */
 
+/* Where shared memory has room for few blocks of a multiprocessor, no registers are saved for more of them. */
+#if __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000
+#define MANY_BOUNDS __launch_bounds__(THREADS)
+#else
+#define MANY_BOUNDS __launch_bounds__(THREADS, TILE == 64 && __CUDA_ARCH__ >= 800 ? 2 : 1)
+#endif
+
 template <class T>
 struct is_f32 {
     enum { VALUE = 0 };

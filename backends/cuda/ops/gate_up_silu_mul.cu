@@ -27,7 +27,7 @@ extern "C" __global__ void FEW_BOUNDS gate_up_silu_mul_few(run run, gate_up_silu
     if (n <= last && lane < in.n_rows) at<ACT>(a.y, m + lane)[n] = from_float<ACT>(silu(gate) * up);
 }
 #else
-extern "C" __global__ void __launch_bounds__(THREADS) gate_up_silu_mul_many(run run, gate_up_silu_mul_args a) {
+extern "C" __global__ void MANY_BOUNDS gate_up_silu_mul_many(run run, gate_up_silu_mul_args a) {
     extern __shared__ many_shared shared[];
     constexpr int HALF = TILE / 2;
     const i64 first_m = (i64)blockIdx.y * TILE, first_n = (i64)blockIdx.x * HALF, rows = live_rows(run, a.x);

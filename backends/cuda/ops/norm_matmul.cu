@@ -31,7 +31,7 @@ extern "C" __global__ void FEW_BOUNDS norm_matmul_few(run run, norm_matmul_args 
     if (n + lane / ROWS < a.w.shape[0] && lane % ROWS < in.n_rows) store(a, m + lane % ROWS, n + lane / ROWS, sum);
 }
 #else
-extern "C" __global__ void __launch_bounds__(THREADS) norm_matmul_many(run run, norm_matmul_args a) {
+extern "C" __global__ void MANY_BOUNDS norm_matmul_many(run run, norm_matmul_args a) {
     extern __shared__ many_shared shared[];
     __shared__ float factors[TILE];
     const i64 first_m = (i64)blockIdx.y * TILE, first_n = (i64)blockIdx.x * TILE, rows = live_rows(run, a.x);

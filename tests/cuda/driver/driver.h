@@ -39,6 +39,8 @@ struct settings {
     size_t device_bytes;
     bool has_peers, is_logged;
     bool is_dry; /* modules have any function that is asked for, and those do nothing */
+    int multiprocessors;
+    std::string launches; /* the file that lists them; or empty */
     uint64_t seed, fail_call;
     CUresult fail_code;
 };

@@ -77,7 +77,17 @@ CUresult check_launch(const function &what, emu_launch *with) {
     return check_cluster(what, grid, &with->cluster);
 }
 
+void list_launch(const launch &one) {
+    FILE *file = fopen(setup.launches.c_str(), "ae");
+    if (!file) return;
+    const emu_dim &grid = one.with.grid;
+    fprintf(file, "%s %u %u %u %u %u\n", one.what->kernel->name, grid.x, grid.y, grid.z, count(one.with.block),
+            one.with.dynamic_shared_bytes);
+    fclose(file);
+}
+
 CUresult run(const launch &one) {
+    if (!setup.launches.empty()) list_launch(one);
     if (setup.is_dry) return CUDA_SUCCESS;
     std::vector<const void *> params;
     for (const std::string &value : one.values) params.push_back(value.data());

@@ -45,11 +45,15 @@ CUresult read_settings() {
     setup.row = row_of(capability && *capability ? capability : "9.0");
     setup.device_bytes = number("EMU_CUDA_MEMORY_MIB", 8192) << 20;
     setup.has_peers = number("EMU_CUDA_PEERS", 1) != 0;
+    const char *launches = getenv("EMU_CUDA_LAUNCHES");
+    setup.launches = launches ? launches : "";
     setup.is_dry = number("EMU_CUDA_DRY", 0) != 0;
     setup.seed = number("EMU_CUDA_SEED", 1);
     setup.fail_call = number("EMU_CUDA_FAIL_CALL", 0);
     setup.fail_code = code && *code ? result_of_name(code) : CUDA_ERROR_UNKNOWN;
     lots = setup.seed * 2 + 1;
+    setup.multiprocessors = setup.row ? static_cast<int>(number("EMU_CUDA_MULTIPROCESSORS", 0)) : 0;
+    if (setup.row && setup.multiprocessors == 0) setup.multiprocessors = setup.row->multiprocessors;
     if (!setup.row || setup.n_devices < 1 || setup.n_devices > 16) {
         log_line("EMU_CUDA_CAPABILITY or EMU_CUDA_DEVICES names no device");
         return CUDA_ERROR_NO_DEVICE;
