@@ -1,5 +1,6 @@
 /* "..." % values and "...".format(...) in chat templates: the forms of Python's that they use. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,8 +65,12 @@ static bool write_number(nlm_jinja_run *run, const spec *s, nlm_jinja_value valu
         snprintf(pattern, sizeof pattern, "%%%s%s", sign, kind);
         snprintf(text, sizeof text, pattern, integer);
     } else if (value.type == NLM_JINJA_FLOAT && (s->type == 'd' || s->type == 'i')) {
-        snprintf(text, sizeof text, "%.0f",
-                 value.number < 0 ? -(double)(int64_t)-value.number : (double)(int64_t)value.number);
+        if (!isfinite(value.number)) {
+            nlm_jinja_fail(run, "%%%c format: %s is no integer", s->type, isnan(value.number) ? "NaN" : "infinity");
+            return false;
+        }
+        snprintf(pattern, sizeof pattern, "%%%s.0f", sign);
+        snprintf(text, sizeof text, pattern, trunc(value.number) + 0.0); /* -0 becomes 0 */
     } else if (value.type == NLM_JINJA_FLOAT) {
         nlm_jinja_print_float(text, sizeof text, value.number);
     } else {
