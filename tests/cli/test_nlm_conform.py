@@ -85,6 +85,10 @@ class NlmConform(unittest.TestCase):
         self.assertEqual(cases("--sample", 5), every[::5])
         self.assertEqual(cases("--sample", 5, "--first", 2), every[2::5])
         self.assertIn("--first 5 is not below --sample 5", conform(*library("right"), "--sample", 5, "--first", 5)[2])
+        parts = [cases("--parts", 3, "--part", part) for part in range(3)]
+        self.assertEqual(sum(parts, []), every)
+        self.assertLessEqual(max(map(len, parts)) - min(map(len, parts)), 1)
+        self.assertIn("--part 3 is not below --parts 3", conform(*library("right"), "--parts", 3, "--part", 3)[2])
 
     def test_a_backend_that_supports_nothing_fails(self):
         code, out, _ = conform(*library("supports_nothing"))

@@ -75,15 +75,24 @@ static void add_all(collection *all) {
     }
 }
 
+static void take_part(collection *all) {
+    const size_t part = (size_t)all->options->part, parts = (size_t)all->options->parts;
+    const size_t from = all->count * part / parts, to = all->count * (part + 1) / parts;
+    memmove(all->cases, all->cases + from, (to - from) * sizeof *all->cases);
+    all->count = to - from;
+}
+
 nlm_status conform_collect(const conform_options *options, conform_case **out, size_t *out_count, nlm_error *err) {
     collection all = {.options = options};
     *out = NULL;
+    *out_count = 0;
     add_all(&all);
-    *out_count = all.count;
     if (all.count == 0) return NLM_OK;
     all.cases = calloc(all.count, sizeof *all.cases);
     if (!all.cases) return nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory for %zu cases", all.count);
     add_all(&all);
+    take_part(&all);
     *out = all.cases;
+    *out_count = all.count;
     return NLM_OK;
 }

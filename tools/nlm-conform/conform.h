@@ -14,6 +14,8 @@ typedef struct conform_options {
     const char *filter;  /* a row of the tables, or a case's name; NULL: all */
     int64_t sample;      /* one in so many of those cases, from number `first` on, which is below */
     int64_t first;
+    int64_t parts; /* then, of so many parts in a row, the one with number `part` */
+    int64_t part;
     int64_t level; /* cases up to this one; CONFORM_ALL_LEVELS: those there are */
     int64_t seed;
     int64_t timeout_s;              /* a case */

@@ -40,6 +40,10 @@ static int run(const nlm_command *command, const conform_options *options) {
         return nlm_tell_usage(command, "--first %lld is not below --sample %lld", (long long)options->first,
                               (long long)options->sample);
     }
+    if (options->part >= options->parts) {
+        return nlm_tell_usage(command, "--part %lld is not below --parts %lld", (long long)options->part,
+                              (long long)options->parts);
+    }
     if (options->is_perf) {
         const nlm_status measured = conform_perf(options, &err);
         if (measured != NLM_OK) nlm_tell(command, &err);
@@ -49,7 +53,7 @@ static int run(const nlm_command *command, const conform_options *options) {
     nlm_status status = conform_collect(options, &cases, &count, &err);
     if (status == NLM_OK && count == 0) {
         return nlm_tell_usage(command, "no case is named '%s'%s", options->filter,
-                              options->sample > 1 ? " in this sample" : "");
+                              options->sample > 1 || options->parts > 1 ? " in this sample or part" : "");
     }
     if (status == NLM_OK) status = conform_supervise(options, cases, count, &err);
     if (status != NLM_OK) {
@@ -64,7 +68,7 @@ static int run(const nlm_command *command, const conform_options *options) {
 int main(int argc, char **argv) {
     nlm_option_texts device_options = {.count = 0};
     bool is_strict = false;
-    conform_options options = {.sample = 1, .seed = 1, .timeout_s = 120, .level = CONFORM_ALL_LEVELS};
+    conform_options options = {.sample = 1, .parts = 1, .seed = 1, .timeout_s = 120, .level = CONFORM_ALL_LEVELS};
     const nlm_option table[] = {
         {.name = "backend",
          .type = NLM_OPTION_TEXT,
@@ -92,6 +96,9 @@ int main(int argc, char **argv) {
         {"first", 0, NLM_OPTION_INT, "N",
          "of --sample: the first of them (0); --sample 2 --first 1 has the cases\nthat --sample 2 leaves out",
          &options.first, 0, 999999},
+        {"parts", 0, NLM_OPTION_INT, "N", "only one of N parts of the cases, each a row of neighbours (1)",
+         &options.parts, 1, 1000000},
+        {"part", 0, NLM_OPTION_INT, "N", "of --parts: which, from 0 (0)", &options.part, 0, 999999},
         {.name = "level",
          .type = NLM_OPTION_INT,
          .argument = "N",
