@@ -135,7 +135,9 @@ static void take_parts(worker *w) {
     const int64_t least = shares_b ? OWN_TILES / 2 : OWN_COLUMNS / (GEMM_PANELS * PANEL_ROWS);
     const int64_t own_unit = shares_b ? 1 : GEMM_PANELS, shared_unit = shares_b ? GEMM_PANELS : 1;
     uint32_t parts = p->exec->nth;
-    while (!w->cut.is_few && parts > 1 && (p->exec->nth % parts != 0 || own / parts < least)) parts--;
+    if (!w->cut.is_few && shared >= p->exec->nth) {
+        while (parts > 1 && (p->exec->nth % parts != 0 || own / parts < least)) parts--;
+    }
     nlm_exec_v1 along = {.ith = p->exec->ith % parts, .nth = parts};
     const nlm_kit_range mine = nlm_kit_slice(&along, own, 1);
     w->own = (nlm_kit_range){mine.from * own_unit, mine.to * own_unit};
