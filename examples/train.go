@@ -128,13 +128,14 @@ func step(training *C.nlm_training, ids []C.int32_t, number int) (C.nlm_training
 
 func train(engine *C.nlm_engine, text, vocabulary, path string, steps int) error {
 	var training *C.nlm_training
-	preset, freePreset := cText("small")
-	defer freePreset()
+	architecture, freeArchitecture := cText("mamba")
+	defer freeArchitecture()
 	words, freeWords := cText(vocabulary)
 	defer freeWords()
 	to, freeTo := cText(path)
 	defer freeTo()
-	options := C.nlm_training_options{preset: preset, vocabulary: words, seed: 1, max_tokens: rows * length,
+	options := C.nlm_training_options{architecture: architecture, n_embd: 64, n_layer: 2, n_ctx: length,
+		vocabulary: words, seed: 1, max_tokens: rows * length,
 		max_seqs: rows, learning_rate: 1e-2, warmup_steps: C.uint32_t(steps / 10), steps: C.uint64_t(steps), clip_norm: 1}
 	options.struct_size = C.uint32_t(unsafe.Sizeof(options))
 	err := call(func(e *C.nlm_error) C.nlm_status { return C.nlm_training_create(engine, &options, &training, e) })

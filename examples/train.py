@@ -25,12 +25,13 @@ class TrainingOptions(Struct):
                 ("weight_decay", c_float), ("clip_norm", c_double), ("label_smoothing", c_float), ("z_loss", c_float),
                 ("architecture", c_char_p), ("n_embd", c_uint32), ("n_layer", c_uint32), ("n_ctx", c_uint32),
                 ("n_head", c_uint32), ("n_head_kv", c_uint32), ("n_ff", c_uint32), ("d_state", c_uint32),
-                ("d_conv", c_uint32), ("dt_rank", c_uint32), ("reserved", c_uint32)]
+                ("d_conv", c_uint32), ("dt_rank", c_uint32), ("reserved", c_uint32),
+                ("n_lanes", c_uint32), ("reserved2", c_uint32)]
 
 
 class TrainingBatch(Struct):
     _fields_ = [("struct_size", c_uint32), ("n_seqs", c_uint32), ("ids", POINTER(c_int32)), ("labels", POINTER(c_int32)),
-                ("lengths", POINTER(c_uint32))]
+                ("lengths", POINTER(c_uint32)), ("from_lanes", POINTER(c_int32)), ("to_lanes", POINTER(c_int32))]
 
 
 class TrainingMetrics(Struct):

@@ -122,6 +122,7 @@ static nlm_status translate(const nlm_training_options *o, nlm_trainer_options *
                        .lora_alpha = (float)or_f64((double)o->lora_alpha, 2.0 * o->lora_rank)},
         .recompute = recompute_of(o->flags),
         .is_new = o->path == NULL,
+        .n_lanes = (int32_t)(o->n_lanes < INT32_MAX ? o->n_lanes : INT32_MAX),
         .seed = o->seed,
         .loss = {o->label_smoothing, o->z_loss},
         .optimizer = {(float)or_f64((double)o->beta1, 0.9), (float)or_f64((double)o->beta2, 0.95),
@@ -225,7 +226,7 @@ static nlm_status make_parts(nlm_training *t, size_t n, nlm_error *err) {
     t->parts = parts;
     const size_t tokens = (size_t)shape->length;
     for (; t->n_parts < n; t->n_parts++) {
-        int32_t *memory = calloc(3 * tokens + (size_t)shape->max_seqs + 1, sizeof *memory);
+        int32_t *memory = calloc(3 * (tokens + (size_t)shape->max_seqs) + 1, sizeof *memory);
         if (!memory) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm_training_step", "no memory for %zu batches", n);
         parts[t->n_parts] = (nlm_train_batch){
             .ids = memory, .labels = memory + tokens, .pos = memory + 2 * tokens, .seq_start = memory + 3 * tokens};
@@ -241,6 +242,13 @@ static nlm_status check_token(const nlm_training *t, const char *what, size_t in
                     what, index, id, n_vocab);
 }
 
+/* Lanes are the trainer's to check; a copy, as the batch is looked at until the step is done. */
+static int32_t *take_lanes(const int32_t *given, uint32_t n, int32_t *memory) {
+    if (!given) return NULL;
+    memcpy(memory, given, n * sizeof *given);
+    return memory;
+}
+
 static nlm_status take_batch(nlm_training *t, const nlm_training_batch *given, nlm_train_batch *out, nlm_error *err) {
     const nlm_batch_shape *shape = &nlm_trainer_options_of(t->trainer)->shape;
     nlm_training_batch b = {0};
@@ -254,6 +262,9 @@ static nlm_status take_batch(nlm_training *t, const nlm_training_batch *given, n
     out->n_seqs = (int32_t)b.n_seqs;
     out->n_counted = 0;
     out->seq_start[0] = 0;
+    int32_t *lanes = out->seq_start + shape->max_seqs + 1;
+    out->from = take_lanes(b.from, b.n_seqs, lanes);
+    out->to = take_lanes(b.to, b.n_seqs, lanes + shape->max_seqs);
     for (uint32_t s = 0; s < b.n_seqs; s++) {
         if (b.lengths[s] > (uint32_t)(shape->length - out->n_tokens)) {
             return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_training_batch",
@@ -320,11 +331,14 @@ nlm_status nlm_training_evaluate(nlm_training *training, const nlm_training_batc
                                  nlm_error *error) {
     NLM_NEEDS(training, error);
     NLM_NEEDS(batch, error);
-    NLM_NEEDS(out_loss, error);
     NLM_ENTER(&training->engine->gate, error);
     NLM_TRY(make_parts(training, 1, error));
     NLM_TRY(take_batch(training, batch, training->parts, error));
+    if (!out_loss && !training->parts[0].to)
+        return nlm_fail(error, NLM_INVALID_ARGUMENT, "nlm_training_evaluate",
+                        "out_loss is NULL and the batch names no lanes that receive states: nothing is asked for");
     NLM_TRY(nlm_engine_settle_logits(training->engine, error));
+    if (!out_loss) return nlm_trainer_warm(training->trainer, training->parts, error);
     double sum;
     NLM_TRY(nlm_trainer_evaluate(training->trainer, training->parts, &sum, error));
     *out_loss = sum / (double)(training->parts[0].n_counted > 0 ? training->parts[0].n_counted : 1);

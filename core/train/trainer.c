@@ -181,8 +181,7 @@ static nlm_status run_batch(nlm_trainer *t, nlm_batch_program *p, const nlm_trai
     return nlm_lanes_keep(t, p, batch, err);
 }
 
-/* For its states alone. */
-static nlm_status warm(nlm_trainer *t, const nlm_train_batch *batch, nlm_error *err) {
+nlm_status nlm_trainer_warm(nlm_trainer *t, const nlm_train_batch *batch, nlm_error *err) {
     nlm_batch_program *p = &t->evaluation;
     if (!p->program) NLM_TRY(plan_batches(t, false, p, err));
     const uint32_t n_states = nlm_trainer_states(t);
@@ -194,7 +193,7 @@ static nlm_status warm(nlm_trainer *t, const nlm_train_batch *batch, nlm_error *
 }
 
 nlm_status nlm_trainer_run(nlm_trainer *t, nlm_batch_program *p, const nlm_train_batch *batch, nlm_error *err) {
-    for (int32_t i = 0; i < batch->n_history; i++) NLM_TRY(warm(t, &batch->history[i], err));
+    for (int32_t i = 0; i < batch->n_history; i++) NLM_TRY(nlm_trainer_warm(t, &batch->history[i], err));
     return run_batch(t, p, batch, (nlm_run_info){0}, err);
 }
 

@@ -62,6 +62,9 @@ nlm_status nlm_trainer_step(nlm_trainer *trainer, const nlm_train_batch *parts, 
 /* The sum of the losses of a batch; of what is kept only the lanes change that it names. */
 nlm_status nlm_trainer_evaluate(nlm_trainer *trainer, const nlm_train_batch *batch, double *out_loss, nlm_error *err);
 
+/* Runs a batch for the lanes it names alone. */
+nlm_status nlm_trainer_warm(nlm_trainer *trainer, const nlm_train_batch *batch, nlm_error *err);
+
 /* Adds the gradients of a batch to those of the parameters and gives the sum of its losses: the first part of a step,
  * for those who look at gradients; and makes gradients zero. */
 nlm_status nlm_trainer_accumulate(nlm_trainer *trainer, const nlm_train_batch *batch, double *out_loss,

@@ -321,7 +321,35 @@ static void programs_compute_them(void) {
     }
 }
 
+/* The error of a graph whose only op is softmax, if the gradient of what it reads is wanted. */
+static nlm_status backward_of_softmax(bool is_wanted, nlm_error *err) {
+    static const int64_t shape[] = {3, 8};
+    nlm_graph *graph = NULL;
+    expect_ok(nlm_graph_create(&graph, err), err);
+    const nlm_value x = nlm_graph_input(graph, "x", NLM_F32, 2, shape, NLM_ROWS_FIXED);
+    const nlm_value dy = nlm_graph_input(graph, "dy", NLM_F32, 2, shape, NLM_ROWS_FIXED);
+    nlm_graph_set_layer(graph, 7);
+    const nlm_seed seed = {nlm_graph_softmax(graph, x, 1), dy};
+    nlm_value dx;
+    nlm_graph_backward(
+        graph,
+        &(nlm_backward){.seeds = &seed, .n_seeds = 1, .wanted = &x, .n_wanted = is_wanted, .out_gradients = &dx});
+    const nlm_status status = nlm_graph_check(graph, err);
+    nlm_graph_destroy(graph);
+    return status;
+}
+
+static void an_op_without_a_backward_is_named(void) {
+    nlm_error err = NLM_ERROR_INIT;
+    expect_ok(backward_of_softmax(false, &err), &err);
+    CU_ASSERT_EQUAL(backward_of_softmax(true, &err), NLM_UNSUPPORTED);
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "softmax"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "has no backward"));
+    CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "7"));
+}
+
 static const check_case cases[] = {
+    CHECK_CASE(an_op_without_a_backward_is_named),
     CHECK_CASE(gradients_are_what_the_loss_does),
     CHECK_CASE(programs_compute_them),
 };

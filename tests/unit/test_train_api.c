@@ -135,7 +135,7 @@ static void what_is_null_is_named(void) {
     REFUSED(nlm_training_step(t, NULL, 1, NULL, error), NLM_INVALID_ARGUMENT, "batches is NULL");
     REFUSED(nlm_training_evaluate(NULL, &batch, &loss, error), NLM_INVALID_ARGUMENT, "training is NULL");
     REFUSED(nlm_training_evaluate(t, NULL, &loss, error), NLM_INVALID_ARGUMENT, "batch is NULL");
-    REFUSED(nlm_training_evaluate(t, &batch, NULL, error), NLM_INVALID_ARGUMENT, "out_loss is NULL");
+    REFUSED(nlm_training_evaluate(t, &batch, NULL, error), NLM_INVALID_ARGUMENT, "nothing is asked for");
     REFUSED(nlm_training_save(NULL, "/tmp", 0, error), NLM_INVALID_ARGUMENT, "training is NULL");
     REFUSED(nlm_training_save(t, NULL, 0, error), NLM_INVALID_ARGUMENT, "folder is NULL");
     REFUSED(nlm_training_restore(NULL, "/tmp", error), NLM_INVALID_ARGUMENT, "training is NULL");
@@ -184,10 +184,10 @@ static void batches_that_do_not_fit_are_refused_and_change_nothing(void) {
         CU_ASSERT_EQUAL(loss, 7);
     }
     wrong[7] = -1;
-    const nlm_training_batch negative = {sizeof negative, 2, wrong, NULL, lengths};
-    const nlm_training_batch without_ids = {sizeof without_ids, 2, NULL, NULL, lengths};
-    const nlm_training_batch without_lengths = {sizeof without_lengths, 2, ids, NULL, NULL};
-    const nlm_training_batch empty = {sizeof empty, 0, ids, NULL, lengths};
+    const nlm_training_batch negative = {sizeof negative, 2, wrong, .lengths = lengths};
+    const nlm_training_batch without_ids = {sizeof without_ids, 2, .lengths = lengths};
+    const nlm_training_batch without_lengths = {sizeof without_lengths, 2, .ids = ids};
+    const nlm_training_batch empty = {sizeof empty, 0, ids, .lengths = lengths};
     const nlm_training_batch mixed[2] = {good, without_ids};
     REFUSED(nlm_training_step(t, &negative, 1, NULL, error), NLM_INVALID_ARGUMENT, "ids[7] is -1");
     REFUSED(nlm_training_step(t, &without_ids, 1, NULL, error), NLM_INVALID_ARGUMENT, "ids NULL");
@@ -245,7 +245,7 @@ static void few_tokens_need_no_number_of_sequences(void) {
     nlm_engine *engine = fixture_engine(1);
     nlm_training *t = training_of(engine, &(nlm_training_options){SIZED, .path = LLAMA, .max_tokens = 9});
     const uint32_t length = 9;
-    const nlm_training_batch batch = {sizeof batch, 1, (usual_batch(), ids), NULL, &length};
+    const nlm_training_batch batch = {sizeof batch, 1, (usual_batch(), ids), .lengths = &length};
     CU_ASSERT_EQUAL(step(t, &batch).n_counted, 8);
     nlm_training_destroy(t);
     nlm_engine_destroy(engine);

@@ -68,15 +68,23 @@ typedef struct nlm_training_options {
     uint32_t d_conv;          /* 2 to 8 (4) */
     uint32_t dt_rank;         /* (n_embd / 16, rounded up) */
     uint32_t reserved;
+    /* Mamba: memory for the states behind so many sequences, which others go on from. Zeros at first; saved and
+     * restored. (0: every sequence begins anew) */
+    uint32_t n_lanes;
+    uint32_t reserved2;
 } nlm_training_options;
 
-/* Sequences of tokens one after the other, each of which begins anew. Those of a list have one struct_size. */
+/* Sequences of tokens one after the other, each of which begins anew or, of Mamba, with the states of a lane: as
+ * numbers, its gradient ends there. Two sequences neither begin with nor end in the same lane, but one may do both.
+ * Those of a list have one struct_size. */
 typedef struct nlm_training_batch {
     uint32_t struct_size;
     uint32_t n_seqs;
     const int32_t *ids;      /* all tokens */
     const int32_t *labels;   /* what is to follow each, negative: not counted; NULL: the next token of its sequence */
     const uint32_t *lengths; /* [n_seqs] tokens of each */
+    const int32_t *from;     /* [n_seqs] the lane whose states each begins with; negative, or NULL: it begins anew */
+    const int32_t *to;       /* [n_seqs] the lane that receives the states behind each; negative, or NULL: none */
 } nlm_training_batch;
 
 typedef struct nlm_training_metrics {
@@ -104,19 +112,20 @@ typedef struct nlm_training_info {
 
 /* Plans everything and allocates it: a step allocates nothing.
  * Errors   NOT_FOUND (a file, a preset), UNSUPPORTED (a family that is not trained, an op no device has),
- *          INVALID_ARGUMENT (options, named), BAD_FORMAT (a file), OUT_OF_MEMORY (of the machine, or of the engine's
- *          memory_limit_bytes). */
+ *          lanes for one that has no states of a fixed size), INVALID_ARGUMENT (options, named), BAD_FORMAT (a file),
+ * OUT_OF_MEMORY (of the machine, or of the engine's memory_limit_bytes). */
 NLM_API nlm_status nlm_training_create(nlm_engine *engine, const nlm_training_options *options,
                                        nlm_training **out_training, nlm_error *error);
 NLM_API void nlm_training_destroy(nlm_training *training);
 NLM_API nlm_status nlm_training_describe(const nlm_training *training, nlm_training_info *out_info, nlm_error *error);
 
 /* One step over n_batches batches whose gradients are added. out_metrics may be NULL.
- * Errors   INVALID_ARGUMENT (an id or label outside the vocabulary, more tokens or sequences than were planned for),
+ * Errors   INVALID_ARGUMENT (an id, label or lane that there is not, more tokens or sequences than were planned for),
  *          NUMERIC (the loss or the gradient is not finite: the step, op and layer; nothing has changed). */
 NLM_API nlm_status nlm_training_step(nlm_training *training, const nlm_training_batch *batches, size_t n_batches,
                                      nlm_training_metrics *out_metrics, nlm_error *error);
-/* The mean loss of a batch, nothing changed. Errors   as nlm_training_step but NUMERIC. */
+/* The mean loss of a batch; nothing changes but the lanes it names. out_loss NULL: for these alone, at less cost:
+ * what came before a sequence warms them without a gradient. Errors   as nlm_training_step but NUMERIC. */
 NLM_API nlm_status nlm_training_evaluate(nlm_training *training, const nlm_training_batch *batch, double *out_loss,
                                          nlm_error *error);
 
