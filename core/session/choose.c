@@ -9,13 +9,6 @@
 
 /* ---- samplers of a model ------------------------------------------------------------------ */
 
-static bool has_breaker(const nlm_piece *piece, const char *const *breakers, size_t n_breakers) {
-    for (size_t i = 0; i < n_breakers; i++) {
-        if (memmem(piece->text, piece->length, breakers[i], strlen(breakers[i]))) return true;
-    }
-    return false;
-}
-
 static nlm_status check_breakers(const nlm_sampler_options *o, nlm_error *err) {
     for (size_t i = 0; i < o->n_dry_breakers; i++) {
         if (o->dry_breakers[i] && o->dry_breakers[i][0]) continue;
@@ -35,14 +28,18 @@ static nlm_status find_breakers(const nlm_runtime *runtime, nlm_sampler *sampler
     if (o->n_dry_breakers) NLM_TRY(nlm_runtime_check_text(runtime, err));
     if (!runtime->tokenizer) return NLM_OK; /* ids alone: there is no text to look at */
     uint32_t *mask = calloc(nlm_mask_words(n_vocab), sizeof *mask);
-    if (!mask) return nlm_fail(err, NLM_OUT_OF_MEMORY, "sampler", "no memory for a mask of %d tokens", n_vocab);
-    nlm_sampler_take_breakers(sampler, mask);
-    for (int32_t id = 0; id < n_vocab; id++) {
+    nlm_breakers *spelled = nlm_breakers_create(breakers, n_breakers);
+    nlm_sampler_take_breakers(sampler, mask, spelled);
+    bool has_memory = mask && spelled;
+    for (int32_t id = 0; id < n_vocab && has_memory; id++) {
         nlm_piece piece;
+        bool is_whole;
         NLM_TRY(nlm_tokenizer_piece(runtime->tokenizer, id, &piece, err));
-        if (has_breaker(&piece, breakers, n_breakers)) mask[id / 32] |= 1u << id % 32;
+        has_memory = nlm_breakers_add(spelled, id, piece.text, piece.length, &is_whole);
+        if (is_whole) mask[id / 32] |= 1u << id % 32;
     }
-    return NLM_OK;
+    if (has_memory) return NLM_OK;
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, "sampler", "no memory for what ends repetitions in %d tokens", n_vocab);
 }
 
 nlm_status nlm_sampler_create(const nlm_model *model, const nlm_sampler_options *options, nlm_sampler **out_sampler,

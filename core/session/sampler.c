@@ -21,9 +21,11 @@ int32_t nlm_sampler_wants_breakers(const nlm_sampler *sampler) {
     return sampler->options.dry_multiplier > 0;
 }
 
-void nlm_sampler_take_breakers(nlm_sampler *sampler, uint32_t *breakers) {
+void nlm_sampler_take_breakers(nlm_sampler *sampler, uint32_t *mask, nlm_breakers *spelled) {
     free(sampler->breakers);
-    sampler->breakers = breakers;
+    nlm_breakers_destroy(sampler->spelled);
+    sampler->breakers = mask;
+    sampler->spelled = spelled;
 }
 
 int32_t nlm_sampler_greedy(const float *logits, int32_t n) {

@@ -3,6 +3,7 @@
 #define NLM_SESSION_SAMPLER_H
 
 #include <nlm/nlm.h>
+#include "session/breakers.h"
 
 /* Which of the random numbers of a position is drawn with. */
 enum { NLM_DRAW_OF_ALL = 0, NLM_DRAW_OF_ALLOWED = 1, NLM_DRAW_XTC = 2 };
@@ -13,9 +14,9 @@ int32_t nlm_sampler_n_vocab(const nlm_sampler *sampler);
 /* Room for a mask of its vocabulary. */
 uint32_t *nlm_sampler_mask(nlm_sampler *sampler);
 /* Whether it looks at which tokens end repetitions, and takes a mask of them (constraint.h), [n_vocab] bits from
- * malloc. */
+ * malloc, and what several of them spell; either may be NULL. */
 int32_t nlm_sampler_wants_breakers(const nlm_sampler *sampler);
-void nlm_sampler_take_breakers(nlm_sampler *sampler, uint32_t *breakers);
+void nlm_sampler_take_breakers(nlm_sampler *sampler, uint32_t *mask, nlm_breakers *spelled);
 
 /* What a token is chosen of. */
 typedef struct nlm_choice {

@@ -216,5 +216,6 @@ void nlm_sampler_destroy(nlm_sampler *sampler) {
     free(sampler->mask);
     free(sampler->biases);
     free(sampler->breakers);
+    nlm_breakers_destroy(sampler->spelled);
     free(sampler);
 }

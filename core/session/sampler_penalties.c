@@ -68,6 +68,11 @@ static bool is_breaker(const nlm_sampler *s, int32_t id) {
     return !is_token(s, id) || (s->breakers && nlm_mask_has(s->breakers, id));
 }
 
+/* Whether a repetition ends with the last of these tokens. */
+static bool ends_repetition(const nlm_sampler *s, const int32_t *ids, size_t count) {
+    return is_breaker(s, ids[count - 1]) || (s->spelled && nlm_breakers_end(s->spelled, ids, count));
+}
+
 static void penalise_length(const nlm_sampler *s, float *logit, uint32_t length) {
     const nlm_sampler_options *o = &s->options;
     const double over = (double)length - (double)o->dry_allowed_length;
@@ -78,7 +83,7 @@ void nlm_stage_dry(nlm_sampler *s) {
     size_t count;
     const int32_t *ids = recent(s, s->options.dry_last_n ? s->options.dry_last_n : SIZE_MAX, &count);
     size_t most = 0; /* tokens at the end that may repeat: those behind the last breaker */
-    while (most < count && most < NLM_DRY_LENGTH_MAX && !is_breaker(s, ids[count - 1 - most])) most++;
+    while (most < count && most < NLM_DRY_LENGTH_MAX && !ends_repetition(s, ids, count - most)) most++;
     if (most < s->options.dry_allowed_length) return;
     for (size_t next = 1; next < count; next++) { /* a token that came before: what stands in front of it */
         size_t length = 0;

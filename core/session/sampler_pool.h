@@ -25,6 +25,7 @@ struct nlm_sampler {
     size_t n_stages;
     nlm_logit_bias *biases; /* [options.n_biases] */
     uint32_t *breakers;     /* a mask of the tokens that end repetitions; NULL: none */
+    nlm_breakers *spelled;  /* the same of several tokens together; NULL: none */
     int32_t n_vocab;
     nlm_candidate *memory[2]; /* [n_vocab] each: the pool, and what it is sorted into */
     double *weights;          /* [n_vocab] */

@@ -112,7 +112,7 @@ static void run(nlm_sampler *sampler, const cJSON *job, const float *logits, cJS
     double mu =
         cJSON_HasObjectItem(job, "mu") ? cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(job, "mu")) : 0;
     uint32_t *allowed = mask_of(job, "allowed", n_vocab);
-    nlm_sampler_take_breakers(sampler, mask_of(job, "breakers", n_vocab));
+    nlm_sampler_take_breakers(sampler, mask_of(job, "breakers", n_vocab), NULL);
     const nlm_choice choice = {.logits = logits,
                                .history = history,
                                .n_history = ids_of(job, "history", history),

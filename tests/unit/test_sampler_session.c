@@ -121,6 +121,18 @@ static int32_t id_of(const fixture *f, const char *text) {
     return ids[n - 1];
 }
 
+/* The token whose text is exactly this. */
+static int32_t piece_of(const fixture *f, const char *wanted) {
+    for (int32_t id = 0; id < f->n_vocab; id++) {
+        const char *text;
+        size_t length;
+        if (nlm_token_text(f->model, id, 0, &text, &length, NULL) != NLM_OK) continue;
+        if (length == strlen(wanted) && memcmp(text, wanted, length) == 0) return id;
+    }
+    CU_FAIL_FATAL("no such token");
+    return -1;
+}
+
 /* Logits that are all the same but for a likely one: is it still the greatest? */
 static bool is_taken(const fixture *f, nlm_sampler *sampler, const int32_t *history, size_t n, int32_t id) {
     static float logits[1024];
@@ -163,6 +175,38 @@ static void breakers_end_repetitions(void) {
     nlm_sampler_destroy(usual);
     nlm_sampler_destroy(with_own);
     nlm_sampler_destroy(without);
+    fixture_close(&f);
+}
+
+/* A breaker that several tokens spell, with all of their texts or with parts of the first and the last. */
+static void breakers_of_several_tokens_end_repetitions(void) {
+    static const struct {
+        const char *breaker, *spelled; /* tokens with '|' between */
+        bool ends;
+    } table[] = {{"ab", "a|b", true},           {"ab", "b|a", false},      {"ab", "a", false},
+                 {"abc", "a|b|c", true},        {"abc", "a|b|b|c", false}, {"a b", "a| be", true},
+                 {"time b", " time| be", true}, {"abc", "b|c", false},     {"e t", " the| time", true},
+                 {"e f", " the| time", false}};
+    fixture f = fixture_open("stories260K-q8_0", NULL, 1);
+    const int32_t x = id_of(&f, "x"), y = id_of(&f, "y"), z = id_of(&f, "z");
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        /* x ... y z x ... y: z would go on with a repetition, of y alone where ... ends with the breaker. */
+        char spelled[32];
+        snprintf(spelled, sizeof spelled, "%s", table[i].spelled);
+        const nlm_sampler_options o = {.dry_multiplier = 2, .dry_breakers = &table[i].breaker, .n_dry_breakers = 1};
+        nlm_sampler *sampler = sampler_for(&f, o);
+        int32_t all[32] = {x};
+        size_t n = 1;
+        for (char *rest = NULL, *token = strtok_r(spelled, "|", &rest); token; token = strtok_r(NULL, "|", &rest)) {
+            all[n++] = piece_of(&f, token);
+        }
+        all[n] = y;
+        all[n + 1] = z;
+        memcpy(all + n + 2, all, (n + 1) * sizeof *all);
+        const size_t count = 2 * n + 3;
+        CU_ASSERT_EQUAL(is_taken(&f, sampler, all, count, z), table[i].ends);
+        nlm_sampler_destroy(sampler);
+    }
     fixture_close(&f);
 }
 
@@ -224,10 +268,8 @@ static void biases_are_copied_and_reach_generation(void) {
 }
 
 static const check_case cases[] = {
-    CHECK_CASE(mirostat_belongs_to_the_session),
-    CHECK_CASE(mirostat_goes_into_forks_and_files),
-    CHECK_CASE(breakers_end_repetitions),
-    CHECK_CASE(repetitions_of_ids_need_no_text),
-    CHECK_CASE(biases_are_copied_and_reach_generation),
+    CHECK_CASE(mirostat_belongs_to_the_session), CHECK_CASE(mirostat_goes_into_forks_and_files),
+    CHECK_CASE(breakers_end_repetitions),        CHECK_CASE(breakers_of_several_tokens_end_repetitions),
+    CHECK_CASE(repetitions_of_ids_need_no_text), CHECK_CASE(biases_are_copied_and_reach_generation),
 };
 CHECK_MAIN("sampler_session", cases)

@@ -58,8 +58,9 @@ typedef struct nlm_sampler_options {
     float dry_base;                  /* 1 or more; 0: 1.75 */
     uint32_t dry_allowed_length;     /* 0: 2 */
     uint32_t dry_last_n;             /* how many of the last tokens are looked at; 0: all */
-    const char *const *dry_breakers; /* [n_dry_breakers], copied: a token whose text has one of these in it is a
-                                        breaker; NULL: newline, colon, quotation mark, asterisk */
+    const char *const *dry_breakers; /* [n_dry_breakers], copied: a token in whose text one of these is, or that
+                                        completes one which tokens before it began, is a breaker; NULL: newline,
+                                        colon, quotation mark, asterisk */
     size_t n_dry_breakers;
     /* > 0: the temperature is temperature - temperature_range (0 at the least) where one token is certain,
      * temperature + temperature_range where all are as likely, and in between goes with the entropy's part of the
