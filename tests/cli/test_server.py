@@ -49,6 +49,21 @@ class Completions(Running):
         text = "".join(json.loads(data)["choices"][0]["text"] for _, data in streamed if data != "[DONE]")
         self.assertEqual(text, ", there was a little girl")
 
+    def test_as_many_tokens_as_the_context_has_room_for(self):
+        with Server("--context", 64) as server:
+            for more in ({"max_tokens": -1}, {"n_predict": -1}, {"max_completion_tokens": -1, "n_predict": 3}, {}):
+                body = {"prompt": "Once", "temperature": 0, "ignore_eos": True, **more}
+                usage = server.post("/v1/completions", body)["usage"]
+                self.assertEqual(usage["total_tokens"], 64, more)
+            usage = server.post("/v1/completions", {"prompt": "Once", "n_predict": 3, "ignore_eos": True})["usage"]
+            self.assertEqual(usage["completion_tokens"], 3)
+            for name, value in (("max_tokens", 0), ("n_predict", -2), ("max_completion_tokens", 0)):
+                error = server.post("/v1/completions", {"prompt": "Once", name: value}, expected=400)["error"]
+                self.assertEqual(error["param"], name)
+        with Server("--context", 64, "--max-tokens", -1) as server:
+            usage = server.post("/v1/completions", {"prompt": "Once", "ignore_eos": True})["usage"]
+            self.assertEqual(usage["total_tokens"], 64)
+
     def test_seed_gives_the_same_text_and_n_gives_several(self):
         body = {"prompt": "Once", "temperature": 1.5, "max_tokens": 30, "seed": 7, "n": 3}
         first = [choice["text"] for choice in self.server.post("/v1/completions", body)["choices"]]

@@ -29,19 +29,34 @@ static nlm_status read_stops(const cJSON *body, const char *key, call_params *p,
     return NLM_OK;
 }
 
+/* As requests call it; -1: until the context is full. */
+static nlm_status read_max_tokens(const cJSON *body, int64_t *out, nlm_error *err) {
+    static const char *const names[] = {"n_predict", "max_tokens", "max_completion_tokens", "max_output_tokens"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int64_t given = -2;
+        NLM_TRY(json_get_int(body, names[i], -1, INT32_MAX, &given, err));
+        if (given == 0) {
+            return nlm_fail(err, NLM_INVALID_ARGUMENT, names[i],
+                            "'%s' is 0; expected 1 or more, or -1 for all that "
+                            "the context has room for",
+                            names[i]);
+        }
+        if (given != -2) *out = given;
+    }
+    return NLM_OK;
+}
+
 static nlm_status read_limits(const server *s, const cJSON *body, generation_request *request, nlm_error *err) {
     int64_t max_tokens = s->set->max_tokens, n = 1, priority = 0;
     double seconds = s->set->request_seconds;
-    NLM_TRY(json_get_int(body, "max_tokens", 1, INT32_MAX, &max_tokens, err));
-    NLM_TRY(json_get_int(body, "max_completion_tokens", 1, INT32_MAX, &max_tokens, err));
-    NLM_TRY(json_get_int(body, "max_output_tokens", 1, INT32_MAX, &max_tokens, err));
+    NLM_TRY(read_max_tokens(body, &max_tokens, err));
     NLM_TRY(json_get_int(body, "n", 1, CHOICES_MAX, &n, err));
     NLM_TRY(json_get_int(body, "priority", -1000, 1000, &priority, err));
     NLM_TRY(json_get_number(body, "timeout_seconds", 0, 86400, &seconds, err));
     if (s->set->request_seconds > 0 && (seconds <= 0 || seconds > s->set->request_seconds)) {
         seconds = s->set->request_seconds;
     }
-    request->max_tokens = (uint64_t)max_tokens;
+    request->max_tokens = max_tokens < 0 ? 0 : (uint64_t)max_tokens;
     request->n = (uint32_t)n;
     request->priority = (int32_t)priority;
     request->seconds = seconds;
