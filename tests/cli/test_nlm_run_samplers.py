@@ -44,6 +44,10 @@ class Samplers(unittest.TestCase):
                 self.assertEqual(sample(option, value), text, option)
         self.assertEqual(len(seen), 9)
         self.assertEqual(sample("--logit-bias", "366:-inf", "--logit-bias", "261:-3"), sample("--set", 'sampler.biases=["366:-inf", "261:-3"]'))
+        for others, ours in ((("--mirostat", 2), ("--mirostat-tau", 5)), (("--mirostat", 2, "--mirostat-tau", 1), ("--mirostat-tau", 1)),
+                             (("--mirostat", 0, "--mirostat-tau", 1), ()), (("--set", "sampler.mirostat=2"), ("--mirostat-tau", 5))):
+            self.assertEqual(sample(*others), sample(*ours), others)
+        self.assertIn(b"--mirostat: 1", run("-m", STORIES, "-p", "a", "--mirostat", 1, code=2).stderr)
         config = self.folder / "run.toml"
         config.write_text(f'[model]\npath = "{STORIES}"\n[sampler]\nseed = 3\ntop_p = 0.9\nmin_p = 0.2\nxtc_probability = 1\n'
                             'order = ["xtc", "min_p", "top_p", "temperature"]\n[run]\nprompt = "Once"\nmax_tokens = 40\n')

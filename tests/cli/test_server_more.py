@@ -2,6 +2,7 @@
 import base64
 import json
 import struct
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -27,6 +28,32 @@ class Sampling(Running):
                            ({"samplers": ["temperature"], "top_p": 0.5}, "top_p"), ({"samplers": [3]}, "strings"),
                            ({"logit_bias": {"1": 2000}}, "bias")):
             self.fails("/v1/completions", {**body, **more}, 400, word)
+
+
+    def test_the_sampler_of_the_configuration_holds_where_a_request_says_nothing(self):
+        body = {"prompt": "Once upon a time", "max_tokens": 30, "seed": 4}
+        for arguments, fields in (
+                (["--temperature", 0.5, "--frequency-penalty", 2], {"temperature": 0.5, "frequency_penalty": 2}),
+                (["--mirostat", 2], {"mirostat": 2, "mirostat_tau": 5}),
+                (["--mirostat-tau", 2, "--mirostat", 2], {"mirostat_tau": 2}),
+                (["--logit-bias", "400:9", "--logit-bias", "410:8"], {"logit_bias": {"400": 9, "410": 8}}),
+                (["--set", "sampler.order=[\"temperature\", \"top_k\"]", "--top-k", 3],
+                 {"samplers": ["temperature", "top_k"], "top_k": 3}),
+                (["--dry-multiplier", 9, "--set", "sampler.dry_breakers=[\"Lily was\"]", "--set", "sampler.dry_last_n=20"],
+                 {"dry_multiplier": 9, "dry_sequence_breakers": ["Lily was"], "dry_penalty_last_n": 20})):
+            expected = self.server.post("/v1/completions", {**body, **fields})["choices"][0]["text"]
+            other = self.server.post("/v1/completions", {**body, "temperature": 0.9})["choices"][0]["text"]
+            with self.subTest(arguments), Server(*arguments) as server:
+                self.assertEqual(server.post("/v1/completions", body)["choices"][0]["text"], expected)
+                over = {**body, "temperature": 0.9, "frequency_penalty": 0, "mirostat": 0, "logit_bias": {}, "dry_multiplier": 0}
+                if "samplers" not in fields:
+                    self.assertEqual(server.post("/v1/completions", over)["choices"][0]["text"], other)
+        for arguments, code, word in ((["--logit-bias", "512:1"], 2, "512"), (["--logit-bias", "1"], 2, "ID:BIAS"),
+                                      (["--mirostat", 1], 2, "--mirostat: 1"), (["--set", "sampler.order=[\"x\"]"], 2, "'x'")):
+            done = subprocess.run([str(part) for part in (serving.PROGRAM, "-m", serving.STORIES, *arguments)],
+                                  capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, code, done.stderr)
+            self.assertIn(word, done.stderr)
 
 
 class Embeddings(Running):

@@ -43,7 +43,7 @@ static nlm_status set_system(chat *c, const char *argument, nlm_error *err) {
 static nlm_status regenerate(chat *c, const char *argument, nlm_error *err) {
     (void)argument;
     if (c->talk.count < 2) return nlm_fail(err, NLM_NOT_FOUND, "/regenerate", "there is no answer yet");
-    if (c->r->set->temperature <= 0) {
+    if (c->r->set->shared.temperature <= 0) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "/regenerate",
                         "the answer would be the same: nlm-run was started without --temperature");
     }

@@ -43,7 +43,7 @@ static nlm_status say(run *r, const nlm_str *prompt, bool has_prompt, nlm_error 
 static nlm_status run_all(const settings *set, const nlm_str *prompt, bool has_prompt, int *code, nlm_error *err) {
     run r;
     nlm_status status = run_open(&r, set, err);
-    if (status != NLM_OK) *code = nlm_open_exit_code(err, set->backend);
+    if (status != NLM_OK) *code = nlm_open_exit_code(err, set->shared.backend);
     if (status == NLM_OK) {
         status = say(&r, prompt, has_prompt, err);
         if (status == NLM_CANCELLED && interrupt_came()) status = NLM_OK;

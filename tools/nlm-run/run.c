@@ -9,68 +9,27 @@
 #include <unistd.h>
 
 #include "base/status.h"
-#include "common/model_file.h"
 #include "nlm-run/grammar.h"
 #include "nlm-run/statistics.h"
 
 #define DEFAULT_MAX_TOKENS 256
 
 static nlm_status open_engine(run *r, nlm_error *err) {
-    const settings *set = r->set;
-    int32_t ids[16];
-    uint32_t n_ids = 0;
-    for (; n_ids < set->devices.count && n_ids < sizeof ids / sizeof *ids; n_ids++) {
-        ids[n_ids] = (int32_t)set->devices.items[n_ids];
-    }
-    const nlm_engine_options options = {.struct_size = sizeof options,
-                                        .flags = (set->has_fallback ? 0u : NLM_ENGINE_NO_FALLBACK) |
-                                                 (set->has_profile ? NLM_ENGINE_PROFILE : 0u) |
-                                                 NLM_ENGINE_BIND_CALLER,
-                                        .backend = set->backend,
-                                        .device_id = (int32_t)set->device_id,
-                                        .threads = (uint32_t)set->threads,
-                                        .registry = set->registry,
-                                        .backend_options = set->backend_options,
-                                        .memory_limit_bytes = (uint64_t)set->memory_limit_mib << 20,
-                                        .device_ids = ids,
-                                        .n_device_ids = n_ids};
-    return nlm_engine_create(&options, &r->engine, err);
+    const uint32_t flags = (r->set->has_profile ? NLM_ENGINE_PROFILE : 0u) | NLM_ENGINE_BIND_CALLER;
+    return nlm_shared_open_engine(&r->set->shared, flags, &r->engine, err);
 }
 
-static nlm_status load_model(run *r, const char *const *overrides, nlm_error *err) {
-    const settings *set = r->set;
+static nlm_status open_model(run *r, nlm_error *err) {
+    const nlm_model_options options = {
+        .flags = NLM_MODEL_NO_PROMPT_CACHE, .progress = progress_show, .progress_user = &r->progress};
     r->progress.label = "loading";
-    const nlm_model_options options = {.struct_size = sizeof options,
-                                       .flags = NLM_MODEL_NO_PROMPT_CACHE | (set->has_mmap ? 0u : NLM_MODEL_NO_MMAP),
-                                       .context_length = (uint32_t)set->context,
-                                       .kv_type = set->kv_type,
-                                       .pack_cache = set->pack_cache,
-                                       .chat_template = set->chat_template,
-                                       .overrides = overrides,
-                                       .progress = progress_show,
-                                       .progress_user = &r->progress};
-    const nlm_status status = nlm_model_load(r->engine, set->model, &options, &r->model, err);
+    const nlm_status status = nlm_shared_load_model(&r->set->shared, r->engine, options, &r->model, err);
     progress_end(&r->progress);
     return status;
 }
 
-/* A template of one's own takes the place of the model's in its metadata. */
-static nlm_status load_with_template(run *r, nlm_error *err) {
-    nlm_str text = {0};
-    const char **overrides = NULL;
-    nlm_status status = nlm_override_template(r->set->chat_template_file, r->set->overrides, &text, &overrides, err);
-    if (status == NLM_OK) status = load_model(r, overrides, err);
-    free(overrides);
-    nlm_str_release(&text);
-    return status;
-}
-
-static nlm_status open_model(run *r, nlm_error *err) {
-    return r->set->chat_template_file ? load_with_template(r, err) : load_model(r, r->set->overrides, err);
-}
-
 static uint64_t choose_seed(const settings *set) {
-    if (set->seed != NLM_RUN_NOT_SET) return (uint64_t)set->seed;
+    if (set->shared.seed != NLM_NO_SEED) return (uint64_t)set->shared.seed;
     struct timespec now = {0};
     clock_gettime(CLOCK_REALTIME, &now);
     return ((uint64_t)now.tv_nsec ^ (uint64_t)now.tv_sec * 2654435761u ^ (uint64_t)getpid() << 16) & INT32_MAX;

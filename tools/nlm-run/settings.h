@@ -5,38 +5,17 @@
 #include <nlm/nlm.h>
 #include <stdbool.h>
 #include "base/arena.h"
-#include "common/options.h"
-#include "config/config.h"
+#include "common/shared_settings.h"
 
 /* A number that was not given, where no number of its range says so. */
 #define NLM_RUN_NOT_SET INT64_MIN
 
 typedef struct settings {
-    /* [model] */
-    const char *model;
-    int64_t context, memory_limit_mib;
-    const char *kv_type, *pack_cache;
-    bool has_mmap;                /* the model is mapped, else read into memory */
-    const char *const *overrides; /* NULL-terminated */
-    /* [sampler] */
-    double temperature; /* below 0 until it is known what it stands beside */
-    double top_p, min_p, repeat_penalty, frequency_penalty, presence_penalty, typical_p, top_n_sigma;
-    double xtc_probability, xtc_threshold, dry_multiplier, dry_base, temperature_range, temperature_exponent;
-    double mirostat_tau, mirostat_eta;
-    int64_t top_k, repeat_last_n, dry_allowed_length, dry_last_n;
-    nlm_config_strings dry_breakers, order; /* without items: what nlm/sampler.h says */
-    nlm_config_strings biases;              /* "ID:BIAS" */
-    int64_t seed;                           /* NLM_RUN_NOT_SET: one is chosen and printed */
-    const char *grammar, *json_schema;      /* files that say what the text is kept to; at most one of them */
-    /* [backend] */
-    const char *backend, *registry;
-    int64_t device_id, threads;
-    nlm_config_ints devices; /* that layers are split over; none: device_id alone */
-    bool has_fallback;
-    const char *const *backend_options;
+    nlm_shared_settings shared;        /* its temperature is below 0 until it is known what it stands beside */
+    const char *grammar, *json_schema; /* files that say what the text is kept to; at most one of them */
     /* [chat] */
     bool is_chat;
-    const char *system, *chat_template, *chat_template_file;
+    const char *system;
     const char *overflow; /* of the context: "stop" or "drop" */
     /* [run] */
     const char *prompt, *prompt_file, *ids;

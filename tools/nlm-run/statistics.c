@@ -24,7 +24,7 @@ static double mib(uint64_t bytes) {
 void statistics_print(const statistics *s) {
     const nlm_metrics *m = &s->metrics;
     fputs("model     ", stderr);
-    nlm_write_shown(stderr, s->set->model, strlen(s->set->model));
+    nlm_write_shown(stderr, s->set->shared.model, strlen(s->set->shared.model));
     fprintf(stderr, ": %s, %.1f MiB, loaded in %.3f s\n", s->model.family, mib(s->model.file_bytes),
             s->model.load_seconds);
     fprintf(stderr, "backend   %s, device_id %" PRId32 " (%s); %s\n", m->backend, m->device_id, s->engine.device,
@@ -34,7 +34,7 @@ void statistics_print(const statistics *s) {
             m->prompt_tokens_per_second);
     fprintf(stderr, "generate  %" PRIu64 " tokens, %.1f tokens/s, first after %.3f s, ended by %s", s->n_generated,
             m->decode_tokens_per_second, m->first_token_seconds, s->ended_by);
-    if (s->set->temperature > 0) fprintf(stderr, ", seed %" PRIu64, s->seed);
+    if (s->set->shared.temperature > 0) fprintf(stderr, ", seed %" PRIu64, s->seed);
     fprintf(stderr, "\nmemory    %.1f MiB, at most %.1f MiB; cache %.1f MiB; %.1f MiB of weights read a token\n",
             mib(m->rss_bytes), mib(m->rss_peak_bytes), mib(m->cache_bytes), mib(m->weight_bytes_per_token));
 }
@@ -42,14 +42,14 @@ void statistics_print(const statistics *s) {
 void statistics_json(const statistics *s, nlm_json *json) {
     const nlm_metrics *m = &s->metrics;
     nlm_json_string(json, "ended_by", s->ended_by);
-    nlm_json_string(json, "model", s->set->model);
+    nlm_json_string(json, "model", s->set->shared.model);
     nlm_json_string(json, "family", s->model.family);
     nlm_json_string(json, "backend", m->backend);
     nlm_json_i64(json, "device_id", m->device_id);
     nlm_json_string(json, "device", s->engine.device);
     nlm_json_u64(json, "threads", m->threads);
     nlm_json_string(json, "threads_reason", s->engine.threads_reason);
-    if (s->set->temperature > 0) nlm_json_u64(json, "seed", s->seed);
+    if (s->set->shared.temperature > 0) nlm_json_u64(json, "seed", s->seed);
     nlm_json_f64(json, "load_seconds", s->model.load_seconds);
     nlm_json_u64(json, "prompt_tokens", m->prompt_tokens);
     nlm_json_f64(json, "prompt_seconds", m->prompt_seconds);

@@ -97,11 +97,11 @@ static void put_defaults(const server *s, json_out *j) {
     const settings *set = s->set;
     json_object(j, "default_generation_settings");
     json_u64(j, "n_ctx", s->info.context_length);
-    json_f64(j, "temperature", set->temperature);
-    json_f64(j, "top_p", set->top_p);
-    json_f64(j, "min_p", set->min_p);
-    json_f64(j, "repeat_penalty", set->repeat_penalty);
-    json_i64(j, "top_k", set->top_k);
+    json_f64(j, "temperature", set->shared.temperature);
+    json_f64(j, "top_p", set->shared.top_p);
+    json_f64(j, "min_p", set->shared.min_p);
+    json_f64(j, "repeat_penalty", set->shared.repeat_penalty);
+    json_i64(j, "top_k", set->shared.top_k);
     json_i64(j, "max_tokens", set->max_tokens);
     json_end_object(j);
 }

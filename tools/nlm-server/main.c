@@ -206,6 +206,7 @@ static void close_server(server *s, struct ssl_ctx_st *tls) {
     keys_release(&s->keys);
     grammars_release(&s->grammars);
     free(s->template_text);
+    free(s->biases);
     nlm_model_unload(s->model);
     nlm_engine_destroy(s->engine);
 }

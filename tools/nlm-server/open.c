@@ -6,61 +6,24 @@
 #include <string.h>
 
 #include "base/status.h"
-#include "base/str.h"
-#include "common/model_file.h"
 #include "common/options.h"
 
-#define DEVICES_MAX 16
-
 static nlm_status open_engine(server *s, nlm_error *err) {
-    const settings *set = s->set;
-    int32_t ids[DEVICES_MAX];
-    uint32_t n_ids = 0;
-    for (; n_ids < set->devices.count && n_ids < DEVICES_MAX; n_ids++)
-        ids[n_ids] = (int32_t)set->devices.items[n_ids];
-    const nlm_engine_options options = {.struct_size = sizeof options,
-                                        .flags = set->has_fallback ? 0u : NLM_ENGINE_NO_FALLBACK,
-                                        .backend = set->backend,
-                                        .device_id = (int32_t)set->device_id,
-                                        .threads = (uint32_t)set->threads,
-                                        .registry = set->registry,
-                                        .backend_options = set->backend_options,
-                                        .memory_limit_bytes = (uint64_t)set->memory_limit_mib << 20,
-                                        .device_ids = ids,
-                                        .n_device_ids = n_ids};
-    return nlm_engine_create(&options, &s->engine, err);
+    return nlm_shared_open_engine(&s->set->shared, 0, &s->engine, err);
 }
 
-static nlm_status load(server *s, const char *const *overrides, nlm_error *err) {
+static nlm_status load(server *s, nlm_error *err) {
     const settings *set = s->set;
     const bool has_cache = set->prompt_cache_mib >= 0;
-    const nlm_model_options options = {
-        .struct_size = sizeof options,
-        .flags = (set->has_mmap ? 0u : NLM_MODEL_NO_MMAP) | (has_cache ? 0u : NLM_MODEL_NO_PROMPT_CACHE),
-        .context_length = (uint32_t)set->context,
-        .parallel = (uint32_t)set->slots + 1, /* one for embeddings */
-        .kv_type = set->kv_type,
-        .prompt_cache_bytes = has_cache ? (uint64_t)set->prompt_cache_mib << 20 : 0,
-        .chat_template = set->chat_template,
-        .pack_cache = set->pack_cache,
-        .overrides = overrides};
-    return nlm_model_load(s->engine, set->model, &options, &s->model, err);
-}
-
-/* A template of one's own takes the place of the model's in its metadata. */
-static nlm_status load_with_template(server *s, nlm_error *err) {
-    nlm_str text = {0};
-    const char **overrides = NULL;
-    nlm_status status = nlm_override_template(s->set->chat_template_file, s->set->overrides, &text, &overrides, err);
-    if (status == NLM_OK) status = load(s, overrides, err);
-    free(overrides);
-    nlm_str_release(&text);
-    return status;
+    const nlm_model_options options = {.flags = has_cache ? 0u : NLM_MODEL_NO_PROMPT_CACHE,
+                                       .parallel = (uint32_t)set->slots + 1, /* one for embeddings */
+                                       .prompt_cache_bytes = has_cache ? (uint64_t)set->prompt_cache_mib << 20 : 0};
+    return nlm_shared_load_model(&set->shared, s->engine, options, &s->model, err);
 }
 
 static void name_model(server *s) {
-    const char *slash = strrchr(s->set->model, '/');
-    const char *name = s->set->model_name ? s->set->model_name : slash ? slash + 1 : s->set->model;
+    const char *slash = strrchr(s->set->shared.model, '/');
+    const char *name = s->set->model_name ? s->set->model_name : slash ? slash + 1 : s->set->shared.model;
     snprintf(s->model_name, sizeof s->model_name, "%s", name);
     const size_t length = strlen(s->model_name);
     if (!s->set->model_name && length > 5 && strcmp(s->model_name + length - 5, ".gguf") == 0) {
@@ -72,18 +35,26 @@ static void name_model(server *s) {
 static void read_template(server *s) {
     static const char key[] = "tokenizer.chat_template";
     size_t length = 0;
-    if (s->set->chat_template || nlm_model_metadata(s->model, key, NULL, 0, &length, NULL) != NLM_OK) return;
+    if (s->set->shared.chat_template || nlm_model_metadata(s->model, key, NULL, 0, &length, NULL) != NLM_OK) return;
     s->template_text = malloc(length + 1);
     if (s->template_text) nlm_model_metadata(s->model, key, s->template_text, length + 1, &length, NULL);
 }
 
+/* What is wrong with it is told at once, not to each request. */
+static nlm_status open_sampler(server *s, nlm_error *err) {
+    nlm_sampler *tried = NULL;
+    NLM_TRY(nlm_shared_sampler(&s->set->shared, &s->sampler, &s->biases, err));
+    const nlm_status status = nlm_sampler_create(s->model, &s->sampler, &tried, err);
+    nlm_sampler_destroy(tried);
+    return status;
+}
+
 nlm_status open_model(server *s, int *out_code, nlm_error *err) {
     nlm_status status = open_engine(s, err);
-    if (status == NLM_OK) {
-        status = s->set->chat_template_file ? load_with_template(s, err) : load(s, s->set->overrides, err);
-    }
+    if (status == NLM_OK) status = load(s, err);
+    if (status == NLM_OK) status = open_sampler(s, err);
     if (status != NLM_OK) {
-        *out_code = nlm_open_exit_code(err, s->set->backend);
+        *out_code = nlm_open_exit_code(err, s->set->shared.backend);
         return status;
     }
     name_model(s);

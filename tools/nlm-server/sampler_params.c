@@ -125,6 +125,7 @@ static nlm_status read_biases(const server *s, const cJSON *body, call_params *p
     nlm_sampler_options *sampler = &p->request.sampler;
     NLM_TRY(json_get(body, "logit_bias", cJSON_Object, "an object of numbers by token id", &map, err));
     if (!map) return NLM_OK;
+    sampler->n_biases = 0;
     p->biases = calloc((size_t)cJSON_GetArraySize(map) + 1, sizeof *p->biases);
     if (!p->biases) return nlm_fail(err, NLM_OUT_OF_MEMORY, "logit_bias", "no memory");
     for (const cJSON *item = map->child; item; item = item->next) {
@@ -152,23 +153,16 @@ static uint64_t draw_seed(void) {
 }
 
 static nlm_status read_seed(const server *s, const cJSON *body, nlm_sampler_options *sampler, nlm_error *err) {
-    int64_t seed = SETTINGS_NO_SEED;
+    int64_t seed = NLM_NO_SEED;
     NLM_TRY(json_get_int(body, "seed", -INT64_MAX, INT64_MAX, &seed, err));
-    if (seed == SETTINGS_NO_SEED || seed == -1) seed = s->set->seed;
-    sampler->seed = seed == SETTINGS_NO_SEED ? draw_seed() : (uint64_t)seed;
+    if (seed == NLM_NO_SEED || seed == -1) seed = s->set->shared.seed;
+    sampler->seed = seed == NLM_NO_SEED ? draw_seed() : (uint64_t)seed;
     return NLM_OK;
 }
 
 nlm_status sampler_params_read(const server *s, const cJSON *body, call_params *p, nlm_error *err) {
-    const settings *set = s->set;
     nlm_sampler_options *out = &p->request.sampler;
-    *out = (nlm_sampler_options){.struct_size = sizeof *out,
-                                 .temperature = (float)set->temperature,
-                                 .top_p = (float)set->top_p,
-                                 .min_p = (float)set->min_p,
-                                 .repeat_penalty = (float)set->repeat_penalty,
-                                 .repeat_last_n = (uint32_t)set->repeat_last_n,
-                                 .top_k = (int32_t)set->top_k};
+    *out = s->sampler;
     NLM_TRY(read_numbers(body, out, err));
     NLM_TRY(read_mirostat(body, out, err));
     NLM_TRY(read_lists(body, p, err));

@@ -31,7 +31,9 @@ typedef struct server {
     scheduler *sched;
     workers *workers;
     grammar_cache grammars;
-    char *template_text; /* the model's own, or NULL */
+    nlm_sampler_options sampler; /* of requests that say nothing */
+    nlm_logit_bias *biases;      /* its own */
+    char *template_text;         /* the model's own, or NULL */
     api_keys keys;
     char model_name[256];
     char address[512]; /* to open */

@@ -7,38 +7,19 @@
 #include "base/status.h"
 #include "common/model_file.h"
 
-#define GREATEST_MIB (1 << 24)
-#define A_DAY        86400
+/* Of the help. */
+#define NLM_DEFAULT_TEMPERATURE "1"
 
-static const char *const kv_types[] = {"f16", "f32", "q8_0", NULL};
+#define A_DAY 86400
+
 static const char *const log_formats[] = {"text", "json", NULL};
 
-#define AT(field) offsetof(settings, field)
+#define AT(field)     offsetof(settings, field)
+#define SHARED(field) offsetof(settings, shared.field)
 
 static const nlm_config_key keys[] = {
-    {"model.path", NLM_CONFIG_STRING, AT(model), 0, 0, NULL},
-    {"model.context", NLM_CONFIG_INT, AT(context), 0, 1 << 28, NULL},
-    {"model.kv_type", NLM_CONFIG_STRING, AT(kv_type), 0, 0, kv_types},
-    {"model.pack_cache", NLM_CONFIG_STRING, AT(pack_cache), 0, 0, NULL},
-    {"model.memory_limit_mib", NLM_CONFIG_INT, AT(memory_limit_mib), 0, GREATEST_MIB, NULL},
-    {"model.prompt_cache_mib", NLM_CONFIG_INT, AT(prompt_cache_mib), -1, GREATEST_MIB, NULL},
-    {"model.mmap", NLM_CONFIG_BOOL, AT(has_mmap), 0, 0, NULL},
-    {"sampler.temperature", NLM_CONFIG_FLOAT, AT(temperature), 0, 1000, NULL},
-    {"sampler.top_k", NLM_CONFIG_INT, AT(top_k), 0, INT32_MAX, NULL},
-    {"sampler.top_p", NLM_CONFIG_FLOAT, AT(top_p), 0, 1, NULL},
-    {"sampler.min_p", NLM_CONFIG_FLOAT, AT(min_p), 0, 1, NULL},
-    {"sampler.repeat_penalty", NLM_CONFIG_FLOAT, AT(repeat_penalty), 0, 1000, NULL},
-    {"sampler.repeat_last_n", NLM_CONFIG_INT, AT(repeat_last_n), 0, INT32_MAX, NULL},
-    {"sampler.seed", NLM_CONFIG_INT, AT(seed), 0, 0, NULL},
-    {"backend.name", NLM_CONFIG_STRING, AT(backend), 0, 0, NULL},
-    {"backend.device_id", NLM_CONFIG_INT, AT(device_id), 0, 1023, NULL},
-    {"backend.devices", NLM_CONFIG_INTS, AT(devices), 0, 1023, NULL},
-    {"backend.threads", NLM_CONFIG_INT, AT(threads), 0, 1024, NULL},
-    {"backend.fallback", NLM_CONFIG_BOOL, AT(has_fallback), 0, 0, NULL},
-    {"backend.registry", NLM_CONFIG_STRING, AT(registry), 0, 0, NULL},
-    {"backend.options", NLM_CONFIG_OPTIONS, AT(backend_options), 0, 0, NULL},
-    {"chat.template", NLM_CONFIG_STRING, AT(chat_template), 0, 0, NULL},
-    {"chat.template_file", NLM_CONFIG_STRING, AT(chat_template_file), 0, 0, NULL},
+    NLM_SHARED_KEYS(SHARED),
+    {"model.prompt_cache_mib", NLM_CONFIG_INT, AT(prompt_cache_mib), -1, NLM_GREATEST_MIB, NULL},
     {"server.host", NLM_CONFIG_STRING, AT(host), 0, 0, NULL},
     {"server.port", NLM_CONFIG_INT, AT(port), 0, 65535, NULL},
     {"server.unix_socket", NLM_CONFIG_STRING, AT(unix_socket), 0, 0, NULL},
@@ -65,7 +46,7 @@ static const nlm_config_key keys[] = {
     {"server.allowed_hosts", NLM_CONFIG_STRINGS, AT(allowed_hosts), 0, 0, NULL},
     {"server.slot_folder", NLM_CONFIG_STRING, AT(slot_folder), 0, 0, NULL},
     {"server.cache_file", NLM_CONFIG_STRING, AT(cache_file), 0, 0, NULL},
-    {"server.cache_file_mib", NLM_CONFIG_INT, AT(cache_file_mib), 0, GREATEST_MIB, NULL},
+    {"server.cache_file_mib", NLM_CONFIG_INT, AT(cache_file_mib), 0, NLM_GREATEST_MIB, NULL},
     {"server.log_format", NLM_CONFIG_STRING, AT(log_format), 0, 0, log_formats},
     {"server.log_prompts", NLM_CONFIG_BOOL, AT(logs_prompts), 0, 0, NULL},
     {"server.metrics", NLM_CONFIG_BOOL, AT(has_metrics), 0, 0, NULL},
@@ -74,20 +55,18 @@ static const nlm_config_key keys[] = {
 /* Where the command line is parsed to, over whatever `values` holds. */
 static struct {
     settings values;
-    nlm_option_texts sets, overrides;
-    bool has_no_mmap;
+    nlm_option_texts sets;
+    nlm_shared_given shared;
 } given;
 
 #define TO(field) &given.values.field
 
 static const nlm_option options[] = {
-    {"model", 'm', NLM_OPTION_TEXT, "FILE", "the GGUF file to serve", TO(model), 0, 0},
+    {"model", 'm', NLM_OPTION_TEXT, "FILE", "the GGUF file to serve", TO(shared.model), 0, 0},
     {"host", 0, NLM_OPTION_TEXT, "HOST", "the address to listen on (127.0.0.1)", TO(host), 0, 0},
     {"port", 'p', NLM_OPTION_INT, "N", "the port; 0 takes a free one (8080)", TO(port), 0, 65535},
     {"unix-socket", 0, NLM_OPTION_TEXT, "FILE", "listen on a socket there, not on a port", TO(unix_socket), 0, 0},
     {"slots", 0, NLM_OPTION_INT, "N", "texts generated at once (4)", TO(slots), 1, 4096},
-    {"context", 0, NLM_OPTION_INT, "N", "tokens of prompt and text each may have (the model's, up\nto 4096)",
-     TO(context), 0, 1 << 28},
     {"step-tokens", 0, NLM_OPTION_INT, "N", "tokens of prompts in a step in which others generate\n(256)",
      TO(step_tokens), 1, 1 << 20},
     {"max-queue", 0, NLM_OPTION_INT, "N", "texts that may wait for a slot (256)", TO(max_queue), 1, 1 << 20},
@@ -102,23 +81,8 @@ static const nlm_option options[] = {
      TO(cache_file), 0, 0},
     {"model-name", 0, NLM_OPTION_TEXT, "NAME", "what /v1/models calls the model (its file's name)", TO(model_name), 0,
      0},
-    {"chat-template", 0, NLM_OPTION_TEXT, "NAME", "a known template, as nlm-run has it (the model's)",
-     TO(chat_template), 0, 0},
-    {"chat-template-file", 0, NLM_OPTION_TEXT, "FILE", "a template in Jinja to use in place of the model's",
-     TO(chat_template_file), 0, 0},
-    {"kv-type", 0, NLM_OPTION_TEXT, "TYPE", "of the KV cache: f16, f32 or q8_0 (f16)", TO(kv_type), 0, 0},
-    {"pack-cache", 0, NLM_OPTION_TEXT, "DIR", "keep packed weights in files there, for later runs (off)",
-     TO(pack_cache), 0, 0},
-    {"memory-limit", 0, NLM_OPTION_INT, "MIB", "an error if model and slots need more, about (0: no limit)",
-     TO(memory_limit_mib), 0, GREATEST_MIB},
-    {"no-mmap", 0, NLM_OPTION_FLAG, NULL, "read the model into memory rather than map its file", &given.has_no_mmap,
-     0, 0},
-    {"override", 0, NLM_OPTION_TEXTS, "KEY=TYPE:VALUE", "metadata in place of the file's, as nlm-run has it",
-     &given.overrides, 0, 0},
-    {"backend", 'b', NLM_OPTION_TEXT, "NAME", "the backend to run on (the best one here; see nlm-plugins)",
-     TO(backend), 0, 0},
-    {"threads", 'j', NLM_OPTION_INT, "N", "threads (0: one per physical core)", TO(threads), 0, 1024},
-    {"registry", 0, NLM_OPTION_TEXT, "FILE", "the plugins.toml to find backends in", TO(registry), 0, 0},
+    NLM_MODEL_OPTIONS(given.values.shared, given.shared),
+    NLM_SAMPLER_OPTIONS(given.values.shared, given.shared),
     {"log-format", 0, NLM_OPTION_TEXT, "HOW", "of the lines on stderr: text or json (text)", TO(log_format), 0, 0},
     {"set", 0, NLM_OPTION_TEXTS, "KEY=VALUE", "set any key of the configuration; may be repeated", &given.sets, 0, 0},
     {"quiet", 'q', NLM_OPTION_FLAG, NULL, "no line for each request", TO(is_quiet), 0, 0},
@@ -126,11 +90,9 @@ static const nlm_option options[] = {
 };
 
 static const char details[] =
-    "Configuration (TOML); the command line wins over it. A relative path in it starts at its folder, ~/ at home.\n"
-    "  [model]    path, context, kv_type, pack_cache, mmap, memory_limit_mib, prompt_cache_mib (-1: none)\n"
-    "  [sampler]  temperature, top_k, top_p, min_p, repeat_penalty, repeat_last_n, seed: where a request says "
-    "nothing\n"
-    "  [backend]  name, device_id, devices, threads, fallback, registry, options\n"
+    "Configuration (TOML); the command line wins over it. A relative path in it starts at its folder, ~/ at "
+    "home.\n" NLM_SHARED_DETAILS
+    "             [sampler] is for requests that say nothing; in [model] also prompt_cache_mib (-1: none)\n"
     "  [chat]     template, template_file\n"
     "  [server]   host, port, unix_socket, model_name, slots, step_tokens, max_queue, max_connections, max_tokens,\n"
     "             max_body_kib, max_head_kib, max_output_kib, queue_seconds, request_seconds, head_seconds,\n"
@@ -142,8 +104,7 @@ static const char details[] =
     "under way end, a second one does not wait for them; SIGHUP reads the API keys again.\n";
 
 static const nlm_foreign_option foreign[] = {
-    {"-ngl", "--backend NAME: all layers run on one device"},
-    {"--n-gpu-layers", "--backend NAME: all layers run on one device"},
+    NLM_SHARED_FOREIGN,
     {"-c", "--context N, for each slot"},
     {"--ctx-size", "--context N, for each slot"},
     {"--parallel", "--slots N"},
@@ -178,10 +139,7 @@ const nlm_command nlm_server_command = {
 };
 
 static settings defaults(void) {
-    return (settings){.has_mmap = true,
-                      .temperature = 1,
-                      .seed = SETTINGS_NO_SEED,
-                      .has_fallback = true,
+    return (settings){.shared = nlm_shared_defaults(1),
                       .host = "127.0.0.1",
                       .port = 8080,
                       .log_format = log_formats[0],
@@ -204,10 +162,9 @@ static settings defaults(void) {
 static nlm_status read_config(const nlm_config *config, const char *path, nlm_error *err) {
     settings *values = config->values;
     NLM_TRY(nlm_config_read_file(config, path, err));
-    const char **const paths[] = {&values->model,     &values->pack_cache,  &values->chat_template_file,
-                                  &values->registry,  &values->unix_socket, &values->api_key_file,
-                                  &values->tls_cert,  &values->tls_key,     &values->slot_folder,
-                                  &values->cache_file};
+    NLM_TRY(nlm_shared_resolve_paths(&values->shared, path, config->arena, err));
+    const char **const paths[] = {&values->unix_socket, &values->api_key_file, &values->tls_cert,
+                                  &values->tls_key,     &values->slot_folder,  &values->cache_file};
     for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         NLM_TRY(nlm_config_path_from(path, config->arena, paths[i], err));
     }
@@ -216,13 +173,12 @@ static nlm_status read_config(const nlm_config *config, const char *path, nlm_er
 
 static nlm_status read_operand(const nlm_config *config, const char *path, nlm_error *err) {
     if (!nlm_is_gguf_file(path)) return read_config(config, path, err);
-    given.values.model = path;
+    given.values.shared.model = path;
     return NLM_OK;
 }
 
 static int check(const settings *all) {
     const bool is_text = strcmp(all->log_format, "text") == 0, is_json = strcmp(all->log_format, "json") == 0;
-    if (!all->model) return nlm_tell_usage(&nlm_server_command, "no model: give --model FILE");
     if (!is_text && !is_json) {
         return nlm_tell_usage(&nlm_server_command, "--log-format: '%s' is neither 'text' nor 'json'",
                               all->log_format);
@@ -230,14 +186,11 @@ static int check(const settings *all) {
     if (!all->tls_cert != !all->tls_key) {
         return nlm_tell_usage(&nlm_server_command, "--tls-cert and --tls-key: give both");
     }
-    if (all->chat_template && all->chat_template_file) {
-        return nlm_tell_usage(&nlm_server_command, "--chat-template and --chat-template-file: give one of them");
-    }
     if (all->cache_file && all->prompt_cache_mib < 0) {
         return nlm_tell_usage(&nlm_server_command,
                               "--cache-file: model.prompt_cache_mib is -1, so there is no cache");
     }
-    return NLM_OPTIONS_GO_ON;
+    return nlm_shared_check(&all->shared, &nlm_server_command);
 }
 
 int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
@@ -261,7 +214,6 @@ int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
     result = nlm_options_parse(&nlm_server_command, argc, argv, &first);
     if (result != NLM_OPTIONS_GO_ON) return result;
     *out = given.values;
-    if (given.has_no_mmap) out->has_mmap = false;
-    out->overrides = given.overrides.items;
+    nlm_shared_take(&out->shared, &given.shared);
     return check(out);
 }

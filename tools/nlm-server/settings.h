@@ -5,29 +5,10 @@
 #include <nlm/nlm.h>
 #include <stdbool.h>
 #include "base/arena.h"
-#include "common/options.h"
-#include "config/config.h"
-
-/* A seed that was not given: each request has its own. */
-#define SETTINGS_NO_SEED INT64_MIN
+#include "common/shared_settings.h"
 
 typedef struct settings {
-    /* [model] */
-    const char *model, *kv_type, *pack_cache;
-    int64_t context, memory_limit_mib;
-    bool has_mmap;
-    const char *const *overrides; /* NULL-terminated */
-    /* [sampler]: where a request says nothing */
-    double temperature, top_p, min_p, repeat_penalty;
-    int64_t top_k, repeat_last_n, seed;
-    /* [backend] */
-    const char *backend, *registry;
-    int64_t device_id, threads;
-    nlm_config_ints devices;
-    bool has_fallback;
-    const char *const *backend_options;
-    /* [chat] */
-    const char *chat_template, *chat_template_file;
+    nlm_shared_settings shared; /* of [sampler]: where a request says nothing */
     /* [server] */
     const char *host, *unix_socket, *model_name;
     const char *api_key_file, *tls_cert, *tls_key;
