@@ -269,7 +269,7 @@ class Compare(unittest.TestCase):
 class Failures(unittest.TestCase):
     def test_wrong_use_is_told_with_exit_code_2(self):
         for arguments, expected in (
-                ((), "give one of --model, --preset, --train, --micro and --compare"),
+                ((), "give one of --model, --preset, --train, --micro, --server and --compare"),
                 (("--model", LLAMA, "--preset", "small"), "give one of"),
                 (("--preset", "small_126m"), "did you mean 'small_125m'"),
                 (("--train", "lama_15m"), "--train: there is no 'lama_15m'; did you mean 'llama_15m'"),

@@ -9,6 +9,7 @@
 #include "nlm-bench/micro.h"
 #include "nlm-bench/random_weights.h"
 #include "nlm-bench/report.h"
+#include "nlm-bench/server_load.h"
 #include "nlm-bench/train.h"
 #include "tensor/dtype.h"
 
@@ -165,11 +166,12 @@ int main(int argc, char **argv) {
     }
     nlm_set_log(log_line, NULL, LOG_WARNING);
     nlm_error err = NLM_ERROR_INIT;
-    const nlm_status status = set.save_path    ? save_preset(&set, &err)
-                              : set.is_compare ? compare_files(argv[first], argv[first + 1], set.is_json, &err)
-                              : set.is_micro   ? run_engines(&set, sweep_engine, &err)
-                              : set.train      ? run_engines(&set, train_engine, &err)
-                                               : run_models(&set, &err);
+    const nlm_status status = set.save_path       ? save_preset(&set, &err)
+                              : set.is_compare    ? compare_files(argv[first], argv[first + 1], set.is_json, &err)
+                              : set.servers.count ? server_load_run(&set, &err)
+                              : set.is_micro      ? run_engines(&set, sweep_engine, &err)
+                              : set.train         ? run_engines(&set, train_engine, &err)
+                                                  : run_models(&set, &err);
     if (status != NLM_OK) {
         nlm_tell(&nlm_bench_command, &err);
         return nlm_open_exit_code(&err, set.backend);

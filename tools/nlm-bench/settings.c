@@ -8,6 +8,9 @@
 #include "base/str.h"
 #include "tensor/dtype.h"
 
+/* Of numbers whose default depends on what is measured. */
+#define NOT_GIVEN (-1)
+
 static settings given;
 
 static const nlm_option options[] = {
@@ -34,6 +37,16 @@ static const nlm_option options[] = {
     {"rows", 0, NLM_OPTION_INT, "N", "of --train: rows of a batch (4)", &given.rows, 1, 1 << 16},
     {"checkpoint", 0, NLM_OPTION_TEXT, "WHAT", "of --train: what is computed again: none, up or layer (none)",
      &given.checkpoint, 0, 0},
+    {"server", 0, NLM_OPTION_TEXTS, "URL",
+     "measure a server of OpenAI's interface, http://host:port; several\n(repeated) take turns", &given.servers, 0,
+     0},
+    {"clients", 0, NLM_OPTION_TEXT, "LIST", "of --server: how many ask at once, a run for each (1,8,32)",
+     &given.clients_text, 0, 0},
+    {"requests", 0, NLM_OPTION_INT, "N", "of --server: of each client in a repetition (2)", &given.requests, 1,
+     10000},
+    {"same", 0, NLM_OPTION_FLAG, NULL, "of --server: one prompt in all requests, not each its own", &given.is_same, 0,
+     0},
+    {"key", 0, NLM_OPTION_TEXT, "KEY", "of --server: an API key", &given.key, 0, 0},
     {"repeat", 'r', NLM_OPTION_INT, "N", "repetitions (5)", &given.repeat, 1, 100000},
     {"warmup", 'w', NLM_OPTION_INT, "N", "repetitions before that are not counted (1)", &given.warmup, 0, 100000},
     {"threads", 'j', NLM_OPTION_TEXT, "LIST", "a run for each, as in 1,2,4 (0: one per physical core)",
@@ -64,7 +77,8 @@ static const nlm_option options[] = {
 
 const nlm_command nlm_bench_command = {
     .name = "nlm-bench",
-    .usage = "(--model FILE | --preset NAME | --train WHAT | --micro | --compare A.json B.json) [options]",
+    .usage =
+        "(--model FILE | --preset NAME | --train WHAT | --micro | --server URL | --compare A.json B.json) [options]",
     .summary = "Measures how fast a model or a single op runs, and how near that is to the machine's limits.",
     .details =
         "A repetition: each of --batch sequences is emptied, given --depth tokens (not timed), then --prompt\n"
@@ -79,6 +93,12 @@ const nlm_command nlm_bench_command = {
         "A step of training goes forward and backward over the batch, takes the gradient's norm and updates\n"
         "with AdamW; a forward pass of its own beside it says how much of the time is which. Its operations are\n"
         "three times those of the forward pass: 6 an element of every matrix and token, and attention.\n"
+        "With --server each client asks for one text after the other, streamed: --prompt words, --gen tokens (100 "
+        "and\n"
+        "64 where they are not given). Told are requests and tokens a second (the median of the repetitions), and "
+        "the\n"
+        "times to the first piece of text and between pieces, which are tokens where a server sends them one by "
+        "one.\n"
         "\n"
         "Presets\n"
         "  Llama   llama_15m small_125m medium_350m large_1.3b (tied, 50304 tokens) tinyllama_1.1b llama_7b\n"
@@ -92,6 +112,7 @@ const nlm_command nlm_bench_command = {
         "  nlm-bench --preset mamba_130m --type q8_0 --save mamba.gguf\n"
         "  nlm-bench --train llama_15m --rows 4 --length 256 --threads 1,2\n"
         "  nlm-bench --micro --sweeps gemv,barrier --type q8_0 --json > micro.json\n"
+        "  nlm-bench --server http://127.0.0.1:8080 --server http://127.0.0.1:8081 --clients 1,8,32\n"
         "  nlm-bench --compare before.json after.json\n",
     .options = options,
     .n_options = sizeof options / sizeof *options,
@@ -99,8 +120,15 @@ const nlm_command nlm_bench_command = {
 };
 
 static settings defaults(void) {
-    return (settings){
-        .prompt = 512, .gen = 128, .batch = 1, .repeat = 5, .warmup = 1, .max_mb = 1024, .length = 256, .rows = 4};
+    return (settings){.prompt = NOT_GIVEN,
+                      .gen = NOT_GIVEN,
+                      .requests = 2,
+                      .batch = 1,
+                      .repeat = 5,
+                      .warmup = 1,
+                      .max_mb = 1024,
+                      .length = 256,
+                      .rows = 4};
 }
 
 static int unknown_preset(const char *option, const char *name) {
@@ -131,20 +159,34 @@ static int derive_type(settings *s) {
     return NLM_OPTIONS_GO_ON;
 }
 
-static int derive_threads(settings *s) {
-    const char *at = s->threads_text ? s->threads_text : "0";
-    for (;;) {
+/* Numbers with commas between; *out_count 0: it is no such list. */
+static void read_list(const char *at, long min, size_t most, uint32_t *out, size_t *out_count) {
+    for (*out_count = 0;;) {
         char *end = NULL;
         const long value = strtol(at, &end, 10);
-        const bool is_digit = *at >= '0' && *at <= '9';
-        if (!is_digit || value > 1024 || (*end && *end != ',') || s->n_threads == SETTINGS_THREADS_MAX) {
-            return nlm_tell_usage(&nlm_bench_command, "--threads: '%s' is no list of up to %d numbers from 0 to 1024",
-                                  s->threads_text, SETTINGS_THREADS_MAX);
+        const bool is_number = *at >= '0' && *at <= '9' && value >= min && value <= 1024 && (!*end || *end == ',');
+        if (!is_number || *out_count == most) {
+            *out_count = 0;
+            return;
         }
-        s->threads[s->n_threads++] = (uint32_t)value;
-        if (!*end) return NLM_OPTIONS_GO_ON;
+        out[(*out_count)++] = (uint32_t)value;
+        if (!*end) return;
         at = end + 1;
     }
+}
+
+static int derive_lists(settings *s) {
+    const char *threads = s->threads_text ? s->threads_text : "0",
+               *clients = s->clients_text ? s->clients_text : "1,8,32";
+    read_list(threads, 0, SETTINGS_THREADS_MAX, s->threads, &s->n_threads);
+    if (s->n_threads == 0) {
+        return nlm_tell_usage(&nlm_bench_command, "--threads: '%s' is no list of up to %d numbers from 0 to 1024",
+                              threads, SETTINGS_THREADS_MAX);
+    }
+    read_list(clients, 1, SETTINGS_CLIENTS_MAX, s->clients, &s->n_clients);
+    if (s->n_clients) return NLM_OPTIONS_GO_ON;
+    return nlm_tell_usage(&nlm_bench_command, "--clients: '%s' is no list of up to %d numbers from 1 to 1024",
+                          clients, SETTINGS_CLIENTS_MAX);
 }
 
 static int derive_logits(settings *s) {
@@ -169,9 +211,13 @@ static int derive_checkpoint(settings *s) {
 }
 
 static int check(settings *s, int n_operands) {
-    const int n_modes = !!s->model + !!s->preset_name + !!s->train + s->is_micro + s->is_compare;
+    const bool is_server = s->servers.count > 0;
+    const int n_modes = !!s->model + !!s->preset_name + !!s->train + s->is_micro + s->is_compare + is_server;
+    if (s->prompt == NOT_GIVEN) s->prompt = is_server ? 100 : 512;
+    if (s->gen == NOT_GIVEN) s->gen = is_server ? 64 : 128;
     if (n_modes != 1) {
-        return nlm_tell_usage(&nlm_bench_command, "give one of --model, --preset, --train, --micro and --compare");
+        return nlm_tell_usage(&nlm_bench_command,
+                              "give one of --model, --preset, --train, --micro, --server and --compare");
     }
     if (n_operands != (s->is_compare ? 2 : 0)) {
         return nlm_tell_usage(&nlm_bench_command, s->is_compare ? "--compare needs two files, A.json and B.json"
@@ -179,6 +225,9 @@ static int check(settings *s, int n_operands) {
     }
     if (!s->prompt && !s->gen && !s->forward) {
         return nlm_tell_usage(&nlm_bench_command, "nothing to measure: --prompt 0 and --gen 0");
+    }
+    if (is_server && (!s->prompt || !s->gen)) {
+        return nlm_tell_usage(&nlm_bench_command, "--server: --prompt and --gen have to be 1 or more");
     }
     if (s->save_path && !s->preset_name) return nlm_tell_usage(&nlm_bench_command, "--save is for --preset");
     if (s->preset_name) {
@@ -190,7 +239,7 @@ static int check(settings *s, int n_operands) {
         if (!s->preset && access(s->train, F_OK) != 0) return unknown_preset("train", s->train);
     }
     int code = derive_type(s);
-    if (code == NLM_OPTIONS_GO_ON) code = derive_threads(s);
+    if (code == NLM_OPTIONS_GO_ON) code = derive_lists(s);
     if (code == NLM_OPTIONS_GO_ON) code = derive_checkpoint(s);
     return code == NLM_OPTIONS_GO_ON ? derive_logits(s) : code;
 }

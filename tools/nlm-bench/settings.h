@@ -9,12 +9,17 @@
 #include "model/presets.h"
 
 #define SETTINGS_THREADS_MAX 16
+#define SETTINGS_CLIENTS_MAX 16
 
 typedef struct settings {
     const char *model, *preset_name, *type, *logits, *threads_text;
     const char *train; /* a preset's name or a file's */
     const char *backend, *registry, *kv_type, *pack_cache, *samples_path, *save_path, *sweeps, *checkpoint;
     int64_t prompt, gen, depth, batch, repeat, warmup, forward, device_id, max_mb, probe_mb, length, rows;
+    nlm_option_texts servers;
+    const char *clients_text, *key;
+    int64_t requests;
+    bool is_same;
     bool is_json, is_micro, is_compare, has_barriers;
     /* derived */
     const nlm_preset *preset; /* NULL: a file */
@@ -22,6 +27,8 @@ typedef struct settings {
     nlm_recompute recompute;
     uint32_t threads[SETTINGS_THREADS_MAX];
     size_t n_threads;
+    uint32_t clients[SETTINGS_CLIENTS_MAX];
+    size_t n_clients;
     bool has_all_logits, has_no_mmap;
 } settings;
 
