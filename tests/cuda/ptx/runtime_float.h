@@ -124,13 +124,19 @@ RUNTIME float approximate_tangent(float x) {
     return off_by(x, 0x1p-11f * fabsf(x));
 }
 
-/* f16 and bf16. */
-#if defined(__F16C__)
+/* f16 and bf16. The compiler's own type where that is an instruction: the header of all intrinsics would be most of what a
+ * small kernel takes to compile. */
+#if defined(__F16C__) && defined(__FLT16_MANT_DIG__)
 RUNTIME float f32_of_f16(uint16_t bits) {
-    return _cvtsh_ss(bits);
+    _Float16 half;
+    memcpy(&half, &bits, sizeof half);
+    return half;
 }
 RUNTIME uint16_t f16_of_f32(float x) {
-    return x != x ? 0x7fff : _cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT);
+    const _Float16 half = (_Float16)x;
+    uint16_t bits;
+    memcpy(&bits, &half, sizeof bits);
+    return x != x ? 0x7fff : bits;
 }
 #else
 RUNTIME float f32_of_f16(uint16_t bits) {
