@@ -191,6 +191,7 @@ void nlm_json_schema_read(nlm_rules *rules, const char *text, size_t length, boo
     }
     nlm_schema_reader r = {.rules = rules, .root = root, .is_compact = is_compact};
     r.todo_end = &r.todo;
-    read_root(&r);
+    nlm_schema_rewrite(&r, root);
+    if (nlm_schema_is_ok(&r)) read_root(&r);
     cJSON_Delete(root);
 }

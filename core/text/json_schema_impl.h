@@ -62,12 +62,17 @@ void nlm_schema_where(const nlm_schema_reader *r, const cJSON *at, char out[NLM_
 
 /* json_schema_keywords.c: fails for a keyword that is not supported, and for a value of the wrong type. */
 void nlm_schema_check(nlm_schema_reader *r, const cJSON *schema);
+/* Calls fn for each schema that stands directly within it. */
+void nlm_schema_each_inner(nlm_schema_reader *r, cJSON *schema, void (*fn)(nlm_schema_reader *r, cJSON *inner));
 /* The keyword's value or NULL; of a schema that was checked. */
 const cJSON *nlm_schema_get(const cJSON *schema, const char *keyword);
 /* What a $ref points to; NULL after a failure. */
 const cJSON *nlm_schema_resolve(nlm_schema_reader *r, const cJSON *ref);
 /* A number of things, at most `most`: minItems and its like. */
 uint32_t nlm_schema_count(nlm_schema_reader *r, const cJSON *value, uint32_t most);
+
+/* json_schema_rewrite.c: writes out, in this schema and in those within, keywords that stand for others. */
+void nlm_schema_rewrite(nlm_schema_reader *r, cJSON *schema);
 
 /* json_schema.c */
 void nlm_conjunction_add(nlm_schema_reader *r, nlm_conjunction *all, const cJSON *schema, uint32_t made);

@@ -14,6 +14,8 @@ typedef enum value_kind {
     SCHEMA,
     SCHEMAS,      /* a list of them, not empty */
     SCHEMA_TABLE, /* an object of them */
+    NAMES_TABLE,  /* an object of lists of strings */
+    EITHER_TABLE, /* an object of schemas and of such lists */
     STRING,
     STRINGS, /* a list */
     TYPES,
@@ -82,9 +84,9 @@ static const keyword keywords[] = {
     {"contains", REFUSED},
     {"minContains", REFUSED},
     {"maxContains", REFUSED},
-    {"dependentRequired", REFUSED},
-    {"dependentSchemas", REFUSED},
-    {"dependencies", REFUSED},
+    {"dependentRequired", NAMES_TABLE},
+    {"dependentSchemas", SCHEMA_TABLE},
+    {"dependencies", EITHER_TABLE},
     {"additionalItems", REFUSED},
     {"unevaluatedItems", REFUSED},
     {"unevaluatedProperties", REFUSED},
@@ -150,6 +152,14 @@ static bool is_string(const cJSON *value) {
     return cJSON_IsString(value);
 }
 
+static bool is_names(const cJSON *value) {
+    return cJSON_IsArray(value) && all_are(value, is_string);
+}
+
+static bool is_schema_or_names(const cJSON *value) {
+    return is_schema(value) || is_names(value);
+}
+
 static bool is_count(const cJSON *value) {
     return cJSON_IsNumber(value) && value->valuedouble >= 0 && value->valuedouble <= 9007199254740992.0 &&
            value->valuedouble == (double)(uint64_t)value->valuedouble;
@@ -163,7 +173,13 @@ static const char *what_is_wrong(value_kind kind, const cJSON *value) {
             return cJSON_IsArray(value) && value->child && all_are(value, is_schema) ? NULL : "a list of schemas";
         case SCHEMA_TABLE: return cJSON_IsObject(value) && all_are(value, is_schema) ? NULL : "an object of schemas";
         case STRING: return is_string(value) ? NULL : "a string";
-        case STRINGS: return cJSON_IsArray(value) && all_are(value, is_string) ? NULL : "a list of strings";
+        case NAMES_TABLE:
+            return cJSON_IsObject(value) && all_are(value, is_names) ? NULL : "an object of lists of names";
+        case EITHER_TABLE:
+            return cJSON_IsObject(value) && all_are(value, is_schema_or_names)
+                       ? NULL
+                       : "an object of schemas and lists of names";
+        case STRINGS: return is_names(value) ? NULL : "a list of strings";
         case TYPES:
             return is_string(value) || (cJSON_IsArray(value) && value->child && all_are(value, is_string))
                        ? NULL
@@ -187,11 +203,25 @@ static void fail_unknown(nlm_schema_reader *r, const cJSON *member) {
                     nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 }
 
-static void check_member(nlm_schema_reader *r, const cJSON *member) {
-    const keyword *known = NULL;
-    for (size_t i = 0; i < N_KEYWORDS && !known; i++) {
-        if (strcmp(keywords[i].name, member->string) == 0) known = &keywords[i];
+static const keyword *find_keyword(const char *name) {
+    for (size_t i = 0; i < N_KEYWORDS; i++) {
+        if (strcmp(keywords[i].name, name) == 0) return &keywords[i];
     }
+    return NULL;
+}
+
+void nlm_schema_each_inner(nlm_schema_reader *r, cJSON *schema, void (*fn)(nlm_schema_reader *r, cJSON *inner)) {
+    for (cJSON *member = cJSON_IsObject(schema) ? schema->child : NULL; member; member = member->next) {
+        const keyword *known = find_keyword(member->string);
+        if (!known) continue;
+        if (known->kind == SCHEMA) fn(r, member);
+        if (known->kind != SCHEMAS && known->kind != SCHEMA_TABLE && known->kind != EITHER_TABLE) continue;
+        for (cJSON *item = member->child; item; item = item->next) fn(r, item);
+    }
+}
+
+static void check_member(nlm_schema_reader *r, const cJSON *member) {
+    const keyword *known = find_keyword(member->string);
     if (!known && strncmp(member->string, "x-", 2) == 0) return;
     if (!known) {
         fail_unknown(r, member);

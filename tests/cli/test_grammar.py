@@ -64,6 +64,9 @@ SCHEMAS = [
     {"oneOf": [{"type": "integer", "multipleOf": 2}, {"type": "string", "pattern": "^x"}, {"type": "string", "pattern": "^y"}]},
     {"allOf": [{"properties": {"a": {"type": "integer"}}, "required": ["a"]}, {"properties": {"a": {"maximum": 9}, "b": {"type": "string"}}}],
      "type": "object", "additionalProperties": True},
+    {"type": "object", "properties": {"card": {"type": "integer"}, "name": {"type": "string", "maxLength": 4}, "zip": {
+        "type": "integer"}}, "additionalProperties": False, "dependentRequired": {"card": ["name", "zip"]},
+     "dependentSchemas": {"name": {"properties": {"zip": {"minimum": 10}}}}},
     {"$defs": {"node": {"type": "object", "properties": {"value": {"type": "integer"}, "children": {"type": "array", "items": {
         "$ref": "#/$defs/node"}, "maxItems": 2}}, "required": ["value"], "additionalProperties": False}}, "$ref": "#/$defs/node"},
     {"$defs": {"expr": {"anyOf": [{"type": "integer"}, {"type": "array", "prefixItems": [{"enum": ["+", "*"]}, {"$ref": "#/$defs/expr"},

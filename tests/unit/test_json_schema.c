@@ -28,6 +28,31 @@ static void types_and_values(void) {
     check(cases, COUNT(cases));
 }
 
+static void what_a_property_asks_for(void) {
+    static const grammar_case cases[] = {
+        {"{\"type\":\"object\",\"properties\":{\"a\":{},\"b\":{\"type\":\"integer\"},\"c\":{}},"
+         "\"additionalProperties\":false,"
+         "\"dependentRequired\":{\"a\":[\"b\",\"c\"]}}",
+         {"{}", "{\"b\":1}", "{\"c\":0}", "{\"b\":1,\"c\":0}", "{\"a\":0,\"b\":1,\"c\":0}"},
+         {"{\"a\":0}", "{\"a\":0,\"b\":1}", "{\"a\":0,\"c\":1}"}},
+        {"{\"properties\":{\"a\":{},\"b\":{}},\"dependentRequired\":{\"a\":[\"b\"],\"b\":[\"a\"]}}",
+         {"{}", "3", "\"x\"", "{\"a\":1,\"b\":2}", "{\"c\":1}"},
+         {"{\"a\":1}", "{\"b\":1}"}},
+        {"{\"type\":\"object\",\"properties\":{\"card\":{\"type\":\"integer\"},\"name\":{\"type\":\"string\"}},"
+         "\"dependentSchemas\":{\"card\":{\"properties\":{\"name\":{\"minLength\":2}},\"required\":[\"name\"]}}}",
+         {"{}", "{\"name\":\"\"}", "{\"card\":1,\"name\":\"ab\"}"},
+         {"{\"card\":1}", "{\"card\":1,\"name\":\"a\"}"}},
+        {"{\"properties\":{\"a\":{},\"b\":{}},\"dependencies\":{\"a\":[\"b\"],\"b\":false}}",
+         {"{}", "{\"c\":1}"},
+         {"{\"a\":1}", "{\"b\":1}", "{\"a\":1,\"b\":1}"}},
+        {"{\"items\":{\"$ref\":\"#/$defs/x\"},\"type\":\"array\",\"$defs\":{\"x\":{\"type\":\"object\","
+         "\"properties\":{\"a\":{},\"b\":{}},\"dependentRequired\":{\"a\":[\"b\"]}}}}",
+         {"[]", "[{\"a\":1,\"b\":1}]", "[{\"b\":1},{}]"},
+         {"[{\"a\":1}]"}},
+    };
+    check(cases, COUNT(cases));
+}
+
 static void strings(void) {
     static const grammar_case cases[] = {
         {"{\"type\":\"string\"}",
@@ -259,6 +284,8 @@ static void unsupported_keywords_are_refused_by_name(void) {
         {"{\"properties\":{\"a\":{\"not\":{}}}}", NLM_UNSUPPORTED, "schema#/properties/a/not",
          "'not' is not supported"},
         {"{\"items\":{\"if\":{}}}", NLM_UNSUPPORTED, "schema#/items/if", "'if' is not supported"},
+        {"{\"dependentRequired\":{\"a\":1}}", NLM_BAD_FORMAT, "schema#/dependentRequired", "lists of names"},
+        {"{\"dependencies\":{\"a\":\"b\"}}", NLM_BAD_FORMAT, "schema#/dependencies", "schemas and lists of names"},
         {"{\"uniqueItems\":true}", NLM_UNSUPPORTED, "schema#/uniqueItems", "'uniqueItems' is not supported"},
         {"{\"contains\":{}}", NLM_UNSUPPORTED, "schema#/contains", "'contains'"},
         {"{\"maximun\":3}", NLM_UNSUPPORTED, "schema#/maximun", "did you mean 'maximum'"},
@@ -356,6 +383,7 @@ static void hostile_schemas_are_limits(void) {
 
 static const check_case cases[] = {
     CHECK_CASE(types_and_values),
+    CHECK_CASE(what_a_property_asks_for),
     CHECK_CASE(strings),
     CHECK_CASE(formats),
     CHECK_CASE(numbers),
