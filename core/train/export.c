@@ -71,9 +71,16 @@ static nlm_status read_values(const exporting *e, uint32_t index) {
 
 /* ---- tensors ------------------------------------------------------------------------------------------ */
 
+/* Of fewer bits than q8_0: a step of training moves such a weight by less than rounding does, so that to round it
+ * once more forgets what was learned. */
+static bool is_narrow(const nlm_tensor *t) {
+    const uint64_t columns = (uint64_t)t->shape[t->rank - 1], bytes = nlm_dtype_row_bytes(NLM_Q8_0, columns);
+    return bytes > 0 && nlm_dtype_row_bytes(t->dtype, columns) < bytes;
+}
+
 /* Vectors are f32, and so is what the families convert to it. */
 static nlm_dtype dtype_of(const exporting *e, const nlm_tensor *t) {
-    if (e->dtype == NLM_EXPORT_AS_IT_IS) return t->dtype;
+    if (e->dtype == NLM_EXPORT_AS_IT_IS) return is_narrow(t) ? NLM_Q8_0 : t->dtype;
     if (t->rank != 2 || t->shape[1] < 32) return NLM_F32;
     return nlm_dtype_row_bytes(e->dtype, (uint64_t)t->shape[1]) ? e->dtype : NLM_F16;
 }
@@ -116,14 +123,29 @@ static nlm_status make_room(exporting *e, const nlm_gguf *gguf) {
     return e->room ? NLM_OK : no_memory(e, "the values of a tensor");
 }
 
+/* Is a tensor trained whose type is not the one it had? */
+static bool has_other_types(const exporting *e, const nlm_gguf *gguf) {
+    for (size_t i = 0; i < nlm_gguf_tensor_count(gguf); i++) {
+        const nlm_gguf_tensor *found = nlm_gguf_tensor_at(gguf, i);
+        char name[128];
+        uint32_t index;
+        if (found->name.length >= sizeof name) continue;
+        memcpy(name, found->name.data, found->name.length);
+        name[found->name.length] = 0;
+        if (dtype_of(e, &found->tensor) != found->tensor.dtype && find_trained(e, name, &index)) return true;
+    }
+    return false;
+}
+
 static nlm_status export_all(exporting *e, const char *path) {
     static const char type_key[] = "general.file_type";
     const nlm_gguf *gguf = nlm_model_gguf(e->trainer->model);
+    const bool keeps_type = !has_other_types(e, gguf);
     for (size_t i = 0; i < nlm_gguf_entry_count(gguf); i++) {
         const nlm_gguf_entry *entry = nlm_gguf_entry_at(gguf, i);
         const bool is_type =
             entry->key.length == strlen(type_key) && memcmp(entry->key.data, type_key, entry->key.length) == 0;
-        if (!is_type || e->dtype == NLM_EXPORT_AS_IT_IS) nlm_gguf_writer_entry(e->writer, entry);
+        if (!is_type || keeps_type) nlm_gguf_writer_entry(e->writer, entry);
     }
     NLM_TRY(nlm_gguf_check_file(gguf, e->err));
     NLM_TRY(make_room(e, gguf));

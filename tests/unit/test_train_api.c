@@ -354,6 +354,36 @@ static void adapters_leave_the_model_as_it_was_until_they_are_trained(void) {
     nlm_engine_destroy(engine);
 }
 
+static nlm_dtype type_of(const nlm_gguf *gguf, const char *name) {
+    const nlm_gguf_tensor *tensor = nlm_gguf_find_tensor(gguf, name);
+    CU_ASSERT_PTR_NOT_NULL_FATAL(tensor);
+    return tensor->tensor.dtype;
+}
+
+static void what_weights_of_4_bits_have_learned_is_not_rounded_away(void) {
+    temporary t;
+    nlm_gguf *gguf = NULL;
+    CU_ASSERT_FATAL(temporary_make(&t));
+    nlm_engine *engine = fixture_engine(1);
+    nlm_training *adapted = training_of(
+        engine, &(nlm_training_options){SIZED, .path = MODEL("llama-q4_0"), .max_tokens = 64, .lora_rank = 2});
+    const nlm_training_batch batch = usual_batch();
+    step(adapted, &batch);
+    EXPECT_OK(nlm_training_export(adapted, NULL, temporary_path(&t, "model.gguf"), error));
+    EXPECT_OK(nlm_gguf_open(t.path, &gguf, error));
+    CU_ASSERT_EQUAL(type_of(gguf, "blk.0.attn_q.weight"), NLM_Q8_0);
+    CU_ASSERT_EQUAL(type_of(gguf, "token_embd.weight"), NLM_Q4_0); /* has no adapter */
+    CU_ASSERT_PTR_NULL(nlm_gguf_find(gguf, "general.file_type"));
+    nlm_gguf_close(gguf);
+    EXPECT_OK(nlm_training_export(adapted, "q4_0", temporary_path(&t, "model.gguf"), error));
+    EXPECT_OK(nlm_gguf_open(t.path, &gguf, error));
+    CU_ASSERT_EQUAL(type_of(gguf, "blk.0.attn_q.weight"), NLM_Q4_0);
+    nlm_gguf_close(gguf);
+    nlm_training_destroy(adapted);
+    nlm_engine_destroy(engine);
+    temporary_remove(&t);
+}
+
 static void evaluating_changes_nothing(void) {
     nlm_engine *engine = fixture_engine(1);
     nlm_training *with = usual_training(engine, MODEL("mamba-f32"));
@@ -402,6 +432,7 @@ static const check_case cases[] = {
     CHECK_CASE(steps_lessen_the_loss_and_are_told),
     CHECK_CASE(recomputing_takes_less_memory_and_gives_the_same_bits),
     CHECK_CASE(adapters_leave_the_model_as_it_was_until_they_are_trained),
+    CHECK_CASE(what_weights_of_4_bits_have_learned_is_not_rounded_away),
     CHECK_CASE(evaluating_changes_nothing),
     CHECK_CASE(a_step_that_is_not_finite_changes_nothing),
 };

@@ -238,7 +238,7 @@ static nlm_status after_step(run *r, nlm_error *err) {
     return NLM_OK;
 }
 
-/* A new model as f32, another in its own types, or what was asked for. */
+/* A new model as f32, another in its own types or near them, or what was asked for. */
 static nlm_status export_type(const run *r, nlm_dtype *out, nlm_error *err) {
     const char *name = r->set->export_type;
     const nlm_dtype_info *type = name ? nlm_dtype_from_name(name) : NULL;

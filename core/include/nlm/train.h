@@ -138,7 +138,8 @@ NLM_API nlm_status nlm_training_save(const nlm_training *training, const char *f
 NLM_API nlm_status nlm_training_restore(nlm_training *training, const char *folder, nlm_error *error);
 
 /* The model as it is now, with adapters added to their weights. type: of matrices ("f32", "q8_0", ...); NULL: a new
- * model's f32, that of a file as they were. Errors   INVALID_ARGUMENT (type), IO, PERMISSION, NOT_FOUND. */
+ * model's f32, that of a file as they were, but what was trained and had fewer bits is q8_0: rounding would undo it.
+ * Errors   INVALID_ARGUMENT (type), IO, PERMISSION, NOT_FOUND. */
 NLM_API nlm_status nlm_training_export(const nlm_training *training, const char *type, const char *path,
                                        nlm_error *error);
 
