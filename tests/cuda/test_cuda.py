@@ -2,8 +2,12 @@
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import unittest
+from collections import Counter
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 BIN = Path(os.environ["NLM_BIN"])
@@ -61,6 +65,23 @@ class Devices(unittest.TestCase):
         done = run("-m", STORIES, "-p", "a", "-n", 2, "--backend", "cuda", "--context", 4096, EMU_CUDA_MEMORY_MIB=1)
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("MiB", done.stderr.decode())
+
+
+class Launches(unittest.TestCase):
+    def test_a_layer_has_the_kernels_that_predictions_count(self):
+        loader = SourceFileLoader("predict_cuda", os.environ["NLM_SOURCE"] + "/tools/predict-cuda")
+        predict = module_from_spec(spec_from_loader("predict_cuda", loader))
+        sys.modules["predict_cuda"] = predict
+        loader.exec_module(predict)
+        for model, kernels, once in ((STORIES, predict.LLAMA, "kv_append"), (MAMBA, predict.MAMBA, "dt_bc_scan_few")):
+            with self.subTest(model.name), tempfile.TemporaryDirectory() as folder:
+                run("-m", model, "-p", "a", "-n", 1, "--backend", "cuda", kernels=folder, EMU_CUDA_DRY=1,
+                    EMU_CUDA_LAUNCHES=f"{folder}/launches")
+                launched = Counter(line.split()[0] for line in Path(folder, "launches").read_text().splitlines())
+                layers = launched[once]
+                self.assertGreater(layers, 1)
+                self.assertEqual({k: launched[k] for k in set(kernels)},
+                                 {k: layers * n for k, n in Counter(kernels).items()})
 
 
 class Libraries(unittest.TestCase):

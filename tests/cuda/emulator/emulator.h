@@ -4,6 +4,7 @@
  *   EMU_CHECKS  letters of the checks that are made; all when unset
  *               b  bounds and alignment     u  reads of memory nothing was written to
  *               r  data races               x  exits of blocks that others still read from
+ *               a  atomic sums of floats, whose bits depend on the order of threads
  *   EMU_TRAFFIC a file to which each launch adds what its warps asked of memory (traffic.cpp)
  *   EMU_CACHE   folder of translated modules; by default one of the user's own under TMPDIR */
 #ifndef EMU_EMULATOR_H

@@ -84,6 +84,7 @@ struct emu_engine {
     void (*bulk_wait)(unsigned n_left);
     void (*store_async)(uint32_t to, const void *value, unsigned bytes, uint32_t barrier, unsigned place);
 
+    void (*atomic_sum)(unsigned place); /* of floats: its bits are as the threads come */
     void (*yield)(void);
     void (*out_of_steps)(unsigned place) __attribute__((noreturn));
     void (*fault)(unsigned place, const char *format, ...) __attribute__((format(printf, 2, 3), noreturn));

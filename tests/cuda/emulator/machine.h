@@ -129,7 +129,7 @@ struct machine : emu_engine {
     cluster *current;
     segment next, launch_first;
     std::vector<thread_id> owners; // of each segment of this launch
-    bool check_bounds, check_unwritten, check_races, check_exits;
+    bool check_bounds, check_unwritten, check_races, check_exits, check_sums;
     bool counts_traffic;
     bool has_failed;
     char *why;

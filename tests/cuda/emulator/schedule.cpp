@@ -235,7 +235,12 @@ static void run_cluster(unsigned linear) {
     the.current = nullptr;
 }
 
+static void atomic_sum(unsigned place) {
+    if (the.check_sums) fault(place, "an atomic sum of floats, whose bits depend on the order of threads");
+}
+
 static void fill_table() {
+    the.atomic_sum = atomic_sum;
     the.generic = generic;
     the.shared = shared;
     the.window = window;
@@ -273,6 +278,7 @@ static void read_checks() {
     the.check_unwritten = has('u');
     the.check_races = has('r');
     the.check_exits = has('x');
+    the.check_sums = has('a');
     const char *traffic_file = std::getenv("EMU_TRAFFIC");
     the.counts_traffic = traffic_file && *traffic_file;
 }

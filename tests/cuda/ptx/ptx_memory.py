@@ -104,7 +104,9 @@ def atomic(f, i, to, address, operands):
     new = new_value(i, operation, kind).format(old="o_", b="b_", c="c_")
     result = f.write(to, kind, "o_") if to else ""
     size = size_of(kind)
-    return (f"{{ {values} char *p_ = {p}; {c} o_; memcpy(&o_, p_, {size}); const {c} n_ = ({c})({new}); "
+    is_float = kind in FLOATS or kind in ("f16", "bf16", "f16x2", "bf16x2")
+    order = f"E->atomic_sum({i.place}); " if is_float and operation == "add" else ""
+    return (f"{{ {order}{values} char *p_ = {p}; {c} o_; memcpy(&o_, p_, {size}); const {c} n_ = ({c})({new}); "
             f"memcpy(p_, &n_, {size}); {result} }}")
 
 

@@ -1,6 +1,10 @@
 // Each mistake of a list is stopped, whatever the order of the threads, with the line it stands on; and each kernel
 // without its mistake passes every order.
+#include <unistd.h>
+
 #include <cstring>
+#include <fstream>
+#include <sstream>
 
 #include "rig.h"
 
@@ -77,12 +81,35 @@ static std::string run(const fault_case &c, int fault, uint64_t seed) {
     return rig::run(k, c.shape, seed, out.data, in.data, flags.data);
 }
 
+// 8 warps read and write 128 bytes each; then into shared memory, and out of it in the other direction.
+static void test_traffic() {
+    char path[] = "/tmp/emu-traffic-XXXXXX";
+    const int file = mkstemp(path);
+    CHECK(file >= 0, "no temporary file");
+    setenv("EMU_TRAFFIC", path, 1);
+    for (const char *name : {"behind_the_buffer", "missing_syncthreads"}) {
+        const std::string why = run(fault_case{name, "", {one, many}}, 0, 1);
+        CHECK(why.empty(), why);
+    }
+    unsetenv("EMU_TRAFFIC");
+    std::ifstream in(path);
+    std::ostringstream all;
+    all << in.rdbuf();
+    close(file);
+    unlink(path);
+    for (const char *counted : {" global-load 8 256 32 32\n", " global-store 8 256 32 32\n",
+                                " shared-store 8 256 8 8\n", " shared-load 8 256 8 8\n"}) {
+        CHECK(all.str().find(counted) != std::string::npos, std::string(counted) + "is not in\n" + all.str());
+    }
+}
+
 int main() {
     if (!rig::has_nvrtc()) {
         std::puts("skipped: no NVRTC");
         return 77;
     }
     const char *only = std::getenv("ONLY");
+    test_traffic();
     for (const fault_case &c : cases) {
         if (only && std::strcmp(only, c.name)) continue;
         const bool is_slow = !std::strcmp(c.name, "endless_loop");

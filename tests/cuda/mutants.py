@@ -1,0 +1,123 @@
+"""Faults planted in the sources of backends/cuda, and what stops each: see test_mutants.py.
+
+Of a mutant: the file; the text that goes, which is there once; what comes instead; the case of nlm-conform that meets it;
+a pattern of the sentence that the test device says; and, of kernels, a part of the line that the sentence names.
+"""
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Mutant:
+    name: str
+    file: str
+    before: str
+    after: str
+    case: str
+    sentence: str
+    line: str
+    settings: dict = field(default_factory=dict)
+
+
+BUSY = {"EMU_CUDA_MULTIPROCESSORS": "1"}  # so that work is cut as where there is plenty
+FEW = "matmul/M=1,K=512,N=19,w:q8_0"
+SPLIT = "matmul/M=2,K=11008,N=3,w:q4_0"
+MANY = "matmul/M=33,K=64,N=17,w:q4_0"
+ROWS = "attention/seqs=1,past=2000,H=8,G=1,D=128,B=32,cache:f16"
+TILED = "attention/seqs=100+1,past=450+900,H=4,G=2,D=64,B=32,cache:f16,lse"
+RACES = "races with a"
+
+KERNELS = (
+    # missing barriers
+    Mutant("a row is read before all of it is staged", "few.cuh",
+           "squares);\n        __syncthreads();\n#pragma unroll\n        for (int i = 0; i < GROUPS",
+           "squares);\n#pragma unroll\n        for (int i = 0; i < GROUPS", FEW,
+           RACES + "|nothing was written to", "dot(w, x[m * STAGED]"),
+    Mutant("the next part is staged while the last is read", "few.cuh",
+           "GROUP_QUADS, s);\n        }\n        __syncthreads();\n", "GROUP_QUADS, s);\n        }\n", SPLIT,
+           RACES, ""),
+    Mutant("warps' sums are added before they are there", "few.cuh",
+           "parts[warp][lane] = mine;\n    __syncthreads();\n", "parts[warp][lane] = mine;\n", SPLIT,
+           RACES + "|nothing was written to", "parts[warp"),
+    Mutant("a block's sum is read before it is there", "device.cuh",
+           "parts[threadIdx.x / 32] = v;\n    __syncthreads();\n    v = 0;", "parts[threadIdx.x / 32] = v;\n    v = 0;",
+           "rms_norm/R=1,N=576,w", RACES + "|nothing was written to", "parts["),
+    Mutant("a tile is multiplied before it is there", "many.cuh",
+           "w.put(b, operands[1]);\n        __syncthreads();\n", "w.put(b, operands[1]);\n", MANY,
+           RACES + "|nothing was written to", ""),
+    Mutant("sums take the operands' place too early", "many.cuh",
+           "    __syncthreads();\n    sums.put(shared.sums);", "    sums.put(shared.sums);",
+           "matmul/M=20,K=96,N=150,w:q4_0", RACES, ""),
+    Mutant("a chunk is read before all warps left theirs", "attention.cu",
+           "share<P>(total, shared);\n    __syncthreads();\n", "share<P>(total, shared);\n", ROWS,
+           RACES + "|nothing was written to", ""),
+    Mutant("the next chunk takes the last one's place", "attention.cu",
+           "element % HEAD_SIZE));\n        }\n        __syncthreads();\n", "element % HEAD_SIZE));\n        }\n",
+           "attention/seqs=1+1+1+1,past=510+511+512+513,H=6,G=2,D=32,B=32,cache:f16,lse", RACES, "", BUSY),
+    Mutant("keys that other threads brought are not waited for", "attention_mma.cu",
+           "        wait_for_copies();\n        __syncthreads();\n        begin_loading(a.v_cache",
+           "        wait_for_copies();\n        begin_loading(a.v_cache", TILED,
+           RACES + "|was not waited for|nothing was written to", ""),
+    Mutant("a chunk of the scan is read before it is there", "scan.cuh",
+           "put<HAS_OUTPUT>(in, &memory);\n        __syncthreads();\n", "put<HAS_OUTPUT>(in, &memory);\n",
+           "ssm_scan/seqs=7,past=0,C=48,N=16,state_out=state", RACES + "|nothing was written to", "m->"),
+    Mutant("a row's best is read before all warps have theirs", "argmax.cu",
+           "of_warp[threadIdx.x / 32] = best;\n    __syncthreads();\n", "of_warp[threadIdx.x / 32] = best;\n",
+           "argmax/R=1,N=5000", RACES + "|nothing was written to", "of_warp"),
+    Mutant("two sums of a block share their room", "softmax.cu",
+           "block_sum<THREADS>(sum, sum_parts)", "block_sum<THREADS>(sum, greatest_parts)", "softmax/R=1,N=1000", RACES,
+           "parts["),
+    # copies that are late
+    Mutant("keys are not waited for", "attention_mma.cu",
+           "        wait_for_copies();\n        __syncthreads();\n        begin_loading(a.v_cache",
+           "        __syncthreads();\n        begin_loading(a.v_cache", TILED, "was not waited for", "" ),
+    Mutant("values are not waited for", "attention_mma.cu",
+           "        wait_for_copies();\n        if (__syncthreads_and", "        if (__syncthreads_and", TILED,
+           "was not waited for", ""),
+    # masks
+    Mutant("half a warp in the mask of a sum", "device.cuh",
+           "v += __shfl_xor_sync(0xffffffffu, v, o);\n    return v;\n}\n__device__ __forceinline__ float warp_max",
+           "v += __shfl_xor_sync(0x0000ffffu, v, o);\n    return v;\n}\n__device__ __forceinline__ float warp_max",
+           FEW, "takes part in a collective whose mask", "__shfl_xor_sync"),
+    Mutant("a shuffle where only some lanes come", "attention_mma.cu",
+           "        sums.weight[i] += __shfl_xor_sync(0xffffffffu, sums.weight[i], 1);\n",
+           "        if (!is_row<TILE_HEADS>(r, pair)) continue;\n"
+           "        sums.weight[i] += __shfl_xor_sync(0xffffffffu, sums.weight[i], 1);\n",
+           TILED, "waits for ever at a collective|mask", "__shfl_xor_sync"),
+    # places
+    Mutant("a tile one row too far", "many.cuh",
+           "*(float4 *)&out[threadIdx.x / 8 + 32 * i][threadIdx.x % 8 * 4] = rounded(v);",
+           "*(float4 *)&out[threadIdx.x / 8 + 32 * i + 1][threadIdx.x % 8 * 4] = rounded(v);", MANY,
+           RACES + "|of dynamic shared memory|nothing was written to", ""),
+    Mutant("a wrong swizzle", "few.cuh", "(i / 8 % 32 ^ i % 8)", "(i / 8 % 32 + i % 8)", FEW,
+           RACES + "|nothing was written to", ""),
+    Mutant("chunks' sums overlap", "attention.cu", "+ chunk) * (HEAD_SIZE + 2);", "+ chunk) * (HEAD_SIZE + 1);", ROWS,
+           RACES, ""),
+    Mutant("a vector where elements stand anywhere", "rows.cuh", "if (is_whole && k + 3 < n)", "if (k + 3 < n)",
+           "matmul/M=5,K=128,N=9,w:q8_0,x+7,w+1,y+3,pad=2", "no multiple of", ""),
+    Mutant("the last quads of a tile are left out", "many.cuh",
+           "for (int i = 0; i < QUADS; i++) {\n            *(float4 *)&out[threadIdx.x / 8 + 32 * i]",
+           "for (int i = 0; i < QUADS - 1; i++) {\n            *(float4 *)&out[threadIdx.x / 8 + 32 * i]", MANY,
+           "nothing was written to", ""),
+    Mutant("every token is written to the page's first row", "kv_append.cu",
+           "append<KEY>(a.k, a.k_cache, token, g, page, pos % page_tokens);",
+           "append<KEY>(a.k, a.k_cache, token, g, page, 0);", "kv_append/seqs=9,past=0,G=2,D=32,B=4,cache:f16", RACES, ""),
+    # order
+    Mutant("an atomic sum of floats", "device.cuh",
+           "    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = v;\n    __syncthreads();\n    v = 0;\n",
+           "    if (threadIdx.x < THREADS / 32) parts[threadIdx.x] = 0;\n    __syncthreads();\n"
+           "    if (threadIdx.x % 32 == 0) atomicAdd(&parts[0], v);\n    __syncthreads();\n    v = 0;\n",
+           "rms_norm/R=1,N=576,w", "depend on the order", "atomicAdd"),
+)
+
+# Of the host's side, whose lines no sentence of the device knows: the case has to fail.
+HOST = (
+    Mutant("a host pointer for a tensor", "launch.c", "view.data = (uintptr_t)t->data;", "view.data = (uintptr_t)t;", FEW,
+           "which is no device memory|no multiple of", ""),
+    Mutant("a kernel in another stream than its copies", "launch.c", ".hStream = s->stream,", ".hStream = NULL,",
+           "captured/rms_norm", "", ""),
+    Mutant("an event that is not waited for", "stream.c",
+           "    NLM_CUDA_TRY(cuStreamWaitEvent, s->stream, event, 0);\n", "    (void)event;\n", "abi/20_events", "", ""),
+    Mutant("a copy to the host that is not waited for", "memory.c",
+           "host, place(buffer, offset), bytes, stream_of(d, stream));\n    return finish(d, stream, error);",
+           "host, place(buffer, offset), bytes, stream_of(d, stream));\n    return NLM_OK;", "abi/18_transfers", "", ""),
+)
