@@ -61,10 +61,8 @@ def text_of(nvrtc, program, what):
     return text.value.decode(errors="replace")
 
 
-def compile_one(job):
-    """(arch, source, macros) to that and its kernels' figures, or a sentence that says why there are none."""
-    arch, source, macros = job
-    nvrtc = open_nvrtc()
+def compiled(nvrtc, arch, source, macros):
+    """A program of NVRTC's and its log; None if it does not compile."""
     headers = sorted(p for p in (CUDA / "device").iterdir() if p.suffix in (".h", ".cuh"))
     texts = (ctypes.c_char_p * len(headers))(*(p.read_bytes() for p in headers))
     names = (ctypes.c_char_p * len(headers))(*(p.name.encode() for p in headers))
@@ -75,11 +73,32 @@ def compile_one(job):
     result = nvrtc.nvrtcCompileProgram(program, len(options),
                                        (ctypes.c_char_p * len(options))(*(o.encode() for o in options)))
     log = text_of(nvrtc, program, "ProgramLog")
-    if result != 0:
-        return job, f"does not compile: {log.strip().splitlines()[0] if log.strip() else result}"
+    return program if result == 0 else None, log.strip() or f"error {result}"
+
+
+def compile_one(job):
+    """(arch, source, macros) to that and its kernels' figures, or a sentence that says why there are none."""
+    arch, source, macros = job
+    nvrtc = open_nvrtc()
+    program, log = compiled(nvrtc, arch, source, macros)
+    if program is None:
+        return job, f"does not compile: {log.splitlines()[0]}"
     ptx = text_of(nvrtc, program, "PTX")
     nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
     return job, figures(log, ptx)
+
+
+def compile_cubin(arch, source, macros):
+    """The device's code."""
+    nvrtc, size = open_nvrtc(), ctypes.c_size_t()
+    program, log = compiled(nvrtc, arch, source, macros)
+    if program is None:
+        raise ValueError(f"{source} does not compile: {log}")
+    nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size))
+    cubin = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetCUBIN(program, cubin)
+    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    return cubin.raw
 
 
 def figures(log, ptx):
