@@ -18,8 +18,8 @@ nlm_status nlm_json_parse(const char *name, const char *text, size_t length, str
 nlm_status nlm_json_read(const char *path, size_t max_bytes, struct cJSON **out, nlm_error *err);
 
 /* cJSON's numbers are doubles, written with 15 digits. Those of a tree that have more, or are beyond doubles, become
- * cJSON_Raw items with their text, which is printed as it was; their valuedouble stays. text[0..length) is what the tree
- * was parsed from. false: no memory. */
+ * cJSON_Raw items with their text, which is printed as it was; their valuedouble stays. text[0..length) is what the
+ * tree was parsed from. false: no memory. */
 bool nlm_json_keep_digits(struct cJSON *root, const char *text, size_t length);
 /* A number, kept so or not. */
 bool nlm_json_is_number(const struct cJSON *item);

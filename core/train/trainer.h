@@ -92,8 +92,9 @@ nlm_status nlm_trainer_write_carried(nlm_trainer *trainer, uint32_t index, const
 /* The model as a GGUF file with the metadata of the one it came from, adapters added to their weights; matrices are
  * of `dtype` (rows that are no multiple of its blocks f16, those under 32 columns and vectors f32). Errors
  * as of nlm_gguf_writer_finish, INVALID_ARGUMENT (dtype). */
-#define NLM_EXPORT_AS_IT_IS (-1) /* the types that the tensors had; of what is trained q8_0 in place of fewer bits \
-                                  */
+#define NLM_EXPORT_AS_IT_IS                                                                \
+    (-1) /* the types that the tensors had; of what is trained q8_0 in place of fewer bits \
+          */
 nlm_status nlm_trainer_export(const nlm_trainer *trainer, nlm_dtype dtype, const char *path, nlm_error *err);
 /* The adapters as a safetensors file, named after their weights ("blk.0.attn_q.weight.lora_a"), with lora_rank and
  * lora_alpha as its metadata. Errors INVALID_ARGUMENT (there are none), and of nlm_safetensors_writer_finish. */

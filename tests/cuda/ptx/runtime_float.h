@@ -124,8 +124,8 @@ RUNTIME float approximate_tangent(float x) {
     return off_by(x, 0x1p-11f * fabsf(x));
 }
 
-/* f16 and bf16. The compiler's own type where that is an instruction: the header of all intrinsics would be most of what a
- * small kernel takes to compile. */
+/* f16 and bf16. The compiler's own type where that is an instruction: the header of all intrinsics would be most of
+ * what a small kernel takes to compile. */
 #if defined(__F16C__) && defined(__FLT16_MANT_DIG__)
 RUNTIME float f32_of_f16(uint16_t bits) {
     _Float16 half;
