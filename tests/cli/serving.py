@@ -120,8 +120,9 @@ class Server:
     def wait_until_idle(self, seconds=60):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
+            n_reading = self.metric("nlm_requests_reading")  # these queue next, so look there afterwards
             health = self.get("/health")
-            if health["running"] == health["queued"] == 0:
+            if n_reading == health["running"] == health["queued"] == 0:
                 return
             time.sleep(0.02)
         raise AssertionError("a slot is still in use")
