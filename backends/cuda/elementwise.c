@@ -23,7 +23,7 @@ nlm_status nlm_cuda_elementwise(const nlm_exec_v1 *x, nlm_op op, const void *arg
     const nlm_cuda_work work = {
         .op = op,
         .args = args,
-        .kernel = {name, kernel, {{"ACT", nlm_cuda_type_name(first), 0}}},
+        .kernel = {nlm_op_spec_of(op)->name, kernel, {{"ACT", nlm_cuda_type_name(first), 0}}},
         .grid = {nlm_cuda_div_up(nlm_live_rows(x, first) * (first->shape[1] / n), THREADS)},
         .threads = THREADS,
     };

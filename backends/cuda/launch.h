@@ -34,6 +34,18 @@ static inline nlm_tensor nlm_cuda_columns(const nlm_tensor *t, int64_t from, int
     view.shape[1] = count;
     return view;
 }
+/* A tensor of rank 1 as a matrix of one row; a matrix as it is. */
+static inline nlm_tensor nlm_cuda_matrix(const nlm_tensor *t) {
+    nlm_tensor view = *t;
+    if (t->rank != 1) return view;
+    view.rank = 2;
+    view.row_kind = NLM_ROWS_FIXED;
+    view.shape[0] = 1;
+    view.shape[1] = t->shape[0];
+    view.stride_bytes[1] = t->stride_bytes[0];
+    view.stride_bytes[0] = t->shape[0] * t->stride_bytes[0];
+    return view;
+}
 /* A matrix without gaps in the workspace, `at` bytes from its beginning, with the rows and the type of `rows`. */
 static inline nlm_tensor nlm_cuda_between(const nlm_exec_v1 *x, uint64_t at, const nlm_tensor *rows,
                                           int64_t columns) {

@@ -26,7 +26,15 @@
     X(norm_xz_conv, NLM_CONV_SILU, nlm_cuda_norm_xz_conv_needs)                                \
     X(dt_bc_scan, 0, nlm_cuda_dt_bc_scan_needs)                                                \
     X(attention, 0, nlm_cuda_attention_needs)                                                  \
-    X(attention_plain, 0, NULL)
+    X(attention_plain, 0, NULL)                                                                \
+    X(rms_norm_bwd, NLM_GRADIENT_ADD, nlm_cuda_rms_norm_bwd_needs)                             \
+    X(silu_mul_bwd, 0, NULL)                                                                   \
+    X(embed_bwd, 0, NULL)                                                                      \
+    X(sum_sq, NLM_GRADIENT_ADD, nlm_cuda_sum_sq_needs)                                         \
+    X(adamw, 0, NULL)                                                                          \
+    X(exp, 0, NULL)                                                                            \
+    X(accumulate, 0, NULL)                                                                     \
+    X(sum_rows, NLM_GRADIENT_ADD, nlm_cuda_sum_rows_needs)
 
 #define NLM_CUDA_DECLARE(op, flags, needs)                                       \
     nlm_status nlm_cuda_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \

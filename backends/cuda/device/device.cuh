@@ -58,6 +58,16 @@ __device__ __forceinline__ float silu(float v) {
     return quotient;
 }
 
+__device__ __forceinline__ float sigmoid(float v) {
+    return 1.0f / (1.0f + expf(-v));
+}
+/* silu'(v) = s (1 + v (1 - s)) with s = sigmoid(v). 1 - s is the sigmoid of -v: a difference would lose what is left
+ * of it where s is near 1. */
+__device__ __forceinline__ float silu_slope(float v) {
+    const float s = sigmoid(v), rest = sigmoid(-v);
+    return s * (1.0f + v * rest);
+}
+
 /* ---- tensors ---- */
 
 typedef nlm_cuda_view view;
