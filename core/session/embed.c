@@ -8,55 +8,60 @@
 #include "session/options.h"
 
 /* A sequence that is under way, in a slot of its own. */
-typedef struct embedding {
+typedef struct embedded {
     int32_t slot;
     size_t index;       /* of the sequence */
     int32_t n_computed; /* of its tokens */
     int32_t n;          /* in the coming run */
     float *out;         /* its row, or its first */
     double *sums;       /* [n_embd] of its rows so far, for their mean */
-} embedding;
+} embedded;
 
-typedef struct embedder {
+struct nlm_embedding {
     nlm_runtime *runtime;
+    nlm_ending ending;
     const int32_t *const *ids;
     const size_t *counts;
     size_t n;
     nlm_embed_options options;
     size_t n_embd;
-    size_t next; /* sequence to begin */
-    float *out;  /* where its rows go */
-    embedding *active;
-    double *sums;              /* [slots of the model, n_embd], for means */
-    int32_t n_active, n_slots; /* slots that may be taken */
+    size_t next;      /* sequence to begin */
+    float *out;       /* where its rows go */
+    uint64_t n_left;  /* tokens to be computed */
+    embedded *active; /* [slots of the model] */
+    double *sums;     /* [slots of the model, n_embd], for means */
+    int32_t n_active;
+    bool has_failed;
     nlm_batch_item items[NLM_MAX_ROWS];
-} embedder;
+};
 
 /* ---- what is asked for -------------------------------------------------------------------- */
 
-static nlm_status check_sequence(const embedder *e, size_t index, nlm_error *err) {
+#define WHERE "nlm_embed"
+
+static nlm_status check_sequence(const nlm_embedding *e, size_t index, nlm_error *err) {
     const size_t count = e->counts[index];
     const int32_t n_vocab = e->runtime->hparams->n_vocab, limit = e->runtime->context_length;
     if (count == 0 || !e->ids[index]) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_embed", "sequence %zu has no tokens", index);
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "sequence %zu has no tokens", index);
     }
     if (count > (size_t)limit) {
-        return nlm_fail(err, NLM_LIMIT, "nlm_embed", "sequence %zu has %zu tokens, and the context holds %d", index,
-                        count, limit);
+        return nlm_fail(err, NLM_LIMIT, WHERE, "sequence %zu has %zu tokens, and the context holds %d", index, count,
+                        limit);
     }
     for (size_t i = 0; i < count; i++) {
         const int32_t id = e->ids[index][i];
         if (id >= 0 && id < n_vocab) continue;
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_embed",
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE,
                         "token %zu of sequence %zu is %d; the vocabulary has 0 to %d", i, index, id, n_vocab - 1);
     }
     return NLM_OK;
 }
 
-static nlm_status check(const embedder *e, nlm_error *err) {
+static nlm_status check(const nlm_embedding *e, nlm_error *err) {
     const nlm_embed_options *o = &e->options;
     if (o->flags & ~(uint32_t)NLM_EMBED_NORMALIZE || o->pooling > NLM_POOLING_NONE || o->reserved) {
-        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_embed", "flags 0x%x or pooling %u are not known", o->flags,
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "flags 0x%x or pooling %u are not known", o->flags,
                         o->pooling);
     }
     for (size_t i = 0; i < e->n; i++) NLM_TRY(check_sequence(e, i, err));
@@ -65,15 +70,17 @@ static nlm_status check(const embedder *e, nlm_error *err) {
 
 /* ---- slots -------------------------------------------------------------------------------- */
 
-static int32_t count_free(const nlm_runtime *runtime) {
-    int32_t n = 0;
-    for (int32_t i = 0; i < runtime->n_slots; i++) n += !runtime->is_slot_used[i];
-    return n;
+static bool has_free_slot(const nlm_runtime *runtime) {
+    for (int32_t i = 0; i < runtime->n_slots; i++) {
+        if (!runtime->is_slot_used[i]) return true;
+    }
+    return false;
 }
 
+/* There is a free one. */
 static nlm_status take_slot(nlm_runtime *runtime, int32_t *out, nlm_error *err) {
     int32_t slot = 0;
-    while (runtime->is_slot_used[slot]) slot++; /* n_slots of the embedder are free */
+    while (runtime->is_slot_used[slot]) slot++;
     NLM_TRY(nlm_states_clear(runtime->states, slot, err));
     runtime->is_slot_used[slot] = true;
     *out = slot;
@@ -86,32 +93,34 @@ static void give_slot(nlm_runtime *runtime, int32_t slot) {
 }
 
 /* Begins sequences while there are slots for them. */
-static nlm_status begin(embedder *e, nlm_error *err) {
-    while (e->n_active < e->n_slots && e->next < e->n) {
+static nlm_status begin(nlm_embedding *e, nlm_error *err) {
+    while (e->next < e->n && has_free_slot(e->runtime)) {
         int32_t slot;
         const size_t rows = e->options.pooling == NLM_POOLING_NONE ? e->counts[e->next] : 1;
         NLM_TRY(take_slot(e->runtime, &slot, err));
         double *sums = e->sums ? e->sums + (size_t)slot * e->n_embd : NULL;
-        e->active[e->n_active++] = (embedding){.slot = slot, .index = e->next++, .out = e->out, .sums = sums};
+        e->active[e->n_active++] = (embedded){.slot = slot, .index = e->next++, .out = e->out, .sums = sums};
         for (size_t i = 0; sums && i < e->n_embd; i++) sums[i] = 0;
         e->out += rows * e->n_embd;
     }
-    return NLM_OK;
+    if (e->n_active > 0 || e->next == e->n) return NLM_OK;
+    return nlm_fail(err, NLM_LIMIT, WHERE,
+                    "all %d sessions of the model are in use; load it with a greater nlm_model_options.parallel",
+                    e->runtime->n_slots);
 }
 
 /* ---- one run ------------------------------------------------------------------------------ */
 
 /* As many rows of the sequence's part of the run are wanted. */
-static int32_t outputs_of(const embedder *e, const embedding *part) {
+static int32_t outputs_of(const nlm_embedding *e, const embedded *part) {
     return e->options.pooling == NLM_POOLING_LAST ? 1 : part->n;
 }
 
 /* The items of the coming run: of each sequence as much as there is room for, in their order. */
-static nlm_status fill(embedder *e, int32_t *out_count, nlm_error *err) {
-    int32_t room = nlm_programs_max_rows(e->runtime->embedders);
+static nlm_status fill(nlm_embedding *e, int32_t room, int32_t *out_count, nlm_error *err) {
     *out_count = 0;
     for (int32_t i = 0; i < e->n_active && room > 0; i++) {
-        embedding *part = &e->active[i];
+        embedded *part = &e->active[i];
         const int32_t left = (int32_t)e->counts[part->index] - part->n_computed;
         part->n = left < room ? left : room;
         NLM_TRY(nlm_runtime_make_room(e->runtime, part->slot, part->n, err));
@@ -139,12 +148,12 @@ static void add_rows(double *sums, const float *rows, int32_t n_rows, size_t n) 
     }
 }
 
-static nlm_status check_rows(const embedder *e, const embedding *part, const float *rows, int32_t n_rows,
+static nlm_status check_rows(const nlm_embedding *e, const embedded *part, const float *rows, int32_t n_rows,
                              nlm_error *err) {
     for (size_t i = 0; i < (size_t)n_rows * e->n_embd; i++) {
         if (isfinite(rows[i])) continue;
         return nlm_fail(
-            err, NLM_NUMERIC, "nlm_embed",
+            err, NLM_NUMERIC, WHERE,
             "a hidden state of sequence %zu is %f: the weights are damaged, the backend is at fault, or the "
             "type of the KV cache is too small (f32 is not)",
             part->index, (double)rows[i]);
@@ -153,7 +162,7 @@ static nlm_status check_rows(const embedder *e, const embedding *part, const flo
 }
 
 /* A sequence's part of a run that went well; its rows are the first of those given. */
-static nlm_status take(const embedder *e, embedding *part, const float *rows, nlm_error *err) {
+static nlm_status take(const nlm_embedding *e, embedded *part, const float *rows, nlm_error *err) {
     const int32_t n_rows = outputs_of(e, part);
     const size_t n = e->n_embd, bytes = n * sizeof *rows;
     NLM_TRY(check_rows(e, part, rows, n_rows, err));
@@ -169,7 +178,7 @@ static nlm_status take(const embedder *e, embedding *part, const float *rows, nl
 }
 
 /* Its row is whole, or its rows are. */
-static void end(const embedder *e, const embedding *part) {
+static void end(const nlm_embedding *e, const embedded *part) {
     const size_t n_rows = e->options.pooling == NLM_POOLING_NONE ? e->counts[part->index] : 1;
     give_slot(e->runtime, part->slot);
     for (size_t i = 0; part->sums && i < e->n_embd; i++) part->out[i] = (float)(part->sums[i] / part->n_computed);
@@ -177,11 +186,12 @@ static void end(const embedder *e, const embedding *part) {
     for (size_t r = 0; r < n_rows; r++) normalize(part->out + r * e->n_embd, e->n_embd);
 }
 
-static nlm_status run(embedder *e, nlm_error *err) {
+/* Of at most `room` tokens. */
+static nlm_status run(nlm_embedding *e, int32_t room, nlm_error *err) {
     nlm_runtime *runtime = e->runtime;
     const nlm_batch_result *result = NULL;
     int32_t count, row = 0, n_left = 0;
-    NLM_TRY(fill(e, &count, err));
+    NLM_TRY(fill(e, room, &count, err));
     NLM_TRY(nlm_gguf_check_size(nlm_model_gguf(runtime->model), err));
     NLM_TRY(nlm_engine_settle_logits(runtime->engine, err));
     NLM_TRY(nlm_programs_run(runtime->embedders, e->items, count, true, &result, err));
@@ -189,6 +199,7 @@ static nlm_status run(embedder *e, nlm_error *err) {
         const int32_t n_rows = e->items[i].n_outputs;
         NLM_TRY(take(e, &e->active[i], result->logits + (size_t)row * e->n_embd, err));
         row += n_rows;
+        e->n_left -= (uint64_t)e->active[i].n;
     }
     for (int32_t i = 0; i < e->n_active; i++) {
         if ((size_t)e->active[i].n_computed < e->counts[e->active[i].index]) {
@@ -213,13 +224,82 @@ static nlm_status plan(nlm_runtime *runtime, nlm_error *err) {
     return nlm_programs_create(&options, &runtime->embedders, err);
 }
 
-static nlm_status run_all(embedder *e, nlm_error *err) {
+static void end_embedding(nlm_ending *ending) {
+    nlm_embedding *e = (nlm_embedding *)((char *)ending - offsetof(nlm_embedding, ending));
+    nlm_runtime *runtime = e->runtime;
+    for (int32_t i = 0; i < e->n_active; i++) give_slot(runtime, e->active[i].slot);
+    free(e->active);
+    free(e->sums);
+    free(e);
+    runtime->n_embeddings--;
+    nlm_runtime_end_with_last(runtime);
+}
+
+void nlm_embedding_destroy(nlm_embedding *embedding) {
+    if (embedding) nlm_gate_end(&embedding->runtime->engine->gate, &embedding->ending);
+}
+
+/* Checks and keeps what is asked for; what it has allocated after an error too is the caller's to free. */
+static nlm_status open(nlm_embedding *e, const nlm_embed_options *options, nlm_error *err) {
+    const size_t n_slots = (size_t)e->runtime->n_slots;
+    NLM_TRY(nlm_take_options(&e->options, sizeof e->options, options, "nlm_embed_options", err));
+    NLM_TRY(check(e, err));
+    for (size_t i = 0; i < e->n; i++) e->n_left += e->counts[i];
+    const bool is_mean = e->options.pooling == NLM_POOLING_MEAN;
+    e->active = calloc(n_slots, sizeof *e->active);
+    if (is_mean) e->sums = calloc(n_slots * e->n_embd, sizeof *e->sums);
+    if (e->active && (e->sums || !is_mean)) return NLM_OK;
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for %zu sequences", n_slots);
+}
+
+nlm_status nlm_embedding_create(nlm_model *model, const int32_t *const *ids, const size_t *counts, size_t n,
+                                const nlm_embed_options *options, float *out, nlm_embedding **out_embedding,
+                                nlm_error *error) {
+    NLM_NEEDS(out_embedding, error);
+    *out_embedding = NULL;
+    NLM_NEEDS(model, error);
+    NLM_NEEDS(ids, error);
+    NLM_NEEDS(counts, error);
+    NLM_NEEDS(out, error);
+    nlm_runtime *runtime = nlm_model_runtime(model);
+    NLM_ENTER(&runtime->engine->gate, error);
+    nlm_embedding *e = calloc(1, sizeof *e);
+    if (!e) return nlm_fail(error, NLM_OUT_OF_MEMORY, WHERE, "no memory");
+    e->runtime = runtime;
+    e->ending.end = end_embedding;
+    e->ids = ids;
+    e->counts = counts;
+    e->n = n;
+    e->n_embd = (size_t)runtime->hparams->n_embd;
+    e->out = out;
+    runtime->n_embeddings++;
+    const nlm_status status = open(e, options, error);
+    if (status == NLM_OK)
+        *out_embedding = e;
+    else
+        nlm_embedding_destroy(e);
+    return status;
+}
+
+static nlm_status go_on(nlm_embedding *e, uint64_t max_tokens, nlm_error *err) {
+    if (e->has_failed) return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "a call for this embedding has failed");
+    if (e->n_left == 0) return NLM_OK;
+    NLM_TRY(begin(e, err)); /* fails before anything is lost: it may be tried again */
+    e->has_failed = true;
     NLM_TRY(plan(e->runtime, err));
-    do {
-        NLM_TRY(begin(e, err));
-        NLM_TRY(run(e, err));
-    } while (e->n_active > 0 || e->next < e->n);
+    const uint64_t most = (uint64_t)nlm_programs_max_rows(e->runtime->embedders);
+    const bool is_less = max_tokens > 0 && max_tokens < most;
+    NLM_TRY(run(e, (int32_t)(is_less ? max_tokens : most), err));
+    e->has_failed = false;
     return NLM_OK;
+}
+
+nlm_status nlm_embedding_run(nlm_embedding *embedding, uint64_t max_tokens, uint64_t *out_left, nlm_error *error) {
+    NLM_NEEDS(embedding, error);
+    NLM_ENTER(&embedding->runtime->engine->gate, error);
+    const nlm_status status = go_on(embedding, max_tokens, error);
+    if (out_left) *out_left = embedding->n_left;
+    return status;
 }
 
 nlm_status nlm_embed(nlm_model *model, const int32_t *const *ids, const size_t *counts, size_t n,
@@ -228,33 +308,11 @@ nlm_status nlm_embed(nlm_model *model, const int32_t *const *ids, const size_t *
     NLM_NEEDS(ids, error);
     NLM_NEEDS(counts, error);
     NLM_NEEDS(out, error);
-    nlm_runtime *runtime = nlm_model_runtime(model);
-    NLM_ENTER(&runtime->engine->gate, error);
-    embedder e = {.runtime = runtime,
-                  .ids = ids,
-                  .counts = counts,
-                  .n = n,
-                  .n_embd = (size_t)runtime->hparams->n_embd,
-                  .out = out,
-                  .n_slots = count_free(runtime)};
-    NLM_TRY(nlm_take_options(&e.options, sizeof e.options, options, "nlm_embed_options", error));
-    NLM_TRY(check(&e, error));
-    if (n == 0) return NLM_OK;
-    if (e.n_slots == 0) {
-        return nlm_fail(error, NLM_LIMIT, "nlm_embed",
-                        "all %d sessions of the model are in use; load it with a greater nlm_model_options.parallel",
-                        runtime->n_slots);
-    }
-    const bool is_mean = e.options.pooling == NLM_POOLING_MEAN;
-    e.active = calloc((size_t)e.n_slots, sizeof *e.active);
-    if (is_mean) e.sums = calloc((size_t)runtime->n_slots * e.n_embd, sizeof *e.sums);
+    NLM_ENTER(&nlm_model_runtime(model)->engine->gate, error);
+    nlm_embedding *e = NULL;
+    NLM_TRY(nlm_embedding_create(model, ids, counts, n, options, out, &e, error));
     nlm_status status = NLM_OK;
-    if (!e.active || (is_mean && !e.sums)) {
-        status = nlm_fail(error, NLM_OUT_OF_MEMORY, "nlm_embed", "no memory for %d sequences", e.n_slots);
-    }
-    if (status == NLM_OK) status = run_all(&e, error);
-    for (int32_t i = 0; i < e.n_active; i++) give_slot(runtime, e.active[i].slot);
-    free(e.active);
-    free(e.sums);
+    while (status == NLM_OK && e->n_left > 0) status = nlm_embedding_run(e, 0, NULL, error);
+    nlm_embedding_destroy(e);
     return status;
 }

@@ -266,6 +266,7 @@ static void end_model(nlm_ending *ending) {
 }
 
 void nlm_runtime_end_with_last(nlm_runtime *runtime) {
+    if (runtime->n_embeddings > 0) return;
     for (int32_t i = 0; i < runtime->n_slots; i++) {
         if (!runtime->is_ending || runtime->is_slot_used[i]) return;
     }

@@ -48,8 +48,9 @@ typedef struct nlm_runtime {
     uint32_t *mask; /* for constraints: [nlm_mask_words(n_vocab)], of the call under way */
     int32_t context_length;
     int32_t n_slots;
-    bool *is_slot_used; /* [n_slots] */
-    nlm_ending ending;  /* done when no slot is used any more */
+    bool *is_slot_used;    /* [n_slots] */
+    uint32_t n_embeddings; /* that are under way */
+    nlm_ending ending;     /* done when no slot is used any more, and nothing embeds */
     bool is_ending;
     uint64_t memory_bytes; /* that it counts towards the engine's limit */
     double load_seconds;

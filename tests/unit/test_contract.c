@@ -48,6 +48,7 @@ static void what_is_null_is_named(void) {
     nlm_model *model = NULL;
     nlm_session *session = NULL;
     nlm_sampler *sampler = NULL;
+    nlm_embedding *embedding = NULL;
     nlm_engine_info engine_info = {.struct_size = sizeof engine_info};
     nlm_model_info model_info = {.struct_size = sizeof model_info};
     nlm_metrics metrics = {.struct_size = sizeof metrics};
@@ -73,6 +74,10 @@ static void what_is_null_is_named(void) {
     REFUSED(nlm_sampler_pick_with(NULL, rows, 1, NULL, 0, NULL, &out, &err));
     REFUSED(nlm_embed(NULL, NULL, NULL, 0, NULL, rows, &err));
     REFUSED(nlm_embed(f.model, NULL, &n, 1, NULL, rows, &err));
+    REFUSED(nlm_embedding_create(NULL, NULL, NULL, 0, NULL, rows, &embedding, &err));
+    REFUSED(nlm_embedding_create(f.model, NULL, &n, 1, NULL, rows, &embedding, &err));
+    REFUSED(nlm_embedding_create(f.model, NULL, &n, 1, NULL, rows, NULL, &err));
+    REFUSED(nlm_embedding_run(NULL, 0, NULL, &err));
     REFUSED(nlm_session_create(NULL, &session, &err));
     REFUSED(nlm_session_create(f.model, NULL, &err));
     REFUSED(nlm_session_extend(NULL, &id, 1, &err));

@@ -175,6 +175,50 @@ static void company_changes_no_bit(void) {
     }
 }
 
+/* The same in pieces of some tokens, between which a session goes on as if it were alone. */
+static void pieces_change_no_bit(void) {
+    static const size_t counts[] = {1, 300, 40};
+    static const uint64_t sizes[] = {1, 7, 33, 256, 100000};
+    static int32_t tokens[3][300];
+    const int32_t *const ids[] = {tokens[0], tokens[1], tokens[2]};
+    for (size_t m = 0; m < N_FIXTURE_MODELS; m++) {
+        const nlm_model_options options = {.struct_size = sizeof options, .parallel = 2, .context_length = 400};
+        fixture f = fixture_open(fixture_models[m], &options, 2),
+                alone = fixture_open(fixture_models[m], &options, 1);
+        const size_t bytes = 3 * width_of(&f) * sizeof(float);
+        float *expected = malloc(bytes), *out = malloc(bytes);
+        CU_ASSERT_FATAL(expected && out);
+        for (uint32_t i = 0; i < 3; i++) fixture_ids(&f, 40 + i, tokens[i], counts[i]);
+        const nlm_embed_options with = how(NLM_POOLING_MEAN, NLM_EMBED_NORMALIZE);
+        EXPECT_OK(nlm_embed(alone.model, ids, counts, 3, &with, expected, error));
+        nlm_session *beside = fixture_session(&f), *reference = fixture_session(&alone);
+        int32_t n_extended = 0;
+        for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+            nlm_embedding *e = NULL;
+            uint64_t left = 341, before;
+            memset(out, 0, bytes);
+            EXPECT_OK(nlm_embedding_create(f.model, ids, counts, 3, &with, out, &e, error));
+            do {
+                before = left;
+                EXPECT_OK(nlm_embedding_run(e, sizes[k], &left, error));
+                CU_ASSERT_FATAL(left < before && before - left <= sizes[k]);
+                if (n_extended < 300 && left % 3 == 0) fixture_extend(beside, &tokens[1][n_extended++], 1);
+            } while (left > 0);
+            EXPECT_OK(nlm_embedding_run(e, 1, &left, error));
+            CU_ASSERT(left == 0 && memcmp(out, expected, bytes) == 0);
+            nlm_embedding_destroy(e);
+        }
+        fixture_extend(reference, tokens[1], (size_t)n_extended);
+        CU_ASSERT_TRUE(fixture_same_logits(beside, reference, f.n_vocab));
+        nlm_session_destroy(beside);
+        nlm_session_destroy(reference);
+        free(expected);
+        free(out);
+        fixture_close(&f);
+        fixture_close(&alone);
+    }
+}
+
 static void rows_are_pooled_and_normalised(void) {
     enum { COUNT = 30 };
     fixture f = fixture_open("llama-gqa-f32", NULL, 1);
@@ -229,6 +273,36 @@ static void sessions_are_left_as_they_were(void) {
     }
 }
 
+/* One that is under way holds a session of the model, and the model itself. */
+static void an_embedding_under_way_may_be_left(void) {
+    const nlm_model_options options = {.struct_size = sizeof options, .parallel = 1};
+    fixture f = fixture_open("llama-gqa-f32", &options, 1);
+    int32_t ids[40];
+    const int32_t *one = ids;
+    const size_t count = 40;
+    float out[4096];
+    uint64_t left = 0;
+    nlm_embedding *e = NULL, *other = NULL;
+    nlm_session *session = NULL;
+    fixture_ids(&f, 5, ids, 40);
+    EXPECT_OK(nlm_embedding_create(f.model, &one, &count, 1, NULL, out, &e, error));
+    EXPECT_OK(nlm_embedding_create(f.model, &one, &count, 1, NULL, out, &other, error));
+    EXPECT_OK(nlm_embedding_run(e, 30, &left, error));
+    CU_ASSERT_EQUAL(left, 10);
+    CU_ASSERT_EQUAL(nlm_session_create(f.model, &session, NULL), NLM_LIMIT);
+    CU_ASSERT_EQUAL(nlm_embedding_run(other, 30, &left, NULL), NLM_LIMIT);
+    CU_ASSERT_EQUAL(left, 40);
+    nlm_embedding_destroy(e);
+    EXPECT_OK(nlm_embedding_run(other, 30, &left, error)); /* what was refused may be tried again */
+    nlm_model_unload(f.model);
+    f.model = NULL;
+    EXPECT_OK(nlm_embedding_run(other, 30, &left, error));
+    CU_ASSERT_EQUAL(left, 0);
+    nlm_embedding_destroy(other);
+    nlm_embedding_destroy(NULL);
+    fixture_close(&f);
+}
+
 static void wrong_sequences_are_refused(void) {
     const nlm_model_options options = {.struct_size = sizeof options, .context_length = 8};
     fixture f = fixture_open("llama-gqa-f32", &options, 1);
@@ -274,6 +348,11 @@ static void a_number_that_is_none_is_an_error(void) {
     CU_ASSERT(strstr(err.msg, "sequence 0") != NULL);
     nlm_session *session = fixture_session(&f);
     nlm_session_destroy(session);
+    nlm_embedding *e = NULL;
+    EXPECT_OK(nlm_embedding_create(f.model, &one, &count, 1, NULL, out, &e, error));
+    CU_ASSERT_EQUAL(nlm_embedding_run(e, 0, NULL, &err), NLM_NUMERIC);
+    CU_ASSERT_EQUAL(nlm_embedding_run(e, 0, NULL, &err), NLM_INVALID_ARGUMENT);
+    nlm_embedding_destroy(e);
     fixture_close(&f);
     temporary_remove(&t);
 }
@@ -282,8 +361,10 @@ static const check_case cases[] = {
     CHECK_CASE(the_head_over_them_gives_the_oracles_logits),
     CHECK_CASE(the_head_is_not_run),
     CHECK_CASE(company_changes_no_bit),
+    CHECK_CASE(pieces_change_no_bit),
     CHECK_CASE(rows_are_pooled_and_normalised),
     CHECK_CASE(sessions_are_left_as_they_were),
+    CHECK_CASE(an_embedding_under_way_may_be_left),
     CHECK_CASE(wrong_sequences_are_refused),
     CHECK_CASE(a_number_that_is_none_is_an_error),
 };

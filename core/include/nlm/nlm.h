@@ -413,6 +413,20 @@ typedef struct nlm_embed_options {
 NLM_API nlm_status nlm_embed(nlm_model *model, const int32_t *const *ids, const size_t *counts, size_t n,
                              const nlm_embed_options *options, float *out, nlm_error *error);
 
+/* The same piece by piece: between two calls others may use the engine. ids, what they point to, counts and out are
+ * borrowed until it is destroyed. Errors   INVALID_ARGUMENT and LIMIT of the sequences as above, OUT_OF_MEMORY. */
+typedef struct nlm_embedding nlm_embedding;
+NLM_API nlm_status nlm_embedding_create(nlm_model *model, const int32_t *const *ids, const size_t *counts, size_t n,
+                                        const nlm_embed_options *options, float *out, nlm_embedding **out_embedding,
+                                        nlm_error *error);
+/* One run, of at most max_tokens tokens (0, or more than a run can have: as many as that is). A sequence that is not
+ * done yet keeps its session. *out_left, where it is not NULL: tokens that are left; at 0 `out` is whole, and further
+ * calls do nothing. The bits do not depend on how it is cut.
+ * Errors   LIMIT where every session is in use (call it again); others as above, after which it cannot go on. */
+NLM_API nlm_status nlm_embedding_run(nlm_embedding *embedding, uint64_t max_tokens, uint64_t *out_left,
+                                     nlm_error *error);
+NLM_API void nlm_embedding_destroy(nlm_embedding *embedding);
+
 /* ---- metrics ------------------------------------------------------------------------------ */
 
 typedef struct nlm_metrics {
