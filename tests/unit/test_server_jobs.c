@@ -2,12 +2,12 @@
 #include "server_fixture.h"
 
 static float embedded[3][512];
-static int n_embedded, embed_status;
+static int n_embedded, n_cancelled;
 
 static void take_rows(void *user, nlm_status status, const float *rows, const char *message) {
     (void)message;
-    embed_status = status;
     n_embedded++;
+    n_cancelled += status == NLM_CANCELLED;
     if (rows) memcpy(embedded, rows, *(size_t *)user);
 }
 
@@ -35,7 +35,7 @@ static void embeddings_come_between_steps(void) {
     EXPECT_OK(scheduler_embed(s, rows, counts, 3, &options, take_rows, &bytes, &cancelled, error));
     scheduler_cancel_embed(cancelled);
     wait_for(s, &a, 1);
-    while (n_embedded < 1) {
+    while (n_embedded < 2) {
         struct pollfd fd = {.fd = scheduler_fd(s), .events = POLLIN};
         CU_ASSERT_EQUAL_FATAL(poll(&fd, 1, 60000), 1);
         scheduler_dispatch(s);
@@ -54,7 +54,56 @@ static void embeddings_come_between_steps(void) {
     CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "100000"));
     scheduler_destroy(s);
     CU_ASSERT_EQUAL(n_embedded, 2);
-    CU_ASSERT_EQUAL(embed_status, NLM_CANCELLED);
+    CU_ASSERT_EQUAL(n_cancelled, 1);
+    fixture_close(&f);
+}
+
+/* In the order in which they were told. */
+static int told[8], n_told;
+
+static void note_told(void *user, nlm_status status, const float *rows, const char *message) {
+    (void)rows;
+    (void)message;
+    CU_ASSERT_EQUAL(status, NLM_OK);
+    told[n_told++] = *(int *)user;
+}
+
+/* A long one is computed in pieces, with a step of the text that is generated after each; and many texts of one
+ * request do not keep a short one waiting. */
+static void embeddings_keep_nobody_waiting(void) {
+    static int32_t ids[20][256];
+    static int numbers[3] = {0, 1, 2};
+    size_t counts[20];
+    int32_t *rows[20];
+    embed_job *job;
+    nlm_embed_options options = {.struct_size = sizeof options};
+    fixture f = open_model("llama-gqa-f32", 2, 512);
+    scheduler *s = open_scheduler(&f, (scheduler_options){.slots = 1, .step_tokens = 8});
+    asked a = {0};
+    generation_request r = request_of(ids[0], 4, 0);
+    for (uint32_t i = 0; i < 20; i++) {
+        counts[i] = 256;
+        rows[i] = ids[i];
+        fixture_ids(&f, i, ids[i], counts[i]);
+    }
+    r.max_tokens = 0;
+    r.n_top = 0; /* each token is an event */
+    task *t = submit(s, &r, &a);
+    while (a.n_events == 0) wait_once(s);
+    n_told = 0;
+    EXPECT_OK(scheduler_embed(s, rows, counts, 1, &options, note_told, &numbers[0], &job, error));
+    scheduler_stats before, after;
+    scheduler_get_stats(s, &before);
+    while (n_told < 1) wait_once(s);
+    scheduler_get_stats(s, &after);
+    CU_ASSERT(after.steps - before.steps >= 256 / 8 - 1);
+    EXPECT_OK(scheduler_embed(s, rows, counts, 20, &options, note_told, &numbers[1], &job, error));
+    EXPECT_OK(scheduler_embed(s, rows, counts, 1, &options, note_told, &numbers[2], &job, error));
+    while (n_told < 3) wait_once(s);
+    CU_ASSERT(told[1] == 2 && told[2] == 1);
+    scheduler_cancel(s, t);
+    scheduler_destroy(s);
+    release(&a);
     fixture_close(&f);
 }
 
@@ -116,5 +165,6 @@ static void slot_is_saved_and_restored(void) {
 static const check_case cases[] = {
     CHECK_CASE(slot_is_saved_and_restored),
     CHECK_CASE(embeddings_come_between_steps),
+    CHECK_CASE(embeddings_keep_nobody_waiting),
 };
 CHECK_MAIN("server jobs", cases)

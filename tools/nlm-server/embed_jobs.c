@@ -3,10 +3,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 #include "nlm-server/scheduler_internal.h"
 
+static void close_current(embed_job *job) {
+    nlm_embedding_destroy(job->current);
+    job->current = NULL;
+}
+
 void embed_job_destroy(embed_job *job) {
+    close_current(job);
     free(job->ids);
     free(job->counts);
     free(job->rows);
@@ -55,6 +62,7 @@ nlm_status scheduler_embed(scheduler *s, int32_t *const *ids, const size_t *coun
     job->options = *options;
     job->fn = fn;
     job->user = user;
+    job->submitted_ns = nlm_clock_ns();
     nlm_status status = NLM_OK;
     pthread_mutex_lock(&s->mutex);
     if (s->n_embeds >= s->options.max_queue) {
@@ -77,33 +85,72 @@ void scheduler_cancel_embed(embed_job *job) {
     atomic_store(&job->is_cancelled, true);
 }
 
-/* The first job is done: it goes to the client. */
-static void hand_over(scheduler *s, embed_job *job) {
+/* The first job leaves the head of the queue: to the client, or behind those that wait. */
+static void move_first(scheduler *s, bool is_over) {
     const uint64_t one = 1;
     pthread_mutex_lock(&s->mutex);
+    embed_job *job = s->embeds;
     s->embeds = job->next;
     if (!s->embeds) s->embeds_last = &s->embeds;
-    s->n_embeds--;
-    s->stats.embedded += job->n_done;
     job->next = NULL;
-    *s->done_embeds_last = job;
-    s->done_embeds_last = &job->next;
-    if (!s->is_woken) s->is_woken = write(s->event_fd, &one, sizeof one) == sizeof one;
+    embed_job ***last = is_over ? &s->done_embeds_last : &s->embeds_last;
+    **last = job;
+    *last = &job->next;
+    if (is_over) {
+        s->n_embeds--;
+        s->stats.embedded += job->n_done;
+        if (!s->is_woken) s->is_woken = write(s->event_fd, &one, sizeof one) == sizeof one;
+    }
     pthread_mutex_unlock(&s->mutex);
 }
 
-void scheduler_run_embed(scheduler *s) {
+static nlm_status begin(const scheduler *s, embed_job *job, nlm_error *err) {
+    const double seconds = s->options.queue_seconds, age = (double)(nlm_clock_ns() - job->submitted_ns) * 1e-9;
+    if (!job->has_begun && seconds > 0 && age > seconds) {
+        return nlm_fail(err, NLM_LIMIT, "queue", "its turn did not come within %g seconds", seconds);
+    }
+    job->has_begun = true;
+    job->current_ids = job->ids + job->id_at;
+    return nlm_embedding_create(s->model, &job->current_ids, &job->counts[job->n_done], 1, &job->options,
+                                job->rows + job->n_done * s->n_embd, &job->current, err);
+}
+
+/* *out_used: tokens computed. */
+static nlm_status go_on(const scheduler *s, embed_job *job, uint32_t most, uint64_t *out_used, nlm_error *err) {
+    uint64_t left = 0, before = 0;
+    if (atomic_load(&job->is_cancelled)) return nlm_fail(err, NLM_CANCELLED, "embeddings", "nobody waits for them");
+    if (!job->current) {
+        NLM_TRY(begin(s, job, err));
+        job->n_left = job->counts[job->n_done];
+    }
+    before = job->n_left;
+    NLM_TRY(nlm_embedding_run(job->current, most, &left, err));
+    job->n_left = left;
+    *out_used = before - left;
+    if (left > 0) return NLM_OK;
+    close_current(job);
+    job->id_at += job->counts[job->n_done++];
+    return NLM_OK;
+}
+
+/* Where prompts are computed too, half of the room is theirs. */
+static uint32_t share_of(const scheduler *s, uint32_t room) {
+    for (uint32_t i = 0; i < s->options.slots; i++) {
+        const sequence *seq = s->slots[i].user;
+        if (seq && seq->state == SEQUENCE_PREFILLS) return room > 1 ? room / 2 : 1;
+    }
+    return room;
+}
+
+uint32_t scheduler_run_embed(scheduler *s, uint32_t room) {
+    uint64_t used = 0;
     pthread_mutex_lock(&s->mutex);
     embed_job *job = s->embeds;
     pthread_mutex_unlock(&s->mutex);
-    if (!job) return;
-    const int32_t *ids = job->ids + job->id_at;
-    if (atomic_load(&job->is_cancelled)) {
-        job->status = nlm_fail(&job->error, NLM_CANCELLED, "embeddings", "nobody waits for them");
-    } else {
-        job->status = nlm_embed(s->model, &ids, &job->counts[job->n_done], 1, &job->options,
-                                job->rows + job->n_done * s->n_embd, &job->error);
-    }
-    if (job->status == NLM_OK) job->id_at += job->counts[job->n_done++];
-    if (job->status != NLM_OK || job->n_done == job->n) hand_over(s, job);
+    if (!job) return room;
+    job->status = go_on(s, job, share_of(s, room), &used, &job->error);
+    const bool is_over = job->status != NLM_OK || job->n_done == job->n;
+    if (is_over) close_current(job); /* its session is the next one's */
+    if (is_over || !job->current) move_first(s, is_over);
+    return used < room ? room - (uint32_t)used : 1;
 }

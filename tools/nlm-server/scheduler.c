@@ -252,9 +252,9 @@ static void *run(void *user) {
     bool is_idle = true;
     while (take_work(s, is_idle)) {
         end_what_is_over(s);
-        scheduler_run_embed(s);
         admit(s);
-        is_idle = !scheduler_step(s) && !s->waiting;
+        const uint32_t room = scheduler_run_embed(s, scheduler_room(s));
+        is_idle = !scheduler_step(s, room) && !s->waiting;
         show_slots(s);
     }
     /* Tasks that are left are the destroyer's to free: all of them get their last event. */

@@ -18,7 +18,7 @@ typedef struct scheduler_options {
     uint32_t slots;       /* sequences at once: the model's `parallel` */
     uint32_t step_tokens; /* of prompts in a step in which others decode; 0: 256 */
     uint32_t max_queue;   /* sequences that wait for a slot; 0: 256 */
-    double queue_seconds; /* how long one may wait; 0: for ever */
+    double queue_seconds; /* how long one may wait, to be embedded too; 0: for ever */
 } scheduler_options;
 
 #define TASK_TOP_MAX     20 /* logprobs of the likeliest tokens that can be asked for */
@@ -132,9 +132,10 @@ typedef void (*embed_done_fn)(void *user, nlm_status status, const float *rows, 
 typedef struct embed_job embed_job;
 
 /* Of sequences ids[i][0..counts[i]), which are copied; options as nlm_embed's, but for NLM_POOLING_NONE. One sequence
- * is computed between two steps: the model needs one session beside the slots. *out is valid until fn was called.
- * Errors INVALID_ARGUMENT (an empty sequence, one that is longer than the context), LIMIT (too many wait),
- * OUT_OF_MEMORY. */
+ * at a time is computed, between steps and in pieces of their size: the model needs one session beside the slots. Who
+ * asks for several takes turns with others. fn may be told LIMIT: it has waited for queue_seconds. *out is valid
+ * until fn was called. Errors INVALID_ARGUMENT (an empty sequence, one that is longer than the context), LIMIT (too
+ * many wait), OUT_OF_MEMORY. */
 nlm_status scheduler_embed(scheduler *s, int32_t *const *ids, const size_t *counts, size_t n,
                            const nlm_embed_options *options, embed_done_fn fn, void *user, embed_job **out,
                            nlm_error *err);

@@ -29,6 +29,11 @@ struct embed_job {
     int32_t *ids; /* all of them, one sequence behind the other */
     size_t *counts;
     size_t n, n_done, id_at;
+    nlm_embedding *current; /* sequence n_done, if some of it is computed */
+    const int32_t *current_ids;
+    uint64_t n_left; /* of its tokens */
+    uint64_t submitted_ns;
+    bool has_begun;
     nlm_embed_options options;
     float *rows; /* [n, n_embd] */
     embed_done_fn fn;
@@ -77,8 +82,10 @@ sequence *scheduler_next_waiting(scheduler *s);
  * recently; NULL: none is idle. Its session keeps what can be used. */
 slot *scheduler_find_slot(scheduler *s, const sequence *seq);
 
-/* One step of all sequences that have a slot. false: none has. */
-bool scheduler_step(scheduler *s);
+/* Tokens that a step has room for beside those of texts that are being generated. */
+uint32_t scheduler_room(const scheduler *s);
+/* One step of all sequences that have a slot, with at most `room` tokens of prompts. false: none has a slot. */
+bool scheduler_step(scheduler *s, uint32_t room);
 
 /* Hands the event over, if there is one. */
 void scheduler_post(scheduler *s, task_event *event);
@@ -86,8 +93,9 @@ void scheduler_post(scheduler *s, task_event *event);
 void scheduler_end(scheduler *s, sequence *seq, const nlm_error *failure);
 void scheduler_run_job(scheduler *s, slot_job *job);
 
-/* Computes the next sequence of those that wait, if there is one. */
-void scheduler_run_embed(scheduler *s);
+/* Goes on with a sequence to be embedded, if there is one, for as many of the `room` tokens as are not the prompts'.
+ * Returns what is left of them. */
+uint32_t scheduler_run_embed(scheduler *s, uint32_t room);
 void embed_job_destroy(embed_job *job);
 
 void histogram_add(histogram *h, double seconds);

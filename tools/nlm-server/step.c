@@ -32,19 +32,17 @@ static void add_item(scheduler *s, uint32_t *n, slot *at, const int32_t *ids, si
     if (!seq->is_greedy) item->sampler = seq->sampler;
 }
 
-static uint32_t add_decoding(scheduler *s, uint32_t *n) {
+static void add_decoding(scheduler *s, uint32_t *n) {
     for (uint32_t i = 0; i < s->options.slots; i++) {
         sequence *seq = s->slots[i].user;
         if (seq && seq->state == SEQUENCE_DECODES) add_item(s, n, &s->slots[i], &seq->last_id, 1);
     }
-    return *n;
 }
 
 /* What is left of a prompt is given whole, which lets the session find in the prompt cache what that holds of it; no
  * more of it is computed than the step has room for. */
-static void add_prompts(scheduler *s, uint32_t *n) {
+static void add_prompts(scheduler *s, uint32_t *n, size_t room) {
     const uint32_t n_slots = s->options.slots, first = s->next_prefill % n_slots;
-    size_t room = *n > 0 ? s->options.step_tokens : IDLE_STEP_TOKENS;
     for (uint32_t i = 0; i < n_slots && room > 0; i++) {
         slot *at = &s->slots[(first + i) % n_slots];
         const sequence *seq = at->user;
@@ -118,10 +116,18 @@ static void finish_item(scheduler *s, slot *at, nlm_step_item *item) {
         scheduler_post(s, sequence_event(seq, NULL));
 }
 
-bool scheduler_step(scheduler *s) {
+uint32_t scheduler_room(const scheduler *s) {
+    for (uint32_t i = 0; i < s->options.slots; i++) {
+        const sequence *seq = s->slots[i].user;
+        if (seq && seq->state == SEQUENCE_DECODES) return s->options.step_tokens;
+    }
+    return IDLE_STEP_TOKENS;
+}
+
+bool scheduler_step(scheduler *s, uint32_t room) {
     uint32_t n = 0;
     add_decoding(s, &n);
-    add_prompts(s, &n);
+    add_prompts(s, &n, room);
     if (n == 0) return false;
     nlm_error why = NLM_ERROR_INIT;
     for (uint32_t i = 0; i < n; i++) s->items[i].status = NLM_INTERNAL;
