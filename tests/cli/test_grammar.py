@@ -56,6 +56,8 @@ SCHEMAS = [
     {"type": "object", "properties": {"a": {"type": "null"}, "b": {"type": "boolean"}, "c": {"type": "integer"}}, "minProperties": 2},
     {"type": "object", "patternProperties": {"^n": {"type": "integer"}, "x$": {"minimum": 3}}, "additionalProperties": {"type": "null"}},
     {"type": "object", "propertyNames": {"pattern": "^[a-c]+$", "maxLength": 4}, "additionalProperties": {"type": "boolean"}},
+    {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "array", "contains": {}, "maxContains": 2, "items": {
+        "type": "null"}}}, "required": ["b"], "patternProperties": {"^x": {"not": {}}}, "unevaluatedProperties": {"type": "boolean"}},
     {"type": "object", "required": ["id", "kind"], "properties": {"kind": {"enum": ["p", "q"]}, "id": {"type": "string", "format": "uuid"}},
      "additionalProperties": {"type": "number"}},
     {"anyOf": [{"type": "string", "maxLength": 3}, {"type": "integer", "minimum": 5}, {"type": "null"}]},
@@ -243,7 +245,7 @@ class Model(unittest.TestCase):
     def test_failures_name_file_and_place(self):
         for text, option, expected in (("root ::= a", "--grammar", "grammar:1: the rule 'a' is not defined"),
                                        ("{", "--json-schema", "JSON"),
-                                       ({"items": {"not": {}}}, "--json-schema", "grammar#/items/not: the keyword 'not'")):
+                                       ({"items": {"not": {"type": "null"}}}, "--json-schema", "grammar#/items/not: the keyword 'not'")):
             path = self.write(text)
             told = run("-m", STORIES, option, path, "-p", "x", code=1).stderr.decode()
             self.assertIn(str(path), told)

@@ -275,19 +275,66 @@ static void combinations(void) {
     check(cases, COUNT(cases));
 }
 
+#define NULL_OR_LIST "\"type\":[\"null\",\"array\"],\"items\":{\"const\":1}"
+
+/* Of keywords that are not supported, what says nothing more than others do. */
+static void keywords_that_say_nothing_more(void) {
+    static const grammar_case cases[] = {
+        {"{\"type\":\"integer\",\"not\":false}", {"1"}, {"null"}},
+        {"{\"type\":\"object\",\"properties\":{\"a\":{\"not\":{}}},\"additionalProperties\":{\"const\":1}}",
+         {"{}", "{\"b\":1}"},
+         {"{\"a\":1}"}},
+        {"{\"anyOf\":[{\"not\":true},{\"const\":1}]}", {"1"}, {"2", "null"}},
+        {"{\"if\":true,\"then\":{\"const\":1},\"else\":{\"const\":2}}", {"1"}, {"2"}},
+        {"{\"if\":false,\"then\":{\"const\":1},\"else\":{\"const\":2}}", {"2"}, {"1"}},
+        {"{\"if\":{\"const\":7},\"type\":\"integer\"}", {"7", "8"}, {"null"}},
+        {"{\"then\":{\"const\":1},\"else\":false,\"type\":\"integer\"}", {"7"}, {"null"}},
+        {"{\"if\":{},\"else\":false,\"type\":\"integer\"}", {"7"}, {"null"}},
+        {"{" NULL_OR_LIST ",\"contains\":{\"const\":2},\"minContains\":0}", {"[]", "[1]", "null"}, {"[2]"}},
+        {"{" NULL_OR_LIST ",\"minContains\":9,\"maxContains\":0}", {"[]", "[1]"}, {"[2]"}},
+        {"{" NULL_OR_LIST ",\"contains\":{}}", {"[1]", "[1,1]", "null"}, {"[]"}},
+        {"{" NULL_OR_LIST ",\"contains\":true,\"minContains\":2,\"maxContains\":3}",
+         {"[1,1]", "[1,1,1]", "null"},
+         {"[]", "[1]", "[1,1,1,1]"}},
+        {"{" NULL_OR_LIST ",\"uniqueItems\":true,\"maxItems\":1}", {"[]", "[1]"}, {"[1,1]"}},
+        {"{" NULL_OR_LIST ",\"additionalItems\":false,\"nullable\":false}", {"[1,1]"}, {"[2]"}},
+        {"{\"type\":\"array\",\"prefixItems\":[{\"const\":1}],\"unevaluatedItems\":{\"const\":2}}",
+         {"[]", "[1,2,2]"},
+         {"[1,1]", "[2]"}},
+        {"{" NULL_OR_LIST ",\"unevaluatedItems\":false}", {"[1,1]"}, {"[2]"}},
+        {"{\"type\":\"object\",\"properties\":{\"a\":{\"const\":1}},\"unevaluatedProperties\":false,"
+         "\"dependentRequired\":{\"a\":[]}}",
+         {"{}", "{\"a\":1}"},
+         {"{\"b\":1}"}},
+        {"{\"type\":\"object\",\"additionalProperties\":{\"const\":1},\"unevaluatedProperties\":false}",
+         {"{}", "{\"a\":1}"},
+         {"{\"b\":2}"}},
+        {"{\"type\":\"object\",\"allOf\":[{}],\"unevaluatedProperties\":true}", {"{\"a\":1}"}, {"1"}},
+    };
+    check(cases, COUNT(cases));
+}
+
 static void unsupported_keywords_are_refused_by_name(void) {
     static const grammar_failure cases[] = {
         {"{", NLM_BAD_FORMAT, "schema", "JSON"},
         {"[]", NLM_BAD_FORMAT, "schema#", "no object, true or false"},
         {"{\"type\":\"int\"}", NLM_BAD_FORMAT, "schema#/type", "the type 'int' is not known"},
         {"{\"type\":3}", NLM_BAD_FORMAT, "schema#/type", "the name of a type"},
-        {"{\"properties\":{\"a\":{\"not\":{}}}}", NLM_UNSUPPORTED, "schema#/properties/a/not",
+        {"{\"properties\":{\"a\":{\"not\":{\"type\":\"null\"}}}}", NLM_UNSUPPORTED, "schema#/properties/a/not",
          "'not' is not supported"},
-        {"{\"items\":{\"if\":{}}}", NLM_UNSUPPORTED, "schema#/items/if", "'if' is not supported"},
+        {"{\"items\":{\"if\":{\"minimum\":1},\"then\":{}}}", NLM_UNSUPPORTED, "schema#/items/if",
+         "'if' is not supported"},
         {"{\"dependentRequired\":{\"a\":1}}", NLM_BAD_FORMAT, "schema#/dependentRequired", "lists of names"},
         {"{\"dependencies\":{\"a\":\"b\"}}", NLM_BAD_FORMAT, "schema#/dependencies", "schemas and lists of names"},
         {"{\"uniqueItems\":true}", NLM_UNSUPPORTED, "schema#/uniqueItems", "'uniqueItems' is not supported"},
-        {"{\"contains\":{}}", NLM_UNSUPPORTED, "schema#/contains", "'contains'"},
+        {"{\"contains\":{\"const\":1}}", NLM_UNSUPPORTED, "schema#/contains", "'contains'"},
+        {"{\"minContains\":0,\"maxContains\":2,\"contains\":{\"const\":1}}", NLM_UNSUPPORTED, "schema#/minContains",
+         "'minContains'"},
+        {"{\"uniqueItems\":true,\"maxItems\":2}", NLM_UNSUPPORTED, "schema#/uniqueItems", "'uniqueItems'"},
+        {"{\"allOf\":[{\"properties\":{\"a\":{}}}],\"unevaluatedProperties\":false}", NLM_UNSUPPORTED,
+         "schema#/unevaluatedProperties", "'unevaluatedProperties'"},
+        {"{\"if\":true,\"then\":{\"not\":1}}", NLM_UNSUPPORTED, "schema#/allOf/0/not", "'not'"},
+        {"{\"items\":[{}],\"additionalItems\":false}", NLM_UNSUPPORTED, "schema#/items", "'prefixItems'"},
         {"{\"maximun\":3}", NLM_UNSUPPORTED, "schema#/maximun", "did you mean 'maximum'"},
         {"{\"maximum\":\"3\"}", NLM_BAD_FORMAT, "schema#/maximum", "expected a number"},
         {"{\"minLength\":1.5}", NLM_BAD_FORMAT, "schema#/minLength", "expected a whole number"},
@@ -390,6 +437,7 @@ static const check_case cases[] = {
     CHECK_CASE(arrays),
     CHECK_CASE(objects),
     CHECK_CASE(combinations),
+    CHECK_CASE(keywords_that_say_nothing_more),
     CHECK_CASE(unsupported_keywords_are_refused_by_name),
     CHECK_CASE(compact_json_has_no_blanks),
     CHECK_CASE(hostile_schemas_are_limits),
