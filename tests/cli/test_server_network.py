@@ -278,6 +278,25 @@ class LongRequests(unittest.TestCase):
                     self.assertTrue(read_all(client).startswith(b"HTTP/1.1 200 "))
                 self.assertEqual(server.metric("nlm_requests_reading"), 0)
 
+    def test_several_long_ones_leave_way_for_others(self):
+        body = json.dumps({"content": "one word after the other " * 280000}).encode()
+        with Server() as server:
+            clients = [server.connect() for _ in range(4)]
+            try:
+                for client in clients:
+                    client.sendall(post(body, "Connection: close", path="/tokenize"))
+                while server.metric("nlm_requests_reading") < 4:
+                    pass
+                self.assertEqual(server.post("/tokenize", {"content": "short"})["count"], 4)
+                self.assertEqual(server.post("/v1/completions", {"prompt": "a", "max_tokens": 1})["usage"]["completion_tokens"], 1)
+                self.assertEqual(select.select(clients, [], [], 0)[0], [], "they were read before others were served")
+                for client in clients:
+                    client.settimeout(300)
+                    self.assertTrue(read_all(client).startswith(b"HTTP/1.1 200 "))
+            finally:
+                for client in clients:
+                    client.close()
+
     def test_client_that_goes_away_while_its_request_is_read(self):
         body = json.dumps({"prompt": "one word after the other " * 280000, "max_tokens": 5}).encode()
         with Server() as server:

@@ -8,13 +8,16 @@
 #include "nlm-server/request.h"
 #include "nlm-server/routes.h"
 
+/* In an answer: to write them takes long. */
+#define MANY_NUMBERS (64u << 10)
+
 typedef struct wanted {
     work w;
     server *s;
     http_exchange *x; /* NULL: its client has gone */
     embed_job *job;
     uint32_t count;
-    uint64_t n_tokens;
+    uint64_t n_tokens, client;
     bool is_base64;
     float *rows; /* [count, n_embd] a copy */
     nlm_str out;
@@ -117,7 +120,10 @@ static void done(void *user, nlm_status status, const float *rows, const char *m
         return;
     }
     memcpy(w->rows, rows, bytes);
-    w->w = (work){.run = write_answer, .done = answer};
+    w->w = (work){.run = write_answer,
+                  .done = answer,
+                  .client = w->client,
+                  .is_long = w->count * (size_t)w->s->info.n_embd > MANY_NUMBERS};
     workers_add(w->s->workers, &w->w);
 }
 
@@ -154,7 +160,7 @@ static nlm_status start(request *r, nlm_error *err) {
     const call_prompts *inputs = &r->prompts;
     wanted *w = calloc(1, sizeof *w);
     if (!w) return nlm_fail(err, NLM_OUT_OF_MEMORY, "", "no memory");
-    *w = (wanted){.s = s, .x = r->x, .count = inputs->count, .is_base64 = r->is_base64};
+    *w = (wanted){.s = s, .x = r->x, .client = r->client, .count = inputs->count, .is_base64 = r->is_base64};
     for (uint32_t i = 0; i < inputs->count; i++) w->n_tokens += inputs->n_ids[i];
     const nlm_status status =
         scheduler_embed(s->sched, inputs->ids, inputs->n_ids, inputs->count, &r->embed, done, w, &w->job, err);

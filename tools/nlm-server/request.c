@@ -6,7 +6,7 @@
 #include "base/status.h"
 #include "nlm-server/json_in.h"
 
-/* Bodies up to here are freed on the loop. */
+/* Bodies up to here are freed on the loop, and read while longer ones are. */
 #define SMALL_BYTES (64u << 10)
 
 static void free_parts(work *w) {
@@ -33,6 +33,7 @@ static void end(work *w) {
 static void release(request *r) {
     r->w.run = free_parts;
     r->w.done = end;
+    r->w.is_long = false;
     if (r->length > SMALL_BYTES) {
         workers_add(r->s->workers, &r->w);
     } else {
@@ -86,6 +87,8 @@ void request_begin(server *s, http_exchange *x, const request_form *form, const 
                    .status = NLM_CANCELLED,
                    .error = NLM_ERROR_INIT};
     r->length = r->text.length;
+    r->w.client = r->client;
+    r->w.is_long = r->length > SMALL_BYTES;
     s->calls++;
     s->n_reading++;
     http_on_close(x, forget_client, r);

@@ -1,4 +1,4 @@
-/* A queue to the threads and one back. */
+/* A queue to the threads, in turns, and one back. */
 #include "nlm-server/workers.h"
 
 #include <errno.h>
@@ -11,12 +11,12 @@
 
 #include "base/status.h"
 
-/* One that takes long leaves the other to the rest. */
-#define N_THREADS 2
+/* All but one of the threads may be at work that takes long. */
+#define N_THREADS 3
 
-typedef struct queue {
+typedef struct finished_work {
     work *first, **last;
-} queue;
+} finished_work;
 
 struct workers {
     pthread_t threads[N_THREADS];
@@ -27,21 +27,23 @@ struct workers {
 
     pthread_mutex_t mutex; /* of what follows */
     pthread_cond_t came;
-    queue waiting, finished;
+    work_queue waiting;
+    finished_work finished;
+    size_t n_long; /* of the threads are at such */
     bool is_stopping;
 };
 
-static void append(queue *q, work *w) {
+static void append(finished_work *finished, work *w) {
     w->next = NULL;
-    *q->last = w;
-    q->last = &w->next;
+    *finished->last = w;
+    finished->last = &w->next;
 }
 
-static work *take_first(queue *q) {
-    work *w = q->first;
+static work *take_first(finished_work *finished) {
+    work *w = finished->first;
     if (!w) return NULL;
-    q->first = w->next;
-    if (!q->first) q->last = &q->first;
+    finished->first = w->next;
+    if (!finished->first) finished->last = &finished->first;
     return w;
 }
 
@@ -50,14 +52,17 @@ static void *run(void *user) {
     const uint64_t one = 1;
     pthread_mutex_lock(&all->mutex);
     while (!all->is_stopping) {
-        work *w = take_first(&all->waiting);
+        work *w = work_queue_take(&all->waiting, all->n_long < N_THREADS - 1);
         if (!w) {
             pthread_cond_wait(&all->came, &all->mutex);
             continue;
         }
+        const bool is_long = w->is_long;
+        all->n_long += is_long;
         pthread_mutex_unlock(&all->mutex);
         w->run(w);
         pthread_mutex_lock(&all->mutex);
+        all->n_long -= is_long;
         append(&all->finished, w);
         if (write(all->event_fd, &one, sizeof one) != sizeof one) continue; /* full of such: it is readable */
     }
@@ -105,7 +110,6 @@ nlm_status workers_create(struct event_base *base, workers **out, nlm_error *err
     *out = NULL;
     if (!all) return nlm_fail(err, NLM_OUT_OF_MEMORY, "workers", "no memory");
     all->event_fd = -1;
-    all->waiting.last = &all->waiting.first;
     all->finished.last = &all->finished.first;
     const nlm_status status = open_all(all, base, err);
     if (status == NLM_OK)
@@ -117,7 +121,7 @@ nlm_status workers_create(struct event_base *base, workers **out, nlm_error *err
 
 void workers_add(workers *all, work *w) {
     pthread_mutex_lock(&all->mutex);
-    append(&all->waiting, w);
+    work_queue_add(&all->waiting, w);
     pthread_cond_signal(&all->came);
     pthread_mutex_unlock(&all->mutex);
 }
@@ -133,7 +137,7 @@ void workers_destroy(workers *all) {
     for (size_t i = 0; i < all->n_threads; i++) pthread_join(all->threads[i], NULL);
     if (all->has_mutex) {
         tell_finished(all);
-        for (work *w; (w = take_first(&all->waiting));) { /* also what `done` has added */
+        for (work *w; (w = work_queue_take(&all->waiting, true));) { /* also what `done` has added */
             w->run(w);
             w->done(w);
         }

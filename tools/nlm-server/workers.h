@@ -5,20 +5,15 @@
 
 #include <nlm/status.h>
 
+#include "nlm-server/work_queue.h"
+
 struct event_base;
 
 typedef struct workers workers;
 
-/* At the head of what is to be done. */
-typedef struct work {
-    struct work *next;
-    void (*run)(struct work *w);  /* on one of the threads */
-    void (*done)(struct work *w); /* on the loop's, after it; the work is its own again */
-} work;
-
 /* Errors OUT_OF_MEMORY, IO (no thread, eventfd or event). */
 nlm_status workers_create(struct event_base *base, workers **out, nlm_error *err);
-/* In the order given, as threads become free. */
+/* Done in turns of clients, as threads become free; there is always one for what is not long. */
 void workers_add(workers *all, work *w);
 /* Waits for what runs, and does what is left; NULL is fine. */
 void workers_destroy(workers *all);
