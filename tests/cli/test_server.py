@@ -441,6 +441,19 @@ class StartAndEnd(unittest.TestCase):
                 self.assertNotIn("secret", server.log())
                 self.assertFalse(path.exists())
 
+    def test_prompts_are_logged_where_that_is_asked_for(self):
+        body = {"prompt": "secret\n\u001b[31m words \u00e9", "max_tokens": 2}
+        for form in ("json", "text"):
+            with Server("--set", "server.log_prompts=true", "--log-format", form, "--quiet") as server:
+                server.request("POST", "/v1/completions", json.dumps(body, ensure_ascii=False).encode())
+                line = server.log().splitlines()[-1]
+                if form == "json":
+                    line = json.loads(line)
+                    self.assertEqual((line["path"], json.loads(line["body"])), ("/v1/completions", body))
+                else:
+                    self.assertIn("/v1/completions says ", line)
+                    self.assertEqual(json.loads(line.partition(" says ")[2]), body)
+
     def test_service_manager(self):
         with tempfile.TemporaryDirectory() as folder, socket.socket() as listening, \
                 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:

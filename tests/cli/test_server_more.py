@@ -126,7 +126,7 @@ class Constrained(Running):
 
     def test_what_cannot_be_compiled(self):
         for more, word in (({"grammar": 'root ::= "a'}, "grammar:1"), ({"grammar": "x ::= y"}, "root"),
-                           ({"json_schema": {"unevaluatedItems": True}}, "unevaluatedItems"),
+                           ({"json_schema": {"not": {"type": "null"}}}, "not"),
                            ({"json_schema": 3}, "object"), ({"response_format": {"type": "xml"}}, "xml"),
                            ({"response_format": {"type": "json_schema"}}, "no schema"),
                            ({"grammar": 'root ::= "a"', "json_schema": {}}, "exclude")):
@@ -254,6 +254,7 @@ class Tools(unittest.TestCase):
         for more, word in (({"tools": [{"type": "x"}]}, "function"), ({"tool_choice": "required"}, "tool_choice"),
                            ({"tools": TOOLS, "tool_choice": {"function": {"name": "none"}}}, "names one"),
                            ({"tools": TOOLS, "tool_choice": "sometimes"}, "tool_choice"), ({"tools": {}}, "array"),
+                           ({"functions": [{"name": "x"}]}, "'tools' is"), ({"function_call": "auto"}, "'tool_choice' is"),
                            ({"tools": TOOLS, "tool_choice": WEATHER, "grammar": 'root ::= "a"'}, "exclude")):
             answer = self.server.post("/v1/chat/completions", {"messages": USER, **more}, expected=400)
             self.assertIn(word, answer["error"]["message"])

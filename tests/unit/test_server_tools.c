@@ -89,7 +89,7 @@ static void calls_are_read_and_the_rest_is_content(void) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         tool_calls calls;
         nlm_str told = {0};
-        CU_ASSERT(tools_parse(texts[i].text, strlen(texts[i].text), tools, &calls));
+        CU_ASSERT(tools_parse(texts[i].text, strlen(texts[i].text), tools, SIZE_MAX, &calls));
         spell(&calls, &told);
         const char *text = told.data ? told.data : "";
         if (strcmp(text, texts[i].expected) != 0)
@@ -108,7 +108,7 @@ static void what_is_streamed_is_content(void) {
         const size_t length = strlen(texts[i].text);
         tool_calls calls;
         size_t before = 0;
-        CU_ASSERT(tools_parse(texts[i].text, length, tools, &calls));
+        CU_ASSERT(tools_parse(texts[i].text, length, tools, SIZE_MAX, &calls));
         for (size_t n = 0; n <= length; n++) {
             const size_t ready = tools_ready(texts[i].text, n);
             CU_ASSERT(ready <= n && ready <= calls.content.length);
@@ -124,8 +124,35 @@ static void what_is_streamed_is_content(void) {
     cJSON_Delete(tools);
 }
 
+/* Where one call may be made, what follows the first is content. */
+static void calls_beyond_the_first_are_content(void) {
+    static const struct {
+        const char *text, *expected;
+    } ones[] = {
+        {"So. <tool_call>{\"name\": \"now\"}</tool_call>\n<tool_call>{\"name\": \"now\"}</tool_call>",
+         "So.\n<tool_call>{\"name\": \"now\"}</tool_call>|now({})"},
+        {"[TOOL_CALLS][{\"name\": \"now\"}]", "|now({})"},
+        {"[TOOL_CALLS][{\"name\": \"now\"}, {\"name\": \"now\"}]",
+         "[TOOL_CALLS][{\"name\": \"now\"}, {\"name\": \"now\"}]"},
+        {"{\"name\": \"now\"}; {\"name\": \"now\"}", "; {\"name\": \"now\"}|now({})"},
+        {"<function=now>{}</function><function=now>{}</function>", "<function=now>{}</function>|now({})"},
+    };
+    cJSON *tools = parse_tools();
+    for (size_t i = 0; i < sizeof ones / sizeof *ones; i++) {
+        tool_calls calls;
+        nlm_str told = {0};
+        CU_ASSERT(tools_parse(ones[i].text, strlen(ones[i].text), tools, 1, &calls));
+        spell(&calls, &told);
+        CU_ASSERT_STRING_EQUAL(told.data ? told.data : "", ones[i].expected);
+        nlm_str_release(&told);
+        tools_release(&calls);
+    }
+    cJSON_Delete(tools);
+}
+
 static const check_case cases[] = {
     CHECK_CASE(calls_are_read_and_the_rest_is_content),
     CHECK_CASE(what_is_streamed_is_content),
+    CHECK_CASE(calls_beyond_the_first_are_content),
 };
 CHECK_MAIN("server tools", cases)

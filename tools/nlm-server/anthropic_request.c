@@ -231,14 +231,11 @@ static const char *find_tool(const chat_request *r, const char *name) {
 static nlm_status read_choice(const cJSON *body, chat_request *out, nlm_error *err) {
     const cJSON *choice;
     const char *type = NULL, *name = NULL;
-    bool is_single = false;
-    out->is_parallel = true;
     NLM_TRY(json_get(body, "tool_choice", cJSON_Object, "an object", &choice, err));
     if (!choice) return NLM_OK;
     NLM_TRY(json_get_string(choice, "type", &type, err));
     NLM_TRY(json_get_string(choice, "name", &name, err));
-    NLM_TRY(json_get_bool(choice, "disable_parallel_tool_use", &is_single, err));
-    out->is_parallel = !is_single;
+    NLM_TRY(json_get_bool(choice, "disable_parallel_tool_use", &out->is_single, err));
     if (!type) type = "";
     out->tool = find_tool(out, name);
     if (strcmp(type, "none") == 0) {

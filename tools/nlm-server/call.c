@@ -47,6 +47,7 @@ void call_destroy(call *c) {
 void call_take_tools(call *c, call_params *params, chat_request *request) {
     if (!request->tools || request->choice == TOOLS_NONE) return;
     c->tools = request->tools;
+    c->most_calls = request->is_single ? 1 : SIZE_MAX;
     request->tools = NULL;
     params->request.has_special = true;
 }
@@ -111,7 +112,8 @@ static void finish_call(call *c) {
 /* The text has ended: what of it are calls? false: no memory. */
 static bool read_calls(call *c, call_choice *choice) {
     if (!c->tools) return true;
-    if (!tools_parse(choice->text.data ? choice->text.data : "", choice->text.length, c->tools, &choice->calls)) {
+    if (!tools_parse(choice->text.data ? choice->text.data : "", choice->text.length, c->tools, c->most_calls,
+                     &choice->calls)) {
         return false;
     }
     for (size_t i = 0; i < choice->calls.count; i++) {

@@ -64,7 +64,8 @@ struct call {
     uint64_t seed;
     int32_t n_top;
     bool stream, has_usage, has_begun;
-    cJSON *tools; /* that may be called, or NULL */
+    cJSON *tools;      /* that may be called, or NULL */
+    size_t most_calls; /* of them in one text */
     /* Of forms: */
     nlm_str *echoes; /* [n_echoes] what stands before each text; NULL: nothing */
     uint32_t n_echoes;

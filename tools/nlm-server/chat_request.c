@@ -134,12 +134,31 @@ nlm_status chat_request_read_choice(const cJSON *body, chat_request *out, nlm_er
     return NLM_OK;
 }
 
+nlm_status chat_request_read_parallel(const cJSON *body, chat_request *out, nlm_error *err) {
+    bool is_parallel = true;
+    NLM_TRY(json_get_bool(body, "parallel_tool_calls", &is_parallel, err));
+    out->is_single = !is_parallel;
+    return NLM_OK;
+}
+
+/* What tools were called before they were tools: not looked at, the model would be asked without them. */
+static nlm_status check_old_names(const cJSON *body, nlm_error *err) {
+    static const char *const names[][2] = {{"functions", "tools"}, {"function_call", "tool_choice"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(body, names[i][0]);
+        if (!item || cJSON_IsNull(item)) continue;
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, names[i][0], "'%s' is not supported; '%s' is", names[i][0],
+                        names[i][1]);
+    }
+    return NLM_OK;
+}
+
 static nlm_status read_tools(const cJSON *body, chat_request *out, nlm_error *err) {
     const cJSON *tools;
     size_t index = 0;
-    out->is_parallel = true;
+    NLM_TRY(check_old_names(body, err));
     NLM_TRY(json_get(body, "tools", cJSON_Array, "an array of tools", &tools, err));
-    NLM_TRY(json_get_bool(body, "parallel_tool_calls", &out->is_parallel, err));
+    NLM_TRY(chat_request_read_parallel(body, out, err));
     if (tools && tools->child) {
         for (const cJSON *tool = tools->child; tool; tool = tool->next) NLM_TRY(check_tool(tool, index++, err));
         out->tools = cJSON_Duplicate(tools, 1);

@@ -18,7 +18,7 @@ typedef struct chat_request {
     bool has_no_turn; /* nor is one of the assistant's begun behind it */
     tool_choice choice;
     const char *tool; /* with TOOLS_ONE: its name, in `tools` */
-    bool is_parallel; /* it may call several */
+    bool is_single;   /* it may call no more than one of them */
 } chat_request;
 
 void chat_request_release(chat_request *r);
@@ -27,6 +27,8 @@ void chat_request_release(chat_request *r);
 nlm_status chat_request_openai(const cJSON *body, chat_request *out, nlm_error *err);
 /* Its `tool_choice`, of the tools that *out has: a word, or {"function": {"name"}} or {"name"} of one. */
 nlm_status chat_request_read_choice(const cJSON *body, chat_request *out, nlm_error *err);
+/* Its `parallel_tool_calls`. */
+nlm_status chat_request_read_parallel(const cJSON *body, chat_request *out, nlm_error *err);
 /* From that of POST /v1/messages. */
 nlm_status chat_request_anthropic(const cJSON *body, chat_request *out, nlm_error *err);
 

@@ -62,6 +62,25 @@ void log_text(int32_t level, const char *format, ...) {
     log_line(NULL, level, message);
 }
 
+void log_body(const char *path, const char *body, size_t length) {
+    char time[40];
+    nlm_str line = {0};
+    tell_time(time);
+    if (how.is_json) {
+        json_out j = json_begin(&line);
+        json_object(&j, NULL);
+        json_string(&j, "time", time);
+        json_string(&j, "level", "info");
+        json_string(&j, "path", path);
+        json_bytes(&j, "body", body, length);
+        json_end_object(&j);
+    } else {
+        nlm_str_printf(&line, "%s %s says ", time, path);
+        nlm_str_printable(&line, body, length);
+    }
+    put(&line);
+}
+
 void log_request(const http_exchange *x) {
     char time[40];
     nlm_str line = {0};

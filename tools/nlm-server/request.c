@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "nlm-server/json_in.h"
+#include "nlm-server/log.h"
 
 /* Bodies up to here are freed on the loop, and read while longer ones are. */
 #define SMALL_BYTES (64u << 10)
@@ -51,6 +52,7 @@ static void forget_client(void *user) {
 static void read_body(work *w) {
     request *r = (request *)w;
     if (atomic_load(&r->is_gone)) return; /* nobody waits for it */
+    if (r->s->set->logs_prompts) log_body(r->path, r->text.data ? r->text.data : "", r->text.length);
     r->status = json_parse(r->text.data ? r->text.data : "", r->text.length, &r->body, &r->error);
     if (r->status == NLM_OK) r->status = r->form->read(r, &r->error);
 }
@@ -83,6 +85,7 @@ void request_begin(server *s, http_exchange *x, const request_form *form, const 
                    .form = form,
                    .more = more,
                    .client = routes_client(s, x),
+                   .path = routes_path(x),
                    .text = http_take_body(x),
                    .status = NLM_CANCELLED,
                    .error = NLM_ERROR_INIT};

@@ -25,8 +25,9 @@ struct request {
     const request_form *form;
     const void *more; /* of the form's handler */
     uint64_t client;
-    nlm_str text;  /* the body */
-    size_t length; /* of it */
+    const char *path; /* a route's */
+    nlm_str text;     /* the body */
+    size_t length;    /* of it */
     cJSON *body;
     call_params params;
     chat_request chat;

@@ -88,7 +88,7 @@ static void put_response(const call *c, json_out *j, const char *key, bool has_e
     json_string(j, "status", !has_ended ? "in_progress" : is_complete(c) ? "completed" : "incomplete");
     json_string(j, "model", c->s->model_name);
     json_bool(j, "store", false);
-    json_bool(j, "parallel_tool_calls", true);
+    json_bool(j, "parallel_tool_calls", c->most_calls != 1);
     json_string(j, "tool_choice", "auto");
     json_array(j, "tools");
     json_end_array(j);

@@ -152,5 +152,6 @@ nlm_status chat_request_responses(const cJSON *body, chat_request *out, nlm_erro
     NLM_TRY(check_unsupported(body, err));
     NLM_TRY(read_input(body, out, err));
     NLM_TRY(read_tools(body, out, err));
+    NLM_TRY(chat_request_read_parallel(body, out, err));
     return chat_request_read_choice(body, out, err);
 }

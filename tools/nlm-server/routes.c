@@ -61,6 +61,12 @@ static const route *find(const http_head *head, bool *out_is_known) {
     return NULL;
 }
 
+const char *routes_path(const http_exchange *x) {
+    bool is_known;
+    const route *r = find(http_request(x), &is_known);
+    return r ? r->path : "";
+}
+
 /* ---- hosts and origins ------------------------------------------------------------------------------ */
 
 /* "localhost:8080" and "[::1]:8080" to "localhost" and "::1". */

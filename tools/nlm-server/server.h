@@ -61,6 +61,8 @@ void api_reply_json(server *s, http_exchange *x, int status, const nlm_str *body
 void routes_install(server *s, http_options *options);
 /* Whom a request comes from: clients of the scheduler take turns. */
 uint64_t routes_client(const server *s, const http_exchange *x);
+/* The path of the route that takes the request, which lives for ever. */
+const char *routes_path(const http_exchange *x);
 
 /* An id that no other answer of this server has: "chatcmpl-5f3c...". */
 void server_make_id(server *s, const char *prefix, char out[64]);

@@ -96,8 +96,10 @@ static bool read_call(const cJSON *item, const cJSON *tools, tool_calls *out, bo
     return is_object || !arguments;
 }
 
-/* One call, or an array of them: all of it, or nothing. *out_end: behind the JSON. */
-static bool read_json(span text, const cJSON *tools, tool_calls *out, const char **out_end, bool *has_failed) {
+/* One call, or an array of them, up to `most` with those that *out has: all of it, or nothing. *out_end: behind the
+ * JSON. */
+static bool read_json(span text, const cJSON *tools, size_t most, tool_calls *out, const char **out_end,
+                      bool *has_failed) {
     const size_t before = out->count;
     cJSON *root = parse_json(text, out_end);
     bool is_read = cJSON_IsObject(root) || (cJSON_IsArray(root) && root->child);
@@ -109,6 +111,7 @@ static bool read_json(span text, const cJSON *tools, tool_calls *out, const char
         is_read = read_call(root, tools, out, has_failed);
     }
     cJSON_Delete(root);
+    if (out->count > most) is_read = false;
     if (!is_read) drop_calls(out, before);
     return is_read;
 }
@@ -182,13 +185,14 @@ static bool read_function(span text, const cJSON *tools, tool_calls *out, const 
 /* ---- the text ----------------------------------------------------------------------------------------------- */
 
 /* What stands behind the marker at text.at; *out_end: behind the call and what closes it. */
-static bool read_marked(span text, size_t marker, const cJSON *tools, tool_calls *out, const char **out_end,
-                        bool *has_failed) {
+static bool read_marked(span text, size_t marker, const cJSON *tools, size_t most, tool_calls *out,
+                        const char **out_end, bool *has_failed) {
+    if (out->count >= most) return false;
     if (marker == 3) return read_function(text, tools, out, out_end, has_failed);
     span body = {text.at + strlen(markers[marker]), text.end};
     while (body.at < body.end && is_blank(*body.at)) body.at++;
     const bool is_read = begins(body, "<function=") ? read_function(body, tools, out, out_end, has_failed)
-                                                    : read_json(body, tools, out, out_end, has_failed);
+                                                    : read_json(body, tools, most, out, out_end, has_failed);
     if (!is_read || marker != 0) return is_read;
     span rest = {*out_end, text.end};
     while (rest.at < rest.end && is_blank(*rest.at)) rest.at++;
@@ -219,18 +223,19 @@ static void trim_content(nlm_str *content) {
     if (content->data) content->data[content->length] = '\0';
 }
 
-bool tools_parse(const char *text, size_t length, const cJSON *tools, tool_calls *out) {
+bool tools_parse(const char *text, size_t length, const cJSON *tools, size_t most, tool_calls *out) {
     span rest = {text, text + length};
     bool has_failed = false;
     *out = (tool_calls){0};
     const span whole = trim(rest);
     const char *end = NULL;
     if ((begins(whole, "{") || begins(whole, "[")) && !begins(whole, "[TOOL_CALLS]") &&
-        read_json(whole, tools, out, &end, &has_failed)) {
+        read_json(whole, tools, most, out, &end, &has_failed)) {
         rest.at = end;
         rest = trim(rest);
         /* Several of them, with a semicolon between. */
-        while (begins(rest, ";") && read_json(trim((span){rest.at + 1, rest.end}), tools, out, &end, &has_failed)) {
+        while (begins(rest, ";") &&
+               read_json(trim((span){rest.at + 1, rest.end}), tools, most, out, &end, &has_failed)) {
             rest.at = end;
             rest = trim(rest);
         }
@@ -241,7 +246,7 @@ bool tools_parse(const char *text, size_t length, const cJSON *tools, tool_calls
         put(&out->content, rest.at, at);
         rest.at = at;
         if (marker == N_MARKERS) break;
-        if (read_marked(rest, marker, tools, out, &end, &has_failed)) {
+        if (read_marked(rest, marker, tools, most, out, &end, &has_failed)) {
             rest.at = end;
             if (out->count > 0) trim_content(&out->content);
         } else {

@@ -28,8 +28,9 @@ typedef struct tool_calls {
  *   <function=NAME>{...}</function>                                    Functionary, Llama 3
  *   [TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]               Mistral
  *   <|python_tag|>{...}, {"name": ..., "parameters": {...}}, [{...}]   Llama 3.1, or a text that is JSON alone
- * Calls of names that are not there and JSON that is cut stay content. false: no memory. */
-bool tools_parse(const char *text, size_t length, const cJSON *tools, tool_calls *out);
+ * Calls of names that are not there and JSON that is cut stay content, and so do calls behind the first `most` and
+ * lists of more than are left. false: no memory. */
+bool tools_parse(const char *text, size_t length, const cJSON *tools, size_t most, tool_calls *out);
 void tools_release(tool_calls *calls);
 
 /* How many bytes at the beginning of a text that goes on are content, whatever follows. */
