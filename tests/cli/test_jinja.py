@@ -276,6 +276,17 @@ def talks_with_tools():
             ([{"role": "system", "content": "Be brief."}, ask, calls], tools, {"enable_thinking": True, "n": 3})]
 
 
+def renamed(talk):
+    """The same talk with other tools, and with other calls: a template that leaves them out renders it the same."""
+    messages, tools, arguments = json.loads(json.dumps(talk))
+    for tool in tools or []:
+        tool["function"].update(name="renamed", description="renamed")
+    yield talk[0], tools, arguments
+    for one in (one for message in messages for one in message.get("tool_calls") or []):
+        one["function"].update(name="renamed", arguments={"renamed": True})
+    yield messages, talk[1], arguments
+
+
 class Conversations(unittest.TestCase):
     maxDiff = 2000
 
@@ -307,16 +318,15 @@ class Conversations(unittest.TestCase):
                     if was_raised and error.isascii():
                         self.assertEqual(answer["error"], error)
                     continue
-                names = [[tool["function"]["name"] for tool in talk[1] or []],
-                         [one["function"]["name"] for m in talk[0] for one in m.get("tool_calls", [])]]
-                if any(some and not any(one in text for one in some) for some in names):
+                if any(other != talk and self.peer(source, other, answer["form"], end == PROMPT)[0] == text
+                       for other in renamed(talk)):
                     self.assertIn("leaves out the ", answer.get("error", ""))
                     n_left_out += 1
                     continue
                 self.assertEqual(answer.get("text"), text, answer.get("error"))
                 n_same += 1
-        print(f"{len(jobs)} conversations of JSON: {n_same} as Jinja2 renders them, {n_left_out} refused by templates "
-              "without tools")
+        print(f"{len(jobs)} conversations of JSON: {n_same} as Jinja2 renders them, {n_left_out} refused where the template "
+              "has no tools or no calls of them")
         self.assertGreater(n_same, len(FORMS) * 15)
         self.assertGreater(n_left_out, 0)
 

@@ -403,7 +403,7 @@ class StartAndEnd(unittest.TestCase):
             self.fails(config, code=2, word="server.port")
 
     def test_requests_under_way_end_before_the_server_does(self):
-        with Server(code=0) as server:
+        with Server("--set", "server.drain_seconds=600", code=0) as server:
             stream = server.stream("/v1/completions", {**ONCE, "max_tokens": 400, "ignore_eos": True})
             next(stream)
             server.process.send_signal(signal.SIGTERM)

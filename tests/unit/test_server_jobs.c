@@ -101,7 +101,7 @@ static void embeddings_keep_nobody_waiting(void) {
     EXPECT_OK(scheduler_embed(s, rows, counts, 1, &options, note_told, &numbers[2], &job, error));
     while (n_told < 3) wait_once(s);
     CU_ASSERT(told[1] == 2 && told[2] == 1);
-    scheduler_cancel(s, t);
+    if (!a.is_done) scheduler_cancel(s, t);
     scheduler_destroy(s);
     release(&a);
     fixture_close(&f);
