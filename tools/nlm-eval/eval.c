@@ -75,10 +75,11 @@ nlm_status evaluate_logits(evaluator *e, const int32_t *ids, size_t count, const
 
 /* -ln softmax(logits)[id] */
 static double negative_log_likelihood(const float *logits, size_t n, int32_t id) {
-    double greatest = -INFINITY, sum = 0;
-    for (size_t i = 0; i < n; i++) greatest = fmax(greatest, (double)logits[i]);
-    for (size_t i = 0; i < n; i++) sum += exp((double)logits[i] - greatest);
-    return log(sum) + greatest - (double)logits[id];
+    float greatest = -INFINITY; /* without fmax: GCC 12 for AArch64 fails (an internal error) to vectorise it here */
+    for (size_t i = 0; i < n; i++) greatest = logits[i] > greatest ? logits[i] : greatest;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += exp((double)logits[i] - (double)greatest);
+    return log(sum) + (double)greatest - (double)logits[id];
 }
 
 static void add_score(perplexity *out, double loss) {
