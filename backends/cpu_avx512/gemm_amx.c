@@ -197,4 +197,4 @@ static void run(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels,
 static const nlm_gemm_planes tiles = {TOKENS, TOKEN_STEP, OPEN_TILES, NULL, begin, end, run};
 
 const nlm_gemm_quant nlm_avx512_gemm_quant = {&nlm_vector_gemm_by_planes, &tiles, NULL, NULL,
-                                              nlm_vector_quant_kernels_vnni};
+                                              nlm_vector_quant_kernels_tiles};

@@ -124,7 +124,7 @@ V_INLINE void pair_group(const pair_format *f, const nlm_open_panel *panels, int
 static void run(const nlm_matmul_kernels *kernels, const nlm_open_panel *panels, int32_t n_panels, int32_t n_blocks,
                 const nlm_quant_tile *x, int is_first, float *out) {
     switch (kernels->form) {
-#define RUN_FORM(form, offset, halves, has_min, most, plane_bits)                        \
+#define RUN_FORM(form, offset, halves, has_min, most, plane_bits, fold)                  \
     case QUANT_FORM_##form: {                                                            \
         static const pair_format format = {(offset), (halves), (has_min), (plane_bits)}; \
         pair_group(&format, panels, n_panels, n_blocks, x, is_first, out);               \

@@ -55,9 +55,12 @@ static void bits_and_sums_are_those_of_elements(void) {
         EXPECT_DWORDS("vi_and", vi_and(va, vb), a.dwords[i] & b.dwords[i]);
         EXPECT_DWORDS("vi_or", vi_or(va, vb), a.dwords[i] | b.dwords[i]);
         EXPECT_DWORDS("vi_add", vi_add(va, vb), a.dwords[i] + b.dwords[i]);
+        EXPECT_DWORDS("vi_mul32", vi_mul32(va, vb), a.dwords[i] * b.dwords[i]);
         EXPECT_BYTES("vi_sub_u8", vi_sub_u8(va, vb), a.bytes[i] - b.bytes[i]);
         EXPECT_DWORDS("vi_set1", vi_set1(a.signed_dwords[0]), a.dwords[0]);
         EXPECT_BYTES("vi_set1_u8", vi_set1_u8(a.bytes[1]), a.bytes[1]);
+        EXPECT_DWORDS("vi_load_u8", vi_load_u8(shim_at_end(a.bytes, V_LANES)), a.bytes[i]);
+        EXPECT_DWORDS("vi_load_i8", vi_load_i8(shim_at_end(a.bytes, V_LANES)), (int8_t)a.bytes[i]);
         lanes floats;
         vf_store(floats.floats, vf_bits(va));
         expect("vf_bits", vector_of(&floats), &a);

@@ -60,8 +60,8 @@ QUANT_LIST(OPEN)
 
 /* ---- the tile ---------------------------------------------------------------------------------- */
 
-V_INLINE void byte_products(const nlm_open_words *w, const void *x, int at, int halves, nlm_tile_ints ints) {
-    const int steps = BLOCK / BYTES_STEP / halves;
+V_INLINE void byte_products(const nlm_open_words *w, const void *x, int at, int width, nlm_tile_ints ints) {
+    const int steps = width / BYTES_STEP;
     const uint8_t *q = x;
     EACH_SUM(p, m) ints[p][m] = vi_load(w->seed[at][p]);
     _Pragma("GCC unroll 8") for (int s = at * steps; s < (at + 1) * steps; s++) {
@@ -78,7 +78,15 @@ V_INLINE void byte_products(const nlm_open_words *w, const void *x, int at, int 
     EACH_SUM(p, m) ints[p][m] = vi_bytes_total(ints[p][m]);
 }
 
-TILE_RUN(byte_products)
+static void run(const nlm_matmul_kernels *kernels, const nlm_open_words *w, int32_t n_blocks, const nlm_words_tile *x,
+                int is_first, float *out) {
+    if (kernels->halves == 2)
+        tile_group(byte_products, 2, 1, 0, w, n_blocks, x, is_first, out);
+    else if (kernels->has_min)
+        tile_group(byte_products, 1, 1, 1, w, n_blocks, x, is_first, out);
+    else
+        tile_group(byte_products, 1, 1, 0, w, n_blocks, x, is_first, out);
+}
 
 #define ENTRY(NAME, name, blocks, form) open_##name,
 static void (*const open[NLM_VECTOR_QUANT_TYPES])(const uint8_t *, int64_t, int32_t, int32_t,

@@ -85,7 +85,7 @@ static void run_dword(const nlm_matmul_kernels *kernels, const nlm_open_panel *p
         float *const to[GEMM_PANELS] = {out + p * TOKENS * PANEL_ROWS,
                                         is_pair ? out + (p + 1) * TOKENS * PANEL_ROWS : unused};
         switch (kernels->form) {
-#define RUN_FORM(form, offset, halves, has_min, most, plane_bits)                                      \
+#define RUN_FORM(form, offset, halves, has_min, most, plane_bits, fold)                                \
     case QUANT_FORM_##form: {                                                                          \
         static const dword_format format = {(offset), (halves), (has_min), (most) < 64, (plane_bits)}; \
         dword_group(&format, pair, n_blocks, x, is_first, to);                                         \

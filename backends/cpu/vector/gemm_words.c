@@ -11,14 +11,22 @@ static float pack(const float *x, int64_t blocks, int32_t plane_bits, void *q, f
     return nlm_vector_words_group(x, blocks, plane_bits, q, sum);
 }
 
+_Static_assert(FORM_q4_k_FOLD == 4 && FORM_q5_k_FOLD == 2 && FORM_q6_k_FOLD == 1,
+               "those that the tile has kernels for");
+
 /* ---- opening ----------------------------------------------------------------------------------- */
 
 /* A group of 4 columns: two steps. */
-V_INLINE void put_words(const nlm_quant_format *f, vi w, int32_t p, nlm_words_step *q) {
+V_INLINE void put_words(const nlm_quant_format *f, vi w, vi factor, int32_t p, nlm_words_step *q) {
     vi words[2];
     to_words(f, w, words);
-    vi_store(q[0][p], words[0]);
-    vi_store(q[1][p], words[1]);
+    for (int i = 0; i < 2; i++) vi_store(q[i][p], f->fold ? vi_mul16(words[i], factor) : words[i]);
+}
+
+/* The factors of a block's halves, as words. */
+V_INLINE void word_factors(const nlm_quant_format *f, const uint8_t *record, int b, vi factor[2]) {
+    if (f->fold) super_block_factors(record, b, f->halves, factor);
+    for (int h = 0; h < f->halves && f->fold; h++) factor[h] = dword_words(factor[h]);
 }
 
 V_INLINE void open_blocks(const nlm_quant_format *f, const uint8_t *panel, int64_t block, int32_t n_blocks, int32_t p,
@@ -27,15 +35,17 @@ V_INLINE void open_blocks(const nlm_quant_format *f, const uint8_t *panel, int64
         const uint8_t *record = panel + block / f->blocks * f->bytes;
         const int b = (int)(block % f->blocks);
         nlm_words_step *q = out->q + i * (BLOCK / WORDS_STEP);
+        vi factor[2];
         vf scales[2], mins;
+        word_factors(f, record, b, factor);
         for (int v = 0; v < 4; v++) {
             vi low, high;
             f->pair(record, b, v, &low, &high);
-            put_words(f, low, p, q + 2 * v);
-            put_words(f, high, p, q + 2 * (v + 4));
+            put_words(f, low, factor[0], p, q + 2 * v);
+            put_words(f, high, factor[f->halves - 1], p, q + 2 * (v + 4));
         }
         f->scales(record, b, scales, &mins);
-        for (int h = 0; h < f->halves; h++) vf_store(out->scale[i * f->halves + h][p], scales[h]);
+        vf_store(out->scale[f->fold ? i / f->fold : i][p], f->fold ? vf_load_f16(record) : scales[0]);
         if (f->has_min) vf_store(out->min[i][p], mins);
     }
 }
@@ -48,12 +58,12 @@ QUANT_LIST(OPEN)
 
 /* ---- the tile ---------------------------------------------------------------------------------- */
 
-V_INLINE void word_products(const nlm_open_words *w, const void *x, int at, int halves, nlm_tile_ints ints) {
-    const int steps = (BLOCK / WORDS_STEP) / halves;
+V_INLINE void word_products(const nlm_open_words *w, const void *x, int at, int width, nlm_tile_ints ints) {
+    const int steps = width / WORDS_STEP;
     const nlm_words_step *step = w->q + at * steps;
     const int16_t *q = (const int16_t *)x + at * 2 * steps;
     EACH_SUM(p, m) ints[p][m] = vi_set1(0);
-    _Pragma("GCC unroll 4") for (int s = 0; s < steps; s++) {
+    _Pragma("GCC unroll 1") for (int s = 0; s < steps; s++) {
         vw weights[PANELS];
         _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) weights[p] = vw_at(step[s][p]);
         _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++) {
@@ -66,7 +76,17 @@ V_INLINE void word_products(const nlm_open_words *w, const void *x, int at, int 
     }
 }
 
-TILE_RUN(word_products)
+static void run(const nlm_matmul_kernels *kernels, const nlm_open_words *w, int32_t n_blocks, const nlm_words_tile *x,
+                int is_first, float *out) {
+    if (kernels->fold == 4)
+        tile_group(word_products, 1, 4, 1, w, n_blocks, x, is_first, out);
+    else if (kernels->fold == 2)
+        tile_group(word_products, 1, 2, 1, w, n_blocks, x, is_first, out);
+    else if (kernels->has_min)
+        tile_group(word_products, 1, 1, 1, w, n_blocks, x, is_first, out);
+    else
+        tile_group(word_products, 1, 1, 0, w, n_blocks, x, is_first, out);
+}
 
 #define ENTRY(NAME, name, blocks, form) open_##name,
 static void (*const open[NLM_VECTOR_QUANT_TYPES])(const uint8_t *, int64_t, int32_t, int32_t,

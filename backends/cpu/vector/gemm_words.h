@@ -24,7 +24,7 @@ typedef uint8_t nlm_words_step[V_WORD_PANELS][PANEL_ROWS * 4];
 typedef struct nlm_open_words {
     nlm_words_step q[GROUP_COLUMNS / WORDS_STEP];
     nlm_words_step seed[GROUP_BLOCKS * 2];                    /* [blocks x halves] of bytes: where the sums begin */
-    float scale[GROUP_BLOCKS * 2][V_WORD_PANELS][PANEL_ROWS]; /* [blocks x halves] */
+    float scale[GROUP_BLOCKS * 2][V_WORD_PANELS][PANEL_ROWS]; /* [blocks x halves], or one of each fold */
     float min[GROUP_BLOCKS][V_WORD_PANELS][PANEL_ROWS];       /* of the types that have one */
 } nlm_open_words;
 

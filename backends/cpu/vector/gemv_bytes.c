@@ -19,7 +19,7 @@ V_INLINE void begin_sums(const nlm_quant_format *f, int n_panels, const nlm_quan
 }
 
 V_INLINE void bytes_block(const nlm_quant_format *f, const uint8_t *const *at, int b, int n_panels,
-                          const nlm_quant_row *x, int n_tokens, int64_t block, vf (*sum)[GEMV_TOKENS]) {
+                          const nlm_quant_row *x, int n_tokens, int64_t block, nlm_gemv_sums s) {
     panel_ints ints[2];
     begin_sums(f, n_panels, x, n_tokens, block, ints);
     _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++) {
@@ -38,13 +38,14 @@ V_INLINE void bytes_block(const nlm_quant_format *f, const uint8_t *const *at, i
         scales_from_centre(f, at[p], b, scale, &min);
         EACH_TOKEN(m) {
             for (int h = 0; h < f->halves; h++)
-                sum[p][m] = vf_fma(vf_from_i32(vi_bytes_total(ints[h][p][m])), scale[h], sum[p][m]);
-            add_min(f, min, &x[m], block, &sum[p][m]);
+                s.sum[p][m] = vf_fma(vf_from_i32(vi_bytes_total(ints[h][p][m])), scale[h], s.sum[p][m]);
+            if (f->has_min) s.sum[p][m] = vf_fma(min, vf_set1(x[m].sum[block]), s.sum[p][m]);
         }
     }
 }
 
 #define GEMV_BLOCK(form) (IS_OF_BYTES(form) ? bytes_block : byte_block)
 #define GEMV_MOST(form)  (IS_OF_BYTES(form) ? V_BYTE_SUM_BITS / 2 / FORM_##form##_HALVES : 4)
+#define GEMV_FOLD(form)  0
 #define GEMV_ROW(form)   (IS_OF_BYTES(form) ? nlm_vector_bytes_row_make : row_of_words)
 GEMV_KERNELS(nlm_vector_byte_kernels)

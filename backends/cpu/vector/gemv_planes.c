@@ -14,10 +14,9 @@ V_INLINE vi dot(const nlm_quant_format *f, vi sum, vi w, vi four) {
     return f->is_small ? vi_dot4_small(sum, w, four) : vi_dot4(sum, w, four);
 }
 
-/* sum[panel][token] + the products of block `b` of the records at `at` with the tokens' block `block`. A dot product
- * waits for the one before it in its sum, so sums take turns. */
+/* A dot product waits for the one before it in its sum, so sums take turns. */
 V_INLINE void block_dots(const nlm_quant_format *f, const uint8_t *const *at, int b, int n_panels,
-                         const nlm_quant_row *x, int n_tokens, int64_t block, vf (*sum)[GEMV_TOKENS]) {
+                         const nlm_quant_row *x, int n_tokens, int64_t block, nlm_gemv_sums s) {
     vi high[2][GEMV_PANELS][GEMV_TOKENS], low[2][GEMV_PANELS][GEMV_TOKENS];
     _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) {
         const int32_t *sum16 = x[m].sum16 + block * 2;
@@ -44,17 +43,15 @@ V_INLINE void block_dots(const nlm_quant_format *f, const uint8_t *const *at, in
             }
         }
     }
-    _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
-        vf scale[2], min;
-        f->scales(at[p], b, scale, &min);
-        _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) {
-            _Pragma("GCC unroll 2") for (int h = 0; h < f->halves; h++) {
-                const vi ints =
-                    PLANES == 2 ? vi_add(vi_shl32(high[h][p][m], f->plane_bits), low[h][p][m]) : low[h][p][m];
-                sum[p][m] = vf_fma(vf_from_i32(ints), scale[h], sum[p][m]);
-            }
-            if (f->has_min) sum[p][m] = vf_fma(min, vf_set1(x[m].sum[block]), sum[p][m]);
+    _Pragma("GCC unroll 2") for (int h = 0; h < f->halves; h++) {
+        _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
+            _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens && PLANES == 2; m++) low[h][p][m] =
+                vi_add(vi_shl32(high[h][p][m], f->plane_bits), low[h][p][m]);
         }
+        if (f->fold)
+            gemv_fold_half(f, at, b, h, n_panels, n_tokens, low[h], s);
+        else
+            gemv_take(f, at, b, h, n_panels, x, n_tokens, block, low[h], s);
     }
 }
 
@@ -68,5 +65,6 @@ static nlm_quant_row row_of_15_bits(const float *x, int64_t columns, void *memor
 
 #define GEMV_BLOCK(form) block_dots
 #define GEMV_MOST(form)  (V_BYTE_SUMS / (PLANES * FORM_##form##_HALVES))
+#define GEMV_FOLD(form)  FORM_##form##_FOLD
 #define GEMV_ROW(form)   (FORM_##form##_PLANE_BITS == 4 ? row_of_12_bits : row_of_15_bits)
 GEMV_KERNELS(nlm_vector_quant_kernels)

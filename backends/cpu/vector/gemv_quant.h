@@ -7,17 +7,66 @@
 
 #define PREFETCH_BYTES 1024
 
-/* sum[panel][token] + the products of block `b` of the records at `at` with the tokens' block `block`. */
-typedef vf nlm_gemv_sums[GEMV_TOKENS];
+/* What a group of columns has come to, [panel][token]: s of kernels.h, and what a fold has of its exact sum. */
+typedef struct nlm_gemv_sums {
+    vf (*sum)[GEMV_TOKENS];
+    vi (*folded)[GEMV_TOKENS];
+} nlm_gemv_sums;
+
+/* Adds the products of block `b` of the records at `at` with the tokens' block `block`. */
 typedef void (*nlm_gemv_block_fn)(const nlm_quant_format *f, const uint8_t *const *at, int b, int n_panels,
-                                  const nlm_quant_row *x, int n_tokens, int64_t block, nlm_gemv_sums *sum);
+                                  const nlm_quant_row *x, int n_tokens, int64_t block, nlm_gemv_sums s);
+
+/* Adds the exact sums of half h of the block. */
+V_INLINE void gemv_take(const nlm_quant_format *f, const uint8_t *const *at, int b, int h, int n_panels,
+                        const nlm_quant_row *x, int n_tokens, int64_t block, vi (*ints)[GEMV_TOKENS],
+                        nlm_gemv_sums s) {
+    const int is_last = h + 1 == f->halves;
+    _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
+        vf scale[2], min;
+        f->scales(at[p], b, scale, &min);
+        _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) {
+            s.sum[p][m] = vf_fma(vf_from_i32(ints[p][m]), scale[h], s.sum[p][m]);
+            if (f->has_min && is_last) s.sum[p][m] = vf_fma(min, vf_set1(x[m].sum[block]), s.sum[p][m]);
+        }
+    }
+}
+
+/* Adds the exact sums of half h of the block to what folds have of theirs. */
+V_INLINE void gemv_fold_half(const nlm_quant_format *f, const uint8_t *const *at, int b, int h, int n_panels,
+                             int n_tokens, vi (*ints)[GEMV_TOKENS], nlm_gemv_sums s) {
+    _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
+        vi factor[2];
+        super_block_factors(at[p], b, f->halves, factor);
+        _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) s.folded[p][m] =
+            vi_add(s.folded[p][m], vi_mul32(ints[p][m], factor[h]));
+    }
+}
+
+/* What follows the blocks of a fold, from `block` on: their exact sum, and their mins. */
+V_INLINE void gemv_end_fold(const nlm_quant_format *f, const uint8_t *const *at, int n_panels, const nlm_quant_row *x,
+                            int n_tokens, int64_t block, nlm_gemv_sums s) {
+    _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
+        const vf scale = vf_load_f16(at[p]);
+        _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) s.sum[p][m] =
+            vf_fma(vf_from_i32(s.folded[p][m]), scale, s.sum[p][m]);
+    }
+    for (int64_t b = block; b < block + f->fold && f->has_min; b++) {
+        _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
+            vf unused[2], min;
+            f->scales(at[p], (int)(b % f->blocks), unused, &min);
+            _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) s.sum[p][m] =
+                vf_fma(min, vf_set1(x[m].sum[b]), s.sum[p][m]);
+        }
+    }
+}
 
 /* Panels take turns in a block, so many at a time that panels x tokens are not more than `most`, whose sums registers
  * hold. */
-V_INLINE void gemv(const nlm_quant_format *f, nlm_gemv_block_fn block_dots, int most, int n_panels, int n_tokens,
-                   const uint8_t *const *panels, int64_t records, const nlm_quant_row *x, float *tile) {
+V_INLINE void gemv(const nlm_quant_format *f, nlm_gemv_block_fn block_dots, int most, int fold, int n_panels,
+                   int n_tokens, const uint8_t *const *panels, int64_t records, const nlm_quant_row *x, float *tile) {
     const int fit = most / n_tokens, room = fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
-    const int turn = room < n_panels ? room : n_panels;
+    const int turn = room < n_panels ? room : n_panels, unit_blocks = fold ? fold : 1;
     vf acc[GEMV_PANELS][GEMV_TOKENS];
     _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
         _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) acc[p][m] = vf_zero();
@@ -29,17 +78,24 @@ V_INLINE void gemv(const nlm_quant_format *f, nlm_gemv_block_fn block_dots, int 
         _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
             _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) sum[p][m] = vf_zero();
         }
-        for (int64_t block = first; block < end; block++) {
-            const int b = (int)(block % f->blocks);
-            const int64_t offset = block / f->blocks * f->bytes, ahead = PREFETCH_BYTES + b * (f->bytes / f->blocks);
-            const uint8_t *at[GEMV_PANELS];
+        for (int64_t unit = first; unit < end; unit += unit_blocks) {
+            vi folded[GEMV_PANELS][GEMV_TOKENS];
             _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
-                at[p] = panels[p] + offset;
-                _Pragma("GCC unroll 16") for (int i = 0; i < f->bytes / f->blocks; i += 64)
-                    __builtin_prefetch(at[p] + ahead + i, 0, 3);
+                _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) folded[p][m] = vi_set1(0);
             }
-            _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p += turn)
-                block_dots(f, at + p, b, turn, x, n_tokens, block, sum + p);
+            const int64_t offset = unit / f->blocks * f->bytes;
+            const uint8_t *at[GEMV_PANELS];
+            _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) at[p] = panels[p] + offset;
+            for (int64_t block = unit; block < unit + unit_blocks; block++) {
+                const int b = (int)(block % f->blocks), ahead = PREFETCH_BYTES + b * (f->bytes / f->blocks);
+                _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
+                    _Pragma("GCC unroll 16") for (int i = 0; i < f->bytes / f->blocks; i += 64)
+                        __builtin_prefetch(at[p] + ahead + i, 0, 3);
+                }
+                _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p += turn)
+                    block_dots(f, at + p, b, turn, x, n_tokens, block, (nlm_gemv_sums){sum + p, folded + p});
+            }
+            if (fold) gemv_end_fold(f, at, n_panels, x, n_tokens, unit, (nlm_gemv_sums){sum, folded});
         }
         _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) {
             const vf d = vf_set1(x[m].d[first / GROUP_BLOCKS]);
@@ -53,11 +109,12 @@ V_INLINE void gemv(const nlm_quant_format *f, nlm_gemv_block_fn block_dots, int 
 }
 
 /* All kernels, and the table of them. The file that uses it says for each form: GEMV_BLOCK, its
- * nlm_gemv_block_fn; GEMV_MOST, what gemv() calls most; GEMV_ROW, how activations are made for it. */
-#define GEMV(name, form, P, M)                                                                                 \
-    static void gemv_##name##_##P##x##M(const uint8_t *const *panels, int64_t records, const nlm_quant_row *x, \
-                                        float *tile) {                                                         \
-        gemv(&format_##name, GEMV_BLOCK(form), GEMV_MOST(form), P, M, panels, records, x, tile);               \
+ * nlm_gemv_block_fn; GEMV_MOST and GEMV_FOLD, what gemv() calls most and fold; GEMV_ROW, how activations are made for
+ * it. */
+#define GEMV(name, form, P, M)                                                                                    \
+    static void gemv_##name##_##P##x##M(const uint8_t *const *panels, int64_t records, const nlm_quant_row *x,    \
+                                        float *tile) {                                                            \
+        gemv(&format_##name, GEMV_BLOCK(form), GEMV_MOST(form), GEMV_FOLD(form), P, M, panels, records, x, tile); \
     }
 #define GEMV_ALL(NAME, name, blocks, form) \
     GEMV(name, form, 1, 1)                 \
@@ -79,6 +136,7 @@ V_INLINE void gemv(const nlm_quant_format *f, nlm_gemv_block_fn block_dots, int 
      .has_min = FORM_##quant_form##_HAS_MIN,       \
      .is_small = FORM_##quant_form##_IS_SMALL,     \
      .plane_bits = FORM_##quant_form##_PLANE_BITS, \
+     .fold = FORM_##quant_form##_FOLD,             \
      .make_row = GEMV_ROW(quant_form),             \
      .gemv_quant = {GEMV_ROW_OF(name, 1), GEMV_ROW_OF(name, 4)}},
 #define GEMV_KERNELS(table) \

@@ -51,18 +51,14 @@ V_INLINE void small_half(const nlm_quant_format *f, const uint8_t *const *at, in
 }
 
 V_INLINE void small_block(const nlm_quant_format *f, const uint8_t *const *at, int b, int n_panels,
-                          const nlm_quant_row *x, int n_tokens, int64_t block, vf (*sum)[GEMV_TOKENS]) {
+                          const nlm_quant_row *x, int n_tokens, int64_t block, nlm_gemv_sums s) {
     _Pragma("GCC unroll 2") for (int h = 0; h < f->halves; h++) {
         panel_ints ints;
         small_half(f, at, b, n_panels, x, n_tokens, block, h, ints);
-        EACH_PANEL(p) {
-            vf scale[2], min;
-            f->scales(at[p], b, scale, &min);
-            EACH_TOKEN(m) {
-                sum[p][m] = vf_fma(vf_from_i32(ints[p][m]), scale[h], sum[p][m]);
-                add_min(f, min, &x[m], block, &sum[p][m]);
-            }
-        }
+        if (f->fold)
+            gemv_fold_half(f, at, b, h, n_panels, n_tokens, ints, s);
+        else
+            gemv_take(f, at, b, h, n_panels, x, n_tokens, block, ints, s);
     }
 }
 
@@ -72,5 +68,6 @@ static nlm_quant_row row_of_planes(const float *x, int64_t columns, void *memory
 
 #define GEMV_BLOCK(form) (FORM_##form##_IS_SMALL ? small_block : byte_block)
 #define GEMV_MOST(form)  4
+#define GEMV_FOLD(form)  FORM_##form##_FOLD
 #define GEMV_ROW(form)   (FORM_##form##_IS_SMALL ? row_of_planes : row_of_words)
 GEMV_KERNELS(nlm_vector_quant_kernels)

@@ -21,7 +21,7 @@ V_INLINE vi four_bytes(const void *q) {
 
 /* Weights of 8 bits, opened to words, and activations as words. */
 V_INLINE void byte_block(const nlm_quant_format *f, const uint8_t *const *at, int b, int n_panels,
-                         const nlm_quant_row *x, int n_tokens, int64_t block, vf (*sum)[GEMV_TOKENS]) {
+                         const nlm_quant_row *x, int n_tokens, int64_t block, nlm_gemv_sums s) {
     panel_ints ints;
     EACH_PANEL(p) EACH_TOKEN(m) ints[p][m] = vi_set1(0);
     _Pragma("GCC unroll 4") for (int v = 0; v < 4; v++) {
@@ -40,11 +40,7 @@ V_INLINE void byte_block(const nlm_quant_format *f, const uint8_t *const *at, in
             }
         }
     }
-    EACH_PANEL(p) {
-        vf scale[2], min;
-        f->scales(at[p], b, scale, &min);
-        EACH_TOKEN(m) sum[p][m] = vf_fma(vf_from_i32(ints[p][m]), scale[0], sum[p][m]);
-    }
+    gemv_take(f, at, b, 0, n_panels, x, n_tokens, block, ints, s);
 }
 
 /* The activations for it. */
@@ -56,10 +52,6 @@ static inline nlm_quant_row row_of_words(const float *x, int64_t columns, void *
         d[g] = nlm_vector_words_group(x + g * GROUP_COLUMNS, whole_blocks(columns, g), 7, q + g * GROUP_COLUMNS,
                                       sum + g * GROUP_BLOCKS);
     return (nlm_quant_row){memory, d, sum, NULL};
-}
-
-V_INLINE void add_min(const nlm_quant_format *f, vf min, const nlm_quant_row *x, int64_t block, vf *sum) {
-    if (f->has_min) *sum = vf_fma(min, vf_set1(x->sum[block]), *sum);
 }
 
 #endif

@@ -4,7 +4,9 @@
  * same order, whichever kernel runs and however many tokens and panels it is given:
  *   plain weights      acc = fma(w, x, acc), k upwards
  *   quantised weights  per group of 128 columns, s = 0; per block of 32: s = fma(float(exact int sum), scale, s)
- *                      for each half, then s = fma(min, sum(q), s); at the end acc = fma(s, d, acc) */
+ *                      for each half, then s = fma(min, sum(q), s); at the end acc = fma(s, d, acc)
+ *   the same, folded   (FORM_LIST) per `fold` blocks: s = fma(float(exact int sum, factors included), the
+ *                      super-block's f16 scale, s), then s = fma(min, sum(q), s) for each */
 #ifndef NLM_CPU_KERNELS_H
 #define NLM_CPU_KERNELS_H
 
@@ -55,7 +57,7 @@ typedef void (*nlm_open_quant_fn)(const uint8_t *panel, int64_t block, int32_t n
 
 /* Of a quantised format, see FORM_LIST. */
 typedef enum nlm_quant_form {
-#define QUANT_FORM(form, offset, halves, has_min, most, plane_bits) QUANT_FORM_##form,
+#define QUANT_FORM(form, offset, halves, has_min, most, plane_bits, fold) QUANT_FORM_##form,
     FORM_LIST(QUANT_FORM)
 #undef QUANT_FORM
 } nlm_quant_form;
@@ -66,6 +68,7 @@ typedef struct nlm_matmul_kernels {
     int32_t is_quant, offset, halves, has_min;
     int32_t is_small;   /* up to 6 bits */
     int32_t plane_bits; /* of the low byte of the activations, where there are two */
+    int32_t fold;       /* blocks that have one sum, see FORM_LIST; 0: sums are of blocks and halves */
     /* Activations as gemv_quant takes them, in memory of nlm_vector_quant_row_bytes. */
     nlm_quant_row (*make_row)(const float *x, int64_t columns, void *memory);
     nlm_gemv_f32_fn gemv_f32[2][GEMV_PLAIN_TOKENS]; /* [one panel, GEMV_PANELS panels][tokens - 1] */

@@ -29,15 +29,21 @@
     X(Q6_K, q6_k, 256, (2 + 16) * PANEL_ROWS + 8 * (NIBBLES + 2 * GROUP_BYTES))
 
 /* What kernels must know of a format's numbers: X(form, offset, halves that have a scale of their own, has a
- * minimum, the greatest q, bits of the low byte of the activations). Of bytes, q is signed where nothing is added to
- * it. */
-#define FORM_LIST(X)                            \
-    X(q8, V_Q8_OFFSET, 1, 0, 255, 7)            \
-    X(q4, 8, 1, 0, 15, V_NIBBLE_PLANE_BITS)     \
-    X(q4_min, 0, 1, 1, 15, V_NIBBLE_PLANE_BITS) \
-    X(q5, 16, 1, 0, 31, 7)                      \
-    X(q5_min, 0, 1, 1, 31, 7)                   \
-    X(q6_halves, 32, 2, 0, 63, 7)
+ * minimum, the greatest q, bits of the low byte of the activations, fold). Of bytes, q is signed where nothing is
+ * added to it.
+ *
+ * The scales of super-blocks are an f16 times integers. Where V_FOLDS says so, these are factors of the weights, and
+ * `fold` blocks have one sum, which 32 bits hold: activations reach 127 << 7, so that it is at most 15 * 63 * 16256 *
+ * 128, 31 * 63 * 16256 * 64 and 32 * 128 * 16256 * 32. 0: there are no such integers. */
+#define FORM_LIST(X)                               \
+    X(q8, V_Q8_OFFSET, 1, 0, 255, 7, 0)            \
+    X(q4, 8, 1, 0, 15, V_NIBBLE_PLANE_BITS, 0)     \
+    X(q4_min, 0, 1, 1, 15, V_NIBBLE_PLANE_BITS, 0) \
+    X(q4_k, 0, 1, 1, 15, V_NIBBLE_PLANE_BITS, 4)   \
+    X(q5, 16, 1, 0, 31, 7, 0)                      \
+    X(q5_min, 0, 1, 1, 31, 7, 0)                   \
+    X(q5_k, 0, 1, 1, 31, 7, 2)                     \
+    X(q6_k, 32, 2, 0, 63, 7, 1)
 
 /* The quantised types: X(NAME, name, blocks of 32 in a record, form) */
 #define QUANT_LIST(X)        \
@@ -47,14 +53,15 @@
     X(Q5_0, q5_0, 2, q5)     \
     X(Q5_1, q5_1, 2, q5_min) \
     X(IQ4_NL, iq4_nl, 2, q8) \
-    X(Q4_K, q4_k, 8, q4_min) \
-    X(Q5_K, q5_k, 8, q5_min) \
-    X(Q6_K, q6_k, 8, q6_halves)
+    X(Q4_K, q4_k, 8, q4_k)   \
+    X(Q5_K, q5_k, 8, q5_k)   \
+    X(Q6_K, q6_k, 8, q6_k)
 
 enum {
-#define FORM_ENUM(form, offset, halves, has_min, most, plane_bits)                                       \
-    FORM_##form##_OFFSET = (offset), FORM_##form##_HALVES = (halves), FORM_##form##_HAS_MIN = (has_min), \
-    FORM_##form##_MOST = (most), FORM_##form##_IS_SMALL = (most) < 64, FORM_##form##_PLANE_BITS = (plane_bits),
+#define FORM_ENUM(form, offset, halves, has_min, most, plane_bits, fold)                                        \
+    FORM_##form##_OFFSET = (offset), FORM_##form##_HALVES = (halves), FORM_##form##_HAS_MIN = (has_min),        \
+    FORM_##form##_MOST = (most), FORM_##form##_IS_SMALL = (most) < 64, FORM_##form##_PLANE_BITS = (plane_bits), \
+    FORM_##form##_FOLD = V_FOLDS ? (fold) : 0,
     FORM_LIST(FORM_ENUM)
 #undef FORM_ENUM
 #define RECORD_BYTES(NAME, name, columns, bytes) name##_record_bytes = (bytes),
@@ -155,6 +162,16 @@ V_INLINE void scales_q6_k(const uint8_t *record, int b, vf *scale, vf *min) {
     const vf d = vf_load_f16(record);
     scale[0] = vf_mul(d, vf_load_i8(record + (2 + 2 * b) * PANEL_ROWS));
     scale[1] = vf_mul(d, vf_load_i8(record + (3 + 2 * b) * PANEL_ROWS));
+}
+
+/* What the scales of block b have before the super-block's f16, `halves` of them as dwords. */
+V_INLINE void super_block_factors(const uint8_t *record, int b, int halves, vi *factor) {
+    if (halves == 1) {
+        factor[0] = vi_load_u8(record + (4 + b) * PANEL_ROWS);
+    } else {
+        factor[0] = vi_load_i8(record + (2 + 2 * b) * PANEL_ROWS);
+        factor[1] = vi_load_i8(record + (3 + 2 * b) * PANEL_ROWS);
+    }
 }
 
 /* ---- packing: transpositions of dwords, as a lane of a packed vector is a row ------------------------ */

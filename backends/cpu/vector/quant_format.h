@@ -8,7 +8,7 @@
 typedef struct nlm_quant_format {
     nlm_pair_fn pair;
     nlm_scales_fn scales;
-    int offset, halves, has_min, most, is_small, plane_bits;
+    int offset, halves, has_min, most, is_small, plane_bits, fold;
     int blocks, bytes; /* of a record */
 } nlm_quant_format;
 
@@ -21,6 +21,7 @@ typedef struct nlm_quant_format {
                                                    FORM_##form##_MOST,       \
                                                    FORM_##form##_IS_SMALL,   \
                                                    FORM_##form##_PLANE_BITS, \
+                                                   FORM_##form##_FOLD,       \
                                                    blocks,                   \
                                                    name##_record_bytes};
 QUANT_LIST(FORMAT)

@@ -10,6 +10,7 @@
 #define V_SCAN_STATES       4
 #define V_BYTE_TOKENS       2
 #define V_BYTE_SUMS         4
+#define V_FOLDS             0
 #define V_NIBBLE_PLANE_BITS 7
 
 #endif

@@ -7,6 +7,8 @@
  *   V_Q8_OFFSET    what is added to an int8 weight when it is packed: 128 where the dot product takes
  *                  unsigned weights, 0 where it takes signed ones
  *   V_NIBBLE_PLANE_BITS  bits of the low byte of activations beside weights of 4 bits: 7, or 4 if that is cheaper
+ *   V_FOLDS        1 where kernels fold the integer scales of super-blocks into weights or sums, see FORM_LIST; all
+ *                  of a device do, or none
  *   How much its registers hold, so that the bodies know of no instruction set:
  *   V_CHUNK        vectors of a row beside 6 rows of sums, in attention_take.c
  *   V_F32_TOKENS   tokens of a tile against two panels of f32, in gemm.h

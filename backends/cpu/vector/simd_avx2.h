@@ -164,6 +164,20 @@ VI_FN vi_sub16(vi a, vi b) {
 VI_FN vi_sub_u8(vi a, vi b) {
     return _mm256_sub_epi8(a, b);
 }
+/* V_LANES bytes as dwords */
+VI_FN vi_load_u8(const void *p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(p));
+}
+VI_FN vi_load_i8(const void *p) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
+}
+/* The low words and dwords of the products. */
+VI_FN vi_mul16(vi a, vi b) {
+    return _mm256_mullo_epi16(a, b);
+}
+VI_FN vi_mul32(vi a, vi b) {
+    return _mm256_mullo_epi32(a, b);
+}
 VI_FN vi_add(vi a, vi b) {
     return _mm256_add_epi32(a, b);
 }

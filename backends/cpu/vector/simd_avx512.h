@@ -142,6 +142,20 @@ VI_FN vi_sub16(vi a, vi b) {
 VI_FN vi_sub_u8(vi a, vi b) {
     return _mm512_sub_epi8(a, b);
 }
+/* V_LANES bytes as dwords */
+VI_FN vi_load_u8(const void *p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(p));
+}
+VI_FN vi_load_i8(const void *p) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128(p));
+}
+/* The low words and dwords of the products. */
+VI_FN vi_mul16(vi a, vi b) {
+    return _mm512_mullo_epi16(a, b);
+}
+VI_FN vi_mul32(vi a, vi b) {
+    return _mm512_mullo_epi32(a, b);
+}
 VI_FN vi_add(vi a, vi b) {
     return _mm512_add_epi32(a, b);
 }

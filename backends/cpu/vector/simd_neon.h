@@ -181,6 +181,19 @@ VI_FN vi_sub_u8(vi a, vi b) {
     return (vi){vreinterpretq_s32_u8(vsubq_u8(V_U8(a.low), V_U8(b.low))),
                 vreinterpretq_s32_u8(vsubq_u8(V_U8(a.high), V_U8(b.high)))};
 }
+/* V_LANES bytes as dwords */
+VI_FN vi_load_u8(const void *p) {
+    const uint16x8_t words = vmovl_u8(vld1_u8(p));
+    return (vi){vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(words))), vreinterpretq_s32_u32(vmovl_high_u16(words))};
+}
+VI_FN vi_load_i8(const void *p) {
+    const int16x8_t words = vmovl_s8(vld1_s8(p));
+    return (vi){vmovl_s16(vget_low_s16(words)), vmovl_high_s16(words)};
+}
+/* The low dwords of the products. */
+VI_FN vi_mul32(vi a, vi b) {
+    return (vi){vmulq_s32(a.low, b.low), vmulq_s32(a.high, b.high)};
+}
 VI_FN vi_add(vi a, vi b) {
     return (vi){vaddq_s32(a.low, b.low), vaddq_s32(a.high, b.high)};
 }

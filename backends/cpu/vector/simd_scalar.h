@@ -198,6 +198,20 @@ VI_FN vi_and(vi a, vi b) {
 VI_FN vi_or(vi a, vi b) {
     V_EACH_DWORD(a.u[i] | b.u[i]);
 }
+/* V_LANES bytes as dwords */
+VI_FN vi_load_u8(const void *p) {
+    V_EACH_DWORD(((const uint8_t *)p)[i]);
+}
+VI_FN vi_load_i8(const void *p) {
+    V_EACH_DWORD(((const int8_t *)p)[i]);
+}
+/* The low words and dwords of the products. */
+VI_FN vi_mul16(vi a, vi b) {
+    V_EACH_WORD((uint32_t)a.uw[i] * b.uw[i]);
+}
+VI_FN vi_mul32(vi a, vi b) {
+    V_EACH_DWORD(a.u[i] * b.u[i]);
+}
 VI_FN vi_add(vi a, vi b) {
     V_EACH_DWORD(a.u[i] + b.u[i]);
 }

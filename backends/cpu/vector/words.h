@@ -15,4 +15,9 @@ V_INLINE void to_words(const nlm_quant_format *f, vi w, vi words[2]) {
     words[1] = vi_sub16(words[1], offset);
 }
 
+/* The low word of each dword, in both its words. */
+V_INLINE vi dword_words(vi a) {
+    return vi_or(vi_shl32(a, 16), vi_and(a, vi_set1(UINT16_MAX)));
+}
+
 #endif
