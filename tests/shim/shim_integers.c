@@ -150,6 +150,7 @@ static void dot_products_of_two_words_are_exact(void) {
         EXPECT_DWORDS("vi_dot2", vi_dot2(vector_of(&acc), in_place, vector_of(&b)),
                       acc.dwords[i] + two_products(&a, &b, i));
         EXPECT_WORDS("vi_sub16", vi_sub16(vector_of(&a), vector_of(&b)), a.words[i] - b.words[i]);
+        EXPECT_WORDS("vi_mul16", vi_mul16(vector_of(&a), vector_of(&b)), a.words[i] * b.words[i]);
         EXPECT_WORDS("vi_set1_i16", vi_set1_i16(a.signed_words[0]), a.words[0]);
 #define OF_SIGNED_WORDS(n) EXPECT_WORDS("vi_sra16", vi_sra16(vector_of(&a), n), a.signed_words[i] >> (n));
         SHIFTS_16(OF_SIGNED_WORDS)
