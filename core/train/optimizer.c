@@ -13,7 +13,10 @@ struct nlm_optimizer {
     nlm_adamw_params params;
     nlm_state *m, *v;   /* [parameters] */
     nlm_state *masters; /* [parameters]; NULL: all parameters are f32 */
-    nlm_state squares;  /* [1] */
+    /* Of each memory that gradients are in: an op adds up what is in its own. The host's is NULL, and one. */
+    const nlm_device *memories[NLM_SPACES];
+    nlm_state squares[NLM_SPACES]; /* [1] each */
+    uint32_t n_memories;
     nlm_program *norm, *update;
     nlm_value rates; /* of update: [4] f32 */
 };
@@ -24,10 +27,34 @@ static nlm_value parameter_value(nlm_graph *graph, const nlm_optimizer *o, uint3
     return nlm_graph_parameter(graph, &nlm_parameters_at(o->parameters, i)->parameter);
 }
 
+/* The memory of a gradient, once a program has placed it. */
+static const nlm_device *memory_of(const nlm_optimizer *o, uint32_t i) {
+    const nlm_device *device = nlm_parameters_at(o->parameters, i)->parameter.gradient.device;
+    return device && !nlm_device_has_host_memory(device) ? device : NULL;
+}
+
+static nlm_status list_memories(nlm_optimizer *o, nlm_error *err) {
+    for (uint32_t i = 0; i < nlm_parameters_count(o->parameters); i++) {
+        uint32_t m = 0;
+        while (m < o->n_memories && o->memories[m] != memory_of(o, i)) m++;
+        if (m < o->n_memories) continue;
+        o->memories[m] = memory_of(o, i);
+        NLM_TRY(nlm_state_init(&o->squares[m], "squares", NLM_F32, 1, (const int64_t[]){1}, err));
+        o->n_memories++;
+    }
+    return NLM_OK;
+}
+
 static void build_norm(nlm_optimizer *o, nlm_graph *graph) {
-    const nlm_value total = nlm_graph_state(graph, &o->squares);
-    for (uint32_t i = 0; i < nlm_parameters_count(o->parameters); i++)
-        nlm_graph_sum_sq(graph, nlm_graph_gradient(graph, parameter_value(graph, o, i)), total, i > 0);
+    for (uint32_t m = 0; m < o->n_memories; m++) {
+        const nlm_value total = nlm_graph_state(graph, &o->squares[m]);
+        bool is_first = true;
+        for (uint32_t i = 0; i < nlm_parameters_count(o->parameters); i++) {
+            if (memory_of(o, i) != o->memories[m]) continue;
+            nlm_graph_sum_sq(graph, nlm_graph_gradient(graph, parameter_value(graph, o, i)), total, !is_first);
+            is_first = false;
+        }
+    }
 }
 
 static void build_update(nlm_optimizer *o, nlm_graph *graph) {
@@ -70,7 +97,7 @@ static nlm_status make(nlm_optimizer *o, const nlm_env *env, nlm_error *err) {
     NLM_TRY(make_states(o, &o->m, "adamw_m", err));
     NLM_TRY(make_states(o, &o->v, "adamw_v", err));
     if (nlm_parameters_dtype(o->parameters) != NLM_F32) NLM_TRY(make_states(o, &o->masters, "master", err));
-    NLM_TRY(nlm_state_init(&o->squares, "squares", NLM_F32, 1, (const int64_t[]){1}, err));
+    NLM_TRY(list_memories(o, err));
     NLM_TRY(plan_with(o, env, build_norm, &o->norm, err));
     return plan_with(o, env, build_update, &o->update, err);
 }
@@ -104,17 +131,21 @@ void nlm_optimizer_destroy(nlm_optimizer *o) {
     release_states(o->m, count);
     release_states(o->v, count);
     release_states(o->masters, count);
-    nlm_state_release(&o->squares);
+    for (uint32_t m = 0; m < o->n_memories; m++) nlm_state_release(&o->squares[m]);
     free(o);
 }
 
 /* ---- what it does -------------------------------------------------------------------------------------- */
 
 nlm_status nlm_optimizer_norm(nlm_optimizer *o, double *out, nlm_error *err) {
-    float squares;
+    double total = 0;
     NLM_TRY(nlm_program_run(o->norm, NULL, err));
-    NLM_TRY(nlm_state_read(&o->squares, 0, &squares, sizeof squares, err));
-    *out = sqrt((double)squares);
+    for (uint32_t m = 0; m < o->n_memories; m++) {
+        float squares;
+        NLM_TRY(nlm_state_read(&o->squares[m], 0, &squares, sizeof squares, err));
+        total += (double)squares;
+    }
+    *out = sqrt(total);
     return NLM_OK;
 }
 

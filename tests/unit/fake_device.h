@@ -9,6 +9,7 @@
 #include "plugin/plugins.h"
 #include "tensor/dtype.h"
 #include "unit/check.h"
+#include "unit/fake_barrier.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -376,6 +377,7 @@ static inline void do_work(fake_device *fake, fake_work *work) {
     }
     work->x.live_rows = counts;
     work->x.error = &fake->stuck_error;
+    work->x.barrier = fake_alone;
     fake->stuck = run_now(fake, &work->x, work->op, &work->args);
 }
 
