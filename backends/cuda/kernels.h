@@ -19,7 +19,7 @@ typedef struct nlm_cuda_define {
     int number;
 } nlm_cuda_define;
 
-#define NLM_CUDA_MAX_DEFINES 6
+#define NLM_CUDA_MAX_DEFINES 7
 
 /* A kernel of a source compiled with some defines. Texts are constants of the program. */
 typedef struct nlm_cuda_kernel {

@@ -2,7 +2,7 @@
 #include "products.h"
 
 /* As in device/few.cuh and device/many.cuh. */
-enum { WARPS = 8, PAIR = 2, GROUP = 1024, THREADS = 256, PITCH = 36 };
+enum { WARPS = 8, PAIR = 2, GROUP = 1024, GROUP_BYTES = 8 * 33 * 16, THREADS = 256, PITCH = 36 };
 
 /* More than what a kernel for few rows has of shared memory beside x. */
 #define SUMS_BYTES 4096
@@ -12,7 +12,7 @@ enum { WARPS = 8, PAIR = 2, GROUP = 1024, THREADS = 256, PITCH = 36 };
 
 /* Warps that share a row of w, so that even few rows are work for all multiprocessors. */
 static int split_of(const nlm_cuda_device *d, const nlm_cuda_product_of *of) {
-    const int64_t k = of->w->shape[1], n = of->w->shape[0] * of->n_weights;
+    const int64_t k = of->w->shape[1], n = of->n;
     int split = 1;
     while (split < 4 && split * GROUP < k && nlm_cuda_div_up(n * split, WARPS * PAIR) < d->n_multiprocessors) {
         split *= 2;
@@ -22,7 +22,7 @@ static int split_of(const nlm_cuda_device *d, const nlm_cuda_product_of *of) {
 
 /* Of shared memory, for rows of x: those of few.cuh. */
 static int staged_bytes(int rows, int split) {
-    return (rows * split < 4 ? 4 : rows * split) * GROUP * (int)sizeof(float);
+    return (rows * split < 4 ? 4 : rows * split) * GROUP_BYTES;
 }
 
 int nlm_cuda_rows_at_once(const nlm_cuda_device *d, const nlm_cuda_product_of *of) {
@@ -47,7 +47,7 @@ static void set_define(nlm_cuda_work *work, int at, const char *name, int number
 
 nlm_cuda_work nlm_cuda_product(const nlm_exec_v1 *x, const nlm_cuda_product_of *of) {
     const nlm_cuda_device *d = x->device;
-    const int64_t live = nlm_live_rows(x, of->x), n = of->w->shape[0] * of->n_weights;
+    const int64_t live = nlm_live_rows(x, of->x), n = of->n;
     nlm_cuda_work work = {
         .op = of->op,
         .args = of->args,

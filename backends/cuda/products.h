@@ -5,12 +5,12 @@
 #include "launch.h"
 
 /* An op that is y = x w^T and more, and the kernels that do it for few rows of x (device/few.cuh) and for many
- * (device/many.cuh). Where it has two weights they are of one shape, type and layout. */
+ * (device/many.cuh). Where it has several weights they are of one type and layout. */
 typedef struct nlm_cuda_product_of {
     nlm_op op;
     const void *args;
     const nlm_tensor *x, *w;
-    int n_weights;
+    int64_t n; /* rows of all weights */
     const char *source, *few, *many;
 } nlm_cuda_product_of;
 

@@ -73,7 +73,7 @@ class Launches(unittest.TestCase):
         predict = module_from_spec(spec_from_loader("predict_cuda", loader))
         sys.modules["predict_cuda"] = predict
         loader.exec_module(predict)
-        for model, kernels, once in ((STORIES, predict.LLAMA, "kv_append"), (MAMBA, predict.MAMBA, "dt_bc_scan_few")):
+        for model, kernels, once in ((STORIES, predict.LLAMA, "attention"), (MAMBA, predict.MAMBA, "dt_bc_scan_few")):
             with self.subTest(model.name), tempfile.TemporaryDirectory() as folder:
                 run("-m", model, "-p", "a", "-n", 1, "--backend", "cuda", kernels=folder, EMU_CUDA_DRY=1,
                     EMU_CUDA_LAUNCHES=f"{folder}/launches")

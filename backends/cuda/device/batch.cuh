@@ -57,6 +57,22 @@ __device__ __forceinline__ i64 page_of(const run &x, const view &block_table, in
     return -1;
 }
 
+/* Where a token's keys and values belong in the caches. Page -1: nowhere, as of padding and of what is out of range.
+ */
+struct cache_place {
+    i64 page, row;
+};
+
+/* All lanes of a warp ask. */
+template <class Args>
+__device__ __forceinline__ cache_place cache_place_of(const run &run, const Args &a, const batch &b, i64 token) {
+    if (token >= b.n_tokens) return cache_place{-1, 0};
+    const i64 pos = ((const int *)a.pos.data)[token], page_tokens = a.k_cache.shape[2];
+    const int slot = b.slot[sequence_of(b, token)];
+    const i64 page = page_of(run, a.block_table, slot, pos, page_tokens, a.k_cache.shape[0], token);
+    return cache_place{page, pos % page_tokens};
+}
+
 /* Where positions of a slot stand, for those who look up many. */
 struct finder {
     const int *table;

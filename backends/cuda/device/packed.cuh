@@ -44,6 +44,12 @@ struct packing<q6_k> : packing_of<1, 8, 2, 2, 6, true> {};
 template <>
 struct packing<iq4_nl> : packing_of<1, 0, 2, 0, 4, true> {};
 
+/* Whether the integers of a type stand for numbers at equal distances, and are of few bits. */
+template <class W>
+constexpr bool are_placed = packing<W>::BITS < 8;
+template <>
+constexpr bool are_placed<iq4_nl> = false;
+
 /* ---- from the fields of a block to elements ---- */
 
 /* The integers of quad q, from its word of the quants and its word of the extra bits. */
@@ -75,6 +81,20 @@ __device__ __forceinline__ float4 plain_words(u32 low, u32 high) {
                        to_float(W{(u16)(high >> 16)}));
 }
 
+/* The integers of quad q as floats 1/2 + integer / 2^(BITS + 1): their bits are put into the mantissa of 1/2, without
+ * arithmetic. BITS is less than 8. */
+template <class W>
+__device__ __forceinline__ float4 placed_quad(u32 word, u32 extra, int q) {
+    constexpr int BITS = packing<W>::BITS, SHIFT = 7 - BITS; /* where an integer begins in its byte */
+    u32 bytes = (q < 4 ? word << SHIFT : word >> (4 - SHIFT)) & 0x0f0f0f0fu << SHIFT;
+    if (BITS == 5) bytes |= (q < 6 ? extra << (6 - q & 31) : extra >> (q - 6 & 31)) & 0x40404040u;
+    if (BITS == 6) bytes |= (q % 4 < 3 ? extra << (5 - 2 * (q % 4) & 31) : extra >> 1) & 0x60606060u;
+    constexpr u32 half = 0x3f000000u;
+    return make_float4(
+        __uint_as_float(__byte_perm(bytes, half, 0x7044u)), __uint_as_float(__byte_perm(bytes, half, 0x7144u)),
+        __uint_as_float(__byte_perm(bytes, half, 0x7244u)), __uint_as_float(__byte_perm(bytes, half, 0x7344u)));
+}
+
 /* ---- a row, and a block of it in registers ---- */
 
 /* What scales the two halves of a block, which differ in q6_k alone, and what is added. */
@@ -86,6 +106,17 @@ template <class W>
 struct packed_block {
     u32 quants[4 * packing<W>::PIECES], extra[packing<W>::EXTRA ? packing<W>::EXTRA / 4 : 1];
     block_scale scale;
+
+    /* Of placed elements `placed`: weights are factor * placed + offset. */
+    __device__ __forceinline__ float4 placed(int q) const {
+        return placed_quad<W>(quants[q & 3], extra[packing<W>::BITS == 6 ? q / 4 : 0], q);
+    }
+    __device__ __forceinline__ float factor(bool is_high) const {
+        return (is_high ? scale.d_high : scale.d) * (float)(2 << packing<W>::BITS);
+    }
+    __device__ __forceinline__ float offset(bool is_high) const {
+        return fmaf(factor(is_high), packing<W>::IS_CENTRED ? -0.75f : -0.5f, scale.m);
+    }
 
     /* Q is a constant where the loop around is unrolled. */
     __device__ __forceinline__ float4 quad(int q) const {
@@ -108,23 +139,29 @@ struct packed_row {
     const u8 *quants, *extra, *scales, *shared;
     int n_blocks;
 
-    static __device__ __forceinline__ i64 pitch(i64 bytes) {
+    /* Rows, and bytes of a row, are fewer than 2^32: so a place takes one multiplication. */
+    static __device__ __forceinline__ u32 pitch(u32 bytes) {
         return (bytes + 31) / 32 * 32;
     }
+    static __device__ __forceinline__ u64 bytes_of(u32 rows, u32 pitch) {
+        return (u64)rows * pitch;
+    }
     __device__ __forceinline__ packed_row(const view &w, i64 row) {
-        const i64 blocks = (w.shape[1] + 31) / 32, rows = w.shape[0], eights = (blocks + 7) / 8;
-        const i64 at_extra = rows * pitch(blocks * 16 * is::PIECES);
-        const i64 at_scales = at_extra + rows * pitch(blocks * is::EXTRA);
-        const i64 at_shared = at_scales + rows * pitch(blocks * is::SCALES);
-        const u8 *data = (const u8 *)w.data;
+        const u32 blocks = ((u32)w.shape[1] + 31) / 32, rows = (u32)w.shape[0], r = (u32)row;
+        const u32 of_quants = pitch(blocks * 16 * is::PIECES), of_extra = pitch(blocks * is::EXTRA);
+        const u32 of_scales = pitch(blocks * is::SCALES), of_shared = pitch((blocks + 7) / 8 * is::SHARED);
+        quants = (const u8 *)w.data;
+        extra = quants + bytes_of(rows, of_quants);
+        scales = extra + bytes_of(rows, of_extra);
+        shared = scales + bytes_of(rows, of_scales) + bytes_of(r, of_shared);
+        quants += bytes_of(r, of_quants);
+        extra += bytes_of(r, of_extra);
+        scales += bytes_of(r, of_scales);
         n_blocks = (int)blocks;
-        quants = data + row * pitch(blocks * 16 * is::PIECES);
-        extra = data + at_extra + row * pitch(blocks * is::EXTRA);
-        scales = data + at_scales + row * pitch(blocks * is::SCALES);
-        shared = data + at_shared + row * pitch(eights * is::SHARED);
     }
 
     __device__ __forceinline__ const uint4 *piece(int b, int i) const {
+        if (is::PIECES == 1) return (const uint4 *)quants + b;
         const int group = b & ~31, in_group = n_blocks - group < 32 ? n_blocks - group : 32;
         return (const uint4 *)quants + group * is::PIECES + i * in_group + (b & 31);
     }

@@ -7,7 +7,7 @@ nlm_status nlm_cuda_gate_up_silu_mul(const nlm_exec_v1 *x, const nlm_gate_up_sil
         .args = args,
         .x = args->x,
         .w = args->w_up,
-        .n_weights = 2,
+        .n = 2 * args->w_up->shape[0],
         .source = "gate_up_silu_mul",
         .few = "gate_up_silu_mul_few",
         .many = "gate_up_silu_mul_many",

@@ -7,7 +7,7 @@ nlm_status nlm_cuda_matmul(const nlm_exec_v1 *x, const nlm_matmul_args *args) {
                                                        .args = args,
                                                        .x = args->x,
                                                        .w = args->w,
-                                                       .n_weights = 1,
+                                                       .n = args->w->shape[0],
                                                        .source = "matmul",
                                                        .few = "matmul_few",
                                                        .many = "matmul_many",

@@ -7,7 +7,7 @@ nlm_status nlm_cuda_norm_matmul(const nlm_exec_v1 *x, const nlm_norm_matmul_args
         .args = args,
         .x = args->x,
         .w = args->w,
-        .n_weights = 1,
+        .n = args->w->shape[0],
         .source = "norm_matmul",
         .few = "norm_matmul_few",
         .many = "norm_matmul_many",

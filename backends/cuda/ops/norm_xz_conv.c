@@ -29,7 +29,7 @@ nlm_status nlm_cuda_norm_xz_conv(const nlm_exec_v1 *x, const nlm_norm_xz_conv_ar
         .args = args,
         .x = args->x,
         .w = args->w,
-        .n_weights = 1,
+        .n = args->w->shape[0],
         .source = "norm_xz_conv",
         .few = "norm_xz_conv_few",
     };
