@@ -68,6 +68,14 @@ static void read_attributes(nlm_cuda_device *d) {
     snprintf(d->arch, sizeof d->arch, "sm_%d", d->capability);
 }
 
+/* Graphs keep such launches since CUDA 12.3. */
+static bool can_launch_early(const nlm_cuda_device *d) {
+    int version = 0;
+    const char *option = d->host->option(d->host->self, "early_launch");
+    if (option && strcmp(option, "false") == 0) return false;
+    return d->capability >= 90 && d->cu->cuDriverGetVersion(&version) == CUDA_SUCCESS && version >= 12030;
+}
+
 static void close_context(nlm_cuda_device *d) {
     NLM_CUDA_IN(d);
     nlm_cuda_kernels_close(d);
@@ -108,6 +116,7 @@ nlm_status nlm_cuda_open(const nlm_host_v1 *host, uint32_t ordinal, const nlm_de
         return status;
     }
     d->is_batch_invariant = option_is_true(host, "batch_invariant");
+    d->has_early_launch = can_launch_early(d);
     d->api = (nlm_device_v1){.struct_size = sizeof d->api, .self = d, .ops = &nlm_cuda_ops};
     d->api.describe = describe;
     d->api.query = nlm_cuda_query;

@@ -53,15 +53,29 @@ static nlm_cuda_run run_of(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_c
     return run;
 }
 
+static unsigned write_attributes(const nlm_cuda_device *d, const nlm_cuda_work *work, CUlaunchAttribute *out) {
+    unsigned n = 0;
+    if (work->cluster > 0) {
+        out[n] = (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION};
+        out[n].value.clusterDim.x = (unsigned)work->cluster;
+        out[n].value.clusterDim.y = out[n].value.clusterDim.z = 1;
+        n++;
+    }
+    if (d->has_early_launch && work->is_early) {
+        out[n] = (CUlaunchAttribute){.id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION};
+        out[n].value.programmaticStreamSerializationAllowed = 1;
+        n++;
+    }
+    return n;
+}
+
 static nlm_status enqueue(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_cuda_work *work, CUfunction function) {
     _Alignas(16) char parameters[PARAMETER_BYTES];
     nlm_error *error = x->error;
     nlm_cuda_stream *s = x->stream;
     nlm_cuda_run run = run_of(d, x, s, work->op);
     void *both[] = {&run, parameters};
-    CUlaunchAttribute cluster = {.id = CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION};
-    cluster.value.clusterDim.x = (unsigned)work->cluster;
-    cluster.value.clusterDim.y = cluster.value.clusterDim.z = 1;
+    CUlaunchAttribute attributes[2];
     const CUlaunchConfig config = {
         .gridDimX = (unsigned)work->grid[0],
         .gridDimY = work->grid[1] ? (unsigned)work->grid[1] : 1,
@@ -71,8 +85,8 @@ static nlm_status enqueue(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_cu
         .blockDimZ = 1,
         .sharedMemBytes = (unsigned)work->shared_bytes,
         .hStream = s->stream,
-        .attrs = &cluster,
-        .numAttrs = work->cluster > 0,
+        .attrs = attributes,
+        .numAttrs = write_attributes(d, work, attributes),
     };
     write_parameters(nlm_op_spec_of(work->op), work->args, parameters);
     NLM_CUDA_TRY(cuLaunchKernelEx, &config, function, both, NULL);

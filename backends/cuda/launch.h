@@ -16,6 +16,7 @@ typedef struct nlm_cuda_work {
     int threads;      /* of a block */
     int shared_bytes; /* dynamic */
     int cluster;      /* blocks of a cluster, along x; 0: none */
+    bool is_early;    /* it calls wait_for_inputs, and may begin while the kernel before it ends */
 } nlm_cuda_work;
 
 /* Enqueues it on x->stream. With no stream, in prepare, compiles it and that is all: a slot is called so before it is

@@ -5,7 +5,10 @@
 enum { WARPS = 8, PAIR = 2, GROUP = 1024, GROUP_BYTES = 8 * 33 * 16, THREADS = 256, PITCH = 36 };
 
 /* More than what a kernel for few rows has of shared memory beside x. */
-#define SUMS_BYTES 4096
+#define SUMS_BYTES 8192
+
+/* Groups of elements of x that a block stages at most. */
+#define MOST_STAGED 16
 
 /* Up to so many rows a product reads the weight again for every eight of them. */
 #define FEW 16
@@ -27,10 +30,13 @@ static int staged_bytes(int rows, int split) {
 
 int nlm_cuda_rows_at_once(const nlm_cuda_device *d, const nlm_cuda_product_of *of) {
     const int64_t rows = of->x->shape[0];
-    const int split = split_of(d, of), room = d->shared_bytes - SUMS_BYTES, most = room < 64 << 10 ? room : 64 << 10;
+    const int split = split_of(d, of), room = d->shared_bytes - SUMS_BYTES;
     int at_once = 1;
     if (rows > FEW && !d->is_batch_invariant) return 0;
-    while (at_once < rows && at_once < 8 && staged_bytes(2 * at_once, split) <= most) at_once *= 2;
+    while (at_once < rows && at_once < 8 && 2 * at_once * split <= MOST_STAGED &&
+           staged_bytes(2 * at_once, split) <= room) {
+        at_once *= 2;
+    }
     return at_once;
 }
 
@@ -67,6 +73,7 @@ nlm_cuda_work nlm_cuda_product(const nlm_exec_v1 *x, const nlm_cuda_product_of *
         return work;
     }
     work.kernel.name = of->few;
+    work.is_early = true;
     set_define(&work, 3, "ROWS", rows);
     set_define(&work, 4, "SPLIT", split);
     work.grid[0] = nlm_cuda_div_up(n, WARPS / split * PAIR);

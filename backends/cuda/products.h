@@ -14,7 +14,7 @@ typedef struct nlm_cuda_product_of {
     const char *source, *few, *many;
 } nlm_cuda_product_of;
 
-/* Rows of x that a block of the kernel for few has, within 64 KiB of shared memory: 1, 2, 4 or 8; 0: they are many.
+/* Rows of x that a block of the kernel for few has, within 66 KiB of shared memory: 1, 2, 4 or 8; 0: they are many.
  */
 int nlm_cuda_rows_at_once(const nlm_cuda_device *d, const nlm_cuda_product_of *of);
 

@@ -101,6 +101,10 @@ KERNELS = (
     Mutant("every token is written to the page's first row", "kv_append.cu",
            "append(at<KEY>(a.k_cache, place.page, g, place.row), size, element);",
            "append(at<KEY>(a.k_cache, place.page, g, 0), size, element);", "kv_append/seqs=9,past=0,G=2,D=32,B=4,cache:f16", RACES, ""),
+    # launches that begin early
+    Mutant("chunks are merged before they are waited for", "attention.cu",
+           "    wait_for_inputs();\n    if (!find_row(run, a, 1, &r)) return;", "    if (!find_row(run, a, 1, &r)) return;", ROWS,
+           "what an earlier kernel writes", "room[HEAD_SIZE]"),
     # order
     Mutant("an atomic sum of floats", "device.cuh",
            "    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = v;\n    __syncthreads();\n    v = 0;\n",

@@ -77,11 +77,23 @@ class Launches(unittest.TestCase):
             with self.subTest(model.name), tempfile.TemporaryDirectory() as folder:
                 run("-m", model, "-p", "a", "-n", 1, "--backend", "cuda", kernels=folder, EMU_CUDA_DRY=1,
                     EMU_CUDA_LAUNCHES=f"{folder}/launches")
-                launched = Counter(line.split()[0] for line in Path(folder, "launches").read_text().splitlines())
+                lines = [line.split() for line in Path(folder, "launches").read_text().splitlines()]
+                self.assertEqual({line[-1] for line in lines}, {"early"})
+                launched = Counter(line[0] for line in lines)
                 layers = launched[once]
                 self.assertGreater(layers, 1)
                 self.assertEqual({k: launched[k] for k in set(kernels)},
                                  {k: layers * n for k, n in Counter(kernels).items()})
+
+
+    def test_kernels_begin_early_unless_they_may_not(self):
+        for off in ({"EMU_CUDA_CAPABILITY": "8.0"}, ("--set", "backend.options.early_launch=false")):
+            with self.subTest(off), tempfile.TemporaryDirectory() as folder:
+                arguments, variables = ((), off) if isinstance(off, dict) else (off, {})
+                run("-m", MAMBA, "-p", "a", "-n", 1, "--backend", "cuda", *arguments, kernels=folder, EMU_CUDA_DRY=1,
+                    EMU_CUDA_LAUNCHES=f"{folder}/launches", **variables)
+                lines = Path(folder, "launches").read_text().splitlines()
+                self.assertEqual({line.split()[-1] for line in lines}, {"-"})
 
 
 class Libraries(unittest.TestCase):

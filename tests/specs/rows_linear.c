@@ -42,6 +42,7 @@ const char *const spec_matmul_rows[] = {
     "M=1,K=9,N=257",
     "M=130,K=5,N=3",
     "M=2,K=4096,N=6,w:plain",
+    "M=6,K=5120,N=9,w:q6_k",
     "M=3,K=100,N=20,data=mixed,w:plain",
     "M=3,K=100,N=20,data=tiny,w:plain",
     "M=3,K=100,N=20,data=huge,w:plain",

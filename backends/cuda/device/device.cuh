@@ -110,6 +110,17 @@ __device__ __forceinline__ void tell(const run &x, u32 kind, i64 place, i64 valu
     x.fault->limit = limit;
 }
 
+/* ---- the kernels before and behind ---- */
+
+/* A kernel that is launched early (../launch.h) begins while the one before it ends. Until this returns it reads
+ * nothing of memory but packed weights, which no kernel writes, and writes nothing. All its threads call it first. */
+__device__ __forceinline__ void wait_for_inputs() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 /* ---- sums and maxima over threads, in an order that depends on nothing but their number ---- */
 
 __device__ __forceinline__ float warp_sum(float v) {

@@ -194,16 +194,21 @@ __device__ __forceinline__ pair pair_of(const view &w, i64 n) {
     return pair{weight_row(w, min(first, last)), weight_row(w, min(first + 1, last))};
 }
 
-/* s.of[r][m] += row r of the pair . x[m] in this lane's part. Every thread of a block calls it. `meanwhile` is done
- * while the first of the weight is on its way; what it writes to shared memory can be read behind the sums. */
-template <bool HAS_NORM, class F>
-__device__ __forceinline__ void few_sums(const few_input &in, pair rows, sums &s, float (&squares)[ROWS],
-                                         F meanwhile) {
+/* The first of the rows is on its way when this returns, and the inputs can be read. All threads of a block call it.
+ */
+__device__ __forceinline__ pair begun(pair rows) {
+    rows.fetch(threadIdx.x / 32 % SPLIT);
+    wait_for_inputs();
+    return rows;
+}
+
+/* s.of[r][m] += row r of the pair . x[m] in this lane's part. Every thread of a block calls it, with rows that have
+ * begun. What was written to shared memory before can be read behind it. */
+template <bool HAS_NORM>
+__device__ __forceinline__ void few_sums(const few_input &in, pair rows, sums &s, float (&squares)[ROWS]) {
     extern __shared__ float4 quads[];
     __shared__ float x_sums[HAS_SUMS ? ROWS * STAGED_SUMS : 1];
     const int part = threadIdx.x / 32 % SPLIT, n_groups = (int)((in.length + GROUP - 1) / GROUP);
-    rows.fetch(part);
-    meanwhile();
     for (int base = 0; base < n_groups; base += SPLIT * GROUPS) {
         stage<HAS_NORM>(in, base * GROUP, staged{quads, x_sums}, squares);
         __syncthreads();
@@ -216,10 +221,6 @@ __device__ __forceinline__ void few_sums(const few_input &in, pair rows, sums &s
         }
         __syncthreads();
     }
-}
-template <bool HAS_NORM>
-__device__ __forceinline__ void few_sums(const few_input &in, pair rows, sums &s, float (&squares)[ROWS]) {
-    few_sums<HAS_NORM>(in, rows, s, squares, [] {});
 }
 
 /* The whole sum of row lane / ROWS of the pair and row lane % ROWS of x, in the first of the warps that share it. */

@@ -23,6 +23,7 @@ nlm_status nlm_cuda_argmax(const nlm_exec_v1 *x, const nlm_argmax_args *args) {
         .kernel = {"argmax", "argmax_parts", {{"ACT", nlm_cuda_type_name(args->x), 0}, {"PART", NULL, PART}}},
         .grid = {rows, parts},
         .threads = 256,
+        .is_early = true,
     };
     NLM_KIT_TRY(nlm_cuda_launch(x, &work));
     if (parts == 1) return NLM_OK;

@@ -46,6 +46,7 @@ __device__ __forceinline__ void answer(const view &y, i64 row, candidate best) {
 
 extern "C" __global__ void __launch_bounds__(THREADS) argmax_parts(run run, argmax_args a) {
     __shared__ candidate of_warp[THREADS / 32];
+    wait_for_inputs();
     const i64 row = blockIdx.x;
     if (row >= live_rows(run, a.x)) return;
     const ACT *x = at<ACT>(a.x, row);
@@ -70,6 +71,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) argmax_parts(run run, argm
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) argmax_join(run run, argmax_args a) {
+    wait_for_inputs();
     const i64 row = (i64)blockIdx.x * (THREADS / 32) + threadIdx.x / 32;
     const int n_parts = (int)((a.x.shape[1] + PART - 1) / PART);
     if (row >= live_rows(run, a.x)) return;

@@ -68,7 +68,7 @@ static int64_t chunks_of(const nlm_exec_v1 *x, const nlm_attention_args *args) {
  * `told` has the kernels' own flags. */
 static nlm_status launch_rows(const nlm_exec_v1 *x, nlm_attention_args *told, int shared, bool are_aligned) {
     const int64_t groups = told->k_cache->shape[1], rows = nlm_live_rows(x, told->q), chunks = chunks_of(x, told);
-    nlm_cuda_work work = {.op = NLM_OP_attention, .args = told, .threads = THREADS};
+    nlm_cuda_work work = {.op = NLM_OP_attention, .args = told, .threads = THREADS, .is_early = true};
     work.grid[0] = rows * groups * blocks_of_group(told, shared);
     work.kernel = kernel_of(told, shared, "attention", are_aligned ? "attention" : "attention_unaligned");
     if (!is_chunked(x->device, told->q->shape[0], groups)) return nlm_cuda_launch(x, &work);

@@ -326,15 +326,18 @@ __device__ __forceinline__ void rows(const run &run, const attention_args &a) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) attention(run run, attention_args a) {
+    wait_for_inputs();
     rows<true>(run, a);
 }
 extern "C" __global__ void __launch_bounds__(THREADS, 1) attention_unaligned(run run, attention_args a) {
+    wait_for_inputs();
     rows<false>(run, a);
 }
 
 /* A block a row and head: its chunks in order. */
 extern "C" __global__ void __launch_bounds__(THREADS) attention_merge(run run, attention_args a) {
     row r;
+    wait_for_inputs();
     if (!find_row(run, a, 1, &r)) return;
     const int n_chunks = min(r.n_chunks, (int)(a.flags >> 8)), head = r.first_head + (int)blockIdx.y;
     for (int c = (int)threadIdx.x; c < HEAD_SIZE; c += THREADS) {

@@ -24,6 +24,7 @@ static nlm_status scan_few(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args *args
                     {"STATES", NULL, (int)args->a->shape[1]}}},
         .grid = {nlm_live_rows(x, args->slot), args->state->shape[1]},
         .threads = 128,
+        .is_early = true,
     };
     return nlm_cuda_launch(x, &work);
 }

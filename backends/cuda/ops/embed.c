@@ -12,6 +12,7 @@ nlm_status nlm_cuda_embed(const nlm_exec_v1 *x, const nlm_embed_args *args) {
                     {"PACKED", NULL, args->w->layout != NLM_LAYOUT_ROW_MAJOR}}},
         .grid = {nlm_live_rows(x, args->ids)},
         .threads = 128,
+        .is_early = true,
     };
     return nlm_cuda_launch(x, &work);
 }

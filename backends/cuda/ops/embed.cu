@@ -7,6 +7,7 @@ struct embed_args {
 };
 
 extern "C" __global__ void embed(run run, embed_args a) {
+    wait_for_inputs();
     const i64 row = blockIdx.x, n = a.y.shape[1];
     if (row >= live_rows(run, a.ids)) return;
     const int id = *at<int>(a.ids, row);

@@ -15,13 +15,13 @@ struct gate_up_silu_mul_args {
 extern "C" __global__ void FEW_BOUNDS gate_up_silu_mul_few(run run, gate_up_silu_mul_args a) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const i64 n = (i64)blockIdx.x * (WARPS / SPLIT) + warp / SPLIT, m = (i64)blockIdx.y * ROWS;
-    const i64 last = a.y.shape[1] - 1;
+    const i64 last = a.y.shape[1] - 1, row = n < last ? n : last;
+    const pair rows = begun(pair{weight_row(a.w_gate, row), weight_row(a.w_up, row)});
     const few_input in = few_input_of(run, a.x, m, nullptr);
     if (in.n_rows <= 0) return;
     sums s = {};
     float no_squares[ROWS];
-    few_sums<false>(in, pair{weight_row(a.w_gate, n < last ? n : last), weight_row(a.w_up, n < last ? n : last)}, s,
-                    no_squares);
+    few_sums<false>(in, rows, s, no_squares);
     const float gate = few_sum_of_lane(s), up = __shfl_down_sync(0xffffffffu, gate, ROWS);
     if (warp % SPLIT != 0 || lane >= ROWS) return;
     if (n <= last && lane < in.n_rows) at<ACT>(a.y, m + lane)[n] = from_float<ACT>(silu(gate) * up);

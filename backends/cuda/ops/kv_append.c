@@ -12,6 +12,7 @@ nlm_status nlm_cuda_kv_append(const nlm_exec_v1 *x, const nlm_kv_append_args *ar
                     {"VALUE", nlm_cuda_type_name(args->v_cache), 0}}},
         .grid = {nlm_live_rows(x, args->k), 2},
         .threads = 256,
+        .is_early = true,
     };
     return nlm_cuda_launch(x, &work);
 }

@@ -9,6 +9,7 @@ struct kv_append_args {
 #define THREADS 256
 
 extern "C" __global__ void __launch_bounds__(THREADS) kv_append(run run, kv_append_args a) {
+    wait_for_inputs();
     const i64 token = blockIdx.x, rows = live_rows(run, a.k), size = a.k.shape[2];
     const batch b = batch_of(a.seq_start, (const int *)a.slot.data, live_rows(run, a.slot), rows);
     if (token == 0 && blockIdx.y == 0) check_batch(run, b, rows, a.block_table.shape[0]);

@@ -20,11 +20,12 @@ __device__ __forceinline__ void store(const matmul_args &a, i64 m, i64 n, float 
 extern "C" __global__ void FEW_BOUNDS matmul_few(run run, matmul_args a) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const i64 n = ((i64)blockIdx.x * (WARPS / SPLIT) + warp / SPLIT) * PAIR, m = (i64)blockIdx.y * ROWS;
+    const pair rows = begun(pair_of(a.w, n));
     const few_input in = few_input_of(run, a.x, m, nullptr);
     if (in.n_rows <= 0) return;
     sums s = {};
     float no_squares[ROWS];
-    few_sums<false>(in, pair_of(a.w, n), s, no_squares);
+    few_sums<false>(in, rows, s, no_squares);
     const float sum = few_sum_of_lane(s);
     if (warp % SPLIT != 0 || lane >= PAIR * ROWS) return;
     if (n + lane / ROWS < a.w.shape[0] && lane % ROWS < in.n_rows) store(a, m + lane % ROWS, n + lane / ROWS, sum);

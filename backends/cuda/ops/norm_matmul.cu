@@ -21,11 +21,12 @@ __device__ __forceinline__ void store(const norm_matmul_args &a, i64 m, i64 n, f
 extern "C" __global__ void FEW_BOUNDS norm_matmul_few(run run, norm_matmul_args a) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const i64 n = ((i64)blockIdx.x * (WARPS / SPLIT) + warp / SPLIT) * PAIR, m = (i64)blockIdx.y * ROWS;
+    const pair rows = begun(pair_of(a.w, n));
     const few_input in = few_input_of(run, a.x, m, (const float *)a.norm_w.data);
     if (in.n_rows <= 0) return;
     sums s = {};
     float squares[ROWS] = {};
-    few_sums<true>(in, pair_of(a.w, n), s, squares);
+    few_sums<true>(in, rows, s, squares);
     const float factor = few_factor_of_lane(squares, in.length, a.eps), sum = few_sum_of_lane(s) * factor;
     if (warp % SPLIT != 0 || lane >= PAIR * ROWS) return;
     if (n + lane / ROWS < a.w.shape[0] && lane % ROWS < in.n_rows) store(a, m + lane % ROWS, n + lane / ROWS, sum);

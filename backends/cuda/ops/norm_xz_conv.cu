@@ -60,8 +60,8 @@ extern "C" __global__ void FEW_BOUNDS norm_xz_conv_few(run run, norm_xz_conv_arg
     const int place = threadIdx.x % 32, warp = threadIdx.x / 32, m = place % ROWS;
     const int first = warp / SPLIT * PAIR, mine = first + place / ROWS; /* rows of w in the block's part */
     const i64 n = (i64)blockIdx.x * CHANNELS;
+    const pair rows = begun(pair_of(a.w, n + first));
     const few_input in = few_input_of(run, a.x, 0, (const float *)a.norm_w.data);
-    const pair rows = pair_of(a.w, n + first);
     const lane l = load_lane(run, a, threadIdx.x);
     sums s = {};
     float squares[ROWS] = {};

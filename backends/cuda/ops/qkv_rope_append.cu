@@ -86,7 +86,7 @@ __device__ __forceinline__ void put(const run &run, const qkv_rope_append_args &
         at<VALUE>(a.v_cache, to.page, p.head, to.row)[element] = from_float<VALUE>(v);
 }
 
-/* What a block needs besides products. It is worked out while the first weights are on their way. */
+/* What a block needs besides products. */
 struct around {
     float2 angles[WARPS / SPLIT][ROWS];
     cache_place places[ROWS]; /* of tokens, where the block has keys or values for the cache */
@@ -116,12 +116,14 @@ extern "C" __global__ void FEW_BOUNDS qkv_rope_append_few(run run, qkv_rope_appe
     __shared__ around around;
     const int lane = threadIdx.x % 32, in_block = threadIdx.x / 32 / SPLIT, m = lane % ROWS, r = lane / ROWS;
     const i64 first_token = (i64)blockIdx.y * ROWS;
-    const few_input in = few_input_of(run, a.x, first_token, nullptr);
     const place p = place_of(a, (int)blockIdx.x * (WARPS / SPLIT) + in_block);
+    const pair rows = begun(weights_of(a, p));
+    const few_input in = few_input_of(run, a.x, first_token, nullptr);
     if (in.n_rows <= 0) return;
+    fill(run, a, first_token, in.n_rows, around);
     sums s = {};
     float no_squares[ROWS];
-    few_sums<false>(in, weights_of(a, p), s, no_squares, [&] { fill(run, a, first_token, in.n_rows, around); });
+    few_sums<false>(in, rows, s, no_squares);
     float v = few_sum_of_lane(s);
     if (threadIdx.x / 32 % SPLIT != 0) return;
     const int element = r == 0 ? p.first : p.second;

@@ -8,6 +8,7 @@ nlm_status nlm_cuda_rms_norm(const nlm_exec_v1 *x, const nlm_rms_norm_args *args
         .kernel = {"rms_norm", "rms_norm", {{"ACT", nlm_cuda_type_name(args->x), 0}}},
         .grid = {nlm_live_rows(x, args->x), args->x->rank == 3 ? args->x->shape[1] : 1},
         .threads = 256,
+        .is_early = true,
     };
     return nlm_cuda_launch(x, &work);
 }

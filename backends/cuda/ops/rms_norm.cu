@@ -12,6 +12,7 @@ struct rms_norm_args {
 /* A thread reads an element before it writes it, whichever of the tensors are one. */
 extern "C" __global__ void __launch_bounds__(THREADS) rms_norm(run run, rms_norm_args a) {
     __shared__ float parts[THREADS / 32];
+    wait_for_inputs();
     const i64 row = blockIdx.x, head = blockIdx.y, n = last_dim(a.x);
     if (row >= live_rows(run, a.x)) return;
     const ACT *x = at<ACT>(a.x, row, head);

@@ -34,16 +34,17 @@ unsigned count(const emu_dim &size) {
 }
 
 /* The attributes of a launch that this device knows. */
-CUresult read_attributes(const CUlaunchConfig &config, emu_dim *out_cluster) {
-    *out_cluster = {1, 1, 1};
+CUresult read_attributes(const CUlaunchConfig &config, emu_launch *out) {
+    out->cluster = {1, 1, 1};
     for (unsigned i = 0; i < config.numAttrs; i++) {
         const CUlaunchAttribute &one = config.attrs[i];
         switch (one.id) {
             case CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION:
-                *out_cluster = {one.value.clusterDim.x, one.value.clusterDim.y, one.value.clusterDim.z};
+                out->cluster = {one.value.clusterDim.x, one.value.clusterDim.y, one.value.clusterDim.z};
                 break;
             case CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION:
                 if (setup.row->capability < 90) return CUDA_ERROR_NOT_SUPPORTED;
+                out->is_early = one.value.programmaticStreamSerializationAllowed != 0;
                 break;
             default:
                 log_line("the stand-in does not know launch attribute %d", one.id);
@@ -81,8 +82,8 @@ void list_launch(const launch &one) {
     FILE *file = fopen(setup.launches.c_str(), "ae");
     if (!file) return;
     const emu_dim &grid = one.with.grid;
-    fprintf(file, "%s %u %u %u %u %u\n", one.what->kernel->name, grid.x, grid.y, grid.z, count(one.with.block),
-            one.with.dynamic_shared_bytes);
+    fprintf(file, "%s %u %u %u %u %u %s\n", one.what->kernel->name, grid.x, grid.y, grid.z, count(one.with.block),
+            one.with.dynamic_shared_bytes, one.with.is_early ? "early" : "-");
     fclose(file);
 }
 
@@ -237,7 +238,7 @@ API CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction named, vo
     one->with.grid = {config->gridDimX, config->gridDimY, config->gridDimZ};
     one->with.block = {config->blockDimX, config->blockDimY, config->blockDimZ};
     one->with.dynamic_shared_bytes = config->sharedMemBytes;
-    CUresult result = read_attributes(*config, &one->with.cluster);
+    CUresult result = read_attributes(*config, &one->with);
     if (result == CUDA_SUCCESS) result = check_launch(*one->what, &one->with);
     if (result != CUDA_SUCCESS) return result;
     const emu_kernel &kernel = *one->what->kernel;

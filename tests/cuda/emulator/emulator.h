@@ -61,7 +61,8 @@ struct emu_launch {
     struct emu_dim grid, block;
     struct emu_dim cluster; /* in blocks; 0 as 1 */
     unsigned dynamic_shared_bytes;
-    uint64_t seed; /* draws the order of blocks and threads */
+    uint64_t seed;     /* draws the order of blocks and threads */
+    unsigned is_early; /* with programmatic stream serialisation: it begins before the launch before it is over */
 };
 
 /* Translates and compiles `ptx`, once for each text: translations are kept in EMU_CACHE. The module's variables are

@@ -84,6 +84,10 @@ struct emu_engine {
     void (*bulk_wait)(unsigned n_left);
     void (*store_async)(uint32_t to, const void *value, unsigned bytes, uint32_t barrier, unsigned place);
 
+    /* griddepcontrol: until it waits, a thread of an early launch may touch nothing of what launches before write. */
+    void (*grid_wait)(void);
+    void (*grid_release)(void);
+
     void (*atomic_sum)(unsigned place); /* of floats: its bits are as the threads come */
     void (*yield)(void);
     void (*out_of_steps)(unsigned place) __attribute__((noreturn));

@@ -52,6 +52,7 @@ struct fiber : emu_thread {
     thread_id id;
     segment now; // the segment it is in, or 0 when the next access begins one
     bool has_arrived_at_cluster;
+    bool has_waited; // for the launches before this one, which are over
     uint32_t reduced;
     knowledge_ptr knows, fenced, observed;
     unsigned fenced_scope;
@@ -128,7 +129,9 @@ struct machine : emu_engine {
     fiber *running;
     cluster *current;
     segment next, launch_first;
-    std::vector<thread_id> owners; // of each segment of this launch
+    segment unwaited_first; // of an early launch: where the first of those begins that need not be over; else 0
+    bool has_waited, has_released_early; // some thread has waited; one let the next launch begin before it waited
+    std::vector<thread_id> owners;       // of each segment of this launch
     bool check_bounds, check_unwritten, check_races, check_exits, check_sums;
     bool counts_traffic;
     bool has_failed;
@@ -198,6 +201,13 @@ char *whereabouts_shared(uint32_t address, unsigned place);                    /
 void race_check(memory &m, size_t offset, unsigned bytes, unsigned access, unsigned place);
 void race_end_cluster();
 void race_end_launch();
+
+// early.cpp
+void early_begin_launch(bool is_early); // before launch_first is this one's
+void early_check(segment wrote, unsigned access, unsigned place);
+void early_end_launch();
+void grid_wait();
+void grid_release();
 
 // traffic.cpp; site: tells accesses of one line apart
 void traffic(uint64_t address, unsigned bytes, bool is_shared, unsigned access, unsigned place, const void *site);

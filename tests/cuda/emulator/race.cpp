@@ -170,6 +170,7 @@ static void check_cell(memory &m, store &s, cell &c, unsigned access, unsigned p
     fiber *f = the.running;
     const segment now = segment_now(f), wrote = c.write & NUMBER;
     const bool is_strong = access & EMU_STRONG;
+    if (!f->has_waited && !m.owner) early_check(wrote, access, place);
     if (wrote != now && wrote >= the.launch_first && !(is_strong && c.write & STRONG) && !is_known(f, wrote)) {
         tell(m, access, c.write & STRONG ? "strong write" : "write", owner_of(wrote), place);
     }
@@ -235,7 +236,12 @@ void race_check(memory &m, size_t offset, unsigned bytes, unsigned access, unsig
 
 static void clear(store &s) {
     for (cell *c : s.chained) c->read = 0;
-    for (cell *c : s.split) *c = {0, 0};
+    for (cell *c : s.split) {
+        const cell *bytes = &s.bytes[c->write & NUMBER];
+        segment last = 0;
+        for (unsigned b = 0; b < 4; b++) last = std::max(last, bytes[b].write & NUMBER);
+        *c = {&s == &of_regions ? last : 0, 0};
+    }
     s.chained.clear();
     s.split.clear();
     s.chains.resize(1);

@@ -152,6 +152,7 @@ static void start_thread(block *b, unsigned index) {
     f->id = b->linear << THREAD_BITS | index;
     f->now = 0;
     f->has_arrived_at_cluster = false;
+    f->has_waited = !the.unwaited_first;
     f->knows = f->fenced = f->observed = nullptr;
     f->copies.clear();
     f->copy_group = 0;
@@ -241,6 +242,8 @@ static void atomic_sum(unsigned place) {
 
 static void fill_table() {
     the.atomic_sum = atomic_sum;
+    the.grid_wait = grid_wait;
+    the.grid_release = grid_release;
     the.generic = generic;
     the.shared = shared;
     the.window = window;
@@ -321,6 +324,7 @@ extern "C" int emu_run(const emu_launch *launch, char *why, size_t why_bytes) {
         forget_accesses();
         the.next = 1;
     }
+    early_begin_launch(launch->is_early);
     the.launch_first = the.next;
     const unsigned n_clusters =
         the.n_blocks.x * the.n_blocks.y * the.n_blocks.z / (the.n_cluster.x * the.n_cluster.y * the.n_cluster.z);
@@ -328,6 +332,7 @@ extern "C" int emu_run(const emu_launch *launch, char *why, size_t why_bytes) {
     for (unsigned i = 0; i < n_clusters; i++) order[i] = i;
     for (unsigned i = n_clusters; i > 1; i--) std::swap(order[i - 1], order[draw() % i]);
     for (unsigned i = 0; i < n_clusters && !the.has_failed; i++) run_cluster(order[i]);
+    early_end_launch();
     race_end_launch();
     order_end_launch();
     if (the.counts_traffic) traffic_end_launch();

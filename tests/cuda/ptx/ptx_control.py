@@ -169,6 +169,11 @@ def slct(f, i):
     return f.write(to, i.mods[-2], f"{f.read(c, i.type)} >= 0 ? {f.read(a, i.mods[-2])} : {f.read(b, i.mods[-2])}")
 
 
+def griddepcontrol(f, i):
+    del f
+    return "E->grid_wait();" if i.has("wait") else "E->grid_release();"
+
+
 def nothing(f, i):
     del f, i
     return ";"
@@ -177,5 +182,5 @@ def nothing(f, i):
 HANDLERS = {
     "mov": mov, "cvta": cvta, "isspacep": isspacep, "mapa": mapa, "getctarank": getctarank, "bra": bra, "brx": brx,
     "call": call, "ret": ret, "exit": exit_, "trap": trap, "setp": setp, "set": set_, "selp": selp, "slct": slct,
-    "griddepcontrol": nothing, "setmaxnreg": nothing,
+    "griddepcontrol": griddepcontrol, "setmaxnreg": nothing,
 }

@@ -137,7 +137,8 @@ const emu_kernel *kernel_of(const emu_module *module, const std::string &name) {
 
 std::string launch(const emu_kernel *kernel, const shape &s, uint64_t seed, const std::vector<const void *> &params) {
     if (params.size() != kernel->n_params) give_up(std::string(kernel->name) + " has other parameters");
-    const emu_launch l = {kernel, params.data(), s.grid, s.block, s.cluster, s.dynamic_shared_bytes, seed};
+    const emu_launch l = {kernel,    params.data(),          s.grid, s.block,
+                          s.cluster, s.dynamic_shared_bytes, seed,   s.is_early};
     char why[600] = "";
     const int rc = emu_run(&l, why, sizeof why);
     if (rc == 0) return "";

@@ -49,6 +49,7 @@ struct buffer {
 struct shape {
     emu_dim grid = {1, 1, 1}, block = {1, 1, 1}, cluster = {1, 1, 1};
     unsigned dynamic_shared_bytes = 0;
+    bool is_early = false;
 };
 
 // Runs a kernel: an empty sentence, or what was wrong.

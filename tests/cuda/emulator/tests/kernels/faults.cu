@@ -378,3 +378,41 @@ KERNEL in_place_halves(float *y, const float *x, u32 *flags) {
     h[THREAD] = (unsigned short)(h[FAULT ? THREAD ^ 1 : THREAD] + 1); // MARK in_place_halves
     y[THREAD] = h[THREAD];
 }
+
+// What an early launch begins behind.
+KERNEL before_early(float *y, const float *x, u32 *flags) {
+    y[THREAD] = x[THREAD];
+    if (THREAD < 128) ((unsigned short *)flags)[THREAD] = (unsigned short)THREAD;
+}
+
+#define WAIT asm volatile("griddepcontrol.wait;" ::: "memory")
+
+KERNEL early_read(float *y, const float *x, u32 *flags) {
+    const float first = x[THREAD];
+    if (!FAULT) WAIT;
+    const float second = y[THREAD]; // MARK early_read
+    WAIT;
+    y[THREAD] = first + second;
+}
+
+KERNEL early_read_of_halves(float *y, const float *x, u32 *flags) {
+    if (!FAULT) WAIT;
+    const unsigned short half = ((unsigned short *)flags)[THREAD % 128]; // MARK early_read_of_halves
+    WAIT;
+    y[THREAD] = half;
+}
+
+KERNEL early_write(float *y, const float *x, u32 *flags) {
+    if (!FAULT) WAIT;
+    y[THREAD + 1024] = x[THREAD]; // MARK early_write
+    WAIT;
+}
+
+KERNEL early_without_wait(float *y, const float *x, u32 *flags) {
+    if (!FAULT) WAIT;
+}
+
+KERNEL early_for_one(float *y, const float *x, u32 *flags) {
+    if (!FAULT || THREAD != 7) WAIT;
+    y[THREAD + 1024] = y[THREAD]; // MARK early_for_one
+}
