@@ -16,6 +16,7 @@ PROGRAM = Path(os.environ["NLM_BIN"]) / "nlm-server"
 FIXTURES = Path(os.environ["NLM_SOURCE"]) / "tests/data/models"
 STORIES = FIXTURES / "stories260K-q8_0.gguf"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nlm"
+PATIENCE = 1200 if os.environ.get("NLM_SANITIZE") else 120  # seconds, with other tests at work beside this one
 SMOLLM2 = CACHE / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -54,7 +55,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(60)
+            self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -64,12 +65,12 @@ class Server:
         self.errors.seek(0)
         return self.errors.read().decode(errors="replace")
 
-    def connect(self, timeout=60):
+    def connect(self, timeout=PATIENCE):
         return socket.create_connection((self.host, self.port), timeout)
 
     def request(self, method, path, body=None, headers=None):
         """(status, headers, bytes)"""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=120)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
         try:
             data = json.dumps(body).encode() if isinstance(body, (dict, list)) else body
             connection.request(method, path, data, headers or {})
@@ -90,7 +91,7 @@ class Server:
 
     def stream(self, path, body):
         """The events of a stream: (name or None, data)."""
-        connection = http.client.HTTPConnection(self.host, self.port, timeout=120)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
         connection.request("POST", path, json.dumps({**body, "stream": True}).encode())
         answer = connection.getresponse()
         assert answer.status == 200, (answer.status, answer.read())
@@ -117,7 +118,7 @@ class Server:
                 return float(line.split()[1])
         raise AssertionError(f"no metric {name}")
 
-    def wait_until_idle(self, seconds=60):
+    def wait_until_idle(self, seconds=PATIENCE):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             n_reading = self.metric("nlm_requests_reading")  # these queue next, so look there afterwards

@@ -11,7 +11,7 @@ import unittest
 from pathlib import Path
 
 import serving
-from serving import PROGRAM, STORIES, Running, Server
+from serving import PATIENCE, PROGRAM, STORIES, Running, Server
 
 STORY = ", there was a little girl named Lily. She loved to play outside in the park."
 ONCE = {"prompt": "Once upon a time", "temperature": 0}
@@ -346,7 +346,7 @@ class Keys(unittest.TestCase):
                 self.assertEqual(server.request("POST", "/v1/completions", b"x" * 1000000)[0], 401)
                 keys.write_text("third-key\n")
                 server.process.send_signal(signal.SIGHUP)
-                end = time.monotonic() + 30
+                end = time.monotonic() + PATIENCE
                 while status(Authorization="Bearer third-key") != 200 and time.monotonic() < end:
                     time.sleep(0.02)
                 self.assertEqual(status(Authorization="Bearer first-key"), 401)
@@ -360,7 +360,7 @@ class Keys(unittest.TestCase):
 
 class StartAndEnd(unittest.TestCase):
     def fails(self, *arguments, code=1, word=""):
-        done = subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+        done = subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
         self.assertEqual(done.returncode, code, done)
         self.assertEqual(done.stdout, b"")
         self.assertIn(word, done.stderr.decode())
@@ -397,7 +397,7 @@ class StartAndEnd(unittest.TestCase):
             text = server.post("/v1/completions", {"prompt": "Once upon a time", "max_tokens": 10})
             self.assertTrue(STORY.startswith(text["choices"][0]["text"][:20]))
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE)
             self.assertEqual(process.returncode, 0)
             config.write_text("[server]\nprot = 1\n")
             self.fails(config, code=2, word="server.port")
@@ -409,7 +409,7 @@ class StartAndEnd(unittest.TestCase):
             server.process.send_signal(signal.SIGTERM)
             data = [data for _, data in stream]
             self.assertEqual(data[-1], "[DONE]")
-            self.assertEqual(server.process.wait(60), 0)
+            self.assertEqual(server.process.wait(PATIENCE), 0)
             self.assertRaises(ConnectionRefusedError, server.connect)
 
     def test_second_signal_does_not_wait(self):
@@ -420,7 +420,7 @@ class StartAndEnd(unittest.TestCase):
             while "stopping" not in server.log():
                 time.sleep(0.01)
             server.process.send_signal(signal.SIGTERM)
-            self.assertEqual(server.process.wait(60), 0)
+            self.assertEqual(server.process.wait(PATIENCE), 0)
             stream.close()
 
     def test_unix_socket_and_logs(self):
@@ -458,7 +458,7 @@ class StartAndEnd(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder, socket.socket() as listening, \
                 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notified:
             notified.bind(f"{folder}/notify")
-            notified.settimeout(60)
+            notified.settimeout(PATIENCE)
             listening.bind(("127.0.0.1", 0))
             listening.listen()
             start = (f"import os; os.dup2({listening.fileno()}, 3); os.environ['LISTEN_PID'] = str(os.getpid()); "
@@ -474,7 +474,7 @@ class StartAndEnd(unittest.TestCase):
             self.assertEqual(server.get("/health")["status"], "ok")
             process.send_signal(signal.SIGTERM)
             self.assertEqual(notified.recv(100), b"STOPPING=1")
-            process.communicate(timeout=60)
+            process.communicate(timeout=PATIENCE)
             self.assertEqual(process.returncode, 0)
 
 

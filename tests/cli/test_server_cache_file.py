@@ -7,7 +7,7 @@ import unittest
 from pathlib import Path
 
 import serving
-from serving import FIXTURES, PROGRAM, Server
+from serving import FIXTURES, PATIENCE, PROGRAM, Server
 
 PROMPT = "Once upon a time there was a little girl who lived in a house by the sea. " * 6
 ASKED = {"prompt": PROMPT, "max_tokens": 12, "temperature": 0, "logprobs": 1}
@@ -80,7 +80,7 @@ class CacheFile(unittest.TestCase):
         self.ask("--set", "server.cache_file_mib=1")
         self.assertLess(self.path.stat().st_size, (1 << 20) + 4096)
         done = subprocess.run([PROGRAM, "-m", serving.STORIES, "--cache-file", self.path, "--set",
-                               "model.prompt_cache_mib=-1"], capture_output=True, text=True, timeout=60)
+                               "model.prompt_cache_mib=-1"], capture_output=True, text=True, timeout=PATIENCE)
         self.assertEqual(done.returncode, 2)
         self.assertIn("--cache-file: model.prompt_cache_mib is -1", done.stderr)
 

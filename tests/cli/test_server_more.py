@@ -8,7 +8,7 @@ import unittest
 from pathlib import Path
 
 import serving
-from serving import Running, Server
+from serving import PATIENCE, Running, Server
 
 
 class Sampling(Running):
@@ -51,7 +51,7 @@ class Sampling(Running):
         for arguments, code, word in ((["--logit-bias", "512:1"], 2, "512"), (["--logit-bias", "1"], 2, "ID:BIAS"),
                                       (["--mirostat", 1], 2, "--mirostat: 1"), (["--set", "sampler.order=[\"x\"]"], 2, "'x'")):
             done = subprocess.run([str(part) for part in (serving.PROGRAM, "-m", serving.STORIES, *arguments)],
-                                  capture_output=True, text=True, timeout=60)
+                                  capture_output=True, text=True, timeout=PATIENCE)
             self.assertEqual(done.returncode, code, done.stderr)
             self.assertIn(word, done.stderr)
 

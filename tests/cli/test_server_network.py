@@ -13,7 +13,7 @@ import unittest
 from pathlib import Path
 
 import serving
-from serving import Server, read_all
+from serving import PATIENCE, Server, read_all
 
 QUICK = ["--set", "server.head_seconds=1.5", "--set", "server.body_seconds=1.7", "--set", "server.idle_seconds=1.6"]
 LIMITS = ["--set", "server.write_seconds=1", "--set", "server.max_body_kib=64", "--set", "server.max_head_kib=4",
@@ -114,7 +114,7 @@ class BadClients(unittest.TestCase):
         body = json.dumps({"prompt": "Once", "stream": True, "n": 100, "logprobs": 20, "ignore_eos": True}).encode()
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        client.settimeout(60)
+        client.settimeout(PATIENCE)
         client.connect((self.server.host, self.server.port))
         with client:
             client.sendall(post(body))
@@ -165,7 +165,7 @@ class BadClients(unittest.TestCase):
         finally:
             for client in held:
                 client.close()
-        end = time.monotonic() + 10
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             try:
                 self.assertEqual(self.server.get("/health")["status"], "ok")
@@ -242,7 +242,7 @@ class Tls(unittest.TestCase):
             with Server("--tls-cert", cert, "--tls-key", key, "--set", "server.head_seconds=1.5") as server:
                 self.assertTrue(server.url.startswith("https://"), server.url)
                 context = ssl.create_default_context(cafile=cert)
-                client = http.client.HTTPSConnection(server.host, server.port, context=context, timeout=60)
+                client = http.client.HTTPSConnection(server.host, server.port, context=context, timeout=PATIENCE)
                 for _ in range(3):
                     body = {"prompt": "Once upon a time", "max_tokens": 20, "temperature": 0, "stream": True}
                     client.request("POST", "/v1/completions", json.dumps(body))
@@ -291,7 +291,7 @@ class LongRequests(unittest.TestCase):
                 self.assertEqual(server.post("/v1/completions", {"prompt": "a", "max_tokens": 1})["usage"]["completion_tokens"], 1)
                 self.assertEqual(select.select(clients, [], [], 0)[0], [], "they were read before others were served")
                 for client in clients:
-                    client.settimeout(300)
+                    client.settimeout(PATIENCE)
                     self.assertTrue(read_all(client).startswith(b"HTTP/1.1 200 "))
             finally:
                 for client in clients:
