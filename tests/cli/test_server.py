@@ -308,6 +308,15 @@ class Others(Running):
         for line in self.server.request("GET", "/metrics")[2].decode().splitlines():
             self.assertRegex(line, r"^(# (HELP|TYPE) nlm_\w+ .+|nlm_\w+(\{[^}]*\})? [0-9.e+-]+)$")
 
+    def test_metrics_of_a_device(self):
+        registry = Path(os.environ["NLM_BUILD"]) / "tests/fakes/plugins.toml"
+        with Server("--backend", "fake_stream", environment={"NLM_PLUGIN_REGISTRY": str(registry)}) as server:
+            for name, value in (("memory_used_bytes", 1 << 20), ("memory_total_bytes", 1 << 30),
+                                ("temperature_celsius", 40), ("power_watts", 70.5)):
+                self.assertEqual(server.metric("nlm_device_" + name), value)
+            self.assertNotIn(b"clock", server.request("GET", "/metrics")[2])
+        self.assertNotIn(b"nlm_device", self.server.request("GET", "/metrics")[2])
+
     def test_slots_are_kept_in_files(self):
         self.server.post("/v1/completions", {**ONCE, "max_tokens": 9})
         slots = self.server.get("/slots")

@@ -14,7 +14,7 @@ static void count(nlm_str *out, const char *name, const char *help, uint64_t val
 
 static void gauge(nlm_str *out, const char *name, const char *help, double value) {
     head(out, name, "gauge", help);
-    nlm_str_printf(out, "nlm_%s %.9g\n", name, value);
+    nlm_str_printf(out, "nlm_%s %.15g\n", name, value);
 }
 
 static void distribution(nlm_str *out, const char *name, const char *help, const histogram *h) {
@@ -52,6 +52,11 @@ static void put_device(const server *s, nlm_str *out) {
     if (m.known & NLM_KNOWN_TEMPERATURE)
         gauge(out, "device_temperature_celsius", "Temperature.", m.temperature_celsius);
     if (m.known & NLM_KNOWN_CLOCK) gauge(out, "device_clock_hertz", "Clock of the processors.", m.clock_mhz * 1e6);
+    if (m.known & NLM_KNOWN_ECC) {
+        count(out, "device_memory_errors_corrected_total", "Errors of the device's memory, corrected.",
+              m.ecc_corrected);
+        count(out, "device_memory_errors_total", "Errors of the device's memory, not corrected.", m.ecc_uncorrected);
+    }
 }
 
 void metrics_answer(server *s, http_exchange *x) {
