@@ -161,6 +161,7 @@ class Tools(unittest.TestCase):
     @classmethod
     def tearDownClass(cls):
         cls.server.stop()
+        assert cls.server.process.returncode == 0, cls.server.log()
 
     def test_tool_that_has_to_be_called(self):
         body = {"messages": USER, "tools": TOOLS, "tool_choice": WEATHER}
