@@ -225,14 +225,14 @@ class Model(unittest.TestCase):
 
     def test_what_a_schema_costs_is_told(self):
         model = SMOLLM2 if SMOLLM2.exists() and not IS_SLOW else STORIES
-        done = subprocess.run([BUILD / "tests/cost_grammar", model, self.write(PERSON), "20"], capture_output=True, text=True,
+        done = subprocess.run([BUILD / "tests/cost_grammar", model, self.write(PERSON), "6"], capture_output=True, text=True,
                               timeout=600)
         self.assertEqual(done.returncode, 0, done.stderr)
         cost = json.loads(done.stdout)
         print(f"{model.name}: a schema takes {cost['first_text_share']:.2%} of a token's time ({cost['token_ms']:.2f} ms) in the "
-              f"first text, {cost['share']:.2%} over 20; {cost['masks']} masks and {cost['checks']} checks for {cost['tokens']} "
+              f"first text, {cost['share']:.2%} over 6; {cost['masks']} masks and {cost['checks']} checks for {cost['tokens']} "
               "tokens", flush=True)
-        self.assertGreater(cost["tokens"], 200)
+        self.assertGreater(cost["tokens"], 100)
         self.assertGreaterEqual(cost["checks"], cost["tokens"])  # the token chosen first is always asked about
         self.assertLess(cost["masks"], cost["tokens"])  # and is the one, now and then
 
