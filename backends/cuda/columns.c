@@ -9,7 +9,7 @@ static int64_t parts_of(int64_t rows) {
 
 uint64_t nlm_cuda_columns_bytes(int64_t rows, int64_t columns) {
     const int64_t parts = parts_of(rows);
-    return parts > 1 ? sizeof(float) * (uint64_t)(parts * columns) : 0;
+    return parts > 1 ? nlm_cuda_between_bytes(NLM_F32, parts, columns) : 0;
 }
 
 nlm_status nlm_cuda_sum_columns(const nlm_exec_v1 *x, nlm_cuda_work work, const char *kernel, const char *join,

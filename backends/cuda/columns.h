@@ -4,7 +4,8 @@
 
 #include "launch.h"
 
-/* Bytes of the workspace that the parts of such sums take: from its beginning on. */
+/* Bytes of the workspace that the parts of such sums take, from its beginning up to where something else may begin.
+ */
 uint64_t nlm_cuda_columns_bytes(int64_t rows, int64_t columns);
 
 /* Runs a kernel that calls sum_columns for so many rows, which are those planned, and columns, and `join`, which

@@ -10,6 +10,7 @@ static const char *const fault_texts[NLM_CUDA_FAULT_KINDS] = {
     [NLM_CUDA_FAULT_SEQ_START] = "seq_start[%lld] is %lld; entries ascend, to at most %lld",
     [NLM_CUDA_FAULT_POSITION] = "token %lld: position %lld, but a slot has room for %lld",
     [NLM_CUDA_FAULT_PAGE] = "token %lld: page %lld, but there are %lld pages",
+    [NLM_CUDA_FAULT_LABEL] = "row %lld: label %lld, but there are %lld classes",
 };
 
 static nlm_status status_of(CUresult result) {

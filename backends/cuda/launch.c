@@ -38,13 +38,16 @@ static void write_parameters(const nlm_op_spec *spec, const void *args, char *ou
     }
 }
 
-static nlm_cuda_run run_of(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_cuda_stream *s, nlm_op op) {
+static nlm_cuda_run run_of(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_cuda_stream *s,
+                           const nlm_cuda_work *work) {
     const uint32_t fault = s->recording ? s->recording->fault : s->fault;
     nlm_cuda_run run = {
         .fault = (nlm_cuda_fault *)(uintptr_t)(d->faults_address + fault * sizeof(nlm_cuda_fault)),
         .workspace = x->workspace,
         .max_context = x->max_context,
-        .op = op,
+        .op = work->op,
+        .first_row = work->first_row,
+        .n_rows = work->n_rows,
     };
     for (int kind = 0; kind < NLM_ROWS_KINDS; kind++) {
         run.live_rows[kind] = kind != NLM_ROWS_FIXED && x->live_rows ? x->live_rows[kind] : INT64_MAX;
@@ -73,7 +76,7 @@ static nlm_status enqueue(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_cu
     _Alignas(16) char parameters[PARAMETER_BYTES];
     nlm_error *error = x->error;
     nlm_cuda_stream *s = x->stream;
-    nlm_cuda_run run = run_of(d, x, s, work->op);
+    nlm_cuda_run run = run_of(d, x, s, work);
     void *both[] = {&run, parameters};
     CUlaunchAttribute attributes[2];
     const CUlaunchConfig config = {

@@ -12,11 +12,12 @@ typedef struct nlm_cuda_work {
     nlm_op op; /* whose arguments these are */
     const void *args;
     nlm_cuda_kernel kernel;
-    int64_t grid[3];  /* blocks; 0 stands for 1 in the last two. A first of 0 is no work */
-    int threads;      /* of a block */
-    int shared_bytes; /* dynamic */
-    int cluster;      /* blocks of a cluster, along x; 0: none */
-    bool is_early;    /* it calls wait_for_inputs, and may begin while the kernel before it ends */
+    int64_t grid[3];           /* blocks; 0 stands for 1 in the last two. A first of 0 is no work */
+    int threads;               /* of a block */
+    int shared_bytes;          /* dynamic */
+    int cluster;               /* blocks of a cluster, along x; 0: none */
+    bool is_early;             /* it calls wait_for_inputs, and may begin while the kernel before it ends */
+    int64_t first_row, n_rows; /* of nlm_cuda_run, where the kernel asks */
 } nlm_cuda_work;
 
 /* Enqueues it on x->stream. With no stream, in prepare, compiles it and that is all: a slot is called so before it is

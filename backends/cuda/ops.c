@@ -9,7 +9,7 @@
 #define TAKES_PLANES(op)                                                                            \
     ((op) == NLM_OP_embed || (op) == NLM_OP_matmul || (op) == NLM_OP_gate_up_silu_mul ||            \
      (op) == NLM_OP_norm_matmul || (op) == NLM_OP_qkv_rope_append || (op) == NLM_OP_norm_xz_conv || \
-     (op) == NLM_OP_dt_bc_scan)
+     (op) == NLM_OP_dt_bc_scan || (op) == NLM_OP_matmul_dx || (op) == NLM_OP_cross_entropy)
 #define LAYOUT(op) (TAKES_PLANES(op) ? NLM_CUDA_LAYOUT_PLANES | NLM_KIT_OR_ROW_MAJOR : NLM_LAYOUT_ROW_MAJOR)
 
 static const nlm_kit_op list[] = {
@@ -41,7 +41,13 @@ static void keep_plain(nlm_op op, nlm_caps_v1 *out) {
 nlm_status nlm_cuda_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
     NLM_KIT_TRY(nlm_kit_query(&has, self, op, args, nth, out));
     keep_plain(op, out);
-    return op == NLM_OP_attention_plain ? nlm_cuda_attention_plain_check(args, out) : NLM_OK;
+    if (op == NLM_OP_attention_plain) {
+        return nlm_cuda_attention_plain_check(((const nlm_attention_plain_args *)args)->q, out);
+    }
+    if (op == NLM_OP_attention_plain_bwd) {
+        return nlm_cuda_attention_plain_check(((const nlm_attention_plain_bwd_args *)args)->q, out);
+    }
+    return NLM_OK;
 }
 
 const nlm_ops_v1 nlm_cuda_ops = {.struct_size = sizeof nlm_cuda_ops,

@@ -27,9 +27,15 @@
     X(dt_bc_scan, 0, nlm_cuda_dt_bc_scan_needs)                                                \
     X(attention, 0, nlm_cuda_attention_needs)                                                  \
     X(attention_plain, 0, NULL)                                                                \
+    X(matmul_dx, 0, NULL)                                                                      \
+    X(matmul_dw, NLM_GRADIENT_ADD, nlm_cuda_matmul_dw_needs)                                   \
     X(rms_norm_bwd, NLM_GRADIENT_ADD, nlm_cuda_rms_norm_bwd_needs)                             \
     X(silu_mul_bwd, 0, NULL)                                                                   \
+    X(attention_plain_bwd, 0, nlm_cuda_attention_plain_bwd_needs)                              \
+    X(conv1d_causal_bwd, NLM_CONV_SILU | NLM_GRADIENT_ADD, nlm_cuda_conv1d_causal_bwd_needs)   \
+    X(ssm_scan_bwd, NLM_GRADIENT_ADD, nlm_cuda_ssm_scan_bwd_needs)                             \
     X(embed_bwd, 0, NULL)                                                                      \
+    X(cross_entropy, NLM_GRADIENT_ADD, nlm_cuda_cross_entropy_needs)                           \
     X(sum_sq, NLM_GRADIENT_ADD, nlm_cuda_sum_sq_needs)                                         \
     X(adamw, 0, NULL)                                                                          \
     X(exp, 0, NULL)                                                                            \

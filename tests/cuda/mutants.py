@@ -111,6 +111,17 @@ KERNELS = (
            "    if (threadIdx.x < THREADS / 32) parts[threadIdx.x] = 0;\n    __syncthreads();\n"
            "    if (threadIdx.x % 32 == 0) atomicAdd(&parts[0], v);\n    __syncthreads();\n    v = 0;\n",
            "rms_norm/R=1,N=576,w", "depend on the order", "atomicAdd"),
+    # of training
+    Mutant("a tile of a gradient's product is multiplied before it is there", "gemm.cuh",
+           "in_b.put(operands[half][1]);\n        __syncthreads();\n", "in_b.put(operands[half][1]);\n",
+           "matmul_dw/M=33,N=17,K=130,accumulate", RACES + "|nothing was written to", ""),
+    Mutant("weights of a backward tile are read before they are there", "attention_plain_bwd.cu",
+           "weigh<false>(a, t, p.first, p.end, m);\n            __syncthreads();\n",
+           "weigh<false>(a, t, p.first, p.end, m);\n", "attention_plain_bwd/seqs=9,H=4,G=2,D=32,window=1",
+           RACES + "|nothing was written to", ""),
+    Mutant("what a chunk says of its steps is read before it is there", "ssm_scan_bwd.cu",
+           "run_back(b, first, n_tokens, dh, da);\n    __syncthreads();\n", "run_back(b, first, n_tokens, dh, da);\n",
+           "ssm_scan_bwd/seqs=7,C=48,N=16,d,dd,z,dz", RACES + "|nothing was written to", ""),
 )
 
 # Of the host's side, whose lines no sentence of the device knows: the case has to fail.

@@ -85,7 +85,6 @@ class Launches(unittest.TestCase):
                 self.assertEqual({k: launched[k] for k in set(kernels)},
                                  {k: layers * n for k, n in Counter(kernels).items()})
 
-
     def test_kernels_begin_early_unless_they_may_not(self):
         for off in ({"EMU_CUDA_CAPABILITY": "8.0"}, ("--set", "backend.options.early_launch=false")):
             with self.subTest(off), tempfile.TemporaryDirectory() as folder:
@@ -94,6 +93,44 @@ class Launches(unittest.TestCase):
                     EMU_CUDA_LAUNCHES=f"{folder}/launches", **variables)
                 lines = Path(folder, "launches").read_text().splitlines()
                 self.assertEqual({line.split()[-1] for line in lines}, {"-"})
+
+
+class Training(unittest.TestCase):
+    """Gradients are compared in unit.test_training_parity, which cuda.test_training runs on such a device."""
+
+    def train(self, folder, model, backend):
+        config = Path(folder, f"{backend}.toml")
+        Path(folder, "text.txt").write_text("Once upon a time there was a cat. The cat found a golden key. " * 12)
+        config.write_text(f'''
+[model]
+path = "{model}"
+[backend]
+name = "{backend}"
+fallback = false
+[data]
+paths = ["{folder}/text.txt"]
+[batch]
+rows = 2
+length = 20
+[optimizer]
+rate = 1e-2
+[train]
+steps = 3
+output = "{folder}/{backend}"
+''')
+        done = run(config, "--quiet", program="nlm-train")
+        self.assertEqual(done.returncode, 0, done.stderr.decode())
+        log = [json.loads(line) for line in Path(folder, backend, "log.jsonl").read_text().splitlines()]
+        return [(line["loss"], line["norm"]) for line in log if "loss" in line]
+
+    def test_a_run_takes_the_steps_of_the_cpu(self):
+        for model in (LLAMA, MAMBA):
+            with self.subTest(model.name), tempfile.TemporaryDirectory() as folder:
+                found, expected = (self.train(folder, model, backend) for backend in ("cuda", "cpu_scalar"))
+                self.assertEqual(len(found), 3)
+                for here, there in zip(found, expected):
+                    for a, b in zip(here, there):
+                        self.assertAlmostEqual(a / b, 1, delta=1e-4)
 
 
 class Libraries(unittest.TestCase):

@@ -149,10 +149,7 @@ static inline nlm_status run_now(fake_device *fake, const nlm_exec_v1 *x, nlm_op
     if (op == fake->failing_op && x->ith == fake->failing_worker) {
         return nlm_fail(x->error, NLM_DEVICE_ERROR, "fake", "worker %u was told to fail", x->ith);
     }
-    if (op == fake->waiting_op) {
-        const nlm_status status = x->barrier(x);
-        if (status != NLM_OK) return status;
-    }
+    if (op == fake->waiting_op) NLM_TRY(x->barrier(x));
     nlm_any_args plain;
     nlm_tensor tensors[NLM_OP_MAX_FIELDS];
     copy_args(op, args, &plain, tensors, 0);

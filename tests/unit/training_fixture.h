@@ -21,6 +21,11 @@ static inline const char *model_path(const char *name, char *buffer, size_t size
     return buffer;
 }
 
+/* One backend, with nothing to step in for what it lacks, instead of all that this machine can run. */
+static inline const char *training_only(void) {
+    return getenv("NLM_TEST_BACKEND");
+}
+
 /* The backends that this machine can run. */
 typedef struct training_backends {
     char names[8][32];
@@ -36,6 +41,7 @@ static inline void training_list(training_backends *out) {
     expect_ok(nlm_plugins_create(&options, &plugins, &err), &err);
     for (size_t i = 0; i < nlm_plugins_count(plugins) && out->count < 8; i++) {
         const nlm_plugin_entry *entry = nlm_plugins_at(plugins, i);
+        if (training_only() && strcmp(training_only(), entry->name) != 0) continue;
         if (entry->state == NLM_ENTRY_READY) snprintf(out->names[out->count++], 32, "%s", entry->name);
     }
     nlm_plugins_destroy(plugins);
@@ -48,11 +54,15 @@ static inline void training_open_on(training *t, const char *backend, const char
     nlm_error err = NLM_ERROR_INIT;
     const nlm_plugins_options plugins = {.registry = NLM_PLUGIN_DIRECTORY "/plugins.toml"};
     const nlm_pool_options pool = {.threads = threads, .is_unbound = true};
-    *t = (training){.env = {.n_devices = strcmp(backend, "cpu_scalar") == 0 ? 1 : 2}};
+    const bool is_alone = training_only() || strcmp(backend, "cpu_scalar") == 0;
+    const bool is_split = getenv("NLM_TEST_SPLIT") != NULL; /* the layers over two devices of the backend */
+    *t = (training){.env = {.n_devices = is_alone && !is_split ? 1 : 2, .n_split = is_split ? 2 : 0}};
     expect_ok(nlm_plugins_create(&plugins, &t->plugins, &err), &err);
     expect_ok(nlm_plugins_open(t->plugins, backend, 0, NULL, &t->env.devices[0], &err), &err);
-    if (t->env.n_devices == 2)
-        expect_ok(nlm_plugins_open(t->plugins, "cpu_scalar", 0, NULL, &t->env.devices[1], &err), &err);
+    if (t->env.n_devices == 2) {
+        const char *second = is_split ? backend : "cpu_scalar";
+        expect_ok(nlm_plugins_open(t->plugins, second, is_split, NULL, &t->env.devices[1], &err), &err);
+    }
     expect_ok(nlm_pool_create(&pool, &t->env.pool, &err), &err);
     expect_ok(nlm_activations_create(&t->env.activations, &err), &err);
     expect_ok(nlm_model_open(path, &t->model, &err), &err);

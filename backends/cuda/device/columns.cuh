@@ -15,7 +15,8 @@ __device__ __forceinline__ float *part_of(const run &run, i64 part, i64 n) {
 
 /* What is in the workspace behind the parts of so many rows, which are those planned. */
 __device__ __forceinline__ float *behind_parts(const run &run, i64 rows, i64 n) {
-    return part_of(run, rows > ROWS_PART ? (rows + ROWS_PART - 1) / ROWS_PART : 0, n);
+    const i64 parts = rows > ROWS_PART ? (rows + ROWS_PART - 1) / ROWS_PART : 0;
+    return (float *)run.workspace + (parts * n + 63) / 64 * 64;
 }
 
 /* The sum of of(row, column) over the rows of part blockIdx.y, of column 32 blockIdx.x + threadIdx.x % 32: for the

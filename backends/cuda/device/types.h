@@ -26,6 +26,7 @@ enum {
     NLM_CUDA_FAULT_SEQ_START, /* entry `place` descends or passes `limit` */
     NLM_CUDA_FAULT_POSITION,  /* of token `place` */
     NLM_CUDA_FAULT_PAGE,      /* of token `place` */
+    NLM_CUDA_FAULT_LABEL,     /* of row `place` */
     NLM_CUDA_FAULT_KINDS
 };
 
@@ -38,6 +39,7 @@ typedef struct nlm_cuda_run {
     long long max_context;
     unsigned int op;
     unsigned int reserved;
+    long long first_row, n_rows; /* of the op's, that this launch is about: where an op works its rows off in turns */
 } nlm_cuda_run;
 
 #endif

@@ -1,8 +1,8 @@
 /* Causal attention over the keys and values of the batch itself. */
 #include "attention.h"
 
-nlm_status nlm_cuda_attention_plain_check(const nlm_attention_plain_args *args, nlm_caps_v1 *out) {
-    const int64_t size = args->q->shape[2];
+nlm_status nlm_cuda_attention_plain_check(const nlm_tensor *q, nlm_caps_v1 *out) {
+    const int64_t size = q->shape[2];
     if (size <= NLM_CUDA_TILED_HEAD) return NLM_OK;
     return nlm_kit_refuse(out, "q: heads have at most %d elements, got %lld", NLM_CUDA_TILED_HEAD, (long long)size);
 }
