@@ -182,7 +182,7 @@ __device__ __forceinline__ float rotated_key(const qkv_rope_append_args &a, cons
 }
 
 /* A block has some tokens and some heads of one part: all of q's, then k's, then v's. */
-extern "C" __global__ void __launch_bounds__(THREADS) rotate_append(run run, qkv_rope_append_args a) {
+extern "C" __global__ void __launch_bounds__(THREADS, 2) rotate_append(run run, qkv_rope_append_args a) {
     __shared__ angle_table angles;
     const int of_q = (int)(a.q.shape[1] + HEADS - 1) / HEADS, groups = (int)a.k_cache.shape[1];
     const int of_k = (groups + HEADS - 1) / HEADS, y = (int)blockIdx.y, size = (int)a.q.shape[2];

@@ -26,6 +26,7 @@ struct transaction {
     fiber *thread;
     unsigned group;
     knowledge_ptr known; // to its thread, when it began
+    bool has_waited;     // its thread, by then
     char value[PIECE];
 };
 
@@ -107,6 +108,7 @@ static void check_pieces(const transaction &t) {
     copier.tid = t.thread->tid;
     copier.id = FIRST_COPIER + next_copier++ % FIRST_COPIER;
     copier.knows = t.known;
+    copier.has_waited = t.has_waited;
     copier.now = 0;
     the.current->has_copies = true;
     fiber *const before = the.running;
@@ -162,7 +164,8 @@ void bulk_load(uint32_t to, uint64_t from, unsigned is_from_shared, unsigned byt
                                         : reinterpret_cast<const char *>(static_cast<uintptr_t>(from));
     char *p = object(barrier, place);
     find(p, place);
-    under_way.push_back({whereabouts_shared(to, place), source, bytes, place, p, f, 0, known_now(f), {}});
+    under_way.push_back(
+        {whereabouts_shared(to, place), source, bytes, place, p, f, 0, known_now(f), f->has_waited, {}});
     yield_by_lot();
 }
 
@@ -170,8 +173,16 @@ void bulk_store(uint64_t to, uint32_t from, unsigned bytes, unsigned place) {
     fiber *f = the.running;
     check_sizes(to, from, bytes, place);
     char *target = reinterpret_cast<char *>(static_cast<uintptr_t>(to));
-    under_way.push_back(
-        {target, whereabouts_shared(from, place), bytes, place, nullptr, f, f->bulk_group, known_now(f), {}});
+    under_way.push_back({target,
+                         whereabouts_shared(from, place),
+                         bytes,
+                         place,
+                         nullptr,
+                         f,
+                         f->bulk_group,
+                         known_now(f),
+                         f->has_waited,
+                         {}});
     f->n_bulk++;
     f->bulk_place = place;
 }
@@ -202,7 +213,7 @@ void store_async(uint32_t to, const void *value, unsigned bytes, uint32_t barrie
     fiber *f = the.running;
     char *p = object(barrier, place);
     find(p, place);
-    transaction t = {whereabouts_shared(to, place), nullptr, bytes, place, p, f, 0, known_now(f), {}};
+    transaction t = {whereabouts_shared(to, place), nullptr, bytes, place, p, f, 0, known_now(f), f->has_waited, {}};
     std::memcpy(t.value, value, bytes);
     under_way.push_back(t);
 }
