@@ -112,7 +112,12 @@ __device__ __forceinline__ void fill(const run &run, const qkv_rope_append_args 
     if (thread % 32 == 0) out.places[warp] = to;
 }
 
-extern "C" __global__ void FEW_BOUNDS qkv_rope_append_few(run run, qkv_rope_append_args a) {
+/* As FEW_BOUNDS, but that two rows and weights of more than one piece leave room for one block: what rotates takes
+ * registers too. */
+#define TWO_BLOCKS (packing<W>::EXTRA || packing<W>::PIECES > 1 ? 2 : 4) /* with fewer rows */
+#define QKV_BOUNDS __launch_bounds__(THREADS, packing<W>::PIECES < 4 && ROWS < TWO_BLOCKS ? 2 : 1)
+
+extern "C" __global__ void QKV_BOUNDS qkv_rope_append_few(run run, qkv_rope_append_args a) {
     __shared__ around around;
     const int lane = threadIdx.x % 32, in_block = threadIdx.x / 32 / SPLIT, m = lane % ROWS, r = lane / ROWS;
     const i64 first_token = (i64)blockIdx.y * ROWS;
