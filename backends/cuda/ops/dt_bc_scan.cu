@@ -50,7 +50,7 @@ __device__ __forceinline__ view columns(const run &run, const dt_bc_scan_args &a
     return t;
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) dt_bc_scan_few(run run, dt_bc_scan_args a) {
+extern "C" __global__ void __launch_bounds__(THREADS, 2) dt_bc_scan_few(run run, dt_bc_scan_args a) {
     wait_for_inputs();
     const i64 rank = a.w_dt.shape[1];
     const view low = columns(run, a, 0, rank), b = columns(run, a, rank, STATES);
