@@ -240,7 +240,7 @@ void nlm_embedding_destroy(nlm_embedding *embedding) {
 }
 
 /* Checks and keeps what is asked for; what it has allocated after an error too is the caller's to free. */
-static nlm_status open(nlm_embedding *e, const nlm_embed_options *options, nlm_error *err) {
+static nlm_status open_embedding(nlm_embedding *e, const nlm_embed_options *options, nlm_error *err) {
     const size_t n_slots = (size_t)e->runtime->n_slots;
     NLM_TRY(nlm_take_options(&e->options, sizeof e->options, options, "nlm_embed_options", err));
     NLM_TRY(check(e, err));
@@ -273,7 +273,7 @@ nlm_status nlm_embedding_create(nlm_model *model, const int32_t *const *ids, con
     e->n_embd = (size_t)runtime->hparams->n_embd;
     e->out = out;
     runtime->n_embeddings++;
-    const nlm_status status = open(e, options, error);
+    const nlm_status status = open_embedding(e, options, error);
     if (status == NLM_OK)
         *out_embedding = e;
     else
