@@ -34,16 +34,21 @@ static void put(nlm_str *line) {
     nlm_str_release(line);
 }
 
+static json_out begin_json(nlm_str *line, const char *time, const char *level) {
+    json_out j = json_begin(line);
+    json_object(&j, NULL);
+    json_string(&j, "time", time);
+    json_string(&j, "level", level);
+    return j;
+}
+
 void log_line(void *user, int32_t level, const char *message) {
     (void)user;
     char time[40];
     nlm_str line = {0};
     tell_time(time);
     if (how.is_json) {
-        json_out j = json_begin(&line);
-        json_object(&j, NULL);
-        json_string(&j, "time", time);
-        json_string(&j, "level", levels[level & 3]);
+        json_out j = begin_json(&line, time, levels[level & 3]);
         json_string(&j, "message", message);
         json_end_object(&j);
     } else {
@@ -67,10 +72,7 @@ void log_body(const char *path, const char *body, size_t length) {
     nlm_str line = {0};
     tell_time(time);
     if (how.is_json) {
-        json_out j = json_begin(&line);
-        json_object(&j, NULL);
-        json_string(&j, "time", time);
-        json_string(&j, "level", "info");
+        json_out j = begin_json(&line, time, "info");
         json_string(&j, "path", path);
         json_bytes(&j, "body", body, length);
         json_end_object(&j);
@@ -88,10 +90,7 @@ void log_request(const http_exchange *x) {
     if (how.is_quiet) return;
     tell_time(time);
     if (how.is_json) {
-        json_out j = json_begin(&line);
-        json_object(&j, NULL);
-        json_string(&j, "time", time);
-        json_string(&j, "level", "info");
+        json_out j = begin_json(&line, time, "info");
         json_string(&j, "peer", http_peer(x));
         json_string(&j, "method", head->method);
         json_string(&j, "path", head->path);
