@@ -44,8 +44,9 @@ typedef struct worker {
     nlm_pool *pool;
     pthread_t thread;
     uint32_t ith;
-    uint32_t barriers;                /* passed since the barrier was last reset */
-    signal_word arrivals[ROUNDS_MAX]; /* barriers that the thread 2^round before this one has reached */
+    uint32_t barriers;                           /* passed since the barrier was last reset */
+    _Alignas(CACHE_LINE) _Atomic uint64_t drawn; /* op << CLAIM_BITS | numbers drawn of this worker in it */
+    signal_word arrivals[ROUNDS_MAX];            /* barriers that the thread 2^round before this one has reached */
 } worker;
 
 struct nlm_pool {
@@ -64,6 +65,7 @@ struct nlm_pool {
     const nlm_log_sink *log; /* where the caller's messages go: the workers' do too */
     bool is_stopping;
     uint64_t waits; /* written by number 0 alone */
+    uint64_t ops;   /* counted so far; as `waits` */
 
     signal_word region;  /* counts regions begun */
     signal_word running; /* workers that have not finished the region */
@@ -235,6 +237,30 @@ void nlm_pool_break(nlm_pool *pool) {
             wake_sleepers(arrivals);
         }
     }
+}
+
+/* ---- claims ------------------------------------------------------------------------------- */
+
+#define CLAIM_BITS 16u
+#define CLAIM_NONE ((1u << CLAIM_BITS) - 1)
+
+uint64_t nlm_pool_count_ops(nlm_pool *pool, uint32_t n) {
+    const uint64_t first = pool->ops + 1; /* no op is 0, as memory is at first */
+    pool->ops += n;
+    return first;
+}
+
+/* The op is kept beside the count, so that nothing has to be set back, which would need a barrier of its own. Who is
+ * in a later op, with no barrier between, has seen this worker's last number of the one before. */
+uint32_t nlm_pool_claim(nlm_pool *pool, uint32_t of, uint64_t op) {
+    _Atomic uint64_t *drawn = &pool->workers[of].drawn;
+    uint64_t seen = atomic_load_explicit(drawn, memory_order_relaxed), next;
+    do {
+        if (seen >> CLAIM_BITS > op) return CLAIM_NONE;
+        next = (seen >> CLAIM_BITS == op ? seen : op << CLAIM_BITS) + 1;
+        if ((next & CLAIM_NONE) == 0) return CLAIM_NONE;
+    } while (!atomic_compare_exchange_weak_explicit(drawn, &seen, next, memory_order_relaxed, memory_order_relaxed));
+    return (uint32_t)(next & CLAIM_NONE) - 1;
 }
 
 /* ---- threads and cores -------------------------------------------------------------------- */

@@ -37,6 +37,12 @@ void nlm_pool_run(nlm_pool *pool, nlm_region_fn fn, void *user);
 /* Inside a region: waits for all workers. Returns NLM_OK, or NLM_CANCELLED when the barrier was
  * broken in this region. Everything written before is visible after. */
 nlm_status nlm_pool_barrier(nlm_pool *pool, uint32_t ith);
+/* Before a region: the number of the first of n ops that it does. */
+uint64_t nlm_pool_count_ops(nlm_pool *pool, uint32_t n);
+/* Inside a region, in that op: how often this was asked for of worker `of` before, by whichever worker; 65,535 once
+ * that is so many, or when another worker is in a later op already. A worker that has asked for another's numbers may
+ * go on to the next op without a barrier once it was told that there are none left of use. */
+uint32_t nlm_pool_claim(nlm_pool *pool, uint32_t of, uint64_t op);
 /* Inside a region: makes every present and later nlm_pool_barrier of this region return
  * NLM_CANCELLED. */
 void nlm_pool_break(nlm_pool *pool);

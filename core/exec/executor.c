@@ -50,6 +50,7 @@ void nlm_step_profile(const nlm_program *program, const nlm_step *step, uint64_t
 static bool run_step(const nlm_program *program, nlm_worker *worker, uint32_t index) {
     const nlm_step *step = &program->steps[index];
     worker->x.device = step->device->api.self;
+    worker->op = program->segment_op + (index - program->segment->first);
     const nlm_status status = nlm_dispatch(step->device, step->op, &worker->x, &step->args);
     if (status == NLM_OK) return true;
     worker->status = status;
@@ -81,6 +82,7 @@ static void run_segment(void *user, uint32_t ith, uint32_t nth) {
 
 static nlm_status run_sliced(nlm_program *program, const nlm_item *item, nlm_error *err) {
     for (uint32_t i = 0; i < program->n_workers; i++) nlm_worker_clear(&program->workers[i]);
+    program->segment_op = nlm_pool_count_ops(program->env.pool, item->count);
     program->segment = item;
     nlm_pool_run(program->env.pool, run_segment, program);
     const nlm_worker *reason = NULL;

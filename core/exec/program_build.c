@@ -112,21 +112,28 @@ static nlm_status make_device_inputs(nlm_program *program, nlm_queue *queue, boo
 /* ---- memory ---------------------------------------------------------------------------------- */
 
 static nlm_status in_slot_barrier(const nlm_exec_v1 *x) {
-    return nlm_pool_barrier(x->host, x->ith);
+    const nlm_worker *worker = x->host;
+    return nlm_pool_barrier(worker->pool, x->ith);
+}
+
+static uint32_t in_slot_claim(const nlm_exec_v1 *x, uint32_t of) {
+    const nlm_worker *worker = x->host;
+    return nlm_pool_claim(worker->pool, of, worker->op);
 }
 
 static nlm_status make_workers(nlm_program *program, nlm_error *err) {
-    nlm_pool *pool = program->env.pool;
-    program->n_workers = nlm_pool_threads(pool);
+    program->n_workers = nlm_pool_threads(program->env.pool);
     NLM_TRY(keep(program, program->n_workers, sizeof *program->workers, &program->workers, err));
     for (uint32_t i = 0; i < program->n_workers; i++) {
         nlm_worker *worker = &program->workers[i];
+        worker->pool = program->env.pool;
         worker->x = (nlm_exec_v1){.struct_size = sizeof worker->x,
                                   .ith = i,
                                   .nth = program->n_workers,
                                   .barrier = in_slot_barrier,
-                                  .host = pool,
-                                  .error = &worker->error};
+                                  .host = worker,
+                                  .error = &worker->error,
+                                  .claim = in_slot_claim};
     }
     return NLM_OK;
 }

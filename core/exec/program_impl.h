@@ -32,6 +32,8 @@ typedef struct nlm_worker {
     nlm_error error;
     nlm_status status;
     uint32_t step; /* that failed */
+    nlm_pool *pool;
+    uint64_t op; /* that it is in, of the pool's */
 } nlm_worker;
 
 /* Bounds of positions that recordings are made for: not known, then powers of two. */
@@ -102,7 +104,8 @@ struct nlm_program {
     int32_t counts[NLM_ROWS_KINDS];
     uint32_t context_bucket;
     const nlm_item *segment;
-    bool *is_wanted; /* [n_items] of optional transfers */
+    uint64_t segment_op; /* the pool's number for its first step */
+    bool *is_wanted;     /* [n_items] of optional transfers */
 };
 
 /* Is this a step of which the run wants nothing? */

@@ -25,7 +25,7 @@ static nlm_status call(const nlm_exec_v1 *x, nlm_op op, const void *args) {
     work *w = work_create(WORK_OP, x->error);
     if (!w) return NLM_OUT_OF_MEMORY;
     w->op = op;
-    w->x = *x;
+    w->x = nlm_kit_exec(x);
     if (x->scratch) w->x.scratch = on_device(x->scratch);
     if (x->live_rows) {
         memcpy(w->live_rows, x->live_rows, sizeof w->live_rows);

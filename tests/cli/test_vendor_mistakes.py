@@ -187,7 +187,7 @@ STREAM_MISTAKES = [
                                    "    copy_tensors(w, nlm_op_spec_of(w->op), &w->kept);"),
      "abi/29_copied_calls", GONE),
     ("keeps_the_counts_of_rows", [("ops.c", "        w->x.live_rows = w->live_rows;\n", "")], "add", r"y\[\d+, \d+\] is -?nan"),
-    ("keeps_the_exec_struct", late("const nlm_exec_v1 *kept", ("w->x = *x;", "w->kept = x;"),
+    ("keeps_the_exec_struct", late("const nlm_exec_v1 *kept", ("w->x = nlm_kit_exec(x);", "w->kept = x;"),
                                    "    w->x.scratch = on_device(w->kept->scratch);"),
      "matmul/M=1,K=256,N=1,w:q8_0", GONE),
     ("tells_no_late_error", [("queue.c", "if (status != NLM_OK && s->error.code == NLM_OK) s->error = *error;", "")],

@@ -18,7 +18,12 @@ MUTANTS = [
      "qkv_rope_append/seqs=1,past=6,K=256,H=3,G=1,D=32,B=4,w:q8_0,cache:f32", OTHER_BITS),
     # products of many tokens
     ("workers_take_a_panel_past_the_last", "vector/matmul.c",
-     "if (*to > panels) *to = panels;", "", "matmul/M=33,K=64,N=17,w:q8_0", "touches memory|process died|" + WRONG_VALUE),
+     "if (out->to > panels) out->to = panels;", "", "matmul/M=33,K=64,N=17,w:q8_0", "touches memory|process died|" + WRONG_VALUE),
+    ("helpers_take_others_numbers_for_their_own", "vector/matmul.c",
+     "deal(job, multiple, of, out);", "deal(job, multiple, job->exec->ith, out);",
+     "matmul/M=20,K=96,N=150,w:q8_0", OTHER_BITS),
+    ("helpers_forget_the_rounds", "vector/matmul.c",
+     "return out->round < rounds;", "return part < parts;", "matmul/M=386,K=1536,N=35", OTHER_BITS),
     ("panels_that_take_turns_are_parted", "vector/matmul.c",
      "run.panel = at / 2;", "run.panel = at / 2;\n        if (run.count > 3) run.count = 3;",
      "gate_up_silu_mul/M=17,K=64,N=150,w:q4_0", WRONG_VALUE + "|" + NAN),

@@ -165,6 +165,54 @@ static void break_cancels_present_and_later_barriers_of_the_region(void) {
 
 /* ---- creating and binding ----------------------------------------------------------------- */
 
+/* ---- claims ------------------------------------------------------------------------------- */
+
+enum { PARTS = 40, OPS = 3 };
+
+/* Ops with no barrier between, whose parts all workers take, each beginning with its own. */
+typedef struct claimed {
+    nlm_pool *pool;
+    uint64_t op;
+    _Atomic uint32_t times[OPS][THREADS_MAX][PARTS];
+} claimed;
+
+static void claim_all(void *user, uint32_t ith, uint32_t nth) {
+    claimed *c = user;
+    for (uint32_t op = 0; op < OPS; op++) {
+        for (uint32_t i = 0; i < nth; i++) {
+            const uint32_t of = (ith + i) % nth;
+            for (;;) {
+                const uint32_t part = nlm_pool_claim(c->pool, of, c->op + op);
+                if (part >= PARTS) break;
+                atomic_fetch_add(&c->times[op][of][part], 1);
+            }
+        }
+    }
+}
+
+static void each_part_is_claimed_once(void) {
+    nlm_pool *pool = new_pool(4);
+    for (int round = 0; round < 200; round++) {
+        claimed c = {.pool = pool, .op = nlm_pool_count_ops(pool, OPS)};
+        nlm_pool_run(pool, claim_all, &c);
+        for (uint32_t i = 0; i < OPS * THREADS_MAX * PARTS; i++) {
+            const bool is_there = i / PARTS % THREADS_MAX < 4;
+            CU_ASSERT_EQUAL_FATAL((&c.times[0][0][0])[i], is_there ? 1 : 0);
+        }
+    }
+    nlm_pool_destroy(pool);
+}
+
+static void claims_end_where_their_numbers_do(void) {
+    nlm_pool *pool = new_pool(1);
+    const uint64_t op = nlm_pool_count_ops(pool, 2);
+    for (uint32_t i = 0; i < 65535; i++) CU_ASSERT_EQUAL_FATAL(nlm_pool_claim(pool, 0, op), i);
+    for (int i = 0; i < 3; i++) CU_ASSERT_EQUAL(nlm_pool_claim(pool, 0, op), 65535);
+    CU_ASSERT_EQUAL(nlm_pool_claim(pool, 0, op + 1), 0);
+    CU_ASSERT_EQUAL(nlm_pool_claim(pool, 0, op), 65535); /* the later op has begun */
+    nlm_pool_destroy(pool);
+}
+
 static void create_refuses_1025_threads(void) {
     nlm_error err = NLM_ERROR_INIT;
     nlm_pool *pool = NULL;
@@ -252,6 +300,8 @@ static const check_case cases[] = {
     CHECK_CASE(barrier_shows_what_others_wrote_before),
     CHECK_CASE(sleeping_workers_are_woken),
     CHECK_CASE(break_cancels_present_and_later_barriers_of_the_region),
+    CHECK_CASE(each_part_is_claimed_once),
+    CHECK_CASE(claims_end_where_their_numbers_do),
     CHECK_CASE(create_refuses_1025_threads),
     CHECK_CASE(zero_threads_stays_within_the_affinity_mask),
     CHECK_CASE(pool_of_all_cores_binds_each_worker_to_its_own),

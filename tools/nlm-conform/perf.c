@@ -25,11 +25,17 @@ typedef struct timing {
 typedef struct bench_worker {
     bench *bench;
     uint32_t ith;
+    uint64_t op;
 } bench_worker;
 
 static nlm_status wait_for_all(const nlm_exec_v1 *x) {
     const bench_worker *w = x->host;
     return nlm_pool_barrier(w->bench->pool, w->ith);
+}
+
+static uint32_t claim(const nlm_exec_v1 *x, uint32_t of) {
+    const bench_worker *w = x->host;
+    return nlm_pool_claim(w->bench->pool, of, w->op);
 }
 
 /* Writes to this worker's part of the memory, so that the caches hold that and nothing else. */
@@ -40,7 +46,7 @@ static void sweep(const bench *b, uint32_t ith, uint32_t nth) {
 
 static void run_region(void *user, uint32_t ith, uint32_t nth) {
     bench *b = user;
-    bench_worker self = {b, ith};
+    bench_worker self = {b, ith, b->first_op};
     nlm_error error = NLM_ERROR_INIT;
     const nlm_exec_v1 x = {.struct_size = sizeof x,
                            .ith = ith,
@@ -53,8 +59,9 @@ static void run_region(void *user, uint32_t ith, uint32_t nth) {
                            .live_rows = b->in.live,
                            .barrier = wait_for_all,
                            .host = &self,
-                           .error = &error};
-    for (int i = 0; i < b->runs; i++) {
+                           .error = &error,
+                           .claim = claim};
+    for (int i = 0; i < b->runs; i++, self.op++) {
         sweep(b, ith, nth);
         if (nlm_pool_barrier(b->pool, ith) != NLM_OK) return;
         const uint64_t start = nlm_clock_ns();
@@ -79,6 +86,7 @@ static int compare_times(const void *a, const void *b) {
 static nlm_status median_of(bench *b, int runs, uint64_t *out_ns, nlm_error *err) {
     b->runs = runs < MIN_RUNS ? MIN_RUNS : runs > PERF_MAX_RUNS ? PERF_MAX_RUNS : runs;
     if (b->queue) atomic_store(&b->status, perf_stream_run(b, &b->error));
+    if (!b->queue) b->first_op = nlm_pool_count_ops(b->pool, (uint32_t)b->runs);
     if (!b->queue) nlm_pool_run(b->pool, run_region, b);
     const nlm_status status = atomic_load(&b->status);
     if (status != NLM_OK) return nlm_fail(err, status, b->in.c.name, "%s", b->error.msg);

@@ -20,6 +20,7 @@ typedef struct perf_queue {
 /* One case and the memory of its run. */
 typedef struct bench {
     nlm_pool *pool;
+    uint64_t first_op; /* of the pool's, in this region */
     const nlm_device *device;
     const perf_queue *queue; /* NULL: it runs on the host's threads */
     spec_instance in;

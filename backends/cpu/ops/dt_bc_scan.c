@@ -39,6 +39,7 @@ static nlm_status select_all(const nlm_exec_v1 *rest, const nlm_dt_bc_scan_args 
     job.sink_args = &rows;
     job.has_panels = is_own;
     job.panel_to = panel_count(columns);
+    job.may_claim = 1;
     NLM_KIT_TRY(nlm_vector_matmul_run(&job));
     return is_own ? NLM_OK : rest->barrier(rest);
 }
@@ -63,7 +64,7 @@ nlm_status nlm_vector_dt_bc_scan(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args
     char *dt_at = (char *)x->workspace + matrix_bytes(tokens, rows);
     const nlm_tensor dt = nlm_cpu_matrix(args->x, dt_at, n_channels);
     const nlm_kit_range channels = nlm_kit_slice(x, n_channels, NLM_SSM_TILE);
-    nlm_exec_v1 rest = *x;
+    nlm_exec_v1 rest = nlm_kit_exec(x);
     rest.workspace = dt_at + matrix_bytes(tokens, n_channels);
     rest.scratch = (char *)x->scratch + matrix_bytes(MATMUL_GEMM_TOKENS - 1, rows);
     nlm_cpu_batch batch;

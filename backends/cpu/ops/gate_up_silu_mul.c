@@ -26,5 +26,6 @@ nlm_status nlm_vector_gate_up_silu_mul(const nlm_exec_v1 *x, const nlm_gate_up_s
     job.weights[1] = nlm_vector_matmul_weight_of(args->w_up);
     job.sink = store_tile;
     job.sink_args = args;
+    job.may_claim = 1;
     return nlm_vector_matmul_run(&job);
 }

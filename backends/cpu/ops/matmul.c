@@ -82,5 +82,6 @@ nlm_status nlm_vector_matmul(const nlm_exec_v1 *x, const nlm_matmul_args *args) 
     job.weights[0] = nlm_vector_matmul_weight_of(args->w);
     job.sink = store_tile;
     job.sink_args = args;
+    job.may_claim = 1;
     return nlm_vector_matmul_run(&job);
 }

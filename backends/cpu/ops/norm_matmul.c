@@ -24,7 +24,7 @@ nlm_status nlm_vector_norm_rows(const nlm_exec_v1 *x, const nlm_tensor *rows, co
     for (int64_t r = mine.from; r < mine.to; r++)
         nlm_vector_norm_row(nlm_kit_at(rows, r), w, eps, columns, normed + r * columns);
     *out_normed = nlm_cpu_matrix(rows, normed, columns);
-    *out_rest = *x;
+    *out_rest = nlm_kit_exec(x);
     if (is_few) {
         out_rest->scratch = (char *)x->scratch + bytes;
         return NLM_OK;

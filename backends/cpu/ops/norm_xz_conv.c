@@ -46,6 +46,7 @@ nlm_status nlm_vector_norm_xz_conv(const nlm_exec_v1 *x, const nlm_norm_xz_conv_
     job.weights[0] = nlm_vector_matmul_weight_of(args->w);
     job.sink = nlm_vector_store_rows;
     job.sink_args = is_apart ? &halves : &whole;
+    job.may_claim = 1;
     if (is_apart) give_channels(&job, args->w, channels);
     NLM_KIT_TRY(nlm_vector_matmul_run(&job));
     if (!is_apart) NLM_KIT_TRY(x->barrier(x));

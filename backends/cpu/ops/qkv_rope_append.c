@@ -18,7 +18,7 @@ void nlm_vector_qkv_rope_append_needs(void *self, const nlm_dims *dims, uint32_t
 }
 
 static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *args, const nlm_vector_rows *out) {
-    nlm_exec_v1 rest = *x;
+    nlm_exec_v1 rest = nlm_kit_exec(x);
     rest.workspace = (char *)x->workspace + kv_bytes(args->x->shape[0], out->columns[1]);
     nlm_matmul_job job = nlm_vector_job(&rest, args->x);
     const nlm_tensor *weights[3] = {args->w_q, args->w_k, args->w_v};
@@ -26,6 +26,7 @@ static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *
     job.sink_args = out;
     job.n_weights = 3;
     for (int i = 0; i < 3; i++) job.weights[i] = nlm_vector_matmul_weight_of(weights[i]);
+    job.may_claim = 1;
     if (nlm_vector_matmul_is_one_job(&job)) return nlm_vector_matmul_run(&job);
     /* weights whose kinds differ (plain and quantised) cannot share packed activations */
     for (int i = 0; i < 3; i++) {

@@ -1,7 +1,11 @@
 /* Drives a product: which panels are whose, and whether the tokens are few or many. */
 #include "cpu/vector/matmul_impl.h"
 
+#include <nlm/plugin_kit.h>
+
 #include "cpu/vector/activations.h"
+
+#define CLAIMS 4 /* parts of what a worker is dealt */
 
 nlm_matmul_weight nlm_vector_matmul_weight_of(const nlm_tensor *w) {
     return (nlm_matmul_weight){w->data, w->shape[0], nlm_vector_matmul_kernels_find(w->dtype),
@@ -56,16 +60,46 @@ nlm_panel_run nlm_vector_matmul_next_run(const nlm_matmul_job *job, int64_t at, 
     return run;
 }
 
-void nlm_vector_matmul_my_panels(const nlm_matmul_job *job, int32_t multiple, int64_t *from, int64_t *to) {
-    const int64_t panels = job_panels(job), groups = (panels + multiple - 1) / multiple;
-    if (job->has_panels) {
-        *from = job->panel_from;
-        *to = job->panel_to;
-        return;
+/* Few tokens read each weight once: to begin anew somewhere else costs as much as it may save. */
+static int may_help(const nlm_matmul_job *job) {
+    return job->may_claim && !job->has_panels && job->exec->nth > 1 && job->tokens >= MATMUL_GEMM_TOKENS &&
+           nlm_kit_may_claim(job->exec);
+}
+
+/* The panels of a worker. */
+static void deal(const nlm_matmul_job *job, int32_t multiple, uint32_t ith, nlm_panel_share *out) {
+    const int64_t panels = job_panels(job), groups = (panels + multiple - 1) / multiple, nth = job->exec->nth;
+    out->from = job->has_panels ? job->panel_from : groups * ith / nth * multiple;
+    out->to = job->has_panels ? job->panel_to : groups * (ith + 1) / nth * multiple;
+    if (out->to > panels) out->to = panels;
+}
+
+/* The next part of what a worker was dealt, if it has one left. */
+static int claim_part(const nlm_matmul_job *job, int32_t multiple, int64_t rounds, uint32_t of,
+                      nlm_panel_share *out) {
+    deal(job, multiple, of, out);
+    const int64_t groups = (out->to - out->from + multiple - 1) / multiple;
+    if (groups == 0) return 0;
+    const int64_t size = (groups < CLAIMS ? 1 : groups / CLAIMS) * multiple, end = out->to;
+    const int64_t parts = (end - out->from + size - 1) / size, part = job->exec->claim(job->exec, of);
+    out->round = part / parts;
+    out->from += part % parts * size;
+    out->to = out->from + size < end ? out->from + size : end;
+    return out->round < rounds;
+}
+
+int nlm_vector_matmul_next_share(const nlm_matmul_job *job, int32_t multiple, int64_t rounds,
+                                 nlm_panel_share *share) {
+    const nlm_exec_v1 *x = job->exec;
+    if (!may_help(job)) {
+        if (share->asked++ > 0) return ++share->round < rounds;
+        deal(job, multiple, x->ith, share);
+        return share->from < share->to;
     }
-    *from = groups * job->exec->ith / job->exec->nth * multiple;
-    *to = groups * (job->exec->ith + 1) / job->exec->nth * multiple;
-    if (*to > panels) *to = panels;
+    for (; share->asked < x->nth; share->asked++) {
+        if (claim_part(job, multiple, rounds, (x->ith + share->asked) % x->nth, share)) return 1;
+    }
+    return 0;
 }
 
 nlm_panel_ahead nlm_vector_matmul_ahead(const nlm_matmul_job *job, const nlm_panel_run *run, int64_t block,
@@ -146,9 +180,10 @@ static void gemv_streams(const nlm_matmul_job *job, int32_t weight, int64_t from
 
 static void run_gemv(const nlm_matmul_job *job) {
     gemv_rows rows;
-    int64_t at, end;
+    nlm_panel_share share = {0};
     take_rows(job, &rows);
-    nlm_vector_matmul_my_panels(job, GEMV_PANELS, &at, &end);
+    if (!nlm_vector_matmul_next_share(job, GEMV_PANELS, 1, &share)) return;
+    int64_t at = share.from, end = share.to;
     if (job->is_interleaved) {
         gemv_streams(job, 0, at / 2, end / 2, &rows);
         return;

@@ -42,6 +42,8 @@ struct nlm_matmul_job {
      * on: interleaved weights take turns, others follow each other. */
     int32_t has_panels;
     int64_t panel_from, panel_to;
+    /* Workers that are done may help others: with one job of an op, where it does not matter who does what. */
+    int32_t may_claim;
 };
 
 /* Fills a weight from its packed tensor. */

@@ -15,8 +15,15 @@ typedef struct nlm_panel_run {
 
 nlm_panel_run nlm_vector_matmul_next_run(const nlm_matmul_job *job, int64_t at, int64_t end, int32_t most);
 
-/* This worker's range of panels: those it was given, or its share in whole runs of `multiple`. */
-void nlm_vector_matmul_my_panels(const nlm_matmul_job *job, int32_t multiple, int64_t *from, int64_t *to);
+/* Panels [from, to), in one round of several over all of them; zeros to begin with. */
+typedef struct nlm_panel_share {
+    int64_t from, to, round;
+    uint32_t asked; /* workers whose panels are all given out */
+} nlm_panel_share;
+
+/* Whether there are more for this worker: its own, in each round; where it may claim, in parts, and then parts of
+ * other workers' panels. In whole runs of `multiple`. */
+int nlm_vector_matmul_next_share(const nlm_matmul_job *job, int32_t multiple, int64_t rounds, nlm_panel_share *share);
 
 static inline int64_t tiles_of(int64_t tokens, int32_t tile) {
     return (tokens + tile - 1) / tile;

@@ -173,13 +173,14 @@ static void run_pair(const nlm_matmul_job *job, const plain_shape *shape, const 
     }
 }
 
+/* A chunk of the tokens, which stays in the second cache, meets all panels before the next. */
 void nlm_vector_run_gemm_plain(const nlm_matmul_job *job) {
     const plain_shape shape = shape_of(job->tokens, job->columns);
-    int64_t first, end;
-    nlm_vector_matmul_my_panels(job, GEMM_PANELS, &first, &end);
-    for (int64_t from = 0; from < shape.tiles; from += shape.chunk) {
+    const int64_t chunks = (shape.tiles + shape.chunk - 1) / shape.chunk;
+    for (nlm_panel_share s = {0}; nlm_vector_matmul_next_share(job, GEMM_PANELS, chunks, &s);) {
+        const int64_t from = s.round * shape.chunk;
         const int64_t to = shape.tiles - from < shape.chunk ? shape.tiles : from + shape.chunk;
-        plain_cursor now = start_at(job, first, end);
+        plain_cursor now = start_at(job, s.from, s.to);
         while (now.at < now.end) {
             const plain_cursor next = next_of(job, &shape, &now);
             run_pair(job, &shape, &now, &next, from, to);

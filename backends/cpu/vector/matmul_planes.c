@@ -78,14 +78,14 @@ static void run_panels(const nlm_matmul_job *job, const nlm_panel_run *run) {
 
 static void run(const nlm_matmul_job *job) {
     const nlm_gemm_planes *gemm = job->gemm->planes;
-    int64_t at, end;
-    nlm_vector_matmul_my_panels(job, GEMM_PANELS, &at, &end);
-    while (at < end) {
-        const nlm_panel_run run = nlm_vector_matmul_next_run(job, at, end, OPEN_MAX_PANELS);
-        if (gemm->begin) gemm->begin(job->weights[run.weight].kernels);
-        run_panels(job, &run);
-        if (gemm->end) gemm->end();
-        at += run.count;
+    for (nlm_panel_share s = {0}; nlm_vector_matmul_next_share(job, GEMM_PANELS, 1, &s);) {
+        while (s.from < s.to) {
+            const nlm_panel_run run = nlm_vector_matmul_next_run(job, s.from, s.to, OPEN_MAX_PANELS);
+            if (gemm->begin) gemm->begin(job->weights[run.weight].kernels);
+            run_panels(job, &run);
+            if (gemm->end) gemm->end();
+            s.from += run.count;
+        }
     }
 }
 

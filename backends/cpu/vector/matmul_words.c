@@ -69,15 +69,16 @@ static void pack(const nlm_matmul_job *job) {
 
 /* Where a worker is: the panels of a tile, and the first block of a group of their columns. */
 typedef struct words_cursor {
-    int64_t at, end; /* panels */
-    nlm_panel_run run;
+    nlm_panel_share left; /* after those panels */
+    nlm_panel_run run;    /* none: it is done */
     int64_t block, blocks;
 } words_cursor;
 
-static words_cursor start_at(const nlm_matmul_job *job, int64_t at, int64_t end) {
-    words_cursor c = {.at = at, .end = end};
-    if (at >= end) return c;
-    c.run = nlm_vector_matmul_next_run(job, at, end, V_WORD_PANELS);
+static words_cursor start_at(const nlm_matmul_job *job, nlm_panel_share left) {
+    words_cursor c = {.left = left};
+    if (left.from == left.to && !nlm_vector_matmul_next_share(job, V_WORD_PANELS, 1, &c.left)) return c;
+    c.run = nlm_vector_matmul_next_run(job, c.left.from, c.left.to, V_WORD_PANELS);
+    c.left.from += c.run.count;
     const nlm_panel_format *format = job->weights[c.run.weight].format;
     c.blocks = panel_records(format, job->columns) * format->columns / BLOCK;
     return c;
@@ -86,7 +87,7 @@ static words_cursor start_at(const nlm_matmul_job *job, int64_t at, int64_t end)
 static words_cursor next_of(const nlm_matmul_job *job, const words_cursor *now) {
     words_cursor c = *now;
     c.block += GROUP_BLOCKS;
-    return c.block < c.blocks ? c : start_at(job, c.at + c.run.count, c.end);
+    return c.block < c.blocks ? c : start_at(job, c.left);
 }
 
 /* All tokens against one group. */
@@ -102,7 +103,7 @@ static void run_group(const nlm_matmul_job *job, const words_rows *r, const word
         words->open[kernels - nlm_vector_quant_kernels](panel, c->block, n_blocks, p, &scratch->opened);
     }
     nlm_panel_ahead ahead = {.panels = 0};
-    if (next->at < next->end) ahead = nlm_vector_matmul_ahead(job, &next->run, next->block, tiles);
+    if (next->run.count > 0) ahead = nlm_vector_matmul_ahead(job, &next->run, next->block, tiles);
     for (int64_t t = 0; t < tiles; t++) {
         const int64_t at = c->block / GROUP_BLOCKS * r->rows + t * V_WORD_TOKENS;
         const nlm_words_tile x = {r->q + at * r->q_bytes, r->d + at, r->sum + at * GROUP_BLOCKS};
@@ -120,15 +121,14 @@ static void sink_tiles(const nlm_matmul_job *job, const nlm_panel_run *run) {
     }
 }
 
+/* What comes next is known, and claimed, before the last group of a tile: its weights are on their way then. */
 static void run(const nlm_matmul_job *job) {
     const words_rows r = rows_of(job);
-    int64_t first, end;
-    nlm_vector_matmul_my_panels(job, V_WORD_PANELS, &first, &end);
-    words_cursor now = start_at(job, first, end);
-    while (now.at < now.end) {
+    words_cursor now = start_at(job, (nlm_panel_share){0});
+    while (now.run.count > 0) {
         const words_cursor next = next_of(job, &now);
         run_group(job, &r, &now, &next);
-        if (next.at != now.at) sink_tiles(job, &now.run);
+        if (next.block == 0) sink_tiles(job, &now.run);
         now = next;
     }
 }

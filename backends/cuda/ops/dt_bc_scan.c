@@ -40,7 +40,7 @@ static nlm_status scan_many(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args *arg
     const nlm_ssm_scan_args scan = {
         sizeof scan, 0,       args->x,        &dt, args->a, &b, &c, args->d, args->z, args->state, args->seq_start,
         args->slot,  args->y, args->state_out};
-    nlm_exec_v1 rest = *x;
+    nlm_exec_v1 rest = nlm_kit_exec(x);
     rest.workspace = (void *)((uintptr_t)dt.data + nlm_cuda_between_bytes(dt.dtype, dt.shape[0], dt.shape[1]));
     NLM_KIT_TRY(nlm_cuda_matmul(x, &widen));
     return nlm_cuda_ssm_scan(&rest, &scan);

@@ -57,9 +57,9 @@ enum {
  * a stream device copies what enqueued work will need.
  *
  * On a sliced device every one of nth workers calls the slot with the same arguments and its own
- * ith; each does its slice of the rows or columns, which slice being the plugin's choice. No worker
- * may leave a slot having written what another worker's slice owns; between two ops the host puts a
- * barrier. On a stream device the slot is called once (ith 0, nth 1) and enqueues on `stream`. */
+ * ith; each does its slice of the rows or columns, which slice being the plugin's choice, and, if it asks
+ * `claim`, parts of others'. A result is written by one worker; between two ops the host puts a barrier. On a stream
+ * device the slot is called once (ith 0, nth 1) and enqueues on `stream`. */
 typedef struct nlm_exec_v1 {
     uint32_t struct_size;
     uint32_t ith;
@@ -88,6 +88,12 @@ typedef struct nlm_exec_v1 {
     nlm_status (*barrier)(const struct nlm_exec_v1 *x);
     void *host;       /* the host's, for barrier */
     nlm_error *error; /* this worker's, or NULL */
+    /* Sliced devices: how often this was asked of worker `of` (below nth) before, since the op began, by whichever
+     * worker: 0, 1, 2 and so on, each once, and 65,535 at last. If the slice of `of` is cut into parts, who gets a
+     * number does that part: so a worker that is done with its own can help one whose core is busy elsewhere. Who
+     * gets which is chance; who begins to help goes on until all parts are given out. NULL on stream devices, and not
+     * there in the first hosts: see nlm_kit_may_claim. */
+    uint32_t (*claim)(const struct nlm_exec_v1 *x, uint32_t of);
 } nlm_exec_v1;
 
 /* How many rows of t this run uses: shape[0], or the live count of its kind. */

@@ -7,6 +7,7 @@
  *
  *   nlm_kit_fail nlm_kit_refuse NLM_KIT_TRY      errors, and the noes of query()
  *   nlm_kit_at nlm_kit_slice nlm_kit_cells       rows of tensors, this worker's share of them
+ *   nlm_kit_may_claim nlm_kit_exec               helping slower workers; a call's context to change
  *   nlm_kit_row_f32 (and nlm_decode_row of dtype.h) every weight type to f32
  *   nlm_kit_backend nlm_kit_query                what a backend has, and query() made from it
  *   nlm_kit_describe NLM_KIT_PLUGIN              a device's answer and the plugin's descriptor */
@@ -16,6 +17,7 @@
 #include <nlm/op_check.h>
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -85,6 +87,19 @@ static inline nlm_kit_range nlm_kit_slice(const nlm_exec_v1 *x, int64_t total, i
     range.from = from < total ? from : total;
     range.to = to < total ? to : total;
     return range;
+}
+
+/* Whether x->claim may be called; if not, every worker does its own slice. */
+static inline int nlm_kit_may_claim(const nlm_exec_v1 *x) {
+    return x->struct_size >= offsetof(nlm_exec_v1, claim) + sizeof x->claim && x->claim;
+}
+
+/* A copy of what a slot is called with, to be changed for a part of it: zeros where the host knows less. */
+static inline nlm_exec_v1 nlm_kit_exec(const nlm_exec_v1 *x) {
+    nlm_exec_v1 copy;
+    memset(&copy, 0, sizeof copy);
+    memcpy(&copy, x, x->struct_size < sizeof copy ? x->struct_size : sizeof copy);
+    return copy;
 }
 
 /* A slice of a matrix's elements, for ops that work element by element:
