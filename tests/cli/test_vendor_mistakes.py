@@ -113,6 +113,8 @@ MISTAKES = [
      at_start("pthread_t thread; pthread_create(&thread, 0, wait_on, 0);",
               "#include <pthread.h>\n#include <unistd.h>\nstatic void *wait_on(void *u) { pause(); return u; }"),
      "abi/34_slots", "matmul/.* leaves .* thread"),
+    ("asks_an_old_host_for_claims", at_start("if (x->claim(x, x->ith) > 99) return NLM_INTERNAL;", ""), "matmul",
+     "calls claim, which is past the struct_size"),
     ("leaves_a_descriptor", at_start("if (x->ith == 0) dup(1);", "#include <unistd.h>"), "abi/34_slots", "matmul/.* descriptor"),
     ("leaves_a_descriptor_at_times",
      at_start("if (x->ith == 0 && w->shape[1] == 11008) dup(1);", "#include <unistd.h>") +

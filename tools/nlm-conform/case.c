@@ -120,7 +120,7 @@ static bool run_ok(trial *t, const conform_plan *plan, conform_images *images, b
 static const conform_plan whole_plans[] = {
     {.nth = 1, .at_start = false, .sequence = -1},
     {.nth = 2, .at_start = true, .sequence = -1, .is_stale = true},
-    {.nth = 3, .at_start = false, .sequence = -1},
+    {.nth = 3, .at_start = false, .sequence = -1, .is_old_host = true},
     {.nth = 0, .at_start = true, .sequence = -1}, /* as many as the case has, see crowd_of */
 };
 #define N_WHOLE_PLANS (sizeof whole_plans / sizeof *whole_plans)

@@ -98,6 +98,7 @@ typedef struct conform_call {
     void *scratch[CONFORM_THREADS];
     uint64_t scratch_bytes;
     int64_t max_context; /* as nlm_exec_v1.max_context */
+    bool is_old_host;    /* nlm_exec_v1 ends before claim */
 } conform_call;
 
 /* The pool of that many threads, 1 to CONFORM_THREADS. */
@@ -128,6 +129,7 @@ typedef struct conform_plan {
     uint32_t nth;             /* of a sliced device */
     const uint32_t *layouts;  /* [NLM_CAPS_WEIGHTS] of the weights, as query asked */
     bool is_as_held;          /* asked of query with NLM_CAPS_AS_HELD */
+    bool is_old_host;         /* of a sliced device: the host is one of the first, and knows no claims */
     bool is_stale;            /* of a sliced device: its memory is as a run of other numbers left it */
     bool at_start;            /* buffers begin right after a guard page; else they end right before one */
     int64_t row_from, row_to; /* rows of the batch; all if both are 0 */

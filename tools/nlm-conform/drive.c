@@ -21,7 +21,7 @@ typedef struct drive {
 typedef struct worker {
     drive *drive;
     uint32_t ith;
-    bool has_claimed;
+    bool has_claimed, has_strayed;
 } worker;
 
 static nlm_status wait_for_all(const nlm_exec_v1 *x) {
@@ -40,12 +40,19 @@ static uint32_t claim(const nlm_exec_v1 *x, uint32_t of) {
     return nlm_pool_claim(w->drive->pool, of, w->drive->op);
 }
 
+/* Stands where an old host has something else. */
+static uint32_t no_claim(const nlm_exec_v1 *x, uint32_t of) {
+    (void)of;
+    ((worker *)x->host)->has_strayed = true;
+    return UINT16_MAX;
+}
+
 static void work(void *user, uint32_t ith, uint32_t nth) {
     drive *d = user;
     const conform_call *call = d->call;
     worker self = {.drive = d, .ith = ith};
     nlm_exec_v1 x = {
-        .struct_size = sizeof x,
+        .struct_size = call->is_old_host ? offsetof(nlm_exec_v1, claim) : sizeof x,
         .ith = ith,
         .nth = nth,
         .device = call->device->api.self,
@@ -57,13 +64,14 @@ static void work(void *user, uint32_t ith, uint32_t nth) {
         .barrier = wait_for_all,
         .host = &self,
         .error = &d->errors[ith],
-        .claim = claim,
+        .claim = call->is_old_host ? no_claim : claim,
     };
     conform_slot slot;
     guard_watch_thread();
     conform_slot_begin(&slot);
     d->statuses[ith] = nlm_dispatch(call->device, call->op, &x, call->args);
     const char *misdeed = conform_slot_end(&slot);
+    if (self.has_strayed) misdeed = "calls claim, which is past the struct_size of this host's nlm_exec_v1";
     if (misdeed) d->statuses[ith] = nlm_fail(&d->errors[ith], NLM_INTERNAL, "", "the slot %s", misdeed);
     if (d->statuses[ith] == NLM_OK) return;
     int none = 0;

@@ -257,6 +257,7 @@ static bool prepare_call(stage *s, conform_call *call, conform_outcome *outcome,
     }
     *call = (conform_call){.device = device, .op = s->in->c.op, .args = &s->args, .live_rows = s->live};
     call->max_context = bound_positions(s);
+    call->is_old_host = s->plan->is_old_host;
     if (!prepare_op(s, result)) return false;
     guard_block *block = &s->blocks[NLM_OP_MAX_FIELDS];
     if (caps.workspace_bytes) {
