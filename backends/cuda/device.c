@@ -116,6 +116,7 @@ nlm_status nlm_cuda_open(const nlm_host_v1 *host, uint32_t ordinal, const nlm_de
         return status;
     }
     d->is_batch_invariant = option_is_true(host, "batch_invariant");
+    d->is_tf32 = option_is_true(host, "tf32");
     d->has_early_launch = can_launch_early(d);
     d->api = (nlm_device_v1){.struct_size = sizeof d->api, .self = d, .ops = &nlm_cuda_ops};
     d->api.describe = describe;

@@ -67,6 +67,7 @@ nlm_cuda_work nlm_cuda_product(const nlm_exec_v1 *x, const nlm_cuda_product_of *
     if (!rows) {
         const int tile = tile_of(d, of->x->shape[0], n);
         set_define(&work, 3, "TILE", tile);
+        if (d->is_tf32 && of->w->dtype == NLM_F32) set_define(&work, 4, "TF32", 1);
         work.grid[0] = nlm_cuda_div_up(n, tile);
         work.grid[1] = nlm_cuda_div_up(live, tile);
         work.shared_bytes = 4 * tile * PITCH * (int)sizeof(float);

@@ -41,6 +41,36 @@ class Text(unittest.TestCase):
             self.assertEqual(text_of(MAMBA, n=3, EMU_CUDA_CAPABILITY=capability), expected, capability)
 
 
+# Of the tests that are certified, whose kernels tools/check-cuda compiles for other GPUs.
+CERTIFIED = BIN.parent / "tests/cuda/kernels"
+
+
+class Tiles(unittest.TestCase):
+    """A product has tiles of 128 rows and columns where these keep all multiprocessors busy."""
+
+    def test_tiles_of_128_are_right(self):
+        for case in ("matmul/M=20,K=96,N=150,w:f32", "matmul/M=33,K=768,N=41,w:q4_k,drawn", "matmul/M=530,K=32,N=9,w:f16",
+                     "gate_up_silu_mul/M=17,K=64,N=150,w:q8_0", "norm_matmul/M=17,K=64,N=150,w:q4_0"):
+            with self.subTest(case):
+                done = run("--backend", "cuda", "--filter", case, program="nlm-conform", kernels=CERTIFIED,
+                           EMU_CUDA_MULTIPROCESSORS=1)
+                self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertTrue(any(b"TILE=128" in path.read_bytes() for path in CERTIFIED.rglob("matmul-*.image")))
+
+
+class Precision(unittest.TestCase):
+    def error_of(self, *options):
+        """How much of the error is made that f32 may have."""
+        case = "matmul/M=20,K=96,N=150,w:f32"
+        done = run("--backend", "cuda", "--filter", case, "--json", *options, program="nlm-conform",
+                   kernels=CERTIFIED)
+        return next(c for c in json.loads(done.stdout)["cases"] if c["name"] == case)["error"]
+
+    def test_weights_of_f32_are_rounded_to_tf32_by_those_who_want_it(self):
+        self.assertLess(self.error_of(), 1)
+        self.assertTrue(10 < self.error_of("--option", "tf32=true") < 1000)
+
+
 class Devices(unittest.TestCase):
     def test_the_second_gpu_is_the_one_that_is_asked_for(self):
         done = run("-m", MAMBA, "-p", "a", "-n", 2, "--backend", "cuda", "--device-id", 1, "--json")

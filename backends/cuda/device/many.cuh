@@ -2,10 +2,10 @@
  * through shared memory 32 elements at a time, the next ones being on their way from memory meanwhile.
  *
  * Tensor cores multiply where x may be rounded, and so whatever w is but f32: TF32 has the range of f32 and 11 bits,
- * which is all of an f16. w of f32, and GPUs before compute capability 8.0, go by fused multiply-adds. The order of a
- * sum depends on its length alone.
+ * which is all of an f16. w of f32, unless the user wants it rounded, and GPUs before compute capability 8.0, go by
+ * fused multiply-adds. The order of a sum depends on its length alone.
  *
- * Macros: ACT and W, the types; PACKED; TILE, 64 or 128. */
+ * Macros: ACT and W, the types; PACKED; TILE, 64 or 128; TF32 if w of f32 may be rounded. */
 #pragma once
 #include "packed.cuh"
 #include "rows.cuh"
@@ -30,7 +30,9 @@ template <>
 struct is_f32<f32> {
     enum { VALUE = 1 };
 };
-#if __CUDA_ARCH__ >= 800
+#if __CUDA_ARCH__ >= 800 && defined(TF32)
+#define ON_TENSOR_CORES true
+#elif __CUDA_ARCH__ >= 800
 #define ON_TENSOR_CORES (!is_f32<W>::VALUE)
 #else
 #define ON_TENSOR_CORES false
