@@ -52,7 +52,7 @@ struct nlm_cuda_device {
     int n_multiprocessors;
     int shared_bytes; /* that a block may have */
     bool is_batch_invariant;
-    bool is_tf32; /* products of many rows round weights of f32 too */
+    bool is_tf32;          /* products of many rows round weights of f32 too */
     bool has_early_launch; /* of kernels, while the one before ends */
     char name[96];
     char arch[32];
