@@ -122,6 +122,10 @@ nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device
                                   nlm_device_region **out, nlm_error *err) {
     nlm_device_region *region = NULL;
     NLM_TRY(find_region(activations, device, &region, err));
+    if (bytes > region->bytes && region->n_lent > 0) {
+        return nlm_fail(err, NLM_INTERNAL, WHERE, "activations on %s are to grow, but states have memory of them",
+                        device->backend);
+    }
     if (bytes > region->bytes) {
         uint64_t buffer = 0;
         void *address = NULL;

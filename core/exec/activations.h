@@ -25,6 +25,7 @@ typedef struct nlm_device_region {
     void *stream;
     void *event; /* of this stream, for the plugin's other devices; NULL: they cannot wait for it */
     nlm_region_watcher *watchers;
+    uint32_t n_lent; /* states that have memory of the buffer, which cannot be replaced meanwhile */
     struct nlm_device_region *next;
 } nlm_device_region;
 
@@ -37,7 +38,7 @@ void nlm_activations_destroy(nlm_activations *activations);
 nlm_status nlm_activations_host(nlm_activations *activations, uint64_t bytes, char **out_base, nlm_error *err);
 
 /* The region of a stream device with at least `bytes` (0 for a device with host memory, which gets the
- * queue alone). It stays where it is; growing replaces its buffer. */
+ * queue alone). It stays where it is; growing replaces its buffer. Errors OUT_OF_MEMORY, INTERNAL (it is lent). */
 nlm_status nlm_activations_device(nlm_activations *activations, const nlm_device *device, uint64_t bytes,
                                   nlm_device_region **out, nlm_error *err);
 

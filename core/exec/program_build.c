@@ -228,6 +228,7 @@ nlm_status nlm_program_create(const nlm_env *env, const nlm_program_needs *needs
     NLM_TRY(keep(program, needs->n_items, sizeof *program->recordings, &program->recordings, err));
     NLM_TRY(keep(program, needs->n_items, sizeof *program->landings, &program->landings, err));
     NLM_TRY(keep(program, needs->n_outputs, sizeof *program->outputs, &program->outputs, err));
+    NLM_TRY(keep(program, needs->n_lent, sizeof(nlm_state *), &program->lent, err));
     NLM_TRY(make_workers(program, err));
     NLM_TRY(make_inputs(program, needs, err));
     return make_memory(program, needs, err);
@@ -249,8 +250,20 @@ static void free_landings(nlm_program *program) {
     }
 }
 
+static void take_back(nlm_program *program) {
+    for (uint32_t i = 0; i < program->n_lent; i++) {
+        nlm_state *state = program->lent[i];
+        for (uint32_t d = 0; d < program->n_queues; d++) {
+            nlm_queue *queue = &program->queues[d];
+            if (queue->device == state->device && state->buffer) queue->region->n_lent--;
+        }
+        nlm_state_release(state);
+    }
+}
+
 void nlm_program_destroy(nlm_program *program) {
     if (!program) return;
+    take_back(program);
     for (uint32_t d = 0; d < NLM_ENV_DEVICES; d++) {
         if (program->queues[d].device) release_queue(program, d);
     }
@@ -315,6 +328,20 @@ nlm_status nlm_program_add_tensor(nlm_program *program, const nlm_tensor *like, 
     nlm_tensor *tensor = NULL;
     NLM_TRY(copy_tensor(program, like, &tensor, err));
     *out = tensor;
+    return NLM_OK;
+}
+
+nlm_status nlm_program_lend(nlm_program *program, nlm_state *state, uint32_t device, uint64_t offset,
+                            nlm_error *err) {
+    if (state->device) return nlm_fail(err, NLM_INTERNAL, WHERE, "state %s has memory", state->name);
+    if (nlm_env_space(&program->env, device) == NLM_SPACE_HOST) {
+        nlm_state_lend(state, program->env.devices[device], program->host_base + offset, 0, 0);
+    } else {
+        nlm_device_region *region = program->queues[device].region;
+        nlm_state_lend(state, program->env.devices[device], region->address + offset, region->buffer, offset);
+        region->n_lent++;
+    }
+    program->lent[program->n_lent++] = state;
     return NLM_OK;
 }
 

@@ -8,6 +8,7 @@
 
 #include "exec/op_spec.h"
 #include "exec/program.h"
+#include "exec/state.h"
 
 #define NLM_NO_OUTPUT UINT32_MAX
 
@@ -73,6 +74,7 @@ typedef struct nlm_program_needs {
     uint32_t n_steps, n_items, n_outputs, n_tensors; /* upper bounds */
     nlm_space_needs spaces[NLM_SPACES];
     bool uses_device[NLM_ENV_DEVICES];
+    uint32_t n_lent;         /* states that have memory among the activations */
     bool pauses;             /* it has an NLM_ITEM_PAUSE, and activations of its own: other programs run meanwhile */
     uint64_t unpacked_bytes; /* of activations, were no memory shared */
 } nlm_program_needs;
@@ -89,6 +91,10 @@ nlm_status nlm_program_add_input_view(nlm_program *program, const nlm_tensor *li
                                       uint64_t offset, const nlm_tensor **out, nlm_error *err);
 nlm_status nlm_program_add_tensor(nlm_program *program, const nlm_tensor *like, const nlm_tensor **out,
                                   nlm_error *err);
+
+/* Lends the state, which is not placed, memory of the activations on device number `device` of the env, at an offset,
+ * as long as the program lives: they then stay where they are. */
+nlm_status nlm_program_lend(nlm_program *program, nlm_state *state, uint32_t device, uint64_t offset, nlm_error *err);
 
 /* The device prepares the op. */
 nlm_status nlm_program_add_step(nlm_program *program, const nlm_step *step, nlm_error *err);

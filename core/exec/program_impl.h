@@ -70,7 +70,9 @@ struct nlm_program {
     nlm_arena arena; /* everything below that is an array, and the tensors */
     nlm_env env;     /* a copy */
     nlm_activations *own_activations;
-    char *host_base; /* of the activations */
+    char *host_base;  /* of the activations */
+    nlm_state **lent; /* states that have memory among them */
+    uint32_t n_lent;
 
     nlm_step *steps;
     uint32_t n_steps;

@@ -42,10 +42,12 @@ static nlm_status told(const nlm_state *state, nlm_status status, nlm_error *err
 
 static nlm_status fill_zeros(const nlm_state *state, uint64_t offset, uint64_t bytes, nlm_error *err) {
     const nlm_device_v1 *api = &state->device->api;
-    if (api->fill) return told(state, api->fill(api->self, NULL, state->buffer, offset, 0, bytes, err), err);
+    if (api->fill)
+        return told(state, api->fill(api->self, NULL, state->buffer, state->from + offset, 0, bytes, err), err);
     while (bytes > 0) {
         const uint64_t part = bytes < CHUNK_BYTES ? bytes : CHUNK_BYTES;
-        NLM_TRY(told(state, api->upload(api->self, NULL, state->buffer, offset, zeros, part, err), err));
+        NLM_TRY(
+            told(state, api->upload(api->self, NULL, state->buffer, state->from + offset, zeros, part, err), err));
         offset += part;
         bytes -= part;
     }
@@ -104,7 +106,7 @@ nlm_status nlm_state_read(const nlm_state *state, uint64_t offset, void *out, ui
         return NLM_OK;
     }
     const nlm_device_v1 *api = &state->device->api;
-    return told(state, api->download(api->self, NULL, state->buffer, offset, out, bytes, err), err);
+    return told(state, api->download(api->self, NULL, state->buffer, state->from + offset, out, bytes, err), err);
 }
 
 nlm_status nlm_state_write(nlm_state *state, uint64_t offset, const void *data, uint64_t bytes, nlm_error *err) {
@@ -116,7 +118,7 @@ nlm_status nlm_state_write(nlm_state *state, uint64_t offset, const void *data, 
         return NLM_OK;
     }
     const nlm_device_v1 *api = &state->device->api;
-    return told(state, api->upload(api->self, NULL, state->buffer, offset, data, bytes, err), err);
+    return told(state, api->upload(api->self, NULL, state->buffer, state->from + offset, data, bytes, err), err);
 }
 
 /* Whole pages are given back, which zeroes them: a cleared cache costs no memory. */
@@ -153,18 +155,27 @@ nlm_status nlm_state_copy(nlm_state *state, uint64_t to, uint64_t from, uint64_t
         return NLM_OK;
     }
     const nlm_device_v1 *api = &state->device->api;
-    return told(state, api->copy(api->self, NULL, state->buffer, to, state->buffer, from, bytes, err), err);
+    const uint64_t to_byte = state->from + to, from_byte = state->from + from;
+    return told(state, api->copy(api->self, NULL, state->buffer, to_byte, state->buffer, from_byte, bytes, err), err);
 }
 
 void nlm_state_release(nlm_state *state) {
     if (!state->device) return;
-    if (is_on_host(state)) {
+    if (!state->is_lent && is_on_host(state))
         munmap(state->tensor.data, state->bytes);
-    } else {
+    else if (!state->is_lent)
         state->device->api.buffer_free(state->device->api.self, state->buffer);
-    }
     state->tensor.data = NULL;
     state->tensor.buffer = 0;
-    state->buffer = 0;
+    state->buffer = state->from = 0;
     state->device = NULL;
+    state->is_lent = false;
+}
+
+void nlm_state_lend(nlm_state *state, const nlm_device *device, void *address, uint64_t buffer, uint64_t from) {
+    state->tensor.data = address;
+    state->tensor.buffer = state->buffer = buffer;
+    state->from = from;
+    state->device = device;
+    state->is_lent = true;
 }

@@ -161,12 +161,9 @@ static int32_t first_state(const nlm_plan *plan, const nlm_node *node) {
 
 /* A parameter's gradient is in the memory of its value, where the update finds both. */
 static void unite_gradients(const nlm_plan *plan, int32_t *parent) {
-    for (uint32_t p = 0; p < plan->n_values; p++) {
-        if (plan->values[p].kind != NLM_VALUE_PARAMETER) continue;
-        for (uint32_t v = 0; v < plan->n_values; v++) {
-            if (plan->values[v].state != &plan->values[p].parameter->gradient) continue;
-            parent[root_of(parent, (int32_t)v)] = root_of(parent, (int32_t)p);
-        }
+    for (uint32_t v = 0; v < plan->n_values; v++) {
+        if (plan->values[v].is_gradient)
+            parent[root_of(parent, (int32_t)v)] = root_of(parent, plan->values[v].gradient_of);
     }
 }
 

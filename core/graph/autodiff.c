@@ -382,6 +382,7 @@ void nlm_graph_backward(nlm_graph *graph, const nlm_backward *how) {
         drop_some(&a);
     nlm_graph_begin_backward(graph);
     graph->pauses = how->pauses;
+    graph->begins_gradients = how->begins_gradients;
     for (uint32_t i = 0; i < how->n_seeds; i++) nlm_autodiff_give(&a, how->seeds[i].of, how->seeds[i].gradient);
     walk(&a);
     for (uint32_t i = 0; i < how->n_wanted && !has_failed(&a); i++)

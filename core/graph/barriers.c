@@ -20,14 +20,15 @@ typedef struct touched_list {
 
 static bool describe(const nlm_plan *plan, const nlm_op_field *field, nlm_value value, touched *out) {
     if (value < 0) return false;
-    const nlm_value_info *base = &plan->values[plan->values[value].base];
+    const nlm_value number = plan->values[value].base;
+    const nlm_value_info *base = &plan->values[number];
     *out = (touched){.is_written = (field->use & (NLM_FIELD_OUT | NLM_FIELD_WRITES)) != 0};
-    if (nlm_value_is_held(base)) {
+    if (nlm_value_is_held(base) && !plan->is_begun[number]) {
         out->state = base->state;
         return true;
     }
     if (!plan->blocks[NLM_SPACE_HOST]) return false;
-    const nlm_block *block = &plan->blocks[NLM_SPACE_HOST][plan->values[value].base];
+    const nlm_block *block = &plan->blocks[NLM_SPACE_HOST][number];
     if (block->bytes == 0) return false; /* weights and inputs are never written */
     out->from = block->offset;
     out->to = block->offset + block->bytes;

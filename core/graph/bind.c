@@ -62,6 +62,7 @@ static nlm_status make_tables(binder *b) {
     NLM_TRY(list_uses(b));
     plan->needs.n_steps = plan->n_nodes;
     plan->needs.n_tensors = plan->n_values; /* a value has at most one in a memory */
+    for (uint32_t v = 0; v < plan->n_values; v++) plan->needs.n_lent += plan->is_begun[v];
     return NLM_OK;
 }
 
@@ -174,11 +175,24 @@ static nlm_status bind_outputs(binder *b) {
     return NLM_OK;
 }
 
+/* Steps name the states of gradients themselves, which therefore have their addresses first. */
+static nlm_status lend_gradients(binder *b) {
+    const nlm_plan *plan = b->plan;
+    for (uint32_t v = 0; v < plan->n_values; v++) {
+        if (!plan->is_begun[v]) continue;
+        const uint32_t home = plan->homes[v];
+        const nlm_space space = nlm_env_space(plan->env, home);
+        NLM_TRY(nlm_program_lend(b->program, plan->values[v].state, home, plan->blocks[space][v].offset, b->err));
+    }
+    return NLM_OK;
+}
+
 nlm_status nlm_plan_bind(nlm_plan *plan, nlm_program **out, nlm_error *err) {
     binder b = {.plan = plan, .err = err};
     NLM_TRY(make_tables(&b));
     NLM_TRY(nlm_program_create(plan->env, &plan->needs, out, err));
     b.program = *out;
+    NLM_TRY(lend_gradients(&b));
     NLM_TRY(bind_steps(&b));
     for (uint32_t i = 0; i < plan->needs.n_items; i++) NLM_TRY(bind_item(&b, &plan->items[i]));
     return bind_outputs(&b);

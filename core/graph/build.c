@@ -134,7 +134,11 @@ nlm_value nlm_graph_gradient(nlm_graph *graph, nlm_value parameter) {
         nlm_fail(&graph->error, NLM_INVALID_ARGUMENT, WHERE, "the gradient of a value that is no parameter");
         return NLM_NO_VALUE;
     }
-    return nlm_graph_state(graph, &graph->values[parameter].parameter->gradient);
+    const nlm_value gradient = nlm_graph_state(graph, &graph->values[parameter].parameter->gradient);
+    if (gradient == NLM_NO_VALUE) return NLM_NO_VALUE;
+    graph->values[gradient].is_gradient = true;
+    graph->values[gradient].gradient_of = parameter;
+    return gradient;
 }
 
 void nlm_graph_output(nlm_graph *graph, nlm_value value) {

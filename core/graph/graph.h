@@ -139,10 +139,14 @@ typedef struct nlm_backward {
     nlm_value *out_gradients; /* [n_wanted] NLM_NO_VALUE: the loss does not depend on it */
     nlm_recompute recompute;
     bool pauses; /* a run may stop before it, with what it reads kept: nlm_run_info.pauses */
+    /* Gradients of parameters are of one run: where an op can, it writes them instead of adding to them, and they
+     * share memory with activations that are not needed any more. They are there until a program runs whose env has
+     * the same activations; on a stream device, no such program can be planned that needs more memory. */
+    bool begins_gradients;
 } nlm_backward;
 
-/* Emits the backward of all ops so far: gradients of parameters are added to theirs (nlm_graph_gradient). Errors are
- * the builder's: UNSUPPORTED for an op that has no backward. */
+/* Emits the backward of all ops so far: gradients of parameters are added to theirs (nlm_graph_gradient), or begun.
+ * Errors are the builder's: UNSUPPORTED for an op that has no backward. */
 void nlm_graph_backward(nlm_graph *graph, const nlm_backward *how);
 
 /* Fuses, assigns each op to a device, places weights and states, packs activations by liveness and

@@ -29,6 +29,8 @@ typedef struct nlm_value_info {
     nlm_weight *weight;
     nlm_state *state; /* of a state, and a parameter's value */
     nlm_parameter *parameter;
+    bool is_gradient;      /* a state */
+    nlm_value gradient_of; /* the parameter, if it is */
 } nlm_value_info;
 
 /* Memory that outlives a run, on one device. */
@@ -70,7 +72,7 @@ struct nlm_graph {
     nlm_node *nodes;
     uint32_t n_nodes, node_capacity;
     int32_t layer;
-    bool is_backward, pauses;
+    bool is_backward, pauses, begins_gradients;
     nlm_error error; /* the first; code NLM_OK while there is none */
 };
 

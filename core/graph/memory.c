@@ -124,6 +124,16 @@ static nlm_status add_step(walk *w, uint32_t n, nlm_item_kind kind, uint32_t dev
     return add_item(w, &(nlm_plan_item){.item = {.kind = kind, .device = device, .first = n, .count = 1}});
 }
 
+/* A gradient is there from the op that begins it until after the run. */
+static void touch_begun(nlm_plan *plan, const nlm_plan_node *node, uint32_t n) {
+    for (uint32_t i = 0; i < nlm_op_spec_of(node->node.op)->n_fields; i++) {
+        const nlm_value value = node->node.fields[i];
+        if (value < 0 || !plan->is_begun[value]) continue;
+        touch(plan, nlm_plan_space(plan, node), value, n);
+        touch(plan, nlm_plan_space(plan, node), value, plan->n_nodes);
+    }
+}
+
 static nlm_status walk_node(walk *w, uint32_t n) {
     nlm_plan *plan = w->plan;
     const nlm_plan_node *node = &plan->nodes[n];
@@ -153,6 +163,7 @@ static nlm_status walk_node(walk *w, uint32_t n) {
         w->spaces[base] = (uint16_t)(1u << space);
         touch(plan, space, base, n);
     }
+    touch_begun(plan, node, n);
     return NLM_OK;
 }
 

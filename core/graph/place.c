@@ -22,6 +22,10 @@ static nlm_status place_field(nlm_plan *plan, nlm_plan_node *node, uint32_t inde
     const int weight = nlm_weight_index(spec, &spec->fields[index]);
     const nlm_value_info *info = &plan->values[node->node.fields[index]];
     nlm_device *device = plan->env->devices[node->device];
+    if (plan->is_begun[node->node.fields[index]]) {
+        plan->homes[node->node.fields[index]] = node->device;
+        return NLM_OK;
+    }
     if (nlm_value_is_held(info)) return nlm_state_place(info->state, device, err);
     const nlm_value_info *base = &plan->values[info->base];
     if (base->kind != NLM_VALUE_WEIGHT) return NLM_OK;

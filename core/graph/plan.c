@@ -35,6 +35,8 @@ static nlm_status copy_graph(nlm_plan *plan, const nlm_graph *graph, nlm_error *
     NLM_TRY(nlm_plan_array(plan, graph->n_nodes, sizeof *plan->nodes, &plan->nodes, err));
     for (uint32_t n = 0; n < graph->n_nodes; n++) plan->nodes[n].node = graph->nodes[n];
     NLM_TRY(nlm_plan_array(plan, graph->n_values, sizeof *plan->is_output, &plan->is_output, err));
+    NLM_TRY(nlm_plan_array(plan, graph->n_values, sizeof *plan->is_begun, &plan->is_begun, err));
+    NLM_TRY(nlm_plan_array(plan, graph->n_values, sizeof *plan->homes, &plan->homes, err));
     for (uint32_t v = 0; v < graph->n_values; v++) {
         if (graph->values[v].is_output) plan->is_output[graph->values[v].base] = true;
     }
@@ -43,6 +45,7 @@ static nlm_status copy_graph(nlm_plan *plan, const nlm_graph *graph, nlm_error *
 
 static nlm_status run_stages(nlm_plan *plan, const nlm_graph *graph, nlm_program **out, nlm_error *err) {
     NLM_TRY(copy_graph(plan, graph, err));
+    if (graph->begins_gradients) NLM_TRY(nlm_plan_begin(plan, err));
     NLM_TRY(nlm_plan_assign(plan, err));
     if (plan->options.do_fuse) {
         NLM_TRY(nlm_plan_fuse(plan, err));

@@ -1,4 +1,5 @@
 /* The stages of planning and what they hand on:
+ *   begin    which gradients the program begins
  *   assign   which device runs each node
  *   fuse     nodes that a device takes as one
  *   again    what those leave out and the backward pass reads, where it reads it
@@ -42,6 +43,8 @@ typedef struct nlm_plan {
     const nlm_value_info *values;
     uint32_t n_values;
     bool *is_output; /* [n_values], by base: it or a view of it is an output */
+    bool *is_begun;  /* [n_values]: a gradient that has memory among the activations */
+    uint32_t *homes; /* [n_values] of those: a device of the memory that all who touch it share */
     nlm_plan_node *nodes;
     uint32_t n_nodes;
 
@@ -58,6 +61,7 @@ nlm_status nlm_plan_array(nlm_plan *plan, size_t count, size_t item_bytes, void 
  * that will not do, row-major. OK or UNSUPPORTED with the reason in *out. */
 nlm_status nlm_plan_query(const nlm_plan *plan, const nlm_node *node, uint32_t device, nlm_caps_v1 *out);
 
+nlm_status nlm_plan_begin(nlm_plan *plan, nlm_error *err);
 nlm_status nlm_plan_assign(nlm_plan *plan, nlm_error *err);
 nlm_status nlm_plan_fuse(nlm_plan *plan, nlm_error *err);
 nlm_status nlm_plan_again(nlm_plan *plan, nlm_error *err);

@@ -252,9 +252,12 @@ nlm_status nlm_model_build_hidden(nlm_model *model, nlm_cache *cache, const nlm_
 
 /* ---- training ----------------------------------------------------------------------------- */
 
-static void build_backward(const nlm_training_io *t, nlm_recompute recompute, nlm_graph *graph) {
+static void build_backward(const nlm_training_io *t, const nlm_training_dims *dims, nlm_graph *graph) {
     const nlm_seed seed = {t->hidden, t->d_hidden};
-    nlm_graph_backward(graph, &(nlm_backward){.seeds = &seed, .n_seeds = 1, .recompute = recompute});
+    nlm_graph_backward(
+        graph,
+        &(nlm_backward){
+            .seeds = &seed, .n_seeds = 1, .recompute = dims->recompute, .begins_gradients = dims->begins_gradients});
 }
 
 nlm_status nlm_model_build_training(nlm_model *model, nlm_cache *cache, const nlm_training_dims *dims,
@@ -282,6 +285,6 @@ nlm_status nlm_model_build_training(nlm_model *model, nlm_cache *cache, const nl
     for (int32_t i = 0; dims->carries && i < n_states; i++) {
         if (training->states_after[i] != NLM_NO_VALUE) nlm_graph_output(graph, training->states_after[i]);
     }
-    if (training->wants_gradients) build_backward(training, dims->recompute, graph);
+    if (training->wants_gradients) build_backward(training, dims, graph);
     return nlm_graph_check(graph, err);
 }

@@ -56,6 +56,7 @@ typedef struct nlm_training_dims {
     nlm_graph_dims batch;
     bool carries;
     nlm_recompute recompute;
+    bool begins_gradients; /* nlm_backward */
 } nlm_training_dims;
 nlm_status nlm_model_build_training(nlm_model *model, nlm_cache *cache, const nlm_training_dims *dims,
                                     nlm_graph *graph, nlm_training_io *training, nlm_graph_io *out_io,

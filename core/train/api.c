@@ -128,6 +128,7 @@ static nlm_status translate(const nlm_training_options *o, nlm_trainer_options *
         .optimizer = {(float)or_f64((double)o->beta1, 0.9), (float)or_f64((double)o->beta2, 0.95),
                       (float)or_f64((double)o->eps, 1e-8), o->weight_decay},
         .clip_norm = o->clip_norm,
+        .accumulates = o->n_batches > 1,
         .schedule = {.kind = (nlm_schedule_kind)o->schedule,
                      .rate = or_f64(o->learning_rate, 1e-3),
                      .floor = o->floor,
@@ -152,14 +153,32 @@ static void end_training(nlm_ending *ending) {
     free_training(t);
 }
 
-/* What it has is known once it is planned, and most of it is not touched before the first step. */
-static nlm_status count_memory(nlm_training *t, nlm_error *err) {
+static uint64_t memory_of(const nlm_training *t) {
     nlm_trainer_memory m;
     nlm_trainer_memory_of(t->trainer, &m);
-    const uint64_t bytes = m.parameters + m.gradients + m.optimizer + m.states + m.activations;
+    return m.parameters + m.gradients + m.optimizer + m.states + m.activations;
+}
+
+/* What it has is known once it is planned, and most of it is not touched before the first step. */
+static nlm_status count_memory(nlm_training *t, nlm_error *err) {
+    const uint64_t bytes = memory_of(t);
     NLM_TRY(nlm_engine_take_memory(t->engine, bytes, "nlm_training_create", err));
     t->bytes = bytes;
     return NLM_OK;
+}
+
+/* Steps of several batches take no more than a gradient for each parameter beside what there is. */
+static nlm_status make_room(nlm_training *t, size_t n_batches, nlm_error *err) {
+    uint64_t more = 0;
+    if (n_batches > 1 && !nlm_trainer_accumulates(t->trainer)) {
+        more = nlm_parameters_elements(nlm_trainer_parameters(t->trainer)) * sizeof(float);
+        NLM_TRY(nlm_engine_take_memory(t->engine, more, "nlm_training_step", err));
+    }
+    const nlm_status status = nlm_trainer_make_room(t->trainer, (int32_t)n_batches, err);
+    const uint64_t bytes = status == NLM_OK ? memory_of(t) : t->bytes;
+    nlm_engine_give_memory(t->engine, t->bytes + more - bytes);
+    t->bytes = bytes;
+    return status;
 }
 
 static nlm_status open_training(nlm_training *t, const nlm_training_options *o, nlm_error *err) {
@@ -315,6 +334,7 @@ nlm_status nlm_training_step(nlm_training *training, const nlm_training_batch *b
     if (out_metrics) NLM_TRY(nlm_struct_size(out_metrics, "nlm_training_metrics", &size, error));
     NLM_TRY(take_batches(training, batches, n_batches, error));
     NLM_TRY(nlm_engine_settle_logits(training->engine, error));
+    NLM_TRY(make_room(training, n_batches, error));
     nlm_trainer_metrics m;
     NLM_TRY(nlm_trainer_step(training->trainer, training->parts, (int32_t)n_batches, &m, error));
     const nlm_training_metrics metrics = {.step = m.step,

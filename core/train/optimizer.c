@@ -9,6 +9,7 @@
 #define WHERE "nlm_optimizer"
 
 struct nlm_optimizer {
+    const nlm_env *env;
     nlm_parameters *parameters;
     nlm_adamw_params params;
     nlm_state *m, *v;   /* [parameters] */
@@ -70,14 +71,28 @@ static void build_update(nlm_optimizer *o, nlm_graph *graph) {
     }
 }
 
-static nlm_status plan_with(nlm_optimizer *o, const nlm_env *env, void (*build)(nlm_optimizer *o, nlm_graph *graph),
-                            nlm_program **out, nlm_error *err) {
+static nlm_status plan_with(nlm_optimizer *o, void (*build)(nlm_optimizer *o, nlm_graph *graph), nlm_program **out,
+                            nlm_error *err) {
     nlm_graph *graph = NULL;
     NLM_TRY(nlm_graph_create(&graph, err));
     build(o, graph);
-    const nlm_status status = nlm_graph_plan(graph, env, out, err);
+    const nlm_status status = nlm_graph_plan(graph, o->env, out, err);
     nlm_graph_destroy(graph);
     return status;
+}
+
+nlm_status nlm_optimizer_plan(nlm_optimizer *o, nlm_error *err) {
+    NLM_TRY(list_memories(o, err));
+    NLM_TRY(plan_with(o, build_norm, &o->norm, err));
+    return plan_with(o, build_update, &o->update, err);
+}
+
+void nlm_optimizer_unplan(nlm_optimizer *o) {
+    nlm_program_destroy(o->norm);
+    nlm_program_destroy(o->update);
+    o->norm = o->update = NULL;
+    for (uint32_t m = 0; m < o->n_memories; m++) nlm_state_release(&o->squares[m]);
+    o->n_memories = 0;
 }
 
 /* ---- making one -------------------------------------------------------------------------------------- */
@@ -93,13 +108,11 @@ static nlm_status make_states(const nlm_optimizer *o, nlm_state **list, const ch
     return NLM_OK;
 }
 
-static nlm_status make(nlm_optimizer *o, const nlm_env *env, nlm_error *err) {
+static nlm_status make(nlm_optimizer *o, nlm_error *err) {
     NLM_TRY(make_states(o, &o->m, "adamw_m", err));
     NLM_TRY(make_states(o, &o->v, "adamw_v", err));
     if (nlm_parameters_dtype(o->parameters) != NLM_F32) NLM_TRY(make_states(o, &o->masters, "master", err));
-    NLM_TRY(list_memories(o, err));
-    NLM_TRY(plan_with(o, env, build_norm, &o->norm, err));
-    return plan_with(o, env, build_update, &o->update, err);
+    return nlm_optimizer_plan(o, err);
 }
 
 nlm_status nlm_optimizer_create(const nlm_env *env, nlm_parameters *parameters, const nlm_adamw_params *params,
@@ -107,9 +120,10 @@ nlm_status nlm_optimizer_create(const nlm_env *env, nlm_parameters *parameters, 
     *out = NULL;
     nlm_optimizer *o = calloc(1, sizeof *o);
     if (!o) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for an optimizer");
+    o->env = env;
     o->parameters = parameters;
     o->params = *params;
-    const nlm_status status = make(o, env, err);
+    const nlm_status status = make(o, err);
     if (status != NLM_OK) {
         nlm_optimizer_destroy(o);
         return status;
@@ -125,13 +139,11 @@ static void release_states(nlm_state *list, uint32_t count) {
 
 void nlm_optimizer_destroy(nlm_optimizer *o) {
     if (!o) return;
-    nlm_program_destroy(o->norm);
-    nlm_program_destroy(o->update);
+    nlm_optimizer_unplan(o);
     const uint32_t count = nlm_parameters_count(o->parameters);
     release_states(o->m, count);
     release_states(o->v, count);
     release_states(o->masters, count);
-    for (uint32_t m = 0; m < o->n_memories; m++) nlm_state_release(&o->squares[m]);
     free(o);
 }
 

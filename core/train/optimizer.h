@@ -12,6 +12,9 @@ typedef struct nlm_optimizer nlm_optimizer;
 nlm_status nlm_optimizer_create(const nlm_env *env, nlm_parameters *parameters, const nlm_adamw_params *params,
                                 nlm_optimizer **out, nlm_error *err);
 void nlm_optimizer_destroy(nlm_optimizer *optimizer);
+/* Gradients get other memory: before that, the programs go; after it, they are planned again. Errors as above. */
+void nlm_optimizer_unplan(nlm_optimizer *optimizer);
+nlm_status nlm_optimizer_plan(nlm_optimizer *optimizer, nlm_error *err);
 
 /* The root of the sum of squares of all gradients. Allocates nothing. */
 nlm_status nlm_optimizer_norm(nlm_optimizer *optimizer, double *out, nlm_error *err);

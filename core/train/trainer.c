@@ -23,7 +23,8 @@ nlm_status nlm_trainer_build(nlm_trainer *t, bool wants_gradients, nlm_graph *gr
     const nlm_training_dims dims = {
         .batch = {.n_tokens = shape->rows * shape->length, .n_seqs = shape->max_seqs, .n_outputs = 1},
         .carries = t->options.n_lanes > 0,
-        .recompute = t->options.recompute};
+        .recompute = t->options.recompute,
+        .begins_gradients = !t->accumulates};
     const uint32_t n_states = nlm_trainer_states(t);
     free(out->after);
     out->after = calloc(2 * (size_t)n_states + 1, sizeof *out->after);
@@ -35,18 +36,47 @@ nlm_status nlm_trainer_build(nlm_trainer *t, bool wants_gradients, nlm_graph *gr
     return nlm_model_build_training(t->model, t->cache, &dims, graph, &out->training, &out->io, err);
 }
 
-static nlm_status plan_batches(nlm_trainer *t, bool wants_gradients, nlm_batch_program *out, nlm_error *err) {
+static nlm_status plan_batches(nlm_trainer *t, bool wants_gradients, const nlm_env *env, nlm_batch_program *out,
+                               nlm_error *err) {
     nlm_graph *graph = NULL;
     NLM_TRY(nlm_graph_create(&graph, err));
     nlm_status status = nlm_trainer_build(t, wants_gradients, graph, out, err);
-    if (status == NLM_OK) status = nlm_graph_plan(graph, t->env, &out->program, err);
+    if (status == NLM_OK) status = nlm_graph_plan(graph, env, &out->program, err);
     nlm_graph_destroy(graph);
     return status;
+}
+
+static nlm_status plan_gradients(nlm_trainer *t, nlm_error *err) {
+    return plan_batches(t, true, &t->batches, &t->gradients, err);
+}
+
+/* Gradients are free memory by then; but a device's would have to stay as large as it is. */
+static nlm_status plan_evaluation(nlm_trainer *t, nlm_error *err) {
+    bool is_fixed = false;
+    if (t->evaluation.program) return NLM_OK;
+    for (uint32_t d = 0; d < t->env->n_devices; d++) is_fixed |= !nlm_device_has_host_memory(t->env->devices[d]);
+    return plan_batches(t, false, is_fixed ? t->env : &t->batches, &t->evaluation, err);
 }
 
 void nlm_trainer_release(nlm_batch_program *p) {
     nlm_program_destroy(p->program);
     free(p->after);
+    *p = (nlm_batch_program){0};
+}
+
+nlm_status nlm_trainer_make_room(nlm_trainer *t, int32_t n, nlm_error *err) {
+    if (t->gradients.program && (t->accumulates || n == 1)) return NLM_OK;
+    if (n != 1) t->accumulates = true;
+    nlm_optimizer_unplan(t->optimizer);
+    nlm_trainer_release(&t->gradients);
+    NLM_TRY(plan_gradients(t, err));
+    const nlm_status status = nlm_optimizer_plan(t->optimizer, err);
+    if (status != NLM_OK) nlm_trainer_release(&t->gradients);
+    return status;
+}
+
+bool nlm_trainer_accumulates(const nlm_trainer *t) {
+    return t->accumulates;
 }
 
 /* ---- making one -------------------------------------------------------------------------------------- */
@@ -116,7 +146,8 @@ static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
 static nlm_status make(nlm_trainer *t, nlm_error *err) {
     NLM_TRY(nlm_parameters_create(t->model, &t->options.parameters, &t->parameters, err));
     NLM_TRY(nlm_lanes_create(t, err));
-    NLM_TRY(plan_batches(t, true, &t->gradients, err));
+    NLM_TRY(nlm_activations_create(&t->batches.activations, err));
+    NLM_TRY(plan_gradients(t, err));
     NLM_TRY(nlm_optimizer_create(t->env, t->parameters, &t->options.optimizer, &t->optimizer, err));
     return set_parameters(t, err);
 }
@@ -128,8 +159,11 @@ nlm_status nlm_trainer_create(const nlm_env *env, nlm_model *model, const nlm_tr
     nlm_trainer *t = calloc(1, sizeof *t);
     if (!t) return nlm_fail(err, NLM_OUT_OF_MEMORY, WHERE, "no memory for a trainer");
     t->env = env;
+    t->batches = *env;
+    t->batches.activations = NULL;
     t->model = model;
     t->options = *options;
+    t->accumulates = options->accumulates;
     const nlm_status status = make(t, err);
     if (status != NLM_OK) {
         nlm_trainer_destroy(t);
@@ -143,6 +177,7 @@ void nlm_trainer_destroy(nlm_trainer *t) {
     if (!t) return;
     nlm_trainer_release(&t->gradients);
     nlm_trainer_release(&t->evaluation);
+    nlm_activations_destroy(t->batches.activations);
     nlm_optimizer_destroy(t->optimizer);
     nlm_cache_destroy(t->cache);
     nlm_parameters_destroy(t->parameters);
@@ -183,7 +218,7 @@ static nlm_status run_batch(nlm_trainer *t, nlm_batch_program *p, const nlm_trai
 
 nlm_status nlm_trainer_warm(nlm_trainer *t, const nlm_train_batch *batch, nlm_error *err) {
     nlm_batch_program *p = &t->evaluation;
-    if (!p->program) NLM_TRY(plan_batches(t, false, p, err));
+    NLM_TRY(plan_evaluation(t, err));
     const uint32_t n_states = nlm_trainer_states(t);
     nlm_run_info info = {.outputs = p->after + n_states, .picks_outputs = true};
     for (uint32_t i = 0; i < n_states; i++) {
@@ -204,14 +239,20 @@ static double sum_of_losses(const nlm_batch_program *p, int32_t n_tokens) {
     return sum;
 }
 
-nlm_status nlm_trainer_accumulate(nlm_trainer *t, const nlm_train_batch *batch, double *out_loss, nlm_error *err) {
+/* Adds to the gradients, or begins them. */
+static nlm_status run_gradients(nlm_trainer *t, const nlm_train_batch *batch, double *out_loss, nlm_error *err) {
     NLM_TRY(nlm_trainer_run(t, &t->gradients, batch, err));
     *out_loss = sum_of_losses(&t->gradients, batch->n_tokens);
     return NLM_OK;
 }
 
+nlm_status nlm_trainer_accumulate(nlm_trainer *t, const nlm_train_batch *batch, double *out_loss, nlm_error *err) {
+    NLM_TRY(nlm_trainer_make_room(t, 2, err));
+    return run_gradients(t, batch, out_loss, err);
+}
+
 nlm_status nlm_trainer_evaluate(nlm_trainer *t, const nlm_train_batch *batch, double *out_loss, nlm_error *err) {
-    if (!t->evaluation.program) NLM_TRY(plan_batches(t, false, &t->evaluation, err));
+    NLM_TRY(plan_evaluation(t, err));
     NLM_TRY(nlm_trainer_run(t, &t->evaluation, batch, err));
     *out_loss = sum_of_losses(&t->evaluation, batch->n_tokens);
     return NLM_OK;
@@ -227,11 +268,12 @@ static double seconds_since(uint64_t start_ns) {
 
 static nlm_status take_step(nlm_trainer *t, const nlm_train_batch *parts, int32_t n, nlm_trainer_metrics *out,
                             nlm_error *err) {
+    NLM_TRY(nlm_trainer_make_room(t, n, err));
     const uint64_t start_ns = nlm_clock_ns();
     double sum = 0;
     for (int32_t i = 0; i < n; i++) {
         double loss;
-        NLM_TRY(nlm_trainer_accumulate(t, &parts[i], &loss, err));
+        NLM_TRY(run_gradients(t, &parts[i], &loss, err));
         sum += loss;
         out->n_tokens += parts[i].n_tokens;
         out->n_counted += parts[i].n_counted;
@@ -277,13 +319,14 @@ nlm_status nlm_trainer_step(nlm_trainer *t, const nlm_train_batch *parts, int32_
 
 void nlm_trainer_memory_of(const nlm_trainer *t, nlm_trainer_memory *out) {
     const uint32_t count = nlm_parameters_count(t->parameters);
-    *out = (nlm_trainer_memory){.optimizer = nlm_optimizer_bytes(t->optimizer),
-                                .states = t->cache ? nlm_cache_bytes(t->cache) : 0,
-                                .activations = nlm_program_activation_bytes(t->gradients.program)};
+    *out = (nlm_trainer_memory){
+        .optimizer = nlm_optimizer_bytes(t->optimizer),
+        .states = t->cache ? nlm_cache_bytes(t->cache) : 0,
+        .activations = t->gradients.program ? nlm_program_activation_bytes(t->gradients.program) : 0};
     for (uint32_t i = 0; i < count; i++) {
         const nlm_parameter *p = &nlm_parameters_at(t->parameters, i)->parameter;
         out->parameters += p->value.bytes;
-        out->gradients += p->gradient.bytes;
+        if (!p->gradient.is_lent) out->gradients += p->gradient.bytes;
     }
 }
 

@@ -16,9 +16,11 @@ typedef struct nlm_trainer_options {
     nlm_batch_shape shape;             /* of a part of a batch */
     nlm_parameters_options parameters; /* dtype: f32, or bf16 or f16 with masters in f32 */
     nlm_recompute recompute;
-    bool is_new;     /* begin with initial values, not with the model's */
-    int32_t n_lanes; /* that batches name; 0: all sequences begin anew */
-    uint64_t seed;   /* of these */
+    bool accumulates; /* steps have several parts. Else gradients share memory with activations until the first that
+                         has, from which on they have their own */
+    bool is_new;      /* begin with initial values, not with the model's */
+    int32_t n_lanes;  /* that batches name; 0: all sequences begin anew */
+    uint64_t seed;    /* of these */
     nlm_cross_entropy_params loss;
     nlm_adamw_params optimizer; /* weight_decay is of the parameters that decay */
     double clip_norm;           /* of the gradient's norm; 0: as it is */
@@ -43,7 +45,8 @@ nlm_status nlm_trainer_create(const nlm_env *env, nlm_model *model, const nlm_tr
                               nlm_trainer **out, nlm_error *err);
 void nlm_trainer_destroy(nlm_trainer *trainer);
 
-/* Bytes of what it holds, and of what a step needs beside it. */
+/* Bytes of what it holds, and of what a step needs beside it; gradients that share memory with activations count as
+ * these. */
 typedef struct nlm_trainer_memory {
     uint64_t parameters, gradients, optimizer, states, activations;
 } nlm_trainer_memory;
@@ -54,6 +57,11 @@ nlm_model *nlm_trainer_model(const nlm_trainer *trainer);
 nlm_parameters *nlm_trainer_parameters(const nlm_trainer *trainer);
 /* Steps done. */
 uint64_t nlm_trainer_steps(const nlm_trainer *trainer);
+
+/* Room for steps of `n` parts, once: gradients get memory of their own for more than one. A step does it by itself;
+ * what fails is tried again by the next. Errors as nlm_trainer_create. */
+nlm_status nlm_trainer_make_room(nlm_trainer *trainer, int32_t n, nlm_error *err);
+bool nlm_trainer_accumulates(const nlm_trainer *trainer);
 
 /* One step over `n` parts of a batch. Errors NUMERIC: the loss or the gradient is not finite (step, and where it is
  * so first); the parameters and the lanes are as they were, and the gradients zero. */

@@ -15,6 +15,7 @@ typedef struct nlm_batch_program {
 
 struct nlm_trainer {
     const nlm_env *env;
+    nlm_env batches; /* the same but for activations: gradients may be among these when other programs run */
     nlm_model *model;
     nlm_trainer_options options;
     nlm_parameters *parameters;
@@ -24,6 +25,7 @@ struct nlm_trainer {
     char *before;     /* what the lanes held before the step */
     nlm_optimizer *optimizer;
     nlm_batch_program gradients, evaluation;
+    bool accumulates; /* gradients have memory of their own, to which runs add */
     uint64_t steps;
 };
 

@@ -79,6 +79,15 @@ MUTANTS = [
      "test_kv_pages", "a_slot_adopts_pages_that_it_alone_holds"),
     ("pages_undone_keep_the_copy", "session/kv_pages.c",
      "nlm_kv_pages_release_page(pages, copy->to);", "", "test_kv_pages", "an_extension_is_undone_with_its_copy"),
+    # gradients among activations
+    ("gradients_are_added_to_what_was_there", "graph/begin.c",
+     "if (begins) node->args.head.flags &= ~NLM_GRADIENT_ADD;", "",
+     "test_training_memory", "gradients_may_share_memory"),
+    ("gradients_end_with_the_backward_pass", "graph/memory.c",
+     "touch(plan, nlm_plan_space(plan, node), value, plan->n_nodes);", "",
+     "test_training_memory", "gradients_may_share_memory"),
+    ("gradients_share_memory_with_those_of_other_parts", "train/trainer.c",
+     "if (n != 1) t->accumulates = true;", "", "test_training_memory", "a_step_of_more_parts_makes_room"),
     # learning vocabularies
     ("training_takes_the_later_of_equal_pairs", "text/pair_queue.c",
      "return a->left < b->left;", "return a->left > b->left;",

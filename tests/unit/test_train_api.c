@@ -297,7 +297,8 @@ static void steps_lessen_the_loss_and_are_told(void) {
     const nlm_training_info info = info_of(t);
     CU_ASSERT(info.steps == 21 && info.n_vocab == N_VOCAB && info.n_parameters > 60000);
     CU_ASSERT_EQUAL(info.parameter_bytes, 4 * info.n_parameters);
-    CU_ASSERT(info.gradient_bytes == info.parameter_bytes && info.optimizer_bytes == 2 * info.parameter_bytes);
+    CU_ASSERT(info.gradient_bytes < info.parameter_bytes / 2); /* the others are among the activations */
+    CU_ASSERT_EQUAL(info.optimizer_bytes, 2 * info.parameter_bytes);
     nlm_training_destroy(t);
     nlm_engine_destroy(engine);
 }
@@ -336,7 +337,7 @@ static void adapters_leave_the_model_as_it_was_until_they_are_trained(void) {
                                                                   .lora_rank = 2, .learning_rate = 1e-2});
     nlm_training *whole = usual_training(engine, path);
     CU_ASSERT(info_of(t).n_parameters < info_of(whole).n_parameters / 4);
-    CU_ASSERT_EQUAL(info_of(t).gradient_bytes, 4 * info_of(t).n_parameters);
+    CU_ASSERT_EQUAL(info_of(t).optimizer_bytes, 8 * info_of(t).n_parameters);
     nlm_training_destroy(whole);
     const nlm_training_batch batch = usual_batch();
     double before = 0, untouched = 1;

@@ -107,22 +107,32 @@ static uint64_t memory_used(const nlm_engine *engine) {
     return info.memory_used_bytes;
 }
 
-static void a_training_counts_towards_the_engines_memory(void) {
-    nlm_engine *engine = fixture_engine(1), *limited = NULL;
-    nlm_training *t = usual_training(engine, LLAMA), *other = NULL;
+static uint64_t memory_of(const nlm_training *t) {
     const nlm_training_info info = info_of(t);
-    const uint64_t bytes = info.parameter_bytes + info.gradient_bytes + info.optimizer_bytes + info.activation_bytes;
-    CU_ASSERT_EQUAL(memory_used(engine), bytes);
-    nlm_training_destroy(t);
-    CU_ASSERT_EQUAL(memory_used(engine), 0);
-    nlm_engine_destroy(engine);
+    return info.parameter_bytes + info.gradient_bytes + info.optimizer_bytes + info.activation_bytes;
+}
+
+static nlm_engine *engine_with(uint64_t memory_limit_bytes) {
+    nlm_engine *engine = NULL;
     const nlm_engine_options options = {.struct_size = sizeof options,
                                         .flags = NLM_ENGINE_UNBOUND,
                                         .backend = "cpu_scalar",
                                         .threads = 1,
                                         .registry = NLM_PLUGIN_DIRECTORY "/plugins.toml",
-                                        .memory_limit_bytes = 2 * bytes - 1};
-    EXPECT_OK(nlm_engine_create(&options, &limited, error));
+                                        .memory_limit_bytes = memory_limit_bytes};
+    EXPECT_OK(nlm_engine_create(&options, &engine, error));
+    return engine;
+}
+
+static void a_training_counts_towards_the_engines_memory(void) {
+    nlm_engine *engine = fixture_engine(1);
+    nlm_training *t = usual_training(engine, LLAMA), *other = NULL;
+    const uint64_t bytes = memory_of(t);
+    CU_ASSERT_EQUAL(memory_used(engine), bytes);
+    nlm_training_destroy(t);
+    CU_ASSERT_EQUAL(memory_used(engine), 0);
+    nlm_engine_destroy(engine);
+    nlm_engine *limited = engine_with(2 * bytes - 1);
     t = usual_training(limited, LLAMA);
     const nlm_training_options again = {SIZED, .path = LLAMA, .max_tokens = 64, .max_seqs = 4};
     REFUSED(nlm_training_create(limited, &again, &other, error), NLM_OUT_OF_MEMORY, "memory limit");
@@ -131,6 +141,35 @@ static void a_training_counts_towards_the_engines_memory(void) {
     step(t, &batch);
     nlm_training_destroy(t);
     nlm_engine_destroy(limited);
+}
+
+/* Of several batches, a step needs more; it was planned for, or is when the first of them comes. */
+static void steps_of_several_batches_have_room_of_their_own(void) {
+    nlm_engine *engine = fixture_engine(1);
+    const nlm_training_options options = {SIZED, .path = LLAMA, .max_tokens = 64, .max_seqs = 4, .n_batches = 2};
+    const nlm_training_batch both[2] = {usual_batch(), usual_batch()};
+    nlm_training *one = usual_training(engine, LLAMA), *two = training_of(engine, &options);
+    const uint64_t of_one = memory_of(one), of_two = memory_of(two);
+    CU_ASSERT_TRUE(of_one < of_two);
+    CU_ASSERT_EQUAL(memory_used(engine), of_one + of_two);
+    EXPECT_OK(nlm_training_step(two, both, 2, NULL, error));
+    EXPECT_OK(nlm_training_step(one, both, 2, NULL, error));
+    CU_ASSERT_EQUAL(memory_of(one), of_two);
+    CU_ASSERT_EQUAL(memory_used(engine), 2 * of_two);
+    CU_ASSERT_TRUE(are_same(exported(one), exported(two)));
+    nlm_training_destroy(one);
+    nlm_training_destroy(two);
+    CU_ASSERT_EQUAL(memory_used(engine), 0);
+    nlm_engine_destroy(engine);
+    engine = engine_with(of_one);
+    one = usual_training(engine, LLAMA);
+    two = NULL;
+    REFUSED(nlm_training_step(one, both, 2, NULL, error), NLM_OUT_OF_MEMORY, "memory limit");
+    CU_ASSERT_EQUAL(memory_used(engine), of_one);
+    step(one, both);
+    REFUSED(nlm_training_create(engine, &options, &two, error), NLM_OUT_OF_MEMORY, "memory limit");
+    nlm_training_destroy(one);
+    nlm_engine_destroy(engine);
 }
 
 static void a_training_outlives_its_engines_handle(void) {
@@ -205,6 +244,7 @@ static const check_case cases[] = {
     CHECK_CASE(sessions_keep_their_logits),
     CHECK_CASE(an_engine_with_a_training_stays_on_its_device),
     CHECK_CASE(a_training_counts_towards_the_engines_memory),
+    CHECK_CASE(steps_of_several_batches_have_room_of_their_own),
     CHECK_CASE(a_training_outlives_its_engines_handle),
     CHECK_CASE(a_callback_may_not_train),
     CHECK_CASE(a_child_of_fork_is_refused),

@@ -63,6 +63,7 @@ static nlm_trainer_options trainer_options(const run *r) {
         .recompute = strcmp(s->checkpoint, "layer") == 0 ? NLM_RECOMPUTE_LAYERS
                      : strcmp(s->checkpoint, "up") == 0  ? NLM_RECOMPUTE_UP
                                                          : NLM_RECOMPUTE_CHEAP,
+        .accumulates = s->accumulate > 1,
         .is_new = s->model == NULL,
         .n_lanes = nlm_batch_lanes(&r->shape),
         .seed = (uint64_t)s->seed,

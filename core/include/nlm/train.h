@@ -72,6 +72,10 @@ typedef struct nlm_training_options {
      * restored. (0: every sequence begins anew) */
     uint32_t n_lanes;
     uint32_t reserved2;
+    /* Batches of a step (1). Of one, gradients share memory with activations; the first step of more than this says
+     * gives them memory of their own, and allocates. */
+    uint32_t n_batches;
+    uint32_t reserved3;
 } nlm_training_options;
 
 /* Sequences of tokens one after the other, each of which begins anew or, of Mamba, with the states of a lane: as
@@ -105,12 +109,12 @@ typedef struct nlm_training_info {
     uint64_t steps;        /* done */
     uint64_t n_parameters; /* that are trained */
     uint64_t parameter_bytes;
-    uint64_t gradient_bytes;
+    uint64_t gradient_bytes;   /* of those that share no memory with activations */
     uint64_t optimizer_bytes;  /* moments, and masters of 16-bit weights */
     uint64_t activation_bytes; /* what a step needs beside these */
 } nlm_training_info;
 
-/* Plans everything and allocates it: a step allocates nothing.
+/* Plans everything and allocates it: a step of as many batches as n_batches says allocates nothing.
  * Errors   NOT_FOUND (a file, a preset), UNSUPPORTED (a family that is not trained, an op no device has),
  *          lanes for one that has no states of a fixed size), INVALID_ARGUMENT (options, named), BAD_FORMAT (a file),
  * OUT_OF_MEMORY (of the machine, or of the engine's memory_limit_bytes). */
@@ -121,7 +125,8 @@ NLM_API nlm_status nlm_training_describe(const nlm_training *training, nlm_train
 
 /* One step over n_batches batches whose gradients are added. out_metrics may be NULL.
  * Errors   INVALID_ARGUMENT (an id, label or lane that there is not, more tokens or sequences than were planned for),
- *          NUMERIC (the loss or the gradient is not finite: the step, op and layer; nothing has changed). */
+ *          NUMERIC (the loss or the gradient is not finite: the step, op and layer; nothing has changed),
+ *          OUT_OF_MEMORY (the first step of more batches than n_batches of the options). */
 NLM_API nlm_status nlm_training_step(nlm_training *training, const nlm_training_batch *batches, size_t n_batches,
                                      nlm_training_metrics *out_metrics, nlm_error *error);
 /* The mean loss of a batch; nothing changes but the lanes it names. out_loss NULL: for these alone, at less cost:
