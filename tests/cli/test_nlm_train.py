@@ -304,9 +304,20 @@ output = "lora"
         self.assertEqual([path for path in (self.folder / "run").iterdir() if ".tmp-" in path.name], [])
         run("nlm-train", config, "--steps", 8, "-q")
 
+    def test_a_sample_that_cannot_be_made_stops_no_training(self):
+        (self.folder / "run/sample.gguf").mkdir(parents=True)
+        told = run("nlm-train", self.config(steps=3, more='sample = "Once upon"\nsample_every = 2\n')).stderr
+        self.assertRegex(told, r"warning: no sample: .*sample\.gguf.*not a regular file")
+        self.assertEqual(len(self.lines()), 3)
+        run("nlm-run", self.folder / "run/model.gguf", "-p", "Once", "-n", 1)
+
     def test_the_plan_is_told_and_nothing_is_trained(self):
         told = run("nlm-train", self.config(), "--plan").stderr
-        self.assertRegex(told, r"memory +[\d.]+ MiB: parameters [\d.]+, gradients [\d.]+, optimizer [\d.]+")
+        shares = re.search(r"memory +([\d.]+) MiB: parameters ([\d.]+), gradients ([\d.]+), optimizer [\d.]+", told)
+        told = run("nlm-train", self.config(), "--plan", "--set", "batch.accumulate=2").stderr
+        keeps = re.search(r"memory +([\d.]+) MiB: parameters ([\d.]+), gradients ([\d.]+), optimizer [\d.]+", told)
+        self.assertLess(float(shares[1]), float(keeps[1]))
+        self.assertEqual((float(shares[3]), keeps[3]), (0, keeps[2]))
         self.assertFalse((self.folder / "run/log.jsonl").exists())
 
 

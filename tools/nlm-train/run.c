@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/status.h"
 #include "common/terminal.h"
 #include "tensor/dtype.h"
@@ -230,11 +231,17 @@ static nlm_status save(run *r, nlm_error *err) {
     return nlm_checkpoint_save(r->trainer, r->set->output, r->identity.data, (int32_t)r->set->keep, err);
 }
 
+/* What keeps a sample from being made does not keep the model from being trained. */
+static void show_sample(run *r) {
+    nlm_error why = NLM_ERROR_INIT;
+    if (report_sample(r, &why) != NLM_OK) nlm_log(NLM_LOG_WARN, "no sample: %s: %s", why.where, why.msg);
+}
+
 static nlm_status after_step(run *r, nlm_error *err) {
     const settings *s = r->set;
     const uint64_t step = nlm_trainer_steps(r->trainer);
     if (is_due(r, s->validate_every, step)) NLM_TRY(validate(r, err));
-    if (s->sample && is_due(r, s->sample_every, step)) NLM_TRY(report_sample(r, err));
+    if (s->sample && is_due(r, s->sample_every, step)) show_sample(r);
     if (is_due(r, s->checkpoint_every, step) && !has_interrupt) NLM_TRY(save(r, err));
     return NLM_OK;
 }
