@@ -47,6 +47,14 @@ MUTANTS = [
     ("gemv_words_sums_more_than_16_bits_hold", "vector/gemv_words.c",
      "(32767 / (2 * (most) * (byte)))", "(32767 / ((most) * (byte)))", "matmul/M=3,K=256,N=20,data=equal,w:q6_k",
      WRONG_VALUE),
+    # products that pack while they run
+    ("shares_leave_what_is_behind_whole_strips", "vector/product.c",
+     "if (end.shared > 0) add_part", "if (0) add_part", "matmul_dw/M=130,N=130,K=33,db", OTHER_BITS),
+    ("shares_begin_behind_where_others_end", "vector/product.c",
+     "(nlm_kit_range){begin.shared, u.shared});", "(nlm_kit_range){begin.shared + 1, u.shared});",
+     "matmul_dw/M=130,N=130,K=33,db", OTHER_BITS),
+    ("all_who_have_rows_sum_them", "vector/product.c",
+     "w->p->sums && shared.from == 0", "w->p->sums", "matmul_dw/M=12,N=40,K=24,db,accumulate,fixed", OTHER_BITS),
     # positions
     ("rope_keeps_the_angles_of_the_first_token", "ops/rope.c",
      "if (h == 0 || i == mine.from)", "if (i == mine.from)", "rope/T=7,H=3,D=48", WRONG_VALUE),

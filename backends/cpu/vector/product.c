@@ -14,6 +14,7 @@
 #define OWN_COLUMNS 128 /* of a chunk, and least of a worker */
 #define ROW_TILES   96  /* of a block of rows */
 #define OWN_TILES   32  /* of a chunk */
+#define SPLIT_LEAST 8   /* less than this part of what a unit meets is not taken apart from the rest */
 #define LINE        64
 #define TILE_FLOATS (GEMM_PANELS * GEMM_F32_TOKENS * PANEL_ROWS)
 
@@ -29,6 +30,7 @@ typedef struct cut {
     int64_t a_pitch, b_pitch;
     int64_t a_strips, b_strips; /* all */
     int64_t chunk;              /* strips of the worker's side that are packed together */
+    uint32_t groups;            /* of workers, that have parts of their side; 0: not known yet */
 } cut;
 
 static int64_t pitch_of(int64_t depth, int32_t width) {
@@ -119,31 +121,82 @@ uint64_t nlm_vector_product_scratch(const nlm_product_size *most) {
 
 /* ---- one worker -------------------------------------------------------------------------------- */
 
+/* Strips of the worker's side, and those of the shared side that they meet. */
+typedef struct part {
+    nlm_kit_range own, shared;
+} part;
+
+#define MOST_PARTS 3 /* of a worker: whole strips, and before and behind these some of which others have the rest */
+
 typedef struct worker {
     const nlm_product *p;
     cut cut;
-    nlm_kit_range own, shared_part; /* strips */
+    part parts[MOST_PARTS];
+    int n_parts;
     float *room, *shared, *chunk, *sums;
 } worker;
 
-/* A worker has a part of its side, and if that leaves workers over, a part of the shared side too. */
+/* Strips of one side that are not taken apart, and how many such units there are of both. */
+typedef struct units {
+    int64_t own, shared, of_own, of_shared;
+    int64_t extent,
+        width; /* of the own side and of a unit, in what takes time alike: the last unit may be narrower */
+} units;
+
+static units units_of(const worker *w) {
+    const int64_t pairs = w->cut.b_strips / GEMM_PANELS, tiles = w->cut.a_strips;
+    if (w->p->size.shares_b) return (units){tiles, pairs, 1, GEMM_PANELS, w->p->size.rows, GEMM_F32_TOKENS};
+    return (units){pairs, tiles, GEMM_PANELS, 1, pairs, 1};
+}
+
+/* Where a share begins: at an own unit's meeting with a shared one. */
+typedef struct place {
+    int64_t own, shared;
+} place;
+
+/* Of share `i` of n. A few meetings of a unit are not worth packing it twice. */
+static place share_begins(const units *u, int64_t i, int64_t n) {
+    const int64_t at = u->extent * i, unit = at / (n * u->width), left = u->extent - unit * u->width;
+    const int64_t width = left < u->width ? left : u->width, least = u->shared / SPLIT_LEAST;
+    const int64_t met = width > 0 ? at % (n * u->width) * u->shared / (n * width) : 0;
+    if (met <= least) return (place){unit, 0};
+    return u->shared - met <= least ? (place){unit + 1, 0} : (place){unit, met};
+}
+
+/* Own units [from, to), and of what they meet the member's slice. */
+static void add_part(worker *w, const units *u, int64_t from, int64_t to, nlm_kit_range shared) {
+    const nlm_exec_v1 *x = w->p->exec;
+    const nlm_exec_v1 member = {.ith = x->ith / w->cut.groups, .nth = x->nth / w->cut.groups};
+    const nlm_kit_range mine = nlm_kit_slice(&member, shared.to - shared.from, 1);
+    if (from >= to || mine.from >= mine.to) return;
+    w->parts[w->n_parts++] =
+        (part){{from * u->of_own, to * u->of_own},
+               {(shared.from + mine.from) * u->of_shared, (shared.from + mine.to) * u->of_shared}};
+}
+
+/* Groups of workers have as much to do each; the members of one share out what its units meet. */
 static void take_parts(worker *w) {
-    const nlm_product *p = w->p;
-    const int32_t shares_b = p->size.shares_b;
-    const int64_t own = shares_b ? w->cut.a_strips : w->cut.b_strips / GEMM_PANELS;
-    const int64_t shared = shares_b ? w->cut.b_strips / GEMM_PANELS : w->cut.a_strips;
-    const int64_t least = shares_b ? OWN_TILES / 2 : OWN_COLUMNS / (GEMM_PANELS * PANEL_ROWS);
-    const int64_t own_unit = shares_b ? 1 : GEMM_PANELS, shared_unit = shares_b ? GEMM_PANELS : 1;
-    uint32_t parts = p->exec->nth;
-    if (!w->cut.is_few && shared >= p->exec->nth) {
-        while (parts > 1 && (p->exec->nth % parts != 0 || own / parts < least)) parts--;
+    const units u = units_of(w);
+    const uint32_t group = w->p->exec->ith % w->cut.groups;
+    const place begin = share_begins(&u, group, w->cut.groups), end = share_begins(&u, group + 1, w->cut.groups);
+    if (begin.own == end.own) {
+        add_part(w, &u, begin.own, begin.own + 1, (nlm_kit_range){begin.shared, end.shared});
+        return;
     }
-    nlm_exec_v1 along = {.ith = p->exec->ith % parts, .nth = parts};
-    const nlm_kit_range mine = nlm_kit_slice(&along, own, 1);
-    w->own = (nlm_kit_range){mine.from * own_unit, mine.to * own_unit};
-    along = (nlm_exec_v1){.ith = p->exec->ith / parts, .nth = p->exec->nth / parts};
-    const nlm_kit_range part = nlm_kit_slice(&along, shared, 1);
-    w->shared_part = (nlm_kit_range){part.from * shared_unit, part.to * shared_unit};
+    const int is_cut = begin.shared > 0;
+    if (is_cut) add_part(w, &u, begin.own, begin.own + 1, (nlm_kit_range){begin.shared, u.shared});
+    add_part(w, &u, begin.own + is_cut, end.own, (nlm_kit_range){0, u.shared});
+    if (end.shared > 0) add_part(w, &u, end.own, end.own + 1, (nlm_kit_range){0, end.shared});
+}
+
+/* As many as leave each enough of its side; if that leaves workers over, several have one part. */
+static uint32_t groups_of(const worker *w) {
+    const units u = units_of(w);
+    const int64_t least = w->p->size.shares_b ? OWN_TILES / 2 : OWN_COLUMNS / (GEMM_PANELS * PANEL_ROWS);
+    uint32_t groups = w->p->exec->nth;
+    if (w->cut.is_few || u.shared < w->p->exec->nth) return groups;
+    while (groups > 1 && (w->p->exec->nth % groups != 0 || u.own / groups < least)) groups--;
+    return groups;
 }
 
 static worker worker_of(const nlm_product *p) {
@@ -153,7 +206,8 @@ static worker worker_of(const nlm_product *p) {
     if (w.cut.is_few) next += shared_floats(&p->size, &w.cut);
     w.chunk = next;
     w.sums = next + chunk_floats(&p->size, &w.cut);
-    take_parts(&w);
+    w.cut.groups = groups_of(&w);
+    if (p->size.rows > 0 && p->size.columns > 0) take_parts(&w);
     return w;
 }
 
@@ -321,21 +375,26 @@ static void add_sums(const worker *w, nlm_kit_range tiles, int64_t block) {
     }
 }
 
-/* `next` is the chunk that follows, and may be empty. */
-static void multiply_chunk(const worker *w, nlm_kit_range chunk, nlm_kit_range next) {
+/* `next` is what is packed after the chunk, and may be empty. */
+static void multiply_chunk(const worker *w, const part *chunk, nlm_kit_range next) {
     const int32_t shares_b = w->p->size.shares_b;
-    const int64_t shared = w->shared_part.to - w->shared_part.from;
-    const int64_t tiles = shared * (chunk.to - chunk.from) / GEMM_PANELS;
+    const nlm_kit_range own = chunk->own, shared = chunk->shared;
+    const int64_t tiles = (shared.to - shared.from) * (own.to - own.from) / GEMM_PANELS;
     for (int64_t block = 0; block < w->cut.blocks; block++) {
-        const float *packed = shared_at(w, block, w->shared_part.from);
+        const float *packed = shared_at(w, block, shared.from);
         const int is_last = block + 1 == w->cut.blocks;
-        meeting m = {w->shared_part, chunk, packed, w->chunk,
-                     coming_of(w, is_last ? next : chunk, is_last ? 0 : block + 1, tiles)};
-        if (shares_b) m = (meeting){chunk, w->shared_part, w->chunk, packed, m.next};
-        pack(w, !shares_b, chunk, block, w->chunk);
-        if (w->p->sums && w->shared_part.from == 0) add_sums(w, chunk, block);
+        meeting m = {shared, own, packed, w->chunk,
+                     coming_of(w, is_last ? next : own, is_last ? 0 : block + 1, tiles)};
+        if (shares_b) m = (meeting){own, shared, w->chunk, packed, m.next};
+        pack(w, !shares_b, own, block, w->chunk);
+        if (w->p->sums && shared.from == 0) add_sums(w, own, block);
         multiply(w, &m, block);
     }
+}
+
+/* At most a chunk of the range, from `from` on. */
+static nlm_kit_range chunk_at(const worker *w, nlm_kit_range range, int64_t from) {
+    return (nlm_kit_range){from, range.to - from < w->cut.chunk ? range.to : from + w->cut.chunk};
 }
 
 void nlm_vector_product_into(nlm_product *p, const nlm_tensor *c, const nlm_tensor *bias,
@@ -352,11 +411,14 @@ nlm_status nlm_vector_product(const nlm_product *p) {
     if (p->size.rows == 0 || p->size.columns == 0) return NLM_OK;
     pack_shared(&w);
     if (!w.cut.is_few) NLM_KIT_TRY(p->exec->barrier(p->exec));
-    if (w.shared_part.from >= w.shared_part.to) return NLM_OK;
-    for (int64_t from = w.own.from; from < w.own.to; from += w.cut.chunk) {
-        const int64_t to = w.own.to - from < w.cut.chunk ? w.own.to : from + w.cut.chunk;
-        const int64_t end = w.own.to - to < w.cut.chunk ? w.own.to : to + w.cut.chunk;
-        multiply_chunk(&w, (nlm_kit_range){from, to}, (nlm_kit_range){to, end});
+    for (int i = 0; i < w.n_parts; i++) {
+        const nlm_kit_range own = w.parts[i].own;
+        const nlm_kit_range behind = i + 1 < w.n_parts ? w.parts[i + 1].own : (nlm_kit_range){0, 0};
+        for (int64_t from = own.from; from < own.to; from += w.cut.chunk) {
+            const part chunk = {chunk_at(&w, own, from), w.parts[i].shared};
+            const int64_t to = chunk.own.to;
+            multiply_chunk(&w, &chunk, to < own.to ? chunk_at(&w, own, to) : chunk_at(&w, behind, behind.from));
+        }
     }
     return NLM_OK;
 }
