@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "blas.h"
 #include "kernels.h"
 #include "pack.h"
 #include "plugin.h"
@@ -48,6 +49,35 @@ static bool option_is_true(const nlm_host_v1 *host, const char *key) {
     return text && strcmp(text, "true") == 0;
 }
 
+/* Graphs keep such launches since CUDA 12.3. */
+static bool can_launch_early(const nlm_cuda_device *d) {
+    int version = 0;
+    const char *option = d->host->option(d->host->self, "early_launch");
+    if (option && strcmp(option, "false") == 0) return false;
+    return d->capability >= 90 && d->cu->cuDriverGetVersion(&version) == CUDA_SUCCESS && version >= 12030;
+}
+
+static nlm_status read_options(nlm_cuda_device *d, nlm_error *error) {
+    const char *products = d->host->option(d->host->self, "products");
+    d->is_batch_invariant = option_is_true(d->host, "batch_invariant");
+    d->is_tf32 = option_is_true(d->host, "tf32");
+    d->has_early_launch = can_launch_early(d);
+    if (!products)
+        d->products = d->is_batch_invariant ? NLM_CUDA_PRODUCTS_OWN : NLM_CUDA_PRODUCTS_BEST;
+    else if (strcmp(products, "own") == 0)
+        d->products = NLM_CUDA_PRODUCTS_OWN;
+    else if (strcmp(products, "cublaslt") == 0)
+        d->products = NLM_CUDA_PRODUCTS_CUBLASLT;
+    else
+        return nlm_kit_fail(error, NLM_INVALID_ARGUMENT, "open",
+                            "products = \"%.40s\"; expected \"own\" or \"cublaslt\"", products);
+    if (d->is_batch_invariant && d->products == NLM_CUDA_PRODUCTS_CUBLASLT) {
+        return nlm_kit_fail(error, NLM_INVALID_ARGUMENT, "open",
+                            "batch_invariant = true and products = \"cublaslt\" exclude each other");
+    }
+    return NLM_OK;
+}
+
 /* The device's own memory and streams, in its context. */
 static nlm_status open_context(nlm_cuda_device *d, nlm_error *error) {
     NLM_CUDA_IN(d);
@@ -56,7 +86,7 @@ static nlm_status open_context(nlm_cuda_device *d, nlm_error *error) {
                  CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP);
     memset(d->faults, 0, NLM_CUDA_FAULTS * sizeof *d->faults);
     NLM_CUDA_TRY(cuMemHostGetDevicePointer, &d->faults_address, d->faults, 0);
-    return NLM_OK;
+    return nlm_cuda_blas_open(d, error);
 }
 
 static void read_attributes(nlm_cuda_device *d) {
@@ -68,16 +98,9 @@ static void read_attributes(nlm_cuda_device *d) {
     snprintf(d->arch, sizeof d->arch, "sm_%d", d->capability);
 }
 
-/* Graphs keep such launches since CUDA 12.3. */
-static bool can_launch_early(const nlm_cuda_device *d) {
-    int version = 0;
-    const char *option = d->host->option(d->host->self, "early_launch");
-    if (option && strcmp(option, "false") == 0) return false;
-    return d->capability >= 90 && d->cu->cuDriverGetVersion(&version) == CUDA_SUCCESS && version >= 12030;
-}
-
 static void close_context(nlm_cuda_device *d) {
     NLM_CUDA_IN(d);
+    nlm_cuda_blas_close(d);
     nlm_cuda_kernels_close(d);
     nlm_cuda_memory_close(d);
     if (d->faults) d->cu->cuMemFreeHost(d->faults);
@@ -115,9 +138,6 @@ nlm_status nlm_cuda_open(const nlm_host_v1 *host, uint32_t ordinal, const nlm_de
         host->release(host->self, d);
         return status;
     }
-    d->is_batch_invariant = option_is_true(host, "batch_invariant");
-    d->is_tf32 = option_is_true(host, "tf32");
-    d->has_early_launch = can_launch_early(d);
     d->api = (nlm_device_v1){.struct_size = sizeof d->api, .self = d, .ops = &nlm_cuda_ops};
     d->api.describe = describe;
     d->api.query = nlm_cuda_query;
@@ -126,7 +146,8 @@ nlm_status nlm_cuda_open(const nlm_host_v1 *host, uint32_t ordinal, const nlm_de
     d->api.pack = nlm_cuda_pack;
     nlm_cuda_memory_slots(&d->api);
     nlm_cuda_stream_slots(&d->api);
-    const nlm_status status = open_context(d, error);
+    nlm_status status = read_options(d, error);
+    if (status == NLM_OK) status = open_context(d, error);
     if (status != NLM_OK) {
         close_device(d);
         return status;

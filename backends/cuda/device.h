@@ -13,6 +13,14 @@
 typedef struct nlm_cuda_device nlm_cuda_device;
 typedef struct nlm_cuda_recording nlm_cuda_recording;
 typedef struct nlm_cuda_module nlm_cuda_module;
+struct nlm_cuda_blas_product;
+
+/* What multiplies many rows: the option "products". */
+typedef enum nlm_cuda_products_by {
+    NLM_CUDA_PRODUCTS_BEST, /* cuBLASLt where it is found and predicted to be faster */
+    NLM_CUDA_PRODUCTS_OWN,  /* this backend's kernels */
+    NLM_CUDA_PRODUCTS_CUBLASLT
+} nlm_cuda_products_by;
 
 /* Device memory. Its handle, nlm_tensor.buffer, is the address of this. */
 typedef struct nlm_cuda_buffer {
@@ -54,6 +62,9 @@ struct nlm_cuda_device {
     bool is_batch_invariant;
     bool is_tf32;          /* products of many rows round weights of f32 too */
     bool has_early_launch; /* of kernels, while the one before ends */
+    nlm_cuda_products_by products;
+    const nlm_cuda_cublaslt *lt; /* NULL: not found, or not wanted */
+    cublasLtHandle_t lt_handle;
     char name[96];
     char arch[32];
 
@@ -66,7 +77,8 @@ struct nlm_cuda_device {
     nlm_cuda_fault *faults;   /* [NLM_CUDA_FAULTS], pinned memory that kernels write */
     CUdeviceptr faults_address;
     uint8_t is_fault_used[NLM_CUDA_FAULTS];
-    nlm_cuda_module *modules; /* compiled so far */
+    nlm_cuda_module *modules;                    /* compiled so far */
+    struct nlm_cuda_blas_product *blas_products; /* shapes that were prepared */
 };
 
 /* ---- errors: errors.c ---- */

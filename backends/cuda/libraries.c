@@ -31,6 +31,12 @@ static const entry nvml_entries[] = {
 #undef LINE
 };
 
+static const entry cublaslt_entries[] = {
+#define LINE(name, args) {#name, offsetof(nlm_cuda_cublaslt, name)},
+    NLM_CUBLASLT_FUNCTIONS(LINE)
+#undef LINE
+};
+
 /* One library: opened at most once, for good, as what it starts does not outlive a dlclose. */
 typedef struct library {
     pthread_mutex_t lock;
@@ -83,14 +89,19 @@ const nlm_cuda_driver *nlm_cuda_driver_open(const nlm_host_v1 *host, char *why, 
                         &table, why, why_bytes);
 }
 
+/* The path of a library in the toolkit that the environment names, or in the usual place. */
+static void find_in_toolkit(const char *file, char *out, size_t bytes) {
+    const char *root = secure_getenv("CUDA_PATH");
+    if (!root) root = secure_getenv("CUDA_HOME");
+    snprintf(out, bytes, "%s/lib64/%s", root ? root : "/usr/local/cuda", file);
+}
+
 const nlm_cuda_nvrtc *nlm_cuda_nvrtc_open(const nlm_host_v1 *host, char *why, size_t why_bytes) {
     static library nvrtc = {PTHREAD_MUTEX_INITIALIZER, NULL};
     static nlm_cuda_nvrtc table;
     const char *named = host->option(host->self, "nvrtc");
-    const char *root = secure_getenv("CUDA_PATH");
     char in_toolkit[512];
-    if (!root) root = secure_getenv("CUDA_HOME");
-    snprintf(in_toolkit, sizeof in_toolkit, "%s/lib64/libnvrtc.so", root ? root : "/usr/local/cuda");
+    find_in_toolkit("libnvrtc.so", in_toolkit, sizeof in_toolkit);
     const char *usual[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", in_toolkit, NULL};
     const char *only[] = {named, NULL};
     const char *missing =
@@ -108,4 +119,18 @@ const nlm_cuda_nvml *nlm_cuda_nvml_open(const nlm_host_v1 *host, char *why, size
     snprintf(missing, sizeof missing, "no %s, which NVIDIA's driver brings", paths[0]);
     return open_library(&nvml, paths, missing, nvml_entries, sizeof nvml_entries / sizeof *nvml_entries, &table, why,
                         why_bytes);
+}
+
+const nlm_cuda_cublaslt *nlm_cuda_cublaslt_open(const nlm_host_v1 *host, char *why, size_t why_bytes) {
+    static library cublaslt = {PTHREAD_MUTEX_INITIALIZER, NULL};
+    static nlm_cuda_cublaslt table;
+    const char *named = host->option(host->self, "cublaslt");
+    char in_toolkit[512], missing[192];
+    find_in_toolkit("libcublasLt.so", in_toolkit, sizeof in_toolkit);
+    const char *usual[] = {"libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so", in_toolkit, NULL};
+    const char *only[] = {named, NULL};
+    snprintf(missing, sizeof missing, "no %s: install cuBLAS, or name the library in the option cublaslt",
+             named ? named : "libcublasLt");
+    return open_library(&cublaslt, named ? only : usual, missing, cublaslt_entries,
+                        sizeof cublaslt_entries / sizeof *cublaslt_entries, &table, why, why_bytes);
 }

@@ -4,6 +4,7 @@
 
 #include <nlm/plugin.h>
 
+#include "api/cublaslt.h"
 #include "api/cuda.h"
 #include "api/nvml.h"
 #include "api/nvrtc.h"
@@ -26,6 +27,12 @@ typedef struct nlm_cuda_nvml {
 #undef NLM_NVML_FIELD
 } nlm_cuda_nvml;
 
+typedef struct nlm_cuda_cublaslt {
+#define NLM_CUBLASLT_FIELD(name, args) cublasStatus_t(*name) args;
+    NLM_CUBLASLT_FUNCTIONS(NLM_CUBLASLT_FIELD)
+#undef NLM_CUBLASLT_FIELD
+} nlm_cuda_cublaslt;
+
 /* The driver library, opened once in a process, initialised by the caller. NULL: `why` says what is missing.
  * Option "driver": its path; else libcuda.so.1 wherever the dynamic linker finds it. Thread-safe. */
 const nlm_cuda_driver *nlm_cuda_driver_open(const nlm_host_v1 *host, char *why, size_t why_bytes);
@@ -36,5 +43,8 @@ const nlm_cuda_nvrtc *nlm_cuda_nvrtc_open(const nlm_host_v1 *host, char *why, si
 
 /* NVML, which comes with the driver, as nlm_cuda_driver_open. Option "nvml": its path. */
 const nlm_cuda_nvml *nlm_cuda_nvml_open(const nlm_host_v1 *host, char *why, size_t why_bytes);
+
+/* cuBLASLt, as nlm_cuda_nvrtc_open. Option "cublaslt": its path. */
+const nlm_cuda_cublaslt *nlm_cuda_cublaslt_open(const nlm_host_v1 *host, char *why, size_t why_bytes);
 
 #endif

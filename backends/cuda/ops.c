@@ -2,7 +2,7 @@
 #include "ops.h"
 
 #include "attention.h"
-#include "device.h"
+#include "dense.h"
 #include "pack.h"
 
 /* Ops whose slots take weights packed, and as they are where the host cannot pack them. */
@@ -38,9 +38,43 @@ static void keep_plain(nlm_op op, nlm_caps_v1 *out) {
     }
 }
 
+static uint64_t greatest(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+/* What products by cuBLASLt need of workspace, behind what an op needs itself. */
+static void add_dense(const nlm_cuda_device *d, nlm_op op, const void *args, nlm_caps_v1 *out) {
+    uint64_t bytes = 0;
+    if (out->flags & NLM_CAPS_AS_HELD) return;
+    if (op == NLM_OP_matmul) {
+        const nlm_matmul_args *a = args;
+        bytes = nlm_cuda_dense_bytes(d, a->x->shape[0], a->w, 1);
+    } else if (op == NLM_OP_norm_matmul) {
+        const nlm_norm_matmul_args *a = args;
+        bytes = nlm_cuda_dense_bytes(d, a->x->shape[0], a->w, 1);
+    } else if (op == NLM_OP_gate_up_silu_mul) {
+        const nlm_gate_up_silu_mul_args *a = args;
+        bytes = nlm_cuda_dense_bytes(d, a->x->shape[0], a->w_up, 2);
+    } else if (op == NLM_OP_qkv_rope_append) {
+        const nlm_qkv_rope_append_args *a = args;
+        const int64_t rows = a->x->shape[0];
+        bytes = greatest(nlm_cuda_dense_bytes(d, rows, a->w_q, 1), nlm_cuda_dense_bytes(d, rows, a->w_k, 1));
+        bytes = greatest(bytes, nlm_cuda_dense_bytes(d, rows, a->w_v, 1));
+    } else if (op == NLM_OP_norm_xz_conv) {
+        const nlm_norm_xz_conv_args *a = args;
+        bytes = nlm_cuda_dense_bytes(d, a->x->shape[0], a->w, 1);
+    } else if (op == NLM_OP_dt_bc_scan) {
+        const nlm_dt_bc_scan_args *a = args;
+        const int64_t rows = a->x->shape[0];
+        bytes = greatest(nlm_cuda_dense_bytes(d, rows, a->w_x, 1), nlm_cuda_dense_bytes(d, rows, a->w_dt, 1));
+    }
+    out->workspace_bytes += bytes;
+}
+
 nlm_status nlm_cuda_query(void *self, nlm_op op, const void *args, uint32_t nth, nlm_caps_v1 *out) {
     NLM_KIT_TRY(nlm_kit_query(&has, self, op, args, nth, out));
     keep_plain(op, out);
+    add_dense(self, op, args, out);
     if (op == NLM_OP_attention_plain) {
         return nlm_cuda_attention_plain_check(((const nlm_attention_plain_args *)args)->q, out);
     }

@@ -10,9 +10,6 @@ enum { WARPS = 8, PAIR = 2, GROUP = 1024, GROUP_BYTES = 8 * 33 * 16, THREADS = 2
 /* Groups of elements of x that a block stages at most. */
 #define MOST_STAGED 16
 
-/* Up to so many rows a product reads the weight again for every eight of them. */
-#define FEW 16
-
 /* Warps that share a row of w, so that even few rows are work for all multiprocessors. */
 static int split_of(const nlm_cuda_device *d, const nlm_cuda_product_of *of) {
     const int64_t k = of->w->shape[1], n = of->n;
@@ -28,11 +25,12 @@ static int staged_bytes(int rows, int split) {
     return (rows * split < 4 ? 4 : rows * split) * GROUP_BYTES;
 }
 
+/* Few rows read the weight again for every eight of them. */
 int nlm_cuda_rows_at_once(const nlm_cuda_device *d, const nlm_cuda_product_of *of) {
     const int64_t rows = of->x->shape[0];
     const int split = split_of(d, of), room = d->shared_bytes - SUMS_BYTES;
     int at_once = 1;
-    if (rows > FEW && !d->is_batch_invariant) return 0;
+    if (rows > NLM_CUDA_FEW_ROWS && !d->is_batch_invariant) return 0;
     while (at_once < rows && at_once < 8 && 2 * at_once * split <= MOST_STAGED &&
            staged_bytes(2 * at_once, split) <= room) {
         at_once *= 2;

@@ -4,6 +4,9 @@
 
 #include "launch.h"
 
+/* Up to so many rows are few. */
+#define NLM_CUDA_FEW_ROWS 16
+
 /* An op that is y = x w^T and more, and the kernels that do it for few rows of x (device/few.cuh) and for many
  * (device/many.cuh). Where it has several weights they are of one type and layout. */
 typedef struct nlm_cuda_product_of {

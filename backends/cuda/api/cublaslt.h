@@ -48,10 +48,22 @@ enum {
 /* cublasLtMatmulPreferenceAttributes_t: uint64_t; uint32_t each */
 enum {
     CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES = 1,
+    CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK = 3,
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES = 5,
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES = 6,
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES = 7,
     CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES = 8,
+};
+
+/* cublasLtMatmulAlgoConfigAttributes_t: uint32_t; and cublasLtReductionScheme_t, how the parts of a sum that was
+ * split come together: not split, by counters in place, or by a second kernel from parts in the compute or the output
+ * type. */
+enum { CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME = 3 };
+enum {
+    CUBLASLT_REDUCTION_SCHEME_NONE = 0,
+    CUBLASLT_REDUCTION_SCHEME_INPLACE = 1,
+    CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE = 2,
+    CUBLASLT_REDUCTION_SCHEME_OUTPUT_TYPE = 4,
 };
 
 typedef struct cublasLtMatmulAlgo_t {
@@ -87,6 +99,8 @@ typedef struct cublasLtMatmulHeuristicResult_t {
       (cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,     \
        cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t preference, int n_wanted,    \
        cublasLtMatmulHeuristicResult_t *out, int *out_count))                                                      \
+    X(cublasLtMatmulAlgoConfigGetAttribute,                                                                        \
+      (const cublasLtMatmulAlgo_t *algo, int attribute, void *out, size_t bytes, size_t *out_bytes))               \
     X(cublasLtMatmul,                                                                                              \
       (cublasLtHandle_t handle, cublasLtMatmulDesc_t desc, const void *alpha, const void *a,                       \
        cublasLtMatrixLayout_t a_layout, const void *b, cublasLtMatrixLayout_t b_layout, const void *beta,          \

@@ -3,7 +3,7 @@
 
 #define FEW 8 /* rows; as in dt_bc_scan.cu */
 
-/* low, b and c of the batch stand in the workspace, behind them dt, behind that what ssm_scan needs. */
+/* low, b and c of the batch stand in the workspace, behind them dt, behind that what ssm_scan or a product needs. */
 void nlm_cuda_dt_bc_scan_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
     const int64_t tokens = nlm_dim(dims, 'T');
     nlm_cuda_ssm_scan_needs(self, dims, nth, out);
@@ -42,15 +42,20 @@ static nlm_status scan_many(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args *arg
         args->slot,  args->y, args->state_out};
     nlm_exec_v1 rest = nlm_kit_exec(x);
     rest.workspace = (void *)((uintptr_t)dt.data + nlm_cuda_between_bytes(dt.dtype, dt.shape[0], dt.shape[1]));
-    NLM_KIT_TRY(nlm_cuda_matmul(x, &widen));
+    NLM_KIT_TRY(nlm_cuda_matmul(&rest, &widen));
     return nlm_cuda_ssm_scan(&rest, &scan);
 }
 
 nlm_status nlm_cuda_dt_bc_scan(const nlm_exec_v1 *x, const nlm_dt_bc_scan_args *args) {
     const nlm_cuda_device *d = x->device;
+    const int64_t rows = args->x->shape[0];
     const nlm_tensor low_b_c = nlm_cuda_between(x, 0, args->x, args->w_x->shape[0]);
     const nlm_matmul_args select = {sizeof select, 0, args->x, args->w_x, NULL, NULL, &low_b_c};
-    NLM_KIT_TRY(nlm_cuda_matmul(x, &select));
-    if (args->x->shape[0] <= FEW && !d->is_batch_invariant) return scan_few(x, args);
+    nlm_exec_v1 rest = nlm_kit_exec(x);
+    rest.workspace =
+        (void *)((uintptr_t)low_b_c.data + nlm_cuda_between_bytes(low_b_c.dtype, rows, low_b_c.shape[1]) +
+                 nlm_cuda_between_bytes(low_b_c.dtype, rows, args->x->shape[1]));
+    NLM_KIT_TRY(nlm_cuda_matmul(&rest, &select));
+    if (rows <= FEW && !d->is_batch_invariant) return scan_few(x, args);
     return scan_many(x, args, &low_b_c);
 }

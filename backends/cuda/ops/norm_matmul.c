@@ -1,7 +1,16 @@
 /* The product of normed rows. */
+#include "dense.h"
 #include "products.h"
 
 nlm_status nlm_cuda_norm_matmul(const nlm_exec_v1 *x, const nlm_norm_matmul_args *args) {
+    nlm_cuda_dense dense;
+    bool is_dense;
+    NLM_KIT_TRY(nlm_cuda_dense_find(x, args->x, args->w, 1, &dense, &is_dense));
+    if (is_dense) {
+        const nlm_matmul_args rest = {sizeof rest, 0, args->x, args->w, args->bias, NULL, args->y};
+        NLM_KIT_TRY(nlm_cuda_dense_rows(x, &dense, args->x, args->norm_w, args->eps));
+        return nlm_cuda_dense_matmul(x, &dense, &rest);
+    }
     const nlm_cuda_product_of product = {
         .op = NLM_OP_norm_matmul,
         .args = args,

@@ -15,8 +15,11 @@ static nlm_status in_parts(const nlm_exec_v1 *x, const nlm_norm_xz_conv_args *ar
     const nlm_matmul_args product = {sizeof product, 0, &normed, args->w, NULL, NULL, args->xz};
     const nlm_conv1d_causal_args conv = {sizeof conv, args->flags,     &conv_x,    args->conv_w, args->conv_bias,
                                          args->state, args->seq_start, args->slot, args->y,      args->state_out};
+    nlm_exec_v1 rest = nlm_kit_exec(x);
+    rest.workspace =
+        (void *)((uintptr_t)x->workspace + nlm_cuda_between_bytes(normed.dtype, normed.shape[0], normed.shape[1]));
     NLM_KIT_TRY(nlm_cuda_rms_norm(x, &norm));
-    NLM_KIT_TRY(nlm_cuda_matmul(x, &product));
+    NLM_KIT_TRY(nlm_cuda_matmul(&rest, &product));
     return nlm_cuda_conv1d_causal(x, &conv);
 }
 

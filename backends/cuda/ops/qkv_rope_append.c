@@ -1,4 +1,5 @@
 /* Projections of attention, their rotation and the append to the cache. */
+#include "dense.h"
 #include "products.h"
 
 #define THREADS 256 /* these of qkv_rope_append.cu */
@@ -89,10 +90,23 @@ static nlm_status few_rows(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args 
 
 /* ---- many rows ---- */
 
+/* `latest` is the last product by cuBLASLt: x may be what the next one wants of it. Its workspace is behind k and v.
+ */
 static nlm_status project(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *args, const nlm_tensor *w,
-                          const nlm_tensor *bias, const nlm_tensor *y) {
+                          const nlm_tensor *bias, const nlm_tensor *y, nlm_cuda_dense *latest) {
     const nlm_matmul_args product = {sizeof product, 0, args->x, w, bias, NULL, y};
-    return nlm_cuda_matmul(x, &product);
+    nlm_exec_v1 rest = nlm_kit_exec(x);
+    nlm_cuda_dense dense;
+    bool is_dense;
+    rest.workspace = (void *)((uintptr_t)x->workspace +
+                              2 * nlm_cuda_between_bytes(args->x->dtype, args->x->shape[0], args->w_k->shape[0]));
+    NLM_KIT_TRY(nlm_cuda_dense_find(&rest, args->x, w, 1, &dense, &is_dense));
+    if (!is_dense) return nlm_cuda_matmul(&rest, &product);
+    if (!latest->rows || !nlm_cuda_dense_same_rows(latest, &dense)) {
+        NLM_KIT_TRY(nlm_cuda_dense_rows(&rest, &dense, args->x, NULL, 0));
+    }
+    *latest = dense;
+    return nlm_cuda_dense_matmul(&rest, &dense, &product);
 }
 
 static nlm_status many_rows(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args *args) {
@@ -109,9 +123,10 @@ static nlm_status many_rows(const nlm_exec_v1 *x, const nlm_qkv_rope_append_args
                  nlm_cuda_div_up(args->q->shape[1], HEADS) + 2 * nlm_cuda_div_up(args->k_cache->shape[1], HEADS)},
         .threads = THREADS,
     };
-    NLM_KIT_TRY(project(x, args, args->w_q, args->b_q, &q));
-    NLM_KIT_TRY(project(x, args, args->w_k, args->b_k, &k));
-    NLM_KIT_TRY(project(x, args, args->w_v, args->b_v, &v));
+    nlm_cuda_dense latest = {.rows = 0};
+    NLM_KIT_TRY(project(x, args, args->w_q, args->b_q, &q, &latest));
+    NLM_KIT_TRY(project(x, args, args->w_k, args->b_k, &k, &latest));
+    NLM_KIT_TRY(project(x, args, args->w_v, args->b_v, &v, &latest));
     return nlm_cuda_launch(x, &work);
 }
 

@@ -19,3 +19,15 @@ API int emu_cuda_is_memory(const void *base, size_t bytes) {
 API void emu_cuda_written(const void *base, size_t bytes) {
     emu_memory_written(base, bytes);
 }
+
+API CUresult emu_cuda_call(const char *name) {
+    const call c(BEFORE_INIT, name);
+    return c.failed;
+}
+
+API int emu_cuda_is_written(const void *base, size_t bytes, const char *what) {
+    size_t first = 0;
+    if (bytes == 0 || emu_memory_is_written(base, bytes, &first)) return 1;
+    log_line("%s reads %zu bytes of memory; nothing was written to the one at %zu", what, bytes, first);
+    return 0;
+}

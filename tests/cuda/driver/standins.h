@@ -25,10 +25,16 @@ int emu_cuda_device(int ordinal, struct emu_device *out);
  * CUDA_SUCCESS is an error of the context. `drop` is called once, when it is not needed any more, or refused. */
 CUresult emu_cuda_enqueue(CUstream stream, CUresult (*run)(void *data), void (*drop)(void *data), void *data);
 
+/* Counts a call of a library among the driver's: not CUDA_SUCCESS if EMU_CUDA_FAIL_CALL says that it fails. */
+CUresult emu_cuda_call(const char *name);
+
 /* For `run`: whether all of it is memory of the stream's device, as 0 bytes always are; and that it was written to.
  */
 int emu_cuda_is_memory(const void *base, size_t bytes);
 void emu_cuda_written(const void *base, size_t bytes);
+
+/* For `run`: whether all of it was written to; if not, the log is told what `what` read. */
+int emu_cuda_is_written(const void *base, size_t bytes, const char *what);
 
 /* Forgets everything; the next cuInit reads the environment again. */
 void emu_cuda_reset(void);

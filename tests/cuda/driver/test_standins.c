@@ -84,6 +84,9 @@ static cublasLtMatrixLayout_t layout(int type, uint64_t rows, uint64_t columns) 
 static void lt_open(lt *l, int type) {
     const int32_t transposed = CUBLAS_OP_T;
     const uint64_t workspace = 1 << 20;
+    cublasLtMatmulHeuristicResult_t found[4];
+    uint32_t scheme = 0;
+    size_t bytes;
     int count = 0;
     OK(cublasLtCreate(&l->handle));
     OK(cublasLtMatmulDescCreate(&l->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F));
@@ -94,9 +97,12 @@ static void lt_open(lt *l, int type) {
     OK(cublasLtMatmulPreferenceCreate(&l->preference));
     OK(cublasLtMatmulPreferenceSetAttribute(l->preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
                                             sizeof workspace));
-    OK(cublasLtMatmulAlgoGetHeuristic(l->handle, l->desc, l->a, l->b, l->d, l->d, l->preference, 1, &l->found,
-                                      &count));
-    CU_ASSERT_EQUAL(count, 1);
+    OK(cublasLtMatmulAlgoGetHeuristic(l->handle, l->desc, l->a, l->b, l->d, l->d, l->preference, 4, found, &count));
+    CU_ASSERT_EQUAL(count, 3);
+    l->found = found[1];
+    OK(cublasLtMatmulAlgoConfigGetAttribute(&l->found.algo, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &scheme,
+                                            sizeof scheme, &bytes));
+    CU_ASSERT_EQUAL(scheme, CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE);
 }
 
 static void lt_close(lt *l) {
