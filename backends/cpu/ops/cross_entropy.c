@@ -9,8 +9,8 @@
 #define LEAST_ROWS   48         /* of a chunk */
 #define MOST_ROWS    264
 #define ROWS_UNIT    12   /* a multiple of all tiles */
-#define DX_DEPTH     8192 /* classes whose slopes are packed together */
-#define SUMMED       512  /* columns whose sum is taken in f32 */
+#define DX_DEPTH     2048 /* classes whose slopes are packed together: in the second caches, at the price of barriers */
+#define SUMMED       512 /* columns whose sum is taken in f32 */
 
 /* The most rows of a chunk: all are about as large, as each costs a pass over the weights. */
 static int64_t chunk_of(int64_t rows, int64_t classes) {
