@@ -41,7 +41,9 @@
     X(adamw, 0, NULL)                                                                            \
     X(exp, 0, NULL)                                                                              \
     X(accumulate, 0, NULL)                                                                       \
-    X(sum_rows, NLM_GRADIENT_ADD, NULL)
+    X(sum_rows, NLM_GRADIENT_ADD, NULL)                                                          \
+    X(sample, 0, nlm_scalar_sample_needs)                                                        \
+    X(advance, 0, NULL)
 
 #define SCALAR_DECLARE(op, flags, needs)                                           \
     nlm_status nlm_scalar_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \

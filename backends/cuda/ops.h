@@ -40,7 +40,9 @@
     X(adamw, 0, NULL)                                                                          \
     X(exp, 0, NULL)                                                                            \
     X(accumulate, 0, NULL)                                                                     \
-    X(sum_rows, NLM_GRADIENT_ADD, nlm_cuda_sum_rows_needs)
+    X(sum_rows, NLM_GRADIENT_ADD, nlm_cuda_sum_rows_needs)                                     \
+    X(sample, 0, nlm_cuda_sample_needs)                                                        \
+    X(advance, 0, NULL)
 
 #define NLM_CUDA_DECLARE(op, flags, needs)                                       \
     nlm_status nlm_cuda_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \

@@ -27,7 +27,7 @@ static nlm_status match_rows(const nlm_node *node, const nlm_op_call *call, uint
         const nlm_tensor *tensor = call->tensors[i];
         const char letter = row_letter(field);
         /* A [N] broadcast over rows begins with a column. */
-        if (!letter || !tensor || tensor->row_kind == NLM_ROWS_FIXED) continue;
+        if (!letter || !tensor || tensor->row_kind == NLM_ROWS_FIXED || (field->use & NLM_FIELD_ANY_ROWS)) continue;
         if (nlm_dim(call->dims, letter) != tensor->shape[0]) continue;
         uint32_t *kind = &kinds[letter - 'A'];
         if (*kind == NLM_ROWS_FIXED) *kind = tensor->row_kind;

@@ -22,7 +22,7 @@ def certify(case, library=None, **settings):
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         name = case.split("/")[0]
-        level = {"abi": "0", "captured": "2"}.get(name, "3" if name.endswith(("_bwd", "_dx", "_dw")) else "1")
+        level = {"abi": "0", "captured": "2", "sample": "2", "advance": "2"}.get(name, "3" if name.endswith(("_bwd", "_dx", "_dw")) else "1")
         command = [BUILD / "tests/cuda/with-device", BUILD / "bin/nlm-conform", "--level", level, "--filter", case,
                    "--timeout", "900", *(["--library", library] if library else ["--backend", "cuda"])]
         environment = os.environ | {"EMU_CUDA_LOG": str(log)} | settings

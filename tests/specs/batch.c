@@ -85,7 +85,9 @@ static void apply_bad(spec_instance *in) {
         case SPEC_BAD_no_page: pages[slot[c->n_seqs - 1] * blocks + pos[last] / page_tokens] = -1; break;
         case SPEC_BAD_pos: pos[last] = (int32_t)(blocks * page_tokens); break;
         case SPEC_BAD_negative_pos: pos[last] = -1; break;
-        case SPEC_BAD_slot: slot[c->n_seqs - 1] = (int32_t)c->dims['L' - 'A']; break;
+        case SPEC_BAD_slot:
+            slot[(in->has_sequences ? c->n_seqs : in->live_rows) - 1] = (int32_t)c->dims['L' - 'A'];
+            break;
         case SPEC_BAD_seq_start: starts[c->n_seqs] = (int32_t)(in->live_rows + c->pad + 1); break;
         default: break;
     }
@@ -99,6 +101,7 @@ void spec_fill_batch(spec_instance *in) {
         const bool is_counted = i == 0 || spec_random_below(in, 3) > 0; /* of the others a third is not */
         labels[i] = (int32_t)(is_counted ? label : -1 - label);
     }
+    if (c->op == NLM_OP_advance) ids = NULL; /* no vocabulary is known */
     for (int64_t i = 0; ids && i < in->live_rows; i++) ids[i] = (int32_t)spec_random_below(in, c->dims['V' - 'A']);
     for (int64_t i = 0; pos && i < in->live_rows; i++) pos[i] = (int32_t)(c->pos + i);
     for (int64_t i = 0; pos && c->is_scattered && i < in->live_rows; i++) {
@@ -117,5 +120,7 @@ void spec_fill_batch(spec_instance *in) {
         fill_pages(in);
         if (in->c.op == NLM_OP_attention_plain_bwd) spec_fill_attention(in);
     }
+    if (c->op == NLM_OP_sample) spec_fill_sample(in);
+    if (c->op == NLM_OP_advance) spec_fill_advance(in);
     apply_bad(in);
 }

@@ -71,6 +71,7 @@ static double content(spec_instance *in, const spec_tensor *t, int64_t row, int6
     const char *name = t->field->name;
     if (is_scan(in->c.op)) return scan_content(in, t, row, column);
     if (in->c.op == NLM_OP_adamw) return adamw_content(in, t, row, column);
+    if (strcmp(name, "cuts") == 0) return spec_cut(row, column);
     if (t->field->types == NLM_TYPES_WEIGHT) return spec_normal(in) * deviation(t);
     const bool is_norm = in->c.op == NLM_OP_rms_norm || in->c.op == NLM_OP_rms_norm_bwd;
     if (strcmp(name, "norm_w") == 0 || (is_norm && strcmp(name, "w") == 0)) {

@@ -72,10 +72,19 @@ static bool apply_type(spec_case *c, const char *name, const char *type) {
     return is_used;
 }
 
+static bool set_ones(spec_case *c, const char *value) {
+    int64_t count = 0;
+    if (parse_list(value, 0, &count, 1) != 1 || count < 1 || count > SPEC_SEQS) return false;
+    c->n_seqs = (int)count;
+    for (int s = 0; s < c->n_seqs; s++) c->seqs[s] = 1;
+    return true;
+}
+
 /* name=value, but for scalars and places. */
 static bool apply_setting(spec_case *c, const char *name, const char *value) {
     int word;
     if (strcmp(name, "seqs") == 0) return (c->n_seqs = parse_list(value, '+', c->seqs, SPEC_SEQS)) > 0;
+    if (strcmp(name, "ones") == 0) return set_ones(c, value);
     if (strcmp(name, "past") == 0) return parse_list(value, '+', c->past, SPEC_SEQS) == c->n_seqs;
     if (strcmp(name, "shape") == 0) return (c->rank = parse_list(value, 'x', c->shape, NLM_MAX_RANK)) > 0;
     if (strcmp(name, "pos") == 0) return parse_list(value, 0, &c->pos, 1) == 1;

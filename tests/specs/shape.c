@@ -37,6 +37,7 @@ static void derive_sizes(spec_instance *in) {
         set_default(c, 'P', pages + 2);
         set_default(c, 'M', most_blocks + 1);
     }
+    if (c->op == NLM_OP_sample) set_default(c, 'L', spec_ways());
     if (c->op == NLM_OP_qkv_rope_append) {
         set_default(c, 'Q', *dim(c, 'H') * *dim(c, 'D'));
         set_default(c, 'U', *dim(c, 'G') * *dim(c, 'D'));

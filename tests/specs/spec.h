@@ -12,6 +12,7 @@
  *   b@1            of a tensor with several possible ranks, this one
  *   strides=odd    a layout no row-major tensor has (copy)
  *   seqs=3+0+5     tokens of each sequence of the batch; past=0+4+9 tokens each had before
+ *   ones=300       so many sequences of one token
  *   pos=100        the position of the first row (rope); scattered: of rows in no order, up to this one
  *   drawn          every size that is given is drawn by the seed, up to what is given: a multiple of 256 or of 32 if
  *                  that is one
@@ -29,7 +30,7 @@
 #include "exec/op_spec.h"
 
 #define SPEC_NAME_BYTES 192
-#define SPEC_SEQS       20
+#define SPEC_SEQS       300
 
 /* The table of an op. */
 typedef struct spec_table {
@@ -43,7 +44,7 @@ typedef struct spec_table {
 #undef NLM_OP
 
 const spec_table *spec_tables(size_t *out_count);
-/* 1: the ops of inference; 2: the fused ones; 3: those of training. */
+/* 1: the ops of inference; 2: the fused ones, and those that spare the host; 3: those of training. */
 int spec_level(nlm_op op);
 
 /* Calls visit with the name of every case, sets spelled out; stops early when it returns false. */
@@ -168,6 +169,10 @@ nlm_status spec_shape_tensors(spec_instance *instance, nlm_error *err); /* shape
 void spec_fill_tensors(spec_instance *instance);                        /* fill.c */
 void spec_fill_batch(spec_instance *instance);                          /* batch.c */
 void spec_fill_attention(spec_instance *instance);                      /* attention.c; after the batch */
+void spec_fill_sample(spec_instance *instance);                         /* next.c; after the batch */
+void spec_fill_advance(spec_instance *instance);
+int64_t spec_ways(void);                       /* so many slots of sample are unlike */
+double spec_cut(int64_t slot, int64_t column); /* of its field `cuts` */
 uint64_t spec_random(spec_instance *instance);
 int64_t spec_random_below(spec_instance *instance, int64_t n);
 double spec_uniform(spec_instance *instance); /* [0, 1) */

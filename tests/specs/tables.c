@@ -15,9 +15,9 @@ const spec_table *spec_tables(size_t *out_count) {
     return tables;
 }
 
-/* ops.def has the fused ops behind those they are made of, and then those of training. */
+/* ops.def has the fused ops behind those they are made of, then those of training, and what came later. */
 int spec_level(nlm_op op) {
-    if (nlm_op_spec_of(op)->parts) return 2;
+    if (nlm_op_spec_of(op)->parts || op == NLM_OP_sample || op == NLM_OP_advance) return 2;
     return op > NLM_OP_dt_bc_scan ? 3 : 1;
 }
 

@@ -268,8 +268,17 @@ static void keep_sums(trial *t) {
     }
 }
 
+/* Does it make the batch of the next run of this one's? Parts of it are no parts of that. */
+static bool makes_next_batch(const trial *t) {
+    for (int i = 0; i < t->in.n_tensors; i++) {
+        if (t->in.tensors[i].field->use & NLM_FIELD_INPUT) return true;
+    }
+    return false;
+}
+
 static bool run_parts(trial *t) {
     bool is_refused = false;
+    if (makes_next_batch(t)) return true;
     if (t->in.has_sequences) {
         if (!run_sequences(t, &is_refused)) return false;
         keep_sums(t);

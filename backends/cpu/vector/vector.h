@@ -45,7 +45,9 @@
     X(adamw, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                          \
     X(exp, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                            \
     X(accumulate, 0, NLM_LAYOUT_ROW_MAJOR, NULL)                                                                     \
-    X(sum_rows, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, NULL)
+    X(sum_rows, NLM_GRADIENT_ADD, NLM_LAYOUT_ROW_MAJOR, NULL)                                                        \
+    X(sample, 0, NLM_LAYOUT_ROW_MAJOR, nlm_vector_sample_needs)                                                      \
+    X(advance, 0, NLM_LAYOUT_ROW_MAJOR, NULL)
 
 #define VECTOR_DECLARE(op, flags, layout, needs)                                   \
     nlm_status nlm_vector_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args); \

@@ -597,6 +597,53 @@ typedef struct nlm_sum_rows_args {
     const nlm_tensor *y;
 } nlm_sum_rows_args;
 
+/* Draws a token from each row of logits. Of row r, with [temperature, top_p, min_p] = cuts[slot[r],:] and
+ * [top_k, seed (low word, high word)] = draws[slot[r],:], candidate i weighs w_i = exp((x[r,i] - max x[r,:]) /
+ * temperature). Candidates stand likeliest first, of equals the lower index first, and these stay, in this order:
+ *   top_k > 0         the first top_k
+ *   0 < top_p < 1     the fewest first ones whose weights reach top_p of the sum of those that are left
+ *   min_p > 0         those with w_i >= min_p
+ * With neither top_k nor top_p they stand by index. y[r] is the first whose weight, with those before it, exceeds u
+ * times the sum of all that are left; u = 2^-53 floor(2^-11 (2^32 word0 + word1)) of the four words that
+ * Philox4x32-10 gives for the counter [pos[r] + 1, 0, 0, 0] and the seed as its key. temperature <= 0: y[r] is the
+ * first index of the greatest x[r,:]. A row with an element that is a NaN or an infinity gives -1. Shapes   x: [R, N]
+ * f32, N below 2^24; slot, pos, y: [R] i32; cuts: [slots, 3] f32; draws: [slots, 3] i32. Numeric  weights are of
+ * double precision, and the order of their sums is free. Errors   a slot outside [0, slots) of a live row is
+ * INVALID_ARGUMENT. Source   Salmon et al. 2011 (Philox); Holtzman et al. 2020 (top_p). */
+typedef struct nlm_sample_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *x;
+    const nlm_tensor *slot;
+    const nlm_tensor *pos;
+    const nlm_tensor *cuts;
+    const nlm_tensor *draws;
+    const nlm_tensor *y;
+} nlm_sample_args;
+
+/* Makes the inputs of a run those of the next one: each of its sequences, of one token, goes on with the token that
+ * was chosen, and those that end leave the batch. Of row s, whose row of `tokens` and `stops` is that of its slot:
+ * while there is room, next[s] is written behind the tokens that are there, tokens[slot[s], 1 + n] of n =
+ * tokens[slot[s], 0], which becomes n + 1. The sequence ends if there was no room, if next[s] is negative (which is
+ * written all the same), or if it is one of stops[slot[s],:]. The m rows that go on, in their order, are the first
+ * rows of ids, pos and slot then: next[s], pos[s] + 1, slot[s]; the rows behind them are unspecified. seq_start[i]
+ * becomes min(i, m), all of them; live[1], live[2] and live[3] become m, and live[0] stays. The counts of live rows
+ * are read before `live` is written: both may be one memory. With no live row nothing is written. Shapes   next, ids,
+ * pos, slot: [S] i32; stops: [slots, Z] i32, negative ones are none; seq_start: [S+1] i32; live: [4] i32; tokens:
+ * [slots, C] i32, 2 <= C. Errors   a slot outside [0, slots) of a live row is INVALID_ARGUMENT. */
+typedef struct nlm_advance_args {
+    uint32_t struct_size;
+    uint32_t flags; /* 0 */
+    const nlm_tensor *next;
+    const nlm_tensor *stops;
+    const nlm_tensor *ids;
+    const nlm_tensor *pos;
+    const nlm_tensor *slot;
+    const nlm_tensor *seq_start;
+    const nlm_tensor *live;
+    const nlm_tensor *tokens;
+} nlm_advance_args;
+
 #ifdef __cplusplus
 }
 #endif

@@ -42,7 +42,9 @@ enum {
     NLM_FIELD_STATE = NLM_FIELD_READS | NLM_FIELD_WRITES,
     NLM_FIELD_OPTIONAL = 16,   /* may be NULL */
     NLM_FIELD_ANY_STRIDE = 32, /* the innermost dimension need not be contiguous */
-    NLM_FIELD_DENSE = 64       /* only rows may stand apart; a state stands in one piece */
+    NLM_FIELD_DENSE = 64,      /* only rows may stand apart; a state stands in one piece */
+    NLM_FIELD_INPUT = 128,     /* a state that stands among the inputs of a run: the next run finds it there */
+    NLM_FIELD_ANY_ROWS = 256   /* its live rows may be counted apart, as tokens, outputs or sequences: as many */
 };
 
 /* The types a field may have. */
@@ -596,6 +598,29 @@ static const nlm_op_field nlm_fields_sum_rows[] = {
     NLM_GRADIENT(sum_rows, y, "N"),
 };
 NLM_SPEC(sum_rows, nlm_scalars_of_gradients, "", "2 R N", NULL)
+
+/* ---- from token to token --------------------------------------------------------------------- */
+
+static const nlm_op_field nlm_fields_sample[] = {
+    NLM_IN(sample, x, ACTIVATION, "R N"),
+    NLM_ROW(sample, slot, NLM_FIELD_IN | NLM_FIELD_ANY_ROWS, NLM_TYPES_I32, "R", "", 0),
+    NLM_ROW(sample, pos, NLM_FIELD_IN | NLM_FIELD_ANY_ROWS, NLM_TYPES_I32, "R", "", 0),
+    NLM_IN(sample, cuts, F32, "L 3"),
+    NLM_IN(sample, draws, I32, "L 3"),
+    NLM_OUT(sample, y, I32, "R", ""),
+};
+NLM_SPEC(sample, nlm_no_scalars, "1 <= N, N <= 16777215", "4 R N", NULL)
+
+#define NLM_KEPT(op, field, shape)                                                                              \
+    NLM_ROW(op, field, NLM_FIELD_STATE | NLM_FIELD_INPUT | NLM_FIELD_ANY_ROWS | NLM_FIELD_DENSE, NLM_TYPES_I32, \
+            shape, "", 0)
+static const nlm_op_field nlm_fields_advance[] = {
+    NLM_IN(advance, next, I32, "S"), NLM_IN(advance, stops, I32, "L Z"), NLM_KEPT(advance, ids, "S"),
+    NLM_KEPT(advance, pos, "S"),     NLM_KEPT(advance, slot, "S"),       NLM_KEPT(advance, seq_start, "S+1"),
+    NLM_KEPT(advance, live, "4"),    NLM_KEPT(advance, tokens, "L C"),
+};
+NLM_SPEC(advance, nlm_no_scalars, "2 <= C", "", NULL)
+#undef NLM_KEPT
 
 /* clang-format on */
 /* ---- finding one ----------------------------------------------------------------------------- */

@@ -1,0 +1,51 @@
+/* sample and advance: from one token to the next without the host. */
+#include "rows.h"
+
+/* Slot r chooses in way r, see next.c. */
+const char *const spec_sample_rows[] = {
+    "R=1,N=1",
+    "R=7,N=1",
+    "R=5,N=2",
+    "R=15,N=33,scattered,pos=4000",
+    "R=15,N=257,pos=7",
+    "R=7,N=40,data=ties",
+    "R=7,N=97,data=equal",
+    "R=7,N=50,data=wide",
+    "R=7,N=50,data=huge",
+    "R=7,N=50,data=tiny",
+    "R=4,N=33,data=nan",
+    "R=4,N=33,data=one_nan",
+    "R=4,N=33,data=one_inf",
+    "R=4,N=33,data=masked",
+    "R=4,N=4099",
+    "R=3,N=2100,data=equal",
+    "R=2,N=9001,data=ties",
+    "R=4,L=20,N=31,x+2,cuts+1,draws+3,pad=2",
+    "R=0,N=16,pad=2",
+    "R=2,N=32000,scattered,pos=100000",
+    "R=9,N=999,drawn",
+    "R=4,N=9,bad=slot",
+    "R=2,N=8,refuse=flags",
+    "R=2,N=8,refuse=appended",
+    "R=2,N=8,refuse=size",
+    "R=2,N=8,refuse=missing",
+    "R=2,N=8,refuse=type",
+    "R=2,N=8,refuse=rank",
+    "R=2,N=8,refuse=layout",
+    "R=2,N=8,refuse=shape",
+    "R=2,N=8,grown",
+    NULL,
+};
+
+const char *const spec_advance_rows[] = {
+    "seqs=1,C=9,Z=3",
+    "seqs=1+1,C=2,Z=1",
+    "ones=12,C=17,Z=4",
+    "ones=70,C=3,Z=40",
+    "ones=300,C=9,Z=3",
+    "seqs=1+1+1+1+1,past=8+0+900+3+31,C=9,Z=5,spare=3",
+    "seqs=1+1+1+1+1+1+1,L=30,C=65,Z=1,stops+2,tokens+0,spare=1",
+    "seqs=1+1+1,C=5,Z=2,bad=slot",
+    CONTRACT("seqs=1+1,C=4,Z=2"),
+    NULL,
+};
