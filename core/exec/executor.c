@@ -147,6 +147,7 @@ static void begin_run(nlm_program *program, const nlm_run_info *info) {
     if (info->live_rows) memcpy(program->counts, info->live_rows, sizeof program->counts);
     const int32_t *live_rows = info->live_rows ? program->counts : NULL;
     program->live_rows = live_rows;
+    program->times = info->times ? info->times : 1;
     program->context_bucket = context_bucket(info->max_context);
     const int64_t max_context = nlm_context_bound(program->context_bucket);
     for (uint32_t i = 0; i < program->n_workers; i++) {
@@ -163,7 +164,7 @@ static nlm_status run_item(nlm_program *program, uint32_t index, nlm_error *err)
         case NLM_ITEM_SLICED: return run_sliced(program, item, err);
         case NLM_ITEM_STREAM: return nlm_queue_run(program, index, err);
         case NLM_ITEM_TRANSFER:
-            if (item->transfer.is_optional && !program->is_wanted[index]) return NLM_OK;
+            if (item->transfer.is_optional && !(program->is_wanted[index] && program->is_last)) return NLM_OK;
             return nlm_queue_transfer(program, item, err);
         case NLM_ITEM_ORDER: return nlm_queue_order(program, item, err);
         case NLM_ITEM_WAIT: return nlm_queues_sync(program, err);
@@ -176,7 +177,6 @@ static nlm_status run_item(nlm_program *program, uint32_t index, nlm_error *err)
 /* From item `from` on. */
 static nlm_status run_items(nlm_program *program, uint32_t from, bool pauses, nlm_error *err) {
     program->resume_at = 0;
-    NLM_TRY(nlm_inputs_send(program, err));
     for (uint32_t i = from; i < program->n_items; i++) {
         if (pauses && program->items[i].kind == NLM_ITEM_PAUSE) {
             program->resume_at = i + 1;
@@ -187,15 +187,30 @@ static nlm_status run_items(nlm_program *program, uint32_t from, bool pauses, nl
     return NLM_OK;
 }
 
+static nlm_status check_times(const nlm_program *program, const nlm_run_info *info, nlm_error *err) {
+    if (info->times <= 1 || (nlm_program_can_repeat(program) && !info->pauses)) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "%u runs in a row of a program that cannot be repeated",
+                    info->times);
+}
+
 static nlm_status submit(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
     NLM_TRY(check_live_rows(program, info->live_rows, err));
+    NLM_TRY(check_times(program, info, err));
     NLM_TRY(choose_outputs(program, info, err));
     begin_run(program, info);
-    return run_items(program, 0, info->pauses, err);
+    NLM_TRY(nlm_inputs_send(program, err));
+    for (uint32_t left = program->times; left > 0; left--) {
+        program->is_last = left == 1;
+        NLM_TRY(run_items(program, 0, info->pauses, err));
+    }
+    return nlm_inputs_bring(program, err);
 }
 
 static nlm_status resume(nlm_program *program, const nlm_run_info *info, nlm_error *err) {
     NLM_TRY(choose_outputs(program, info, err));
+    program->times = 1;
+    program->is_last = true;
+    NLM_TRY(nlm_inputs_send(program, err));
     return run_items(program, program->resume_at, false, err);
 }
 

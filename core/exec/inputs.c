@@ -68,6 +68,19 @@ static nlm_status compare_live_rows(span *s, nlm_error *err) {
     return NLM_OK;
 }
 
+nlm_status nlm_inputs_bring(nlm_program *program, nlm_error *err) {
+    nlm_queue *queue = program->writer;
+    if (!queue) return NLM_OK;
+    for (uint32_t d = 0; d < program->n_queues; d++) { /* the others have what was sent */
+        if (&program->queues[d] != queue && program->queues[d].inputs) program->is_sent = false;
+    }
+    const nlm_device_v1 *api = &queue->device->api;
+    queue->has_pending = true;
+    return nlm_status_prefix(api->download(api->self, queue->region->stream, queue->inputs_buffer, 0, program->sent,
+                                           program->written_bytes, err),
+                             err, "download of inputs, on %s", queue->device->backend);
+}
+
 nlm_status nlm_inputs_send(nlm_program *program, nlm_error *err) {
     if (!program->sent) return NLM_OK;
     span s = {.program = program};

@@ -15,6 +15,27 @@ void *nlm_program_input(nlm_program *program, int32_t value) {
     return NULL;
 }
 
+const void *nlm_program_left(const nlm_program *program, int32_t value) {
+    const char *memory = program->writer ? program->sent : program->input_memory;
+    for (uint32_t i = 0; i < program->n_inputs; i++) {
+        if (program->inputs[i].value == value) return memory + program->inputs[i].offset;
+    }
+    return NULL;
+}
+
+bool nlm_program_can_repeat(const nlm_program *program) {
+    uint32_t n_streams = 0;
+    if (program->env.profile || program->n_items == 0) return false;
+    for (uint32_t i = 0; i < program->n_items; i++) {
+        const nlm_item *item = &program->items[i];
+        const bool is_stream = item->kind == NLM_ITEM_STREAM && program->recordings[i];
+        const bool is_output = item->kind == NLM_ITEM_TRANSFER && item->transfer.is_optional;
+        if (!is_stream && !is_output) return false;
+        n_streams += is_stream;
+    }
+    return n_streams == 1;
+}
+
 const void *nlm_program_output(const nlm_program *program, int32_t value) {
     for (uint32_t i = 0; i < program->n_outputs; i++) {
         if (program->outputs[i].value == value) return program->outputs[i].host->data;

@@ -12,6 +12,8 @@ typedef struct nlm_program nlm_program;
  * of the graph; NULL if it is no input, or was not marked an output. */
 void *nlm_program_input(nlm_program *program, int32_t value);
 const void *nlm_program_output(const nlm_program *program, int32_t value);
+/* What the last run has left in an input that its ops write; valid until the next run. */
+const void *nlm_program_left(const nlm_program *program, int32_t value);
 
 /* What a run is told. All zero: a run of all rows that brings every output to the host. */
 typedef struct nlm_run_info {
@@ -27,7 +29,15 @@ typedef struct nlm_run_info {
     /* Stop before the backward pass, if the graph was built so (nlm_backward.pauses): when the run is over the
      * outputs of the forward pass can be read, and nlm_program_resume does the rest. */
     bool pauses;
+    /* So many runs follow one another on the device, each beginning with what the one before it has left in the
+     * inputs, the counts of live rows too; 0: one. Outputs are those of the last. Only where nlm_program_can_repeat.
+     */
+    uint32_t times;
 } nlm_run_info;
+
+/* Is all of it one recording on one device, so that runs can follow one another without the host? A run that is to be
+ * repeated is UNSUPPORTED, and nothing was done, where the device then refuses to record. */
+bool nlm_program_can_repeat(const nlm_program *program);
 
 /* Begins a run of all ops. Sliced devices have done their work when it returns; what is enqueued on the queue of a
  * stream device may go on until nlm_program_wait. Until then the inputs and the states stay as they are, and no

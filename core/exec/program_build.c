@@ -56,13 +56,15 @@ static nlm_status make_inputs(nlm_program *program, const nlm_program_needs *nee
     program->n_inputs = needs->n_inputs;
     NLM_TRY(keep(program, needs->n_inputs, sizeof *program->inputs, &program->inputs, err));
     for (uint32_t i = 0; i < needs->n_inputs; i++) {
-        program->inputs[i] =
-            (nlm_program_input_info){.value = needs->inputs[i].value, .tensor = needs->inputs[i].tensor};
+        program->inputs[i] = (nlm_program_input_info){.value = needs->inputs[i].value,
+                                                      .tensor = needs->inputs[i].tensor,
+                                                      .is_counts = needs->inputs[i].is_counts};
     }
     if (needs->n_inputs) qsort(program->inputs, needs->n_inputs, sizeof *program->inputs, compare_inputs);
     uint64_t end = NLM_ROWS_KINDS * sizeof(int32_t);
     for (uint32_t i = 0; i < program->n_inputs; i++) {
         nlm_program_input_info *input = &program->inputs[i];
+        if (input->is_counts) continue; /* offset 0 */
         NLM_TRY(append_part(&end, nlm_tensor_bytes(&input->tensor), INPUT_ALIGNMENT, &input->offset, err));
     }
     NLM_TRY(append_part(&end, 0, INPUT_ALIGNMENT, &program->input_bytes, err));
@@ -356,6 +358,23 @@ static nlm_status prepare(const nlm_program *program, const nlm_step *step, nlm_
                              step->device->backend);
 }
 
+/* Inputs that the step leaves changed, on a device with memory of its own. */
+static void find_written(nlm_program *program, const nlm_step *step) {
+    const nlm_op_spec *spec = nlm_op_spec_of(step->op);
+    for (uint32_t f = 0; f < spec->n_fields; f++) {
+        const uint32_t use = spec->fields[f].use;
+        const nlm_tensor *tensor = nlm_args_tensor(&step->args, &spec->fields[f]);
+        if (!tensor || !(use & NLM_FIELD_INPUT) || !(use & NLM_FIELD_WRITES)) continue;
+        for (uint32_t d = 0; d < program->n_queues; d++) {
+            nlm_queue *queue = &program->queues[d];
+            if (queue->device != step->device || !queue->inputs || tensor->buffer != queue->inputs_buffer) continue;
+            const uint64_t end = (uint64_t)((char *)tensor->data - queue->inputs) + nlm_tensor_bytes(tensor);
+            program->writer = queue;
+            if (end > program->written_bytes) program->written_bytes = end;
+        }
+    }
+}
+
 nlm_status nlm_program_add_step(nlm_program *program, const nlm_step *step, nlm_error *err) {
     nlm_step *added = &program->steps[program->n_steps];
     *added = *step;
@@ -364,6 +383,7 @@ nlm_status nlm_program_add_step(nlm_program *program, const nlm_step *step, nlm_
         if (!added->reason) return out_of_memory(err);
     }
     program->n_steps++;
+    find_written(program, added);
     if (step->output != NLM_NO_OUTPUT) program->outputs[step->output].is_lazy = true;
     return prepare(program, added, err);
 }

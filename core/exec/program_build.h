@@ -58,6 +58,7 @@ typedef struct nlm_item {
 typedef struct nlm_program_input_spec {
     int32_t value;
     nlm_tensor tensor; /* without data */
+    bool is_counts;    /* the counts of live rows, which every run begins with */
 } nlm_program_input_spec;
 
 /* The needs of one memory. */

@@ -15,6 +15,7 @@ typedef struct nlm_program_input_info {
     int32_t value;
     nlm_tensor tensor; /* in host memory */
     uint64_t offset;   /* of the inputs' memory */
+    bool is_counts;    /* of live rows, at its beginning */
 } nlm_program_input_info;
 
 typedef struct nlm_program_output_info {
@@ -95,12 +96,16 @@ struct nlm_program {
     char *sent;             /* what the devices have of it; NULL: none has a copy */
     nlm_device *sent_owner; /* whose pinned memory it is, or NULL */
     bool is_sent;           /* else they have nothing yet, or something else */
+    nlm_queue *writer;      /* whose steps leave inputs changed, as `sent` has them after the run; NULL: none */
+    uint64_t written_bytes; /* up to where */
 
     uint64_t activation_bytes, unpacked_bytes;
     bool has_sums; /* over ranks */
 
     /* of the run under way */
     bool is_running;
+    uint32_t times;           /* it goes through its items */
+    bool is_last;             /* of these */
     uint32_t resume_at;       /* the item after the one at which it has paused; 0: it has not */
     const int32_t *live_rows; /* NULL, or counts */
     int32_t counts[NLM_ROWS_KINDS];
@@ -183,5 +188,7 @@ void nlm_comm_fail(const nlm_program *program);
 
 /* Copies the memory of the inputs to the devices that read it: the live rows, and of them what has changed since. */
 nlm_status nlm_inputs_send(nlm_program *program, nlm_error *err);
+/* Enqueues that what steps have written to inputs is brought back to `sent`. */
+nlm_status nlm_inputs_bring(nlm_program *program, nlm_error *err);
 
 #endif

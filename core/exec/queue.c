@@ -84,6 +84,10 @@ nlm_status nlm_queue_run(nlm_program *program, uint32_t index, nlm_error *err) {
     bool is_done = false;
     queue->has_pending = true;
     if (!program->env.profile) NLM_TRY(nlm_recording_run(program, index, &is_done, err));
+    if (!is_done && program->times > 1) { /* the counts of what is enqueued op by op are the host's */
+        return nlm_fail(err, NLM_UNSUPPORTED, WHERE, "%s does not record the program, which runs in a row need",
+                        queue->device->backend);
+    }
     for (uint32_t i = item->first; !is_done && i < item->first + item->count; i++) {
         nlm_status status;
         if (queue->events)

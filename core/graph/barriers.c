@@ -50,6 +50,17 @@ static uint32_t list_node(const nlm_plan *plan, const nlm_plan_node *node, touch
     return count;
 }
 
+/* Inputs, which other nodes only read and the list does not have. */
+static bool writes_inputs(const nlm_plan *plan, const nlm_plan_node *node) {
+    const nlm_op_spec *spec = nlm_op_spec_of(node->node.op);
+    for (uint32_t i = 0; i < spec->n_fields; i++) {
+        const nlm_value value = node->node.fields[i];
+        if (value < 0 || !(spec->fields[i].use & NLM_FIELD_WRITES)) continue;
+        if (plan->values[value].kind == NLM_VALUE_INPUT) return true;
+    }
+    return false;
+}
+
 static bool conflicts(const touched_list *list, const nlm_plan_node *node, const touched *mine, uint32_t n_mine) {
     if (list->has_workspace && node->caps.workspace_bytes) return true;
     if (list->count + n_mine > MAX_TOUCHED) return true;
@@ -67,7 +78,8 @@ void nlm_plan_barriers(const nlm_plan *plan, bool *out_needed) {
         const nlm_plan_node *node = &plan->nodes[n];
         touched mine[NLM_OP_MAX_FIELDS];
         const uint32_t n_mine = list_node(plan, node, mine);
-        if (n > 0 && conflicts(&list, node, mine, n_mine)) {
+        const bool is_alone = writes_inputs(plan, node) || (n > 0 && writes_inputs(plan, &plan->nodes[n - 1]));
+        if (n > 0 && (is_alone || conflicts(&list, node, mine, n_mine))) {
             out_needed[n - 1] = true;
             list.count = 0;
             list.has_workspace = false;

@@ -23,8 +23,8 @@ static nlm_status list_inputs(nlm_plan *plan, nlm_error *err) {
     plan->needs.inputs = inputs;
     for (uint32_t v = 0; v < plan->n_values; v++) {
         if (plan->values[v].kind != NLM_VALUE_INPUT) continue;
-        inputs[plan->needs.n_inputs++] =
-            (nlm_program_input_spec){.value = (int32_t)v, .tensor = plan->values[v].tensor};
+        inputs[plan->needs.n_inputs++] = (nlm_program_input_spec){
+            .value = (int32_t)v, .tensor = plan->values[v].tensor, .is_counts = plan->values[v].is_counts};
     }
     return NLM_OK;
 }

@@ -93,6 +93,13 @@ nlm_value nlm_graph_input(nlm_graph *graph, const char *name, nlm_dtype dtype, i
     return add_value(graph, &info);
 }
 
+nlm_value nlm_graph_live_rows(nlm_graph *graph) {
+    const nlm_value value =
+        nlm_graph_input(graph, "live_rows", NLM_I32, 1, (const int64_t[]){NLM_ROWS_KINDS}, NLM_ROWS_FIXED);
+    if (value != NLM_NO_VALUE) graph->values[value].is_counts = true;
+    return value;
+}
+
 /* The value of what is borrowed, which is one however often it is asked for. */
 static nlm_value add_leaf(nlm_graph *graph, const void *object, nlm_value_info *info) {
     const nlm_value known = nlm_leaves_find(&graph->leaves, object, info->kind);
@@ -264,7 +271,8 @@ static nlm_status check_fields(nlm_graph *graph, const nlm_node *node, const nlm
         if (!is_value(graph, value)) return fail_field(graph, node, field->name, "is no value of this graph");
         const nlm_value_info *info = &graph->values[value];
         const bool wants_state = (field->use & NLM_FIELD_STATE) != 0, takes_values = (field->use & NLM_FIELD_IN) != 0;
-        if (wants_state && !takes_values && !nlm_value_is_held(info))
+        const bool may_be_input = (field->use & NLM_FIELD_INPUT) && info->kind == NLM_VALUE_INPUT;
+        if (wants_state && !takes_values && !nlm_value_is_held(info) && !may_be_input)
             return fail_field(graph, node, field->name, "must be a state");
         if (!wants_state && info->kind == NLM_VALUE_STATE && node->op != NLM_OP_copy)
             return fail_field(graph, node, field->name, "must not be a state");
@@ -426,6 +434,16 @@ nlm_value nlm_graph_sum_over_ranks(nlm_graph *g, nlm_value x) {
 nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x, uint32_t flags) {
     const nlm_argmax_args params = {.flags = flags};
     return EMIT(argmax, &params, x, NEW);
+}
+
+nlm_value nlm_graph_sample(nlm_graph *g, nlm_value x, nlm_value slot, nlm_value pos, nlm_value cuts,
+                           nlm_value draws) {
+    return EMIT(sample, NULL, x, slot, pos, cuts, draws, NEW);
+}
+
+void nlm_graph_advance(nlm_graph *g, nlm_value next, const nlm_next_values *values) {
+    EMIT(advance, NULL, next, values->stops, values->ids, values->pos, values->slot, values->seq_start, values->live,
+         values->tokens);
 }
 
 /* ---- training ------------------------------------------------------------------------------------ */

@@ -26,6 +26,8 @@ void nlm_graph_begin_backward(nlm_graph *graph);
 /* Leaves. Weights, states and parameters are borrowed and outlive the programs. */
 nlm_value nlm_graph_input(nlm_graph *graph, const char *name, nlm_dtype dtype, int rank, const int64_t *shape,
                           uint32_t row_kind);
+/* The counts of live rows as an input, [NLM_ROWS_KINDS] i32, once a graph: every run fills it. */
+nlm_value nlm_graph_live_rows(nlm_graph *graph);
 nlm_value nlm_graph_weight(nlm_graph *graph, nlm_weight *weight);
 nlm_value nlm_graph_state(nlm_graph *graph, nlm_state *state);
 /* A parameter stands where an op takes an input or a weight. It is never packed, as it changes from run to run, and
@@ -95,6 +97,14 @@ nlm_value nlm_graph_copy(nlm_graph *g, nlm_value x, nlm_dtype dtype);
  * which stays as it is. */
 nlm_value nlm_graph_sum_over_ranks(nlm_graph *g, nlm_value x);
 nlm_value nlm_graph_argmax(nlm_graph *g, nlm_value x, uint32_t flags);
+nlm_value nlm_graph_sample(nlm_graph *g, nlm_value x, nlm_value slot, nlm_value pos, nlm_value cuts, nlm_value draws);
+
+/* What advance makes of a run for the next: inputs of the graph, `live` being nlm_graph_live_rows. All ops that read
+ * them come before it. */
+typedef struct nlm_next_values {
+    nlm_value stops, ids, pos, slot, seq_start, live, tokens;
+} nlm_next_values;
+void nlm_graph_advance(nlm_graph *g, nlm_value next, const nlm_next_values *values);
 
 nlm_value nlm_graph_exp(nlm_graph *g, nlm_value x, float factor);
 /* Added up in `total`, a state [1]; what it held counts if `adds`. x: a value, a parameter or its gradient. */

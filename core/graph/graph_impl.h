@@ -22,6 +22,7 @@ typedef enum nlm_value_kind {
 typedef struct nlm_value_info {
     nlm_value_kind kind;
     bool is_output;
+    bool is_counts;        /* an input: the counts of live rows */
     nlm_value base;        /* of a view the value with the memory, else itself */
     uint64_t offset_bytes; /* of a view, within its base */
     nlm_tensor tensor;     /* data NULL; of a weight the source, of a state its tensor */

@@ -141,7 +141,7 @@ static nlm_status walk_node(walk *w, uint32_t n) {
     const nlm_space space = nlm_plan_space(plan, node);
     for (uint32_t i = 0; i < spec->n_fields; i++) {
         const nlm_value value = node->node.fields[i];
-        if (!(spec->fields[i].use & NLM_FIELD_IN) || !is_activation(plan, value)) continue;
+        if (!(spec->fields[i].use & (NLM_FIELD_IN | NLM_FIELD_INPUT)) || !is_activation(plan, value)) continue;
         NLM_TRY(need(w, plan->values[value].base, space, n));
     }
     if (nlm_device_is_sliced(plan->env->devices[node->device])) {
