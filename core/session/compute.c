@@ -88,7 +88,16 @@ static void fail_part(nlm_session *session, nlm_status status) {
 
 /* ---- the queue ---------------------------------------------------------------------------- */
 
+/* Tokens that were computed ahead leave no logits: the last one is computed again, or all where states have been
+ * overwritten. */
+static void recall_last(nlm_session *session) {
+    if (session->row || session->n_tokens == 0 || session->n_computed < session->n_tokens) return;
+    session->n_computed = nlm_states_roll_back(session->runtime->states, session->slot, session->n_tokens - 1);
+    if (session->n_offered > session->n_computed) session->n_offered = session->n_computed;
+}
+
 void nlm_pending_add(nlm_pending *queue, nlm_session *session, const nlm_wanted *wanted) {
+    recall_last(session);
     session->part = (nlm_part){.wanted = wanted ? *wanted : (nlm_wanted){0},
                                .first = session->n_computed,
                                .n_kept = session->n_tokens - (wanted ? wanted->n_appended : 0),
@@ -252,7 +261,7 @@ nlm_status nlm_pending_run(nlm_pending *queue) {
 }
 
 nlm_status nlm_session_compute(nlm_session *session, const nlm_wanted *wanted, nlm_error *err) {
-    if (session->n_computed == session->n_tokens) return NLM_OK;
+    if (session->n_computed == session->n_tokens && session->row) return NLM_OK;
     nlm_pending queue = NLM_PENDING_INIT(queue);
     nlm_pending_add(&queue, session, wanted);
     const nlm_status status = nlm_pending_run(&queue);

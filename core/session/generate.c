@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/rss.h"
 #include "base/status.h"
+#include "session/ahead.h"
 #include "session/compute.h"
 #include "session/logprobs.h"
 #include "session/options.h"
@@ -13,6 +14,7 @@
 typedef struct generation {
     nlm_session *session;
     nlm_choosing how;
+    nlm_ahead ahead;
     nlm_generate_options options;
     nlm_text_fn on_text;
     void *user;
@@ -25,7 +27,10 @@ static nlm_status next_token(generation *g, int32_t *out_id, nlm_error *err) {
     nlm_counters *counters = &session->counters;
     const int32_t before = session->n_computed;
     const uint64_t start = nlm_clock_ns();
-    NLM_TRY(nlm_session_choose_next(session, &g->how, g->options.n_top > 0, out_id, err));
+    const uint64_t left = g->options.max_tokens ? g->options.max_tokens - g->result.n_tokens : UINT64_MAX;
+    bool is_given;
+    NLM_TRY(nlm_ahead_next(&g->ahead, session, left, &is_given, out_id, err));
+    if (!is_given) NLM_TRY(nlm_session_choose_next(session, &g->how, g->options.n_top > 0, out_id, err));
     const uint64_t end = nlm_clock_ns();
     counters->decode_tokens += (uint64_t)(session->n_computed - before);
     if (session->n_computed > before) counters->decode_ns += end - start;
@@ -133,7 +138,7 @@ static bool is_at_limit(generation *g) {
         g->result.ended_by = NLM_ENDED_BY_TOKENS;
     } else if (session->n_tokens == session->runtime->context_length) {
         g->result.ended_by = NLM_ENDED_BY_CONTEXT;
-    } else if (atomic_load(&session->is_cancelled)) {
+    } else if (atomic_load(&session->is_cancelled) && !nlm_ahead_goes_on(&g->ahead, session)) {
         g->result.ended_by = NLM_ENDED_BY_CANCEL;
     }
     return g->result.ended_by != 0;
@@ -195,7 +200,10 @@ nlm_status nlm_session_generate(nlm_session *session, nlm_sampler *sampler, cons
     NLM_TRY(nlm_session_check_holds(session, error));
     NLM_TRY(nlm_text_stream_begin(&session->stream, g.options.stops, g.options.n_stops, error));
     atomic_store(&session->is_cancelled, false);
-    NLM_TRY(run(&g, error)); /* the next call goes on where the text is, as the tokens do */
+    nlm_ahead_begin(&g.ahead, session, &g.how, &g.options);
+    const nlm_status status = run(&g, error);
+    nlm_ahead_end(&g.ahead, session);
+    NLM_TRY(status); /* the next call goes on where the text is, as the tokens do */
     finish_text(&g);
     g.result.n_held = nlm_text_stream_held(&session->stream);
     return nlm_give_struct(out_result, &g.result, sizeof g.result, "nlm_generate_result", error);

@@ -8,6 +8,7 @@
 #include "base/checked.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "session/chain.h"
 
 #define N_BUCKETS 10 /* 1, 2, 4, ... 512 rows */
 
@@ -27,6 +28,8 @@ struct nlm_programs {
     nlm_programs_options options;
     int32_t n_vocab;
     bucket_program buckets[N_BUCKETS][N_BUCKETS]; /* [rows][outputs], each a power of two */
+    nlm_chain *chains[2];                         /* of any choices, and of greedy ones */
+    bool has_tried[2];                            /* to make them */
     /* of the latest run */
     const bucket_program *last;
     nlm_batch_result result;
@@ -102,6 +105,8 @@ nlm_status nlm_programs_create(const nlm_programs_options *options, nlm_programs
 
 void nlm_programs_destroy(nlm_programs *programs) {
     if (!programs) return;
+    nlm_chain_destroy(programs->chains[0]);
+    nlm_chain_destroy(programs->chains[1]);
     for (int i = 0; i < N_BUCKETS; i++) {
         for (int j = 0; j < N_BUCKETS; j++) {
             if (programs->buckets[i][j].program) nlm_program_destroy(programs->buckets[i][j].program);
@@ -115,11 +120,28 @@ int32_t nlm_programs_max_rows(const nlm_programs *programs) {
 }
 
 uint64_t nlm_programs_activation_bytes(const nlm_programs *programs) {
-    uint64_t bytes = 0;
+    uint64_t bytes =
+        nlm_chain_activation_bytes(programs->chains[0]) + nlm_chain_activation_bytes(programs->chains[1]);
     for (int i = 0; i < N_BUCKETS; i++) {
         for (int j = 0; j < N_BUCKETS; j++) bytes += programs->buckets[i][j].activation_bytes;
     }
     return bytes;
+}
+
+bool nlm_programs_knows_chain(const nlm_programs *programs, bool is_greedy) {
+    return programs->has_tried[is_greedy];
+}
+
+struct nlm_chain *nlm_programs_find_chain(nlm_programs *programs, bool is_greedy) {
+    nlm_chain **chain = &programs->chains[is_greedy];
+    nlm_error cause = NLM_ERROR_INIT;
+    if (*chain || programs->has_tried[is_greedy]) return *chain;
+    programs->has_tried[is_greedy] = true;
+    if (!nlm_chain_may_be(&programs->options)) return NULL;
+    if (nlm_chain_create(&programs->options, is_greedy, chain, &cause) != NLM_OK) {
+        nlm_log(NLM_LOG_WARN, "tokens are computed one by one, none ahead: %s", cause.msg);
+    }
+    return *chain;
 }
 
 /* ---- running ------------------------------------------------------------------------------ */

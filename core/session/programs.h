@@ -41,6 +41,12 @@ typedef struct nlm_batch_result {
                             computed, as logits are near */
 } nlm_batch_result;
 
+/* The program of chains (chain.h), planned when it is first asked for; NULL: there is none, as a message of the log
+ * says if that came out here. */
+struct nlm_chain *nlm_programs_find_chain(nlm_programs *programs, bool is_greedy);
+/* Has it been asked for? Else planning it ends what is valid until the next run. */
+bool nlm_programs_knows_chain(const nlm_programs *programs, bool is_greedy);
+
 /* Runs the items, each of another slot, at most max_rows tokens in all. wants_logits: they will be fetched. Allocates
  * nothing once the bucket has its program. Errors of planning and running. */
 nlm_status nlm_programs_run(nlm_programs *programs, const nlm_batch_item *items, int32_t n_items, bool wants_logits,

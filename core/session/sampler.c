@@ -54,6 +54,28 @@ static bool is_plain_greedy(const nlm_sampler *s) {
     return true;
 }
 
+/* Has it no other stages than these, in this order? */
+static bool has_only(const nlm_sampler *s, void (*const *runs)(nlm_sampler *), size_t n_runs) {
+    size_t at = 0;
+    for (size_t i = 0; i < s->n_stages; i++, at++) {
+        while (at < n_runs && runs[at] != s->stages[i]->run) at++;
+        if (at == n_runs) return false;
+    }
+    return true;
+}
+
+bool nlm_sampler_way_of(const nlm_sampler *s, nlm_sampler_way *out) {
+    static void (*const runs[])(nlm_sampler *) = {nlm_stage_temperature, nlm_stage_top_k, nlm_stage_top_p,
+                                                  nlm_stage_min_p};
+    const nlm_sampler_options *o = &s->options;
+    *out = (nlm_sampler_way){.seed = o->seed};
+    if (is_plain_greedy(s)) return true;
+    const bool has_more = o->n_biases > 0 || o->temperature_range > 0 || o->mirostat_tau > 0;
+    if (has_more || !(o->temperature > 0) || !has_only(s, runs, sizeof runs / sizeof *runs)) return false;
+    *out = (nlm_sampler_way){o->temperature, o->top_p, o->min_p, o->top_k, o->seed};
+    return true;
+}
+
 /* mu of the text, in bits. */
 static double surprise_bound(const nlm_sampler *s) {
     const double *mu = s->choice->mu;

@@ -3,6 +3,7 @@
 #define NLM_SESSION_SAMPLER_H
 
 #include <nlm/nlm.h>
+#include <stdbool.h>
 #include "session/breakers.h"
 
 /* Which of the random numbers of a position is drawn with. */
@@ -17,6 +18,16 @@ uint32_t *nlm_sampler_mask(nlm_sampler *sampler);
  * malloc, and what several of them spell; either may be NULL. */
 int32_t nlm_sampler_wants_breakers(const nlm_sampler *sampler);
 void nlm_sampler_take_breakers(nlm_sampler *sampler, uint32_t *mask, nlm_breakers *spelled);
+
+/* Choices that need nothing but logits, a seed and a position: temperature, top_k, top_p and min_p, in this order; at
+ * temperature 0 the first of the greatest. */
+typedef struct nlm_sampler_way {
+    float temperature, top_p, min_p;
+    int32_t top_k;
+    uint64_t seed;
+} nlm_sampler_way;
+/* Does the sampler choose in such a way? */
+bool nlm_sampler_way_of(const nlm_sampler *sampler, nlm_sampler_way *out);
 
 /* What a token is chosen of. */
 typedef struct nlm_choice {

@@ -102,6 +102,10 @@ nlm_status nlm_states_extend(nlm_states *states, int32_t slot, int32_t n, nlm_er
     return status;
 }
 
+void nlm_states_trim(nlm_states *states, int32_t slot, int32_t length) {
+    if (states->pages) nlm_kv_pages_truncate(states->pages, slot, length);
+}
+
 void nlm_states_release(nlm_states *states, int32_t slot) {
     if (states->pages) nlm_kv_pages_truncate(states->pages, slot, 0);
 }

@@ -28,6 +28,8 @@ uint64_t nlm_states_bytes_in_use(const nlm_states *states, int32_t n_slots);
 /* Makes room for n more tokens at the slot's end. LIMIT (nothing changed): the context is full, or no page
  * is free. */
 nlm_status nlm_states_extend(nlm_states *states, int32_t slot, int32_t n, nlm_error *err);
+/* Gives back room that was made for tokens behind the first `length`, and not used. */
+void nlm_states_trim(nlm_states *states, int32_t slot, int32_t length);
 /* Nobody needs the slot any more: its pages are free. */
 void nlm_states_release(nlm_states *states, int32_t slot);
 /* The slot is empty. A device that fails to zero it is asked again by the next nlm_states_extend. */

@@ -41,6 +41,23 @@ class Text(unittest.TestCase):
             self.assertEqual(text_of(MAMBA, n=3, EMU_CUDA_CAPABILITY=capability), expected, capability)
 
 
+class Ahead(unittest.TestCase):
+    """Tokens that the device chooses and goes on with."""
+
+    def test_texts_are_those_of_one_token_at_a_time(self):
+        drawn = ("--temperature", 1, "--top-k", 30, "--top-p", 0.9, "--min-p", 0.01, "--seed", 4)
+        for model, how in ((STORIES, drawn), (MAMBA, ())):
+            with self.subTest(model.name):
+                self.assertEqual(text_of(model, "--ahead", 5, *how, n=9), text_of(model, *how, n=9))
+
+    def test_all_but_the_first_token_is_chosen_there(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run("-m", MAMBA, "-p", "a", "-n", 6, "--ahead", 3, "--backend", "cuda", EMU_CUDA_LAUNCHES=f"{folder}/launches")
+            lines = [line.split()[0] for line in Path(folder, "launches").read_text().splitlines()]
+        self.assertEqual(lines.count("advance"), 5)
+        self.assertEqual(lines[-1], "advance")  # and nothing is computed behind the last
+
+
 # Of the tests that are certified, whose kernels tools/check-cuda compiles for other GPUs.
 CERTIFIED = BIN.parent / "tests/cuda/kernels"
 

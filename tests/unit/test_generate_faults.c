@@ -6,6 +6,8 @@
 
 enum { N_PROMPT = 6, N_GENERATED = 8, LIMIT = 2000 };
 
+static uint32_t n_ahead; /* nlm_generate_options.ahead, for the sweep under way */
+
 typedef struct sink {
     char text[1024];
     size_t length;
@@ -31,7 +33,8 @@ static nlm_status generate(nlm_session *session, sink *out, nlm_error *err) {
                                           .flags = NLM_GENERATE_IGNORE_END,
                                           .max_tokens = N_PROMPT + N_GENERATED - n_held(session),
                                           .stops = stops,
-                                          .n_stops = 1};
+                                          .n_stops = n_ahead == 0,
+                                          .ahead = n_ahead};
     return nlm_session_generate(session, NULL, &options, collect, out, NULL, err);
 }
 
@@ -94,9 +97,31 @@ static void mamba_goes_on_behind_any_work_that_failed(void) {
     sweep("mamba-f32", "fail_work");
 }
 
+static void sweep_ahead(const char *model, const char *option) {
+    n_ahead = 5;
+    sweep(model, option);
+    n_ahead = 0;
+}
+static void llama_goes_on_behind_any_call_ahead_that_failed(void) {
+    sweep_ahead("llama-gqa-f32", "fail_call");
+}
+static void llama_goes_on_behind_any_work_ahead_that_failed(void) {
+    sweep_ahead("llama-gqa-f32", "fail_work");
+}
+static void mamba_goes_on_behind_any_call_ahead_that_failed(void) {
+    sweep_ahead("mamba-f32", "fail_call");
+}
+static void mamba_goes_on_behind_any_work_ahead_that_failed(void) {
+    sweep_ahead("mamba-f32", "fail_work");
+}
+
 static const check_case cases[] = {
     CHECK_CASE(llama_goes_on_behind_any_call_that_failed),
     CHECK_CASE(llama_goes_on_behind_any_work_that_failed),
     CHECK_CASE(mamba_goes_on_behind_any_work_that_failed),
+    CHECK_CASE(llama_goes_on_behind_any_call_ahead_that_failed),
+    CHECK_CASE(llama_goes_on_behind_any_work_ahead_that_failed),
+    CHECK_CASE(mamba_goes_on_behind_any_call_ahead_that_failed),
+    CHECK_CASE(mamba_goes_on_behind_any_work_ahead_that_failed),
 };
 CHECK_MAIN("generate faults", cases)

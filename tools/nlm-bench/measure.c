@@ -13,6 +13,7 @@
 #include "nlm-bench/energy.h"
 #include "nlm-bench/random_weights.h"
 #include "nlm-bench/run.h"
+#include "session/ahead.h"
 #include "session/runtime.h"
 #include "tensor/dtype.h"
 
@@ -44,7 +45,8 @@ static void count(const bench *b, int series, double value) {
 
 static size_t tokens_per_sequence(const settings *set) {
     if (set->forward) return (size_t)set->forward;
-    return (size_t)(set->depth + set->prompt + set->gen) + 1; /* one to begin with when there is no prompt */
+    return (size_t)(set->depth + set->prompt + set->gen) +
+           (set->ahead ? 2 : 1); /* one to begin with when there is no prompt */
 }
 
 static nlm_status load(bench *b, nlm_error *err) {
@@ -128,6 +130,22 @@ static nlm_status prefill(bench *b, nlm_error *err) {
     return NLM_OK;
 }
 
+/* With --ahead: one sequence goes on with what it would say. */
+static nlm_status decode_ahead(bench *b, nlm_error *err) {
+    if (b->set->gen == 0) return NLM_OK;
+    if (b->set->depth + b->set->prompt == 0) NLM_TRY(nlm_session_extend(b->sessions[0], b->ids, 1, err));
+    NLM_TRY(nlm_ahead_decode(b->sessions[0], 1, 1, err)); /* computed with the others */
+    (void)energy_joules(&b->meter);
+    const uint64_t start = nlm_clock_ns(), waits = nlm_pool_waits(b->engine->pool);
+    NLM_TRY(nlm_ahead_decode(b->sessions[0], (uint32_t)b->set->ahead, (int32_t)b->set->gen, err));
+    const double seconds = seconds_since(start);
+    b->out->waits_per_step = (double)(nlm_pool_waits(b->engine->pool) - waits) / (double)b->set->gen;
+    if (b->is_counted) b->decode_joules += energy_joules(&b->meter);
+    count(b, RUN_STEP_US, seconds * 1e6 / (double)b->set->gen);
+    count(b, RUN_DECODE_TOK_S, (double)b->set->gen / seconds);
+    return NLM_OK;
+}
+
 static nlm_status decode(bench *b, nlm_error *err) {
     const size_t first = (size_t)(b->set->depth + b->set->prompt), batch = (size_t)b->set->batch;
     if (b->set->gen == 0) return NLM_OK;
@@ -161,7 +179,7 @@ static nlm_status repetition(bench *b, nlm_error *err) {
     if (b->set->forward) return forward(b, err);
     NLM_TRY(extend_all(b, 0, (size_t)b->set->depth, err));
     NLM_TRY(prefill(b, err));
-    return decode(b, err);
+    return b->set->ahead ? decode_ahead(b, err) : decode(b, err);
 }
 
 /* ---- all of them -------------------------------------------------------------------------- */

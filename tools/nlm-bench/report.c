@@ -153,6 +153,7 @@ static void add_subject(const settings *set, const run_result *r, nlm_json *json
     nlm_json_i64(json, "gen", set->forward ? 0 : set->gen);
     nlm_json_i64(json, "depth", set->depth);
     nlm_json_i64(json, "batch", set->batch);
+    nlm_json_i64(json, "ahead", set->ahead);
     nlm_json_i64(json, "repeat", set->repeat);
     nlm_json_i64(json, "warmup", set->warmup);
 }

@@ -28,6 +28,10 @@ static const nlm_option options[] = {
     {"gen", 'n', NLM_OPTION_INT, "N", "tokens to decode after it (128; 0: none)", &given.gen, 0, 1 << 24},
     {"depth", 'd', NLM_OPTION_INT, "N", "tokens the context holds before (0)", &given.depth, 0, 1 << 24},
     {"batch", 0, NLM_OPTION_INT, "N", "sequences decoded together (1)", &given.batch, 1, 512},
+    {"ahead", 0, NLM_OPTION_INT, "N",
+     "decode what the model says, greedily, N tokens before the host looks,\nwhere a device can; not tokens that are "
+     "given (0)",
+     &given.ahead, 0, 64},
     {"forward", 0, NLM_OPTION_INT, "N", "measure a forward pass of N tokens of an empty context instead",
      &given.forward, 1, 1 << 24},
     {"logits", 0, NLM_OPTION_TEXT, "WHICH", "of --forward: all or last (all)", &given.logits, 0, 0},
@@ -83,7 +87,8 @@ const nlm_command nlm_bench_command = {
     .details =
         "A repetition: each of --batch sequences is emptied, given --depth tokens (not timed), then --prompt\n"
         "tokens (prefill; the logits of the last alone), then all decode --gen tokens together, a given\n"
-        "token a step, without sampling. The time to the first token is the prefill and its sampling, of one\n"
+        "token a step, without sampling; with --ahead one sequence, each token the greedy choice after the last. The "
+        "time to the first token is the prefill and its sampling, of one\n"
         "sequence. Between repetitions two probes run on the same threads: reading memory (several streams,\n"
         "prefetch, huge pages), and f32 multiply-adds in registers. bw_frac and peak_frac are the best\n"
         "repetition over the best probe: weights as the file has them and the cache up to the context, in\n"
@@ -197,6 +202,11 @@ static int derive_logits(settings *s) {
     return nlm_tell_usage(&nlm_bench_command, "--logits: '%s' is neither 'all' nor 'last'", which);
 }
 
+static int derive_ahead(const settings *s) {
+    if (!s->ahead || (s->batch == 1 && !s->forward && !s->train && !s->is_micro)) return NLM_OPTIONS_GO_ON;
+    return nlm_tell_usage(&nlm_bench_command, "--ahead is for decoding one sequence");
+}
+
 static int derive_checkpoint(settings *s) {
     static const char *const names[] = {"none", "up", "layer"};
     if (!s->checkpoint) return NLM_OPTIONS_GO_ON;
@@ -241,6 +251,7 @@ static int check(settings *s, int n_operands) {
     int code = derive_type(s);
     if (code == NLM_OPTIONS_GO_ON) code = derive_lists(s);
     if (code == NLM_OPTIONS_GO_ON) code = derive_checkpoint(s);
+    if (code == NLM_OPTIONS_GO_ON) code = derive_ahead(s);
     return code == NLM_OPTIONS_GO_ON ? derive_logits(s) : code;
 }
 

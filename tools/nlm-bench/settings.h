@@ -16,6 +16,7 @@ typedef struct settings {
     const char *train; /* a preset's name or a file's */
     const char *backend, *registry, *kv_type, *pack_cache, *samples_path, *save_path, *sweeps, *checkpoint;
     int64_t prompt, gen, depth, batch, repeat, warmup, forward, device_id, max_mb, probe_mb, length, rows;
+    int64_t ahead;
     nlm_option_texts servers;
     const char *clients_text, *key;
     int64_t requests;

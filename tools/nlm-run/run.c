@@ -111,7 +111,8 @@ nlm_status run_generate(run *r, uint64_t *n_tokens, nlm_error *err) {
                                           .max_tokens = limit ? limit - *n_tokens : 0,
                                           .stops = r->set->stops.items,
                                           .n_stops = r->set->stops.count,
-                                          .constraint = r->grammar ? &constraint : NULL};
+                                          .constraint = r->grammar ? &constraint : NULL,
+                                          .ahead = (uint32_t)r->set->ahead};
     nlm_generate_result result = {.struct_size = sizeof result};
     r->ended_by = "error";
     NLM_TRY(nlm_session_generate(r->session, r->sampler, &options, output_text, &r->out, &result, err));

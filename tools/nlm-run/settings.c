@@ -33,6 +33,7 @@ static const nlm_config_key keys[] = {
     {"run.session", NLM_CONFIG_STRING, AT(session), 0, 0, NULL},
     {"run.save_session", NLM_CONFIG_STRING, AT(save_session), 0, 0, NULL},
     {"run.max_tokens", NLM_CONFIG_INT, AT(max_tokens), -1, INT32_MAX, NULL},
+    {"run.ahead", NLM_CONFIG_INT, AT(ahead), 0, INT32_MAX, NULL},
     {"run.stop", NLM_CONFIG_STRINGS, AT(stops), 0, 0, NULL},
     {"run.ignore_end", NLM_CONFIG_BOOL, AT(ignores_end), 0, 0, NULL},
     {"run.raw", NLM_CONFIG_BOOL, AT(is_raw), 0, 0, NULL},
@@ -67,6 +68,9 @@ static const nlm_option options[] = {
     {"save-session", 0, NLM_OPTION_TEXT, "FILE", "write the session when the text has ended", TO(save_session), 0, 0},
     {"max-tokens", 'n', NLM_OPTION_INT, "N", "tokens to generate, -1 for no limit (256; in a chat -1)",
      TO(max_tokens), -1, INT32_MAX},
+    {"ahead", 0, NLM_OPTION_INT, "N",
+     "tokens that a device computes and chooses before the first is\nshown, where it can (0: one by one)", TO(ahead),
+     0, INT32_MAX},
     NLM_SAMPLER_OPTIONS(given.values.shared, given.shared),
     {"grammar", 0, NLM_OPTION_TEXT, "FILE", "keep the text, or each answer of a chat, to a grammar (GBNF)",
      TO(grammar), 0, 0},
@@ -94,7 +98,8 @@ static const char details[] =
     "home.\n" NLM_SHARED_DETAILS
     "             in [sampler] also grammar and json_schema (files)\n"
     "  [chat]     enabled, system, template, template_file, overflow\n"
-    "  [run]      prompt, prompt_file, ids, prefix, suffix, special, session, save_session, max_tokens, stop,\n"
+    "  [run]      prompt, prompt_file, ids, prefix, suffix, special, session, save_session, max_tokens, ahead, "
+    "stop,\n"
     "             ignore_end, raw, json, profile\n"
     "\n"
     "The text goes to stdout and nothing else does; the statistics go to stderr. Without --prompt and\n"

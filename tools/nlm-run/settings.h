@@ -22,6 +22,7 @@ typedef struct settings {
     const char *prefix, *suffix;        /* around the prompt */
     const char *session, *save_session; /* files */
     int64_t max_tokens;                 /* -1: no limit; NLM_RUN_NOT_SET: 256, in a chat no limit */
+    int64_t ahead;                      /* nlm_generate_options.ahead */
     nlm_config_strings stops;
     bool ignores_end, is_json, has_profile, has_special, is_raw, is_quiet, is_verbose;
 } settings;
