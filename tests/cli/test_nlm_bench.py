@@ -60,6 +60,13 @@ class Results(unittest.TestCase):
         self.assertRegex(text, rf"(?m)^barriers  {steps[0]:.0f} a step, \S+ us each at best: \S+ of the best step$")
         self.assertNotIn("barriers", run("--model", LLAMA, *QUICK).stdout)
 
+    def test_a_sequence_goes_on_with_its_own_tokens(self):
+        for model, prompt in ((LLAMA, 6), (MAMBA, 0)):
+            r = result_of("--model", model, *QUICK, "--prompt", prompt, "--ahead", 2)
+            self.assertEqual(r["ahead"], 2)
+            self.check_statistics(r["decode"]["tok_s"], 2)
+            self.check_statistics(r["step"]["us"], 2)
+
     def test_what_is_not_measured_is_null(self):
         r = result_of("--model", LLAMA, *QUICK, "--prompt", 0)
         self.assertIsNone(r["prefill"]["tok_s"])
@@ -287,6 +294,7 @@ class Failures(unittest.TestCase):
                 (("--model", LLAMA, "--logits", "last"), "--logits is for --forward"),
                 (("--model", LLAMA, "--forward", 4, "--logits", "some"), "neither 'all' nor 'last'"),
                 (("--model", LLAMA, "--repeat", 0), "--repeat"),
+                (("--model", LLAMA, "--ahead", 2, "--batch", 2), "--ahead is for decoding one sequence"),
                 (("--model", LLAMA, "extra"), "only --compare takes operands"),
                 (("--model", LLAMA, "--backend", "none_such"), "none_such"),
                 (("--model", LLAMA, "--kv-type", "q4_0"), "'q4_0' is no type of the KV cache"),

@@ -235,6 +235,13 @@ class Configuration(unittest.TestCase):
         (self.folder / "p.txt").write_text("rain\n")
         self.assertEqual(other, text_of(config, "--prompt-file", self.folder / "p.txt"))
 
+    def test_tokens_ahead_are_the_same_where_no_device_chooses_them(self):
+        plain = text_of("-m", MAMBA, "-p", "the", "-n", 6)
+        config = self.write(f'[model]\npath = "{MAMBA}"\n[run]\nprompt = "the"\nmax_tokens = 6\nahead = 4\n')
+        self.assertEqual(text_of(config), plain)
+        self.assertEqual(text_of("-m", MAMBA, "-p", "the", "-n", 6, "--ahead", 100), plain)
+        self.assertIn(b"--ahead", run("-m", MAMBA, "-p", "the", "--ahead", -1, code=2).stderr)
+
     def test_paths_of_a_configuration_start_at_its_folder(self):
         (self.folder / "model.gguf").write_bytes(MAMBA.read_bytes())
         (self.folder / "p.txt").write_text("rain\n")
