@@ -8,10 +8,10 @@
 enum { FROM_ROWS_PLAIN = 128, FROM_ROWS_BLOCKS = 256 };
 #define FROM_PRODUCTS (INT64_C(1) << 29)
 
-/* Bytes of a tile in the workspace, and the most columns of results that have exponents. */
-#define WEIGHT_BYTES  (INT64_C(64) << 20)
-#define RESULTS_BYTES (INT64_C(32) << 20)
-#define EXPONENTS     16384
+/* Bytes that a tile of a decoded weight takes, at most, and half of them for its results: a share of the memory. */
+#define TILE_BYTES    (INT64_C(64) << 20)
+#define TILE_SHARE    512
+#define EXPONENTS     16384 /* the most columns of results */
 #define TILE_MULTIPLE 128
 
 #define THREADS 256 /* of device/dense.cuh */
@@ -45,9 +45,10 @@ static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-static int64_t tile_of(const nlm_cuda_dense *p) {
-    int64_t most = least(EXPONENTS, RESULTS_BYTES / 4 / p->rows) / p->parts;
-    if (!p->is_direct) most = least(most, WEIGHT_BYTES / 2 / p->depth);
+static int64_t tile_of(const nlm_cuda_device *d, const nlm_cuda_dense *p) {
+    const int64_t bytes = least(TILE_BYTES, (int64_t)(d->memory_bytes / TILE_SHARE));
+    int64_t most = least(EXPONENTS, bytes / 8 / p->rows) / p->parts;
+    if (!p->is_direct) most = least(most, bytes / 2 / p->depth);
     most = most / TILE_MULTIPLE * TILE_MULTIPLE;
     if (most < TILE_MULTIPLE) most = TILE_MULTIPLE;
     if (p->n <= most) return p->n;
@@ -80,7 +81,7 @@ static nlm_cuda_dense plan(const nlm_cuda_device *d, int64_t rows, const nlm_ten
         .is_bf16 = w->dtype == NLM_BF16,
         .is_direct = is_plain(w),
     };
-    p.tile = tile_of(&p);
+    p.tile = tile_of(d, &p);
     place(&p.bytes, 4 * (rows_of_exponents(&p) + EXPONENTS));
     p.at_x = place(&p.bytes, 2 * p.rows * p.depth);
     p.at_w = place(&p.bytes, p.is_direct ? 0 : 2 * p.tile * p.depth);

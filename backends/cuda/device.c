@@ -80,7 +80,9 @@ static nlm_status read_options(nlm_cuda_device *d, nlm_error *error) {
 
 /* The device's own memory and streams, in its context. */
 static nlm_status open_context(nlm_cuda_device *d, nlm_error *error) {
+    size_t free_bytes;
     NLM_CUDA_IN(d);
+    NLM_CUDA_TRY(cuMemGetInfo, &free_bytes, &d->memory_bytes);
     NLM_CUDA_TRY(cuStreamCreate, &d->transfers, CU_STREAM_NON_BLOCKING);
     NLM_CUDA_TRY(cuMemHostAlloc, (void **)&d->faults, NLM_CUDA_FAULTS * sizeof *d->faults,
                  CU_MEMHOSTALLOC_PORTABLE | CU_MEMHOSTALLOC_DEVICEMAP);

@@ -59,6 +59,7 @@ struct nlm_cuda_device {
     int capability; /* 90: compute capability 9.0 */
     int n_multiprocessors;
     int shared_bytes; /* that a block may have */
+    size_t memory_bytes;
     bool is_batch_invariant;
     bool is_tf32;          /* products of many rows round weights of f32 too */
     bool has_early_launch; /* of kernels, while the one before ends */

@@ -1,7 +1,8 @@
 """Faults planted in the sources of backends/cuda, and what stops each: see test_mutants.py.
 
 Of a mutant: the file; the text that goes, which is there once; what comes instead; the case of nlm-conform that meets it;
-a pattern of the sentence that the test device says; and, of kernels, a part of the line that the sentence names.
+a pattern of the sentence that the test device says; of kernels, a part of the line that the sentence names; and what
+the case runs with.
 """
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ class Mutant:
     sentence: str
     line: str
     settings: dict = field(default_factory=dict)
+    options: tuple = ()  # of nlm-conform
 
 
 BUSY = {"EMU_CUDA_MULTIPROCESSORS": "1"}  # so that work is cut as where there is plenty
@@ -25,6 +27,9 @@ MANY = "matmul/M=33,K=64,N=17,w:q4_0"
 ROWS = "attention/seqs=1,past=2000,H=8,G=1,D=128,B=32,cache:f16"
 TILED = "attention/seqs=100+1,past=450+900,H=4,G=2,D=64,B=32,cache:f16,lse"
 RACES = "races with a"
+DENSE = ("--option", "products=cublaslt")
+DENSE_TILES = "matmul/M=20,K=96,N=150,w:q4_1"
+SMALL = {"EMU_CUDA_MEMORY_MIB": "16"}  # so that a weight is decoded in several tiles
 
 KERNELS = (
     # missing barriers
@@ -150,4 +155,22 @@ HOST = (
     Mutant("a copy to the host that is not waited for", "memory.c",
            "host, place(buffer, offset), bytes, stream_of(d, stream));\n    return finish(d, stream, error);",
            "host, place(buffer, offset), bytes, stream_of(d, stream));\n    return NLM_OK;", "abi/18_transfers", "", ""),
+    Mutant("rows of results are nearer than their layout says", "dense.c",
+           ".pitch = p->parts * pitch_of(columns),", ".pitch = p->parts * columns,", DENSE_TILES, "", "", options=DENSE),
+    Mutant("every tile has the first rows of the weight", "dense.c",
+           "        .first_row = first,\n        .n_rows = columns,\n    };\n    return nlm_cuda_launch(x, &work);\n}\n\n/* The results of",
+           "        .first_row = 0,\n        .n_rows = columns,\n    };\n    return nlm_cuda_launch(x, &work);\n}\n\n/* The results of",
+           DENSE_TILES, "", "", SMALL, DENSE),
+    Mutant("a tile ends a column too early", "dense.c",
+           "const int64_t columns = least(p->tile, p->n - first);\n        const nlm_tensor results = results_of(p, args->x, columns), exponents = exponents_of(p, columns);",
+           "const int64_t columns = least(p->tile, p->n - first - 1);\n        const nlm_tensor results = results_of(p, args->x, columns), exponents = exponents_of(p, columns);",
+           DENSE_TILES, "", "", SMALL, DENSE),
+    Mutant("the exponents of a weight stay in its results", "dense.c", "p->is_direct ? 0 : columns);", "0);", DENSE_TILES, "",
+           "", options=DENSE),
+    Mutant("the library's workspace is that of the operands", "dense.c",
+           "p.at_workspace = place(&p.bytes, (int64_t)workspace_of(d, &p));", "p.at_workspace = p.at_x;",
+           "matmul/M=530,K=32,N=9,w:q4_1", "", "", options=DENSE),
+    Mutant("a sum may go in any order", "blas.c",
+           "*out = scheme == CUBLASLT_REDUCTION_SCHEME_NONE || scheme == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;",
+           "*out = true;", "matmul/M=70,K=256,N=5,w:f16", "", "", options=DENSE),
 )

@@ -14,6 +14,7 @@ BIN = Path(os.environ["NLM_BIN"])
 MODELS = Path(os.environ["NLM_SOURCE"]) / "tests/data/models"
 LLAMA, MAMBA = MODELS / "llama-gqa-f32.gguf", MODELS / "mamba-f32.gguf"
 STORIES = MODELS / "stories260K-q8_0.gguf"
+MAMBA_MIXED = MODELS / "mamba-mixed.gguf"
 KERNELS = tempfile.TemporaryDirectory(prefix="nlm-cuda-")  # of all tests: what is compiled once is compiled for all
 
 
@@ -73,6 +74,82 @@ class Tiles(unittest.TestCase):
                            EMU_CUDA_MULTIPROCESSORS=1)
                 self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertTrue(any(b"TILE=128" in path.read_bytes() for path in CERTIFIED.rglob("matmul-*.image")))
+
+
+class Dense(unittest.TestCase):
+    """Products by cuBLASLt, which are those of large models where nothing else is asked for."""
+
+    PROMPT = ("Once upon a time, there was a little girl named Lily. She loved to play outside in the sun with her red "
+              "ball. One day, she saw a big dog in the park.")
+    BY_CUBLASLT = ("--set", "backend.options.products=cublaslt")
+
+    def certify(self, case, *options, **variables):
+        """Runs a case; the launches of its kernels."""
+        with tempfile.TemporaryDirectory() as folder:
+            done = run("--backend", "cuda", "--filter", case, "--option", "products=cublaslt", *options,
+                       program="nlm-conform", kernels=CERTIFIED, EMU_CUDA_LAUNCHES=f"{folder}/launches", **variables)
+            self.assertEqual(done.returncode, 0, (done.stdout + done.stderr).decode())
+            return Counter(line.split()[0] for line in Path(folder, "launches").read_text().splitlines())
+
+    def test_cases_of_many_rows_are_right(self):
+        for case, kernel in (("matmul/M=20,K=256,N=6,data=huge,w:f16", "dense_rows"),
+                             ("matmul/M=20,K=256,N=6,data=tiny,w:q6_k", "dense_weight"),
+                             ("matmul/M=20,K=64,N=6,data=one_inf,w:q8_0,pad=3", "dense_results"),
+                             ("matmul/M=65,K=33,N=31,w:bf16", "dense_rows"),
+                             ("matmul/M=530,K=32,N=9,w:q4_1", "dense_weight"),
+                             ("norm_matmul/M=70,K=256,N=5,w:f16", "dense_rows"),
+                             ("gate_up_silu_mul/M=70,K=256,N=5,w:q6_k", "dense_gate"),
+                             ("qkv_rope_append/seqs=20,past=0,K=32,H=5,G=3,D=32,B=16,w:q8_0,cache:f16", "dense_results"),
+                             ("norm_xz_conv/seqs=20,past=0,K=64,C=150,J=4,w:q4_1,silu,state_out=state", "dense_weight"),
+                             ("models/llama-window-bf16,cache:f32", "dense_gate")):
+            with self.subTest(case):
+                self.assertGreater(self.certify(case)[kernel], 0)
+
+    def test_weights_are_decoded_in_tiles_where_memory_is_small(self):
+        for case in ("matmul/M=20,K=96,N=150,w:q4_1", "gate_up_silu_mul/M=17,K=64,N=150,w:q8_0"):
+            with self.subTest(case):
+                whole = self.certify(case)
+                tiles = self.certify(case, EMU_CUDA_MEMORY_MIB=16)
+                self.assertEqual(tiles["dense_weight"], 2 * whole["dense_weight"])
+
+    def test_prompts_are_read_as_on_the_cpu(self):
+        for model in (STORIES, MODELS / "llama-mixed.gguf"):
+            with self.subTest(model.name):
+                expected = text_of(model, "-p", self.PROMPT, "--temp", 0, backend="cpu_scalar", n=6)
+                self.assertEqual(text_of(model, "-p", self.PROMPT, "--temp", 0, *self.BY_CUBLASLT, n=6), expected)
+
+    def test_each_device_has_its_own(self):
+        with tempfile.TemporaryDirectory() as folder:
+            expected = text_of(MAMBA_MIXED, "-p", self.PROMPT, backend="cpu_scalar", n=3)
+            self.assertEqual(text_of(MAMBA_MIXED, "-p", self.PROMPT, *self.BY_CUBLASLT, "--set", "backend.devices=[1, 0]",
+                                     n=3, EMU_CUDA_LOG=f"{folder}/log"), expected)
+            self.assertFalse(Path(folder, "log").exists())  # nothing is left in a context
+
+    def test_small_products_and_unvarying_batches_stay_with_own_kernels(self):
+        for options in ((), ("--set", "backend.options.batch_invariant=true"), ("--set", "backend.options.products=own")):
+            with self.subTest(options), tempfile.TemporaryDirectory() as folder:
+                run("-m", STORIES, "-p", self.PROMPT, "-n", 1, "--backend", "cuda", *options, kernels=folder,
+                    EMU_CUDA_DRY=1, EMU_CUDA_LAUNCHES=f"{folder}/launches")
+                launches = Path(folder, "launches").read_text()
+                self.assertIn("matmul_", launches)
+                self.assertNotIn("dense", launches)
+
+    def test_without_the_library_own_kernels_are_used_and_that_is_said(self):
+        missing = ("--set", "backend.options.cublaslt=/nowhere/libcublasLt.so")
+        done = run("-m", MAMBA, "-p", "a", "-n", 1, "--backend", "cuda", "--verbose", *missing)
+        self.assertEqual(done.returncode, 0)
+        self.assertRegex(done.stderr.decode(), "own kernels: no /nowhere/libcublasLt.so")
+        done = run("-m", MAMBA, "-p", "a", "-n", 1, "--backend", "cuda", *missing, *self.BY_CUBLASLT)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertRegex(done.stderr.decode(), 'products = "cublaslt": no /nowhere/libcublasLt.so')
+
+    def test_options_that_exclude_each_other_are_refused(self):
+        for options, sentence in ((("products=cublaslt", "batch_invariant=true"), "exclude each other"),
+                                  (("products=best",), 'expected "own" or "cublaslt"')):
+            done = run("-m", MAMBA, "-p", "a", "--backend", "cuda",
+                       *(part for option in options for part in ("--set", f"backend.options.{option}")))
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn(sentence, done.stderr.decode())
 
 
 class Precision(unittest.TestCase):

@@ -17,14 +17,14 @@ BACKEND = SOURCE / "backends/cuda"
 FAULT = re.compile(r"kernel \w+, .*?([\w.]+):(\d+): (.*)")
 
 
-def certify(case, library=None, **settings):
+def certify(case, library=None, options=(), **settings):
     """Runs a case; what nlm-conform ends with, and the device's own sentences."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         name = case.split("/")[0]
         level = {"abi": "0", "captured": "2", "sample": "2", "advance": "2"}.get(name, "3" if name.endswith(("_bwd", "_dx", "_dw")) else "1")
         command = [BUILD / "tests/cuda/with-device", BUILD / "bin/nlm-conform", "--level", level, "--filter", case,
-                   "--timeout", "900", *(["--library", library] if library else ["--backend", "cuda"])]
+                   "--timeout", "900", *options, *(["--library", library] if library else ["--backend", "cuda"])]
         environment = os.environ | {"EMU_CUDA_LOG": str(log)} | settings
         if "EMU_NVRTC_EDIT" in settings:
             environment["XDG_CACHE_HOME"] = folder  # a cache of kernels knows nothing of changes
@@ -41,7 +41,7 @@ def kernel_problem(mutant):
     with tempfile.NamedTemporaryFile("w") as edit:
         edit.write(f"{mutant.file}\n====\n{mutant.before}\n====\n{mutant.after}")
         edit.flush()
-        done, log = certify(mutant.case, EMU_NVRTC_EDIT=edit.name, **mutant.settings)
+        done, log = certify(mutant.case, options=mutant.options, EMU_NVRTC_EDIT=edit.name, **mutant.settings)
     faults = FAULT.findall(log)
     if done.returncode != 1 or not faults:
         return f"was not stopped (exit status {done.returncode}): {(done.stdout + done.stderr + log)[-600:]}"
@@ -58,7 +58,7 @@ def compile_library(mutant, folder):
     text = (BACKEND / mutant.file).read_text()
     if text.count(mutant.before) != 1:
         return None, f"'{mutant.before}' is {text.count(mutant.before)} times in {mutant.file}"
-    source, changed = folder / mutant.file, folder / "changed.o"
+    source, changed = folder / Path(mutant.file).name, folder / "changed.o"
     source.write_text(text.replace(mutant.before, mutant.after))
     objects = BUILD / "backends/CMakeFiles/cuda.dir"
     rest = [p for p in objects.rglob("*.o") if p != objects / "cuda" / f"{mutant.file}.o"]
@@ -78,15 +78,15 @@ def host_problem(mutant):
         library, why = compile_library(mutant, Path(folder))
         if not library:
             return why
-        done, log = certify(mutant.case, library)
+        done, log = certify(mutant.case, library, mutant.options, **mutant.settings)
     if not re.search(r"FAILED: \d+ passed, [1-9]", done.stdout) or not re.search(mutant.sentence, log):
         return f"was not stopped (exit status {done.returncode}): {(done.stdout + done.stderr + log)[-600:]}"
     return ""
 
 
 def control_problem(case_and_settings):
-    case, settings = case_and_settings
-    done, log = certify(case, **json.loads(settings))
+    case, settings, options = case_and_settings
+    done, log = certify(case, options=options, **json.loads(settings))
     return "" if done.returncode in (0, 77) else f"fails without a fault: {(done.stdout + log)[-600:]}"
 
 
@@ -96,9 +96,9 @@ def main():
     if certify("abi/01_file")[0].returncode == 77:
         print("skipped: there is no NVRTC")
         return 77
-    cases = sorted({(m.case, json.dumps(m.settings)) for m in (*kernels, *host)})
+    cases = sorted({(m.case, json.dumps(m.settings), m.options) for m in (*kernels, *host)})
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = dict(zip([case for case, _ in cases], pool.map(control_problem, cases)))
+        problems = dict(zip([" ".join(map(str, case)) for case in cases], pool.map(control_problem, cases)))
         for group, check in ((kernels, kernel_problem), (host, host_problem)):
             problems |= dict(zip([m.name for m in group], pool.map(check, group)))
     for name, problem in problems.items():
