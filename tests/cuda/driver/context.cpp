@@ -1,5 +1,6 @@
 /* How calls begin and end: initialisation, contexts, and what is left in one that is released. */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -29,6 +30,7 @@ bool is_child() {
 
 /* The call that is to fail. */
 CUresult count_call(const char *called) {
+    if (strncmp(called, setup.fail_name.c_str(), setup.fail_name.size()) != 0) return CUDA_SUCCESS;
     if (setup.fail_call == 0 || ++driver.n_calls != setup.fail_call) return CUDA_SUCCESS;
     const char *name = nullptr;
     cuGetErrorName(setup.fail_code, &name);

@@ -4,10 +4,12 @@
 
 #include <nlm/dtype.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <mutex>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "standins.h"
@@ -42,6 +44,11 @@ const uint64_t ALGORITHM = 0x656d756c61746564; // what the heuristic hands out, 
 
 std::mutex lock;
 std::set<const void *> &live = *new std::set<const void *>;
+
+void tell_at_exit() {
+    const std::string left = std::to_string(live.size());
+    if (!live.empty()) emu_cuda_tell(("cuBLASLt: " + left + " objects are left at exit").c_str());
+}
 
 template <typename object>
 cublasStatus_t make(object **out, const object &value) {
@@ -268,7 +275,9 @@ char *bytes_of(const void *memory) {
 } // namespace
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *out) {
+    static const int told = atexit(tell_at_exit);
     LT_BEGIN();
+    if (told != 0) return CUBLAS_STATUS_ALLOC_FAILED;
     return make(out, cublasLtContext{});
 }
 

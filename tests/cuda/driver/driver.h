@@ -43,6 +43,7 @@ struct settings {
     std::string launches; /* the file that lists them; or empty */
     uint64_t seed, fail_call;
     CUresult fail_code;
+    std::string fail_name; /* calls of other beginnings are not counted */
 };
 extern settings setup;
 

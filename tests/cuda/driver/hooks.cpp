@@ -25,6 +25,10 @@ API CUresult emu_cuda_call(const char *name) {
     return c.failed;
 }
 
+API void emu_cuda_tell(const char *text) {
+    log_line("%s", text);
+}
+
 API int emu_cuda_is_written(const void *base, size_t bytes, const char *what) {
     size_t first = 0;
     if (bytes == 0 || emu_memory_is_written(base, bytes, &first)) return 1;

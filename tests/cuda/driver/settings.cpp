@@ -49,7 +49,9 @@ CUresult read_settings() {
     setup.launches = launches ? launches : "";
     setup.is_dry = number("EMU_CUDA_DRY", 0) != 0;
     setup.seed = number("EMU_CUDA_SEED", 1);
+    const char *fail_name = getenv("EMU_CUDA_FAIL_NAME");
     setup.fail_call = number("EMU_CUDA_FAIL_CALL", 0);
+    setup.fail_name = fail_name ? fail_name : "";
     setup.fail_code = code && *code ? result_of_name(code) : CUDA_ERROR_UNKNOWN;
     lots = setup.seed * 2 + 1;
     setup.multiprocessors = setup.row ? static_cast<int>(number("EMU_CUDA_MULTIPROCESSORS", 0)) : 0;

@@ -28,6 +28,9 @@ CUresult emu_cuda_enqueue(CUstream stream, CUresult (*run)(void *data), void (*d
 /* Counts a call of a library among the driver's: not CUDA_SUCCESS if EMU_CUDA_FAIL_CALL says that it fails. */
 CUresult emu_cuda_call(const char *name);
 
+/* A line for the log. */
+void emu_cuda_tell(const char *text);
+
 /* For `run`: whether all of it is memory of the stream's device, as 0 bytes always are; and that it was written to.
  */
 int emu_cuda_is_memory(const void *base, size_t bytes);

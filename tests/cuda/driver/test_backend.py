@@ -10,14 +10,15 @@ from pathlib import Path
 
 BUILD, SOURCE = Path(os.environ["NLM_BUILD"]), Path(os.environ["NLM_SOURCE"])
 MODELS = [SOURCE / "models" / name for name in ("llama.gguf", "mamba.gguf")]
+DENSE = SOURCE / "tests/data/models/llama-biases-f16.gguf"  # has products that cuBLASLt is asked for
 IS_SLOW = bool(os.environ.get("NLM_SANITIZE"))
 # After these the backend cannot give back what it has.
 OF_CLEANING = re.compile("Free|Destroy|Release|Unload|Current|Synchronize")
 
 
-def run(model, n, **settings):
+def run(model, n, *arguments, **settings):
     command = [BUILD / "tests/cuda/with-device", BUILD / "bin/nlm-run", "--backend", "cuda", "--model", model,
-               "--prompt", "Once upon a", "-n", str(n), "--temp", "0"]
+               "--prompt", "Once upon a", "-n", str(n), "--temp", "0", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=600, env=os.environ | settings)
 
 
@@ -35,10 +36,11 @@ def text_is_the_same_under_every_seed():
         print(f"{model.name}: {texts.pop()!r}")
 
 
-def failing_call(model, number, code, folder):
+def failing_call(model, number, code, folder, *arguments, **settings):
     """The name of the call that failed, or None where there are not so many."""
     log = folder / f"{number}.log"
-    done = run(model, 1, EMU_CUDA_FAIL_CALL=str(number), EMU_CUDA_FAIL_CODE=code, EMU_CUDA_LOG=str(log))
+    done = run(model, 1, *arguments, EMU_CUDA_FAIL_CALL=str(number), EMU_CUDA_FAIL_CODE=code, EMU_CUDA_LOG=str(log),
+               **settings)
     text = log.read_text() if log.exists() else ""
     failed = re.search(rf"call {number}, (\w+), fails", text)
     if not failed:
@@ -64,9 +66,24 @@ def every_failing_call_ends_in_a_sentence():
         print(f"{code}: up to call {number}; {len(names)} functions: {' '.join(sorted(names))}")
 
 
+def every_failing_call_of_cublaslt_ends_in_a_sentence():
+    """All that the first shape takes; then fewer and fewer."""
+    arguments = ("--prompt", "Once upon a time there was a little cat who lived in a house with a dog and a golden key",
+                 "--set", "backend.options.products=cublaslt")
+    names, number = set(), 1
+    with tempfile.TemporaryDirectory() as folder:
+        while name := failing_call(DENSE, number, "CUDA_ERROR_UNKNOWN", Path(folder), *arguments,
+                                   EMU_CUDA_FAIL_NAME="cublasLt"):
+            names.add(name)
+            number += 1 + number // (4 if IS_SLOW else 16)
+    assert {"cublasLtCreate", "cublasLtMatmulAlgoGetHeuristic", "cublasLtMatmul"} <= names, names
+    print(f"cuBLASLt: up to call {number}; {' '.join(sorted(names))}")
+
+
 def main():
     text_is_the_same_under_every_seed()
     every_failing_call_ends_in_a_sentence()
+    every_failing_call_of_cublaslt_ends_in_a_sentence()
 
 
 main()
