@@ -3,10 +3,12 @@
 
 #include "products.h"
 
-/* Rows and multiplications from which on it is predicted to be faster than the kernels of device/many.cuh
- * (tools/predict-cuda --explain): blocks have to be decoded and written first. */
-enum { FROM_ROWS_PLAIN = 128, FROM_ROWS_BLOCKS = 256 };
-#define FROM_PRODUCTS (INT64_C(1) << 29)
+/* From where on it is predicted to be faster than the kernels of device/many.cuh (tools/predict-cuda --explain):
+ * rows, and elements of the weights; where these are blocks, which have to be decoded first, rows and
+ * multiplications. */
+enum { FROM_ROWS_PLAIN = 64, FROM_ROWS_BLOCKS = 256 };
+#define FROM_ELEMENTS_PLAIN  (INT64_C(1) << 22)
+#define FROM_PRODUCTS_BLOCKS (INT64_C(1) << 32)
 
 /* Bytes that a tile of a decoded weight takes, at most, and half of them for its results: a share of the memory. */
 #define TILE_BYTES    (INT64_C(64) << 20)
@@ -28,8 +30,9 @@ static bool is_wanted(const nlm_cuda_device *d, int64_t rows, const nlm_tensor *
     if (w->dtype == NLM_BF16 && d->capability < 80) return false;
     if (w->shape[0] == 0 || w->shape[1] == 0) return false;
     if (d->products == NLM_CUDA_PRODUCTS_CUBLASLT) return true;
-    return rows >= (is_plain(w) ? FROM_ROWS_PLAIN : FROM_ROWS_BLOCKS) &&
-           rows * parts * w->shape[0] >= FROM_PRODUCTS / w->shape[1];
+    const int64_t n = parts * w->shape[0];
+    if (is_plain(w)) return rows >= FROM_ROWS_PLAIN && n >= FROM_ELEMENTS_PLAIN / w->shape[1];
+    return rows >= FROM_ROWS_BLOCKS && n >= FROM_PRODUCTS_BLOCKS / rows / w->shape[1];
 }
 
 static int64_t round_up(int64_t value, int64_t multiple) {

@@ -1,6 +1,7 @@
 """The cuda backend through nlm-run, as a user has it, on emulated GPUs (run by with-device)."""
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,14 @@ def text_of(model, *arguments, backend="cuda", n=12, **options):
     done = run("-m", model, "-p", "Once upon a time", "-n", n, "--backend", backend, "--quiet", *arguments, **options)
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
+
+
+def load_predictions():
+    loader = SourceFileLoader("predict_cuda", os.environ["NLM_SOURCE"] + "/tools/predict-cuda")
+    predict = module_from_spec(spec_from_loader("predict_cuda", loader))
+    sys.modules["predict_cuda"] = predict
+    loader.exec_module(predict)
+    return predict
 
 
 class Text(unittest.TestCase):
@@ -125,6 +134,28 @@ class Dense(unittest.TestCase):
                                      n=3, EMU_CUDA_LOG=f"{folder}/log"), expected)
             self.assertFalse(Path(folder, "log").exists())  # nothing is left in a context
 
+    def test_large_products_go_by_cublaslt(self):
+        for kind, least in (("f16", 128), ("q8_0", 512)):
+            with self.subTest(kind), tempfile.TemporaryDirectory() as folder:
+                done = run("--micro", "--sweeps", "gemm", "--max-mb", 40, "--type", kind, "--backend", "cuda", "--repeat", 1,
+                           "--warmup", 0, "--probe-mb", 1, program="nlm-bench", kernels=folder, EMU_CUDA_DRY=1,
+                           EMU_CUDA_LAUNCHES=f"{folder}/launches")
+                self.assertEqual(done.returncode, 0, done.stderr.decode())
+                lines = [line.split() for line in Path(folder, "launches").read_text().splitlines()]
+                rows = {int(line[1].split(",")[0]) for line in lines if line[0] == "dense_rows"}
+                self.assertEqual(min(rows), least)
+
+    def test_products_go_by_cublaslt_from_where_it_is_predicted_to_be_faster(self):
+        predict, text = load_predictions(), (Path(os.environ["NLM_SOURCE"]) / "backends/cuda/dense.c").read_text()
+        rows_plain, rows_blocks = map(int, re.search(r"FROM_ROWS_PLAIN = (\d+), FROM_ROWS_BLOCKS = (\d+)", text).groups())
+        elements, products = (1 << int(re.search(rf"FROM_{name} +\(INT64_C\(1\) << (\d+)\)", text).group(1))
+                              for name in ("ELEMENTS_PLAIN", "PRODUCTS_BLOCKS"))
+        for gpu in predict.GPUS:
+            for kind, rows, side in (("f16", rows_plain, elements ** 0.5), ("q8_0", rows_blocks, (products / rows_blocks) ** 0.5),
+                                     ("q4_0", rows_blocks, (products / rows_blocks) ** 0.5)):
+                n = round(side)
+                self.assertLess(predict.library_product(gpu, rows, n, n, kind)[0], predict.own_product(gpu, rows, n, n, kind))
+
     def test_small_products_and_unvarying_batches_stay_with_own_kernels(self):
         for options in ((), ("--set", "backend.options.batch_invariant=true"), ("--set", "backend.options.products=own")):
             with self.subTest(options), tempfile.TemporaryDirectory() as folder:
@@ -193,10 +224,7 @@ class Devices(unittest.TestCase):
 
 class Launches(unittest.TestCase):
     def test_a_layer_has_the_kernels_that_predictions_count(self):
-        loader = SourceFileLoader("predict_cuda", os.environ["NLM_SOURCE"] + "/tools/predict-cuda")
-        predict = module_from_spec(spec_from_loader("predict_cuda", loader))
-        sys.modules["predict_cuda"] = predict
-        loader.exec_module(predict)
+        predict = load_predictions()
         for model, kernels, once in ((STORIES, predict.LLAMA, "attention"), (MAMBA, predict.MAMBA, "dt_bc_scan_few")):
             with self.subTest(model.name), tempfile.TemporaryDirectory() as folder:
                 run("-m", model, "-p", "a", "-n", 1, "--backend", "cuda", kernels=folder, EMU_CUDA_DRY=1,

@@ -9,7 +9,7 @@ API CUresult emu_cuda_enqueue(CUstream named, CUresult (*run)(void *data), void 
     if (c.failed != CUDA_SUCCESS) return c.failed;
     const std::shared_ptr<stream> to = find_stream(named, c.here);
     if (!to) return CUDA_ERROR_INVALID_HANDLE;
-    return enqueue_action(to, {[=] { return run(kept.get()); }, 0});
+    return enqueue_action(to, {[=] { return setup.is_dry ? CUDA_SUCCESS : run(kept.get()); }, 0});
 }
 
 API int emu_cuda_is_memory(const void *base, size_t bytes) {

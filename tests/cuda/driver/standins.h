@@ -22,7 +22,8 @@ struct emu_device {
 int emu_cuda_device(int ordinal, struct emu_device *out);
 
 /* Work of a library: `run` is called when its turn comes, with device memory open; what it returns other than
- * CUDA_SUCCESS is an error of the context. `drop` is called once, when it is not needed any more, or refused. */
+ * CUDA_SUCCESS is an error of the context; a dry device does not call it. `drop` is called once, when it is not
+ * needed any more, or refused. */
 CUresult emu_cuda_enqueue(CUstream stream, CUresult (*run)(void *data), void (*drop)(void *data), void *data);
 
 /* Counts a call of a library among the driver's: not CUDA_SUCCESS if EMU_CUDA_FAIL_CALL says that it fails. */
