@@ -47,6 +47,10 @@ uint64_t nlm_program_activation_bytes(const nlm_program *program) {
     return program->activation_bytes;
 }
 
+uint64_t nlm_program_working_bytes(const nlm_program *program) {
+    return program->working_bytes;
+}
+
 uint64_t nlm_program_unpacked_bytes(const nlm_program *program) {
     return program->unpacked_bytes;
 }

@@ -64,6 +64,8 @@ nlm_status nlm_program_fetch(nlm_program *program, int32_t value, const void **o
 /* Bytes of activations after liveness packing, and without it. */
 uint64_t nlm_program_activation_bytes(const nlm_program *program);
 uint64_t nlm_program_unpacked_bytes(const nlm_program *program);
+/* Of activations and of what ops work in beside them, on every device: all that a run needs. */
+uint64_t nlm_program_working_bytes(const nlm_program *program);
 uint32_t nlm_program_steps(const nlm_program *program);
 /* Whether a step of it runs on the device of its choice. */
 bool nlm_program_uses_first(const nlm_program *program);

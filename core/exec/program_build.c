@@ -150,6 +150,7 @@ static nlm_status make_host_memory(nlm_program *program, const nlm_space_needs *
         program->workers[i].x.scratch_bytes = scratch_at; /* until the base is known */
     }
     NLM_TRY(nlm_activations_host(activations, end, &program->host_base, err));
+    program->working_bytes += end;
     for (uint32_t i = 0; i < program->n_workers; i++) {
         nlm_exec_v1 *x = &program->workers[i].x;
         x->workspace = program->host_base + workspace_at;
@@ -192,6 +193,7 @@ static nlm_status make_queue(nlm_program *program, uint32_t device, const nlm_pr
         NLM_TRY(make_device_inputs(program, queue, needs->has_inputs, err));
     }
     NLM_TRY(nlm_activations_device(activations, queue->device, end, &queue->region, err));
+    program->working_bytes += end;
     x->stream = queue->region->stream;
     x->live_rows_device = queue->inputs ? queue->inputs : program->input_memory;
     x->live_rows_buffer = queue->inputs_buffer;

@@ -99,7 +99,7 @@ struct nlm_program {
     nlm_queue *writer;      /* whose steps leave inputs changed, as `sent` has them after the run; NULL: none */
     uint64_t written_bytes; /* up to where */
 
-    uint64_t activation_bytes, unpacked_bytes;
+    uint64_t activation_bytes, unpacked_bytes, working_bytes;
     bool has_sums; /* over ranks */
 
     /* of the run under way */

@@ -199,7 +199,7 @@ static nlm_status set_parameters(nlm_mamba *m, nlm_error *err) {
 
 /* Of states, and of what a run needs. */
 static uint64_t working_bytes(const nlm_mamba *m) {
-    return nlm_program_activation_bytes(m->train.program) + nlm_cache_bytes(m->now) + nlm_cache_bytes(m->before);
+    return nlm_program_working_bytes(m->train.program) + nlm_cache_bytes(m->now) + nlm_cache_bytes(m->before);
 }
 
 /* Counts what it has, which is known once it is planned, towards the engine's limit. */

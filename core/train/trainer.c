@@ -322,7 +322,7 @@ void nlm_trainer_memory_of(const nlm_trainer *t, nlm_trainer_memory *out) {
     *out = (nlm_trainer_memory){
         .optimizer = nlm_optimizer_bytes(t->optimizer),
         .states = t->cache ? nlm_cache_bytes(t->cache) : 0,
-        .activations = t->gradients.program ? nlm_program_activation_bytes(t->gradients.program) : 0};
+        .activations = t->gradients.program ? nlm_program_working_bytes(t->gradients.program) : 0};
     for (uint32_t i = 0; i < count; i++) {
         const nlm_parameter *p = &nlm_parameters_at(t->parameters, i)->parameter;
         out->parameters += p->value.bytes;

@@ -21,6 +21,7 @@ const char *const spec_cross_entropy_rows[] = {
     "R=12,N=40,K=64,w:blocks,dx,dw",
     "R=3,N=33,K=256,w:all,bias,dx,dw,db,smoothing=0.1",
     "R=530,N=9,K=12,dx,dw,bias,db",
+    "R=530,N=33,K=840,dx,dw,bias,db",
     "R=2,N=4099,K=33,dx,dw,accumulate",
     "R=3,N=32000,K=8,w:plain,dx",
     "R=8,N=60,K=30,data=mixed,dx,dw",

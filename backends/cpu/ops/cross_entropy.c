@@ -1,21 +1,29 @@
-/* The head, the loss and their gradients: products of the counted rows, so many at a time that their logits fit the
- * last cache. */
+/* The head, the loss and their gradients: products of the counted rows, as many at a time as move the least memory.
+ */
 #include <math.h>
 
 #include "cpu/vector/product.h"
 #include "cpu/vector/vector.h"
 
-#define LOGITS_BYTES (34 << 20) /* of the rows of a chunk */
-#define LEAST_ROWS   48         /* of a chunk */
-#define MOST_ROWS    264
-#define ROWS_UNIT    12   /* a multiple of all tiles */
-#define DX_DEPTH     2048 /* classes whose slopes are packed together: in the second caches, at the price of barriers */
-#define SUMMED       512 /* columns whose sum is taken in f32 */
+#define NEAR_BYTES (34 << 20)  /* of the logits of a chunk, if they are to stay in the last cache */
+#define MOST_BYTES (128 << 20) /* else */
+#define LEAST_ROWS 48          /* of a chunk */
+#define NEAR_ROWS  264
+#define MOST_ROWS  516
+#define ROWS_UNIT  12   /* a multiple of all tiles */
+#define DX_DEPTH   2048 /* classes whose slopes are packed together: in the second caches, at the price of barriers */
+#define SUMMED     512  /* columns whose sum is taken in f32 */
 
-/* The most rows of a chunk: all are about as large, as each costs a pass over the weights. */
-static int64_t chunk_of(int64_t rows, int64_t classes) {
-    const int64_t fit = LOGITS_BYTES / (int64_t)sizeof(float) / (classes > 0 ? classes : 1) / ROWS_UNIT * ROWS_UNIT;
-    const int64_t most = fit < LEAST_ROWS ? LEAST_ROWS : fit > MOST_ROWS ? MOST_ROWS : fit;
+static int64_t fitting(int64_t bytes, int64_t classes, int64_t most) {
+    const int64_t rows = bytes / (int64_t)sizeof(float) / (classes > 0 ? classes : 1) / ROWS_UNIT * ROWS_UNIT;
+    return rows < LEAST_ROWS ? LEAST_ROWS : rows > most ? most : rows;
+}
+
+/* The most rows of a chunk: all are about as large. Each costs four passes over weights, 16 bytes a class and column;
+ * logits that come from memory cost six over them, 24 bytes a class and row. */
+static int64_t chunk_of(int64_t rows, int64_t classes, int64_t columns) {
+    const int64_t near = fitting(NEAR_BYTES, classes, NEAR_ROWS), far = fitting(MOST_BYTES, classes, MOST_ROWS);
+    const int64_t most = 16 * columns * (far - near) > 24 * near * far ? far : near;
     if (rows <= most) return rows;
     const int64_t chunks = (rows + most - 1) / most;
     return ((rows + chunks - 1) / chunks + ROWS_UNIT - 1) / ROWS_UNIT * ROWS_UNIT;
@@ -37,7 +45,7 @@ static places places_of(int64_t rows, int64_t classes, int64_t columns) {
 void nlm_vector_cross_entropy_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
     (void)self, (void)nth;
     const int64_t classes = nlm_dim(dims, 'N'), columns = nlm_dim(dims, 'K');
-    const int64_t rows = chunk_of(nlm_dim(dims, 'R'), classes);
+    const int64_t rows = chunk_of(nlm_dim(dims, 'R'), classes, columns);
     const nlm_product_size products[] = {{rows, classes, columns, 0},
                                          {classes, columns, rows, 1},
                                          {rows, columns, classes < DX_DEPTH ? classes : DX_DEPTH, 0}};
@@ -251,7 +259,7 @@ static nlm_status run_chunk(const chunk *c) {
 /* Rows that are not counted cost nothing; without any, dw and db are still replaced. */
 nlm_status nlm_vector_cross_entropy(const nlm_exec_v1 *x, const nlm_cross_entropy_args *args) {
     const int64_t classes = args->w->shape[0], columns = args->w->shape[1], live = nlm_live_rows(x, args->x);
-    const int64_t most = chunk_of(args->x->shape[0], classes);
+    const int64_t most = chunk_of(args->x->shape[0], classes, columns);
     const places at = places_of(most, classes, columns);
     uint8_t *workspace = x->workspace;
     chunk c = {.x = x, .args = args, .packed = workspace + at.packed, .is_first = 1};
