@@ -22,7 +22,8 @@ typedef struct way {
 static way way_of(const nlm_sample_args *args, int32_t slot) {
     const float *cuts = nlm_kit_at(args->cuts, slot);
     const int32_t *draws = nlm_kit_at(args->draws, slot);
-    return (way){cuts[0], cuts[1], cuts[2], draws[0], (uint64_t)(uint32_t)draws[2] << 32 | (uint32_t)draws[1]};
+    return (way){cuts[0], cuts[1], cuts[2] > 1 ? 1 : cuts[2], draws[0],
+                 (uint64_t)(uint32_t)draws[2] << 32 | (uint32_t)draws[1]};
 }
 
 /* In [0, 1), of 53 bits: the first words of Philox4x32-10 at counter [at, 0, 0, 0]. */

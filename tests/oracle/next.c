@@ -69,7 +69,7 @@ static int64_t draw(const way *w, const candidate *all, candidate *kept, int64_t
     if (has_top_p) n = count_to(all, n, (w->top_p + doubt[0]) * sum_of(all, n), false);
     int64_t n_kept = 0;
     for (int64_t i = 0; i < n; i++) {
-        if (w->min_p > 0 && all[i].weight < w->min_p * (1 + doubt[1])) continue;
+        if (w->min_p > 0 && all[i].weight < fmin(w->min_p * (1 + doubt[1]), 1)) continue;
         kept[n_kept++] = all[i];
     }
     const double total = sum_of(kept, n_kept);

@@ -1,4 +1,5 @@
 /* What sample and advance are given. */
+#include <math.h>
 #include <string.h>
 
 #include "spec.h"
@@ -13,6 +14,7 @@ static const way ways[] = {
     {0.8F, 0.95F, 0.05F, 40}, {1, 0.9F, 0, 0},  {8, 0, 0, 3000},       {1, 0, 0, 0},       {1, 0, 0.05F, 0},
     {100, 0.99F, 0, 0},       {0, 0, 0, 0},     {1.5F, 0.5F, 0.9F, 1}, {1, 0.5F, 0.3F, 0}, {2, 1, 0, 1 << 30},
     {0.3F, 0, 0, -1},         {1, 1e-6F, 0, 0}, {5, 0, 0.5F, 100},     {0.7F, 0, 0, 5},    {1e-3F, 0, 0.5F, 0},
+    {INFINITY, 0, 0, 5},      {1, 0, 7, 0},     {NAN, NAN, NAN, 3},
 };
 #define N_WAYS (sizeof ways / sizeof *ways)
 

@@ -6,7 +6,7 @@ const char *const spec_sample_rows[] = {
     "R=1,N=1",
     "R=7,N=1",
     "R=5,N=2",
-    "R=15,N=33,scattered,pos=4000",
+    "R=18,N=33,scattered,pos=4000",
     "R=15,N=257,pos=7",
     "R=7,N=40,data=ties",
     "R=7,N=97,data=equal",

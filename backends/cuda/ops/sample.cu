@@ -16,6 +16,7 @@ struct sample_args {
 #define BINS_A_UNIT    64.0f /* of the exponent: 2048 bins reach down to exp(-32) */
 #define FEW            2048  /* candidates that a block puts in order */
 #define INDEX_BITS     24
+#define GREATEST       3.402823466e38f /* of f32 */
 
 /* ---- a row ---- */
 
@@ -64,9 +65,9 @@ __device__ __forceinline__ bool begin_row(const run &run, const sample_args &a, 
     }
     const float *cuts = at<float>(a.cuts, slot);
     const int *draws = at<int>(a.draws, slot);
-    w->temperature = cuts[0];
+    w->temperature = cuts[0] > GREATEST ? GREATEST : cuts[0]; /* a NaN stays one */
     w->top_p = cuts[1] > 0.0f && cuts[1] < 1.0f ? cuts[1] : 0.0f;
-    w->min_p = cuts[2];
+    w->min_p = cuts[2] > 1.0f ? 1.0f : cuts[2];
     w->top_k = draws[0];
     w->seed = (u64)(u32)draws[2] << 32 | (u32)draws[1];
     w->is_greedy = !(w->temperature > 0.0f);

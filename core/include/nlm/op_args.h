@@ -602,7 +602,7 @@ typedef struct nlm_sum_rows_args {
  * temperature). Candidates stand likeliest first, of equals the lower index first, and these stay, in this order:
  *   top_k > 0         the first top_k
  *   0 < top_p < 1     the fewest first ones whose weights reach top_p of the sum of those that are left
- *   min_p > 0         those with w_i >= min_p
+ *   min_p > 0         those with w_i >= min_p, or 1 if that is less
  * With neither top_k nor top_p they stand by index. y[r] is the first whose weight, with those before it, exceeds u
  * times the sum of all that are left; u = 2^-53 floor(2^-11 (2^32 word0 + word1)) of the four words that
  * Philox4x32-10 gives for the counter [pos[r] + 1, 0, 0, 0] and the seed as its key. temperature <= 0: y[r] is the
