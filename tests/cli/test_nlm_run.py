@@ -236,11 +236,8 @@ class Configuration(unittest.TestCase):
         self.assertEqual(other, text_of(config, "--prompt-file", self.folder / "p.txt"))
 
     def test_tokens_ahead_are_the_same_where_no_device_chooses_them(self):
-        plain = text_of("-m", MAMBA, "-p", "the", "-n", 6)
-        config = self.write(f'[model]\npath = "{MAMBA}"\n[run]\nprompt = "the"\nmax_tokens = 6\nahead = 4\n')
-        self.assertEqual(text_of(config), plain)
-        self.assertEqual(text_of("-m", MAMBA, "-p", "the", "-n", 6, "--ahead", 100), plain)
-        self.assertIn(b"--ahead", run("-m", MAMBA, "-p", "the", "--ahead", -1, code=2).stderr)
+        for ahead in (("--ahead", 100), ("--set", "run.ahead=4")):
+            self.assertEqual(*(text_of("-m", MAMBA, "-p", "the", "-n", 6, *how) for how in (ahead, ())))
 
     def test_paths_of_a_configuration_start_at_its_folder(self):
         (self.folder / "model.gguf").write_bytes(MAMBA.read_bytes())
