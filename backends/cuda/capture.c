@@ -1,5 +1,5 @@
 /* Work recorded once and launched many times: CUDA graphs behind nlm.capture. */
-#include "device.h"
+#include "step.h"
 
 /* Ends a recording that is under way or done; the stream can be used again. */
 static void drop(nlm_cuda_device *d, nlm_cuda_recording *r) {
@@ -13,6 +13,7 @@ static void drop(nlm_cuda_device *d, nlm_cuda_recording *r) {
     }
     nlm_cuda_fault_give_back(d, r->fault);
     pthread_mutex_unlock(&d->lock);
+    if (r->held) d->host->release(d->host->self, r->held);
     d->host->release(d->host->self, r);
 }
 
@@ -24,6 +25,7 @@ static nlm_status begin(void *self, void *stream, nlm_error *error) {
     if (!r) return nlm_kit_fail(error, NLM_OUT_OF_MEMORY, "capture", "no host memory");
     *r = (nlm_cuda_recording){0};
     pthread_mutex_lock(&d->lock);
+    const bool holds = d->has_step_kernels;
     r->fault = nlm_cuda_fault_take(d);
     if (r->fault != UINT32_MAX) {
         r->next = d->recordings;
@@ -35,6 +37,12 @@ static nlm_status begin(void *self, void *stream, nlm_error *error) {
         return nlm_kit_fail(error, NLM_LIMIT, "capture", "GPU %u has %d streams and recordings", d->ordinal,
                             NLM_CUDA_FAULTS);
     }
+    if (holds) r->held = d->host->alloc(d->host->self, sizeof *r->held, 16);
+    if (holds && !r->held) {
+        drop(d, r);
+        return nlm_kit_fail(error, NLM_OUT_OF_MEMORY, "capture", "no host memory");
+    }
+    if (r->held) r->held->n = 0;
     const CUresult result = d->cu->cuStreamBeginCapture(s->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
     if (result != CUDA_SUCCESS) {
         drop(d, r);
@@ -49,8 +57,11 @@ static nlm_status end(void *self, void *stream, void **out_recording, nlm_error 
     nlm_cuda_stream *s = stream;
     nlm_cuda_recording *r = s->recording;
     NLM_CUDA_IN(d);
+    NLM_KIT_TRY(nlm_cuda_step_flush(s, error));
     NLM_CUDA_TRY(cuStreamEndCapture, s->stream, &r->graph);
     NLM_CUDA_TRY(cuGraphInstantiate, &r->exec, r->graph, 0);
+    if (r->held) d->host->release(d->host->self, r->held);
+    r->held = NULL;
     s->recording = NULL;
     *out_recording = r;
     return NLM_OK;

@@ -57,11 +57,18 @@ static bool can_launch_early(const nlm_cuda_device *d) {
     return d->capability >= 90 && d->cu->cuDriverGetVersion(&version) == CUDA_SUCCESS && version >= 12030;
 }
 
+/* Recorded layers as one launch: there are clusters, and the kernels whose bits it has are used. */
+static bool can_step(const nlm_cuda_device *d) {
+    const char *option = d->host->option(d->host->self, "cluster_step");
+    return d->capability >= 90 && !d->is_batch_invariant && !(option && strcmp(option, "false") == 0);
+}
+
 static nlm_status read_options(nlm_cuda_device *d, nlm_error *error) {
     const char *products = d->host->option(d->host->self, "products");
     d->is_batch_invariant = option_is_true(d->host, "batch_invariant");
     d->is_tf32 = option_is_true(d->host, "tf32");
     d->has_early_launch = can_launch_early(d);
+    d->has_steps = can_step(d);
     if (!products)
         d->products = d->is_batch_invariant ? NLM_CUDA_PRODUCTS_OWN : NLM_CUDA_PRODUCTS_BEST;
     else if (strcmp(products, "own") == 0)

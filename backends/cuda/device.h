@@ -42,7 +42,8 @@ struct nlm_cuda_recording {
     CUgraph graph;
     CUgraphExec exec;
     uint32_t fault;
-    nlm_cuda_stream *launched_on; /* since that one's last sync; NULL: none */
+    nlm_cuda_stream *launched_on;    /* since that one's last sync; NULL: none */
+    struct nlm_cuda_step_held *held; /* step.h; NULL: nothing is held back */
     struct nlm_cuda_recording *next;
 };
 
@@ -63,6 +64,7 @@ struct nlm_cuda_device {
     bool is_batch_invariant;
     bool is_tf32;          /* products of many rows round weights of f32 too */
     bool has_early_launch; /* of kernels, while the one before ends */
+    bool has_steps;        /* layers that are recorded may be one launch of a cluster */
     nlm_cuda_products_by products;
     const nlm_cuda_cublaslt *lt; /* NULL: not found, or not wanted */
     cublasLtHandle_t lt_handle;
@@ -71,7 +73,8 @@ struct nlm_cuda_device {
 
     pthread_mutex_t lock; /* of what follows */
     bool is_lost;
-    CUstream transfers; /* of copies that the host waits for */
+    bool has_step_kernels; /* one is compiled: recordings hold back */
+    CUstream transfers;    /* of copies that the host waits for */
     nlm_cuda_stream *streams;
     nlm_cuda_recording *recordings;
     nlm_cuda_buffer *unfreed; /* freed while work that may use them was pending */
@@ -99,6 +102,9 @@ uint32_t nlm_cuda_fault_take(nlm_cuda_device *d);
 void nlm_cuda_fault_give_back(nlm_cuda_device *d, uint32_t index);
 /* NLM_OK, or what a kernel told in that word, which is then clear. */
 nlm_status nlm_cuda_fault_read(nlm_cuda_device *d, uint32_t index, nlm_error *error);
+
+/* A slot's work, of prepare or on a stream: ops.c. */
+nlm_status nlm_cuda_run_op(const nlm_exec_v1 *x, nlm_op op, const void *args);
 
 /* ---- the calling thread's context: device.c ---- */
 

@@ -5,7 +5,7 @@
 
 #define PARAMETER_BYTES 2048
 
-static nlm_cuda_view view_of(const nlm_tensor *t) {
+nlm_cuda_view nlm_cuda_view_of(const nlm_tensor *t) {
     nlm_cuda_view view = {0};
     if (!t) return view;
     view.data = (uintptr_t)t->data;
@@ -27,7 +27,7 @@ static void write_parameters(const nlm_op_spec *spec, const void *args, char *ou
         if (nlm_counts(spec->fields[i].flag, nlm_args_flags(args))) {
             memcpy(&t, (const char *)args + spec->fields[i].offset, sizeof t);
         }
-        const nlm_cuda_view view = view_of(t);
+        const nlm_cuda_view view = nlm_cuda_view_of(t);
         memcpy(out + used, &view, sizeof view);
         used += sizeof view;
     }
@@ -78,6 +78,7 @@ static nlm_status enqueue(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_cu
     nlm_cuda_stream *s = x->stream;
     nlm_cuda_run run = run_of(d, x, s, work);
     void *both[] = {&run, parameters};
+    nlm_cuda_step step;
     CUlaunchAttribute attributes[2];
     const CUlaunchConfig config = {
         .gridDimX = (unsigned)work->grid[0],
@@ -91,7 +92,12 @@ static nlm_status enqueue(nlm_cuda_device *d, const nlm_exec_v1 *x, const nlm_cu
         .attrs = attributes,
         .numAttrs = write_attributes(d, work, attributes),
     };
-    write_parameters(nlm_op_spec_of(work->op), work->args, parameters);
+    if (work->parameters) {
+        step = *work->parameters;
+        both[1] = &step;
+    } else {
+        write_parameters(nlm_op_spec_of(work->op), work->args, parameters);
+    }
     NLM_CUDA_TRY(cuLaunchKernelEx, &config, function, both, NULL);
     s->is_busy = true;
     return NLM_OK;

@@ -11,6 +11,7 @@
 typedef struct nlm_cuda_work {
     nlm_op op; /* whose arguments these are */
     const void *args;
+    const nlm_cuda_step *parameters; /* what the kernel has in place of the op's arguments, or NULL */
     nlm_cuda_kernel kernel;
     int64_t grid[3];           /* blocks; 0 stands for 1 in the last two. A first of 0 is no work */
     int threads;               /* of a block */
@@ -23,6 +24,9 @@ typedef struct nlm_cuda_work {
 /* Enqueues it on x->stream. With no stream, in prepare, compiles it and that is all: a slot is called so before it is
  * called to work, with the shapes it will have. */
 nlm_status nlm_cuda_launch(const nlm_exec_v1 *x, const nlm_cuda_work *work);
+
+/* A tensor as kernels have it; of none, zeros. */
+nlm_cuda_view nlm_cuda_view_of(const nlm_tensor *t);
 
 /* For the macro ACT, which kernels read activations by. */
 static inline const char *nlm_cuda_type_name(const nlm_tensor *t) {

@@ -1,7 +1,7 @@
 /* Buffers of device memory, and copies to, from and between them. */
 #include <stdlib.h>
 
-#include "device.h"
+#include "step.h"
 
 static nlm_cuda_buffer *buffer_of(uint64_t handle) {
     return (nlm_cuda_buffer *)(uintptr_t)handle;
@@ -86,6 +86,7 @@ static nlm_status upload(void *self, void *stream, uint64_t buffer, uint64_t off
     nlm_cuda_device *d = self;
     NLM_CUDA_IN(d);
     if (!bytes) return NLM_OK;
+    NLM_KIT_TRY(nlm_cuda_step_flush(stream, error));
     NLM_CUDA_TRY(cuMemcpyHtoDAsync, place(buffer, offset), host, bytes, stream_of(d, stream));
     return finish(d, stream, error);
 }
@@ -95,6 +96,7 @@ static nlm_status download(void *self, void *stream, uint64_t buffer, uint64_t o
     nlm_cuda_device *d = self;
     NLM_CUDA_IN(d);
     if (!bytes) return NLM_OK;
+    NLM_KIT_TRY(nlm_cuda_step_flush(stream, error));
     NLM_CUDA_TRY(cuMemcpyDtoHAsync, host, place(buffer, offset), bytes, stream_of(d, stream));
     return finish(d, stream, error);
 }
@@ -104,6 +106,7 @@ static nlm_status copy(void *self, void *stream, uint64_t to_buffer, uint64_t to
     nlm_cuda_device *d = self;
     NLM_CUDA_IN(d);
     if (!bytes) return NLM_OK;
+    NLM_KIT_TRY(nlm_cuda_step_flush(stream, error));
     NLM_CUDA_TRY(cuMemcpyDtoDAsync, place(to_buffer, to_offset), place(from_buffer, from_offset), bytes,
                  stream_of(d, stream));
     return finish(d, stream, error);
@@ -114,6 +117,7 @@ static nlm_status fill(void *self, void *stream, uint64_t buffer, uint64_t offse
     nlm_cuda_device *d = self;
     NLM_CUDA_IN(d);
     if (!bytes) return NLM_OK;
+    NLM_KIT_TRY(nlm_cuda_step_flush(stream, error));
     NLM_CUDA_TRY(cuMemsetD8Async, place(buffer, offset), (unsigned char)byte, bytes, stream_of(d, stream));
     return finish(d, stream, error);
 }
@@ -137,6 +141,7 @@ static nlm_status copy_from(void *self, void *stream, uint64_t to_buffer, uint64
     const nlm_cuda_device *other = peer;
     NLM_CUDA_IN(d);
     if (!bytes) return NLM_OK;
+    NLM_KIT_TRY(nlm_cuda_step_flush(stream, error));
     NLM_CUDA_TRY(cuMemcpyPeerAsync, place(to_buffer, to_offset), d->context, place(from_buffer, from_offset),
                  other->context, bytes, stream_of(d, stream));
     return NLM_OK;

@@ -4,6 +4,7 @@
 #include "attention.h"
 #include "dense.h"
 #include "pack.h"
+#include "step.h"
 
 /* Ops whose slots take weights packed, and as they are where the host cannot pack them. */
 #define TAKES_PLANES(op)                                                                            \
@@ -84,20 +85,36 @@ nlm_status nlm_cuda_query(void *self, nlm_op op, const void *args, uint32_t nth,
     return NLM_OK;
 }
 
+nlm_status nlm_cuda_run_op(const nlm_exec_v1 *x, nlm_op op, const void *args) {
+    switch (op) {
+#define CASE(op, flags, needs) \
+    case NLM_OP_##op: return nlm_cuda_##op(x, args);
+        NLM_CUDA_OPS(CASE)
+#undef CASE
+        default: return nlm_kit_fail(x->error, NLM_UNSUPPORTED, "prepare", "this backend does not have op %u", op);
+    }
+}
+
+/* The slots. What is recorded may be held back, to be done as one with what follows. */
+#define DEFINE(op, flags, needs)                                                     \
+    static nlm_status slot_##op(const nlm_exec_v1 *x, const nlm_##op##_args *args) { \
+        bool is_held;                                                                \
+        NLM_KIT_TRY(nlm_cuda_step_hold(x, NLM_OP_##op, args, &is_held));             \
+        return is_held ? NLM_OK : nlm_cuda_##op(x, args);                            \
+    }
+NLM_CUDA_OPS(DEFINE)
+#undef DEFINE
+
 const nlm_ops_v1 nlm_cuda_ops = {.struct_size = sizeof nlm_cuda_ops,
-#define SLOT(op, flags, needs) .op = nlm_cuda_##op,
+#define SLOT(op, flags, needs) .op = slot_##op,
                                  NLM_CUDA_OPS(SLOT)
 #undef SLOT
 };
 
-/* Every slot compiles what it would launch when it is called without a stream. */
+/* Every op compiles what it would launch when it is called without a stream. */
 nlm_status nlm_cuda_prepare(void *self, nlm_op op, const void *args, uint32_t nth, nlm_error *error) {
     const nlm_exec_v1 x = {.struct_size = sizeof x, .nth = nth, .device = self, .error = error};
-    switch (op) {
-#define CASE(op, flags, needs) \
-    case NLM_OP_##op: return nlm_cuda_##op(&x, args);
-        NLM_CUDA_OPS(CASE)
-#undef CASE
-        default: return nlm_kit_fail(error, NLM_UNSUPPORTED, "prepare", "this backend does not have op %u", op);
-    }
+    NLM_KIT_TRY(nlm_cuda_run_op(&x, op, args));
+    if (op == NLM_OP_dt_bc_scan) nlm_cuda_step_prepare(self, args);
+    return NLM_OK;
 }

@@ -137,6 +137,11 @@ static planes planes_of(const packing *p, const nlm_tensor *w) {
     return out;
 }
 
+int64_t nlm_cuda_pack_row_bytes(int32_t dtype, int64_t elements) {
+    const nlm_tensor row = {.shape = {1, elements}};
+    return planes_of(packing_of(dtype), &row).bytes;
+}
+
 nlm_status nlm_cuda_pack_size(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, nlm_pack_info_v1 *out,
                               nlm_error *error) {
     (void)self;

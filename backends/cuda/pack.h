@@ -12,4 +12,7 @@ nlm_status nlm_cuda_pack_size(void *self, const nlm_tensor *w, uint32_t layout, 
 nlm_status nlm_cuda_pack(void *self, const nlm_tensor *w, uint32_t layout, uint32_t roles, int64_t row_from,
                          int64_t row_to, void *packed, nlm_error *error);
 
+/* Bytes of a row of a packed weight, in all planes. */
+int64_t nlm_cuda_pack_row_bytes(int32_t dtype, int64_t elements);
+
 #endif

@@ -1,5 +1,5 @@
 /* Streams and events. */
-#include "device.h"
+#include "step.h"
 
 static nlm_status stream_create(void *self, void **out_stream, nlm_error *error) {
     nlm_cuda_device *d = self;
@@ -101,6 +101,7 @@ static void event_destroy(void *self, void *event) {
 static nlm_status event_record(void *self, void *stream, void *event, nlm_error *error) {
     nlm_cuda_device *d = self;
     NLM_CUDA_IN(d);
+    NLM_KIT_TRY(nlm_cuda_step_flush(stream, error));
     NLM_CUDA_TRY(cuEventRecord, event, ((nlm_cuda_stream *)stream)->stream);
     return NLM_OK;
 }
@@ -109,6 +110,7 @@ static nlm_status event_wait(void *self, void *stream, void *event, nlm_error *e
     nlm_cuda_device *d = self;
     nlm_cuda_stream *s = stream;
     NLM_CUDA_IN(d);
+    NLM_KIT_TRY(nlm_cuda_step_flush(stream, error));
     NLM_CUDA_TRY(cuStreamWaitEvent, s->stream, event, 0);
     s->is_busy = true;
     return NLM_OK;

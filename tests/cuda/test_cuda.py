@@ -229,16 +229,27 @@ class Launches(unittest.TestCase):
     def test_a_layer_has_the_kernels_that_predictions_count(self):
         predict = load_predictions()
         for model, kernels, once in ((STORIES, predict.LLAMA, "attention"), (MAMBA, predict.MAMBA, "dt_bc_scan_few")):
-            with self.subTest(model.name), tempfile.TemporaryDirectory() as folder:
-                run("-m", model, "-p", "a", "-n", 1, "--backend", "cuda", kernels=folder, EMU_CUDA_DRY=1,
-                    EMU_CUDA_LAUNCHES=f"{folder}/launches")
-                lines = [line.split() for line in Path(folder, "launches").read_text().splitlines()]
-                self.assertEqual({line[-1] for line in lines}, {"early"})
-                launched = Counter(line[0] for line in lines)
+            with self.subTest(model.name):
+                launched = self.launched(model, "--set", "backend.options.cluster_step=false")
                 layers = launched[once]
                 self.assertGreater(layers, 1)
                 self.assertEqual({k: launched[k] for k in set(kernels)},
                                  {k: layers * n for k, n in Counter(kernels).items()})
+
+    def launched(self, model, *arguments, **variables):
+        """How often each kernel is launched for a token."""
+        with tempfile.TemporaryDirectory() as folder:
+            run("-m", model, "-p", "a", "-n", 1, "--backend", "cuda", *arguments, kernels=folder, EMU_CUDA_DRY=1,
+                EMU_CUDA_LAUNCHES=f"{folder}/launches", **variables)
+            lines = [line.split() for line in Path(folder, "launches").read_text().splitlines()]
+        if not variables:
+            self.assertEqual({line[-1] for line in lines}, {"early"})
+        return Counter(line[0] for line in lines)
+
+    def test_layers_of_mamba_are_one_launch_where_there_are_clusters(self):
+        launched = self.launched(MAMBA)
+        self.assertEqual((launched["mamba_step"], launched["norm_xz_conv_few"], launched["dt_bc_scan_few"]), (1, 0, 0))
+        self.assertEqual(self.launched(MAMBA, EMU_CUDA_CAPABILITY="8.0")["mamba_step"], 0)
 
     def test_kernels_begin_early_unless_they_may_not(self):
         for off in ({"EMU_CUDA_CAPABILITY": "8.0"}, ("--set", "backend.options.early_launch=false")):

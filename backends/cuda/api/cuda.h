@@ -187,6 +187,8 @@ typedef struct CUuuid {
     X(cuModuleGetFunction, cuModuleGetFunction, (CUfunction * out, CUmodule module, const char *name))               \
     X(cuFuncGetAttribute, cuFuncGetAttribute, (int *out, int attribute, CUfunction function))                        \
     X(cuFuncSetAttribute, cuFuncSetAttribute, (CUfunction function, int attribute, int value))                       \
+    X(cuOccupancyMaxActiveClusters, cuOccupancyMaxActiveClusters,                                                    \
+      (int *out, CUfunction function, const CUlaunchConfig *config))                                                 \
     X(cuLaunchKernelEx, cuLaunchKernelEx,                                                                            \
       (const CUlaunchConfig *config, CUfunction function, void **params, void **extra))                              \
     X(cuStreamBeginCapture, cuStreamBeginCapture_v2, (CUstream stream, int mode))                                    \

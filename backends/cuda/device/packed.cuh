@@ -146,11 +146,15 @@ struct packed_row {
     static __device__ __forceinline__ u64 bytes_of(u32 rows, u32 pitch) {
         return (u64)rows * pitch;
     }
-    __device__ __forceinline__ packed_row(const view &w, i64 row) {
-        const u32 blocks = ((u32)w.shape[1] + 31) / 32, rows = (u32)w.shape[0], r = (u32)row;
+    __device__ __forceinline__ packed_row(const view &w, i64 row)
+        : packed_row((const u8 *)w.data, (u32)w.shape[0], (u32)w.shape[1], (u32)row) {
+    }
+    /* Row r of so many. */
+    __device__ __forceinline__ packed_row(const u8 *planes, u32 rows, u32 length, u32 r) {
+        const u32 blocks = (length + 31) / 32;
         const u32 of_quants = pitch(blocks * 16 * is::PIECES), of_extra = pitch(blocks * is::EXTRA);
         const u32 of_scales = pitch(blocks * is::SCALES), of_shared = pitch((blocks + 7) / 8 * is::SHARED);
-        quants = (const u8 *)w.data;
+        quants = planes;
         extra = quants + bytes_of(rows, of_quants);
         scales = extra + bytes_of(rows, of_extra);
         shared = scales + bytes_of(rows, of_scales) + bytes_of(r, of_shared);

@@ -7,6 +7,7 @@
  *
  * Macros: ACT; STATES of a channel; CHUNK, the tokens of one, where it is not to be chosen here. */
 #pragma once
+#include "mamba.cuh"
 #include "sequences.cuh"
 
 struct scan_tensors {
@@ -45,16 +46,6 @@ struct chunk_memory {
     float parts[CHUNK][PART_ROW];
 };
 
-__device__ __forceinline__ float softplus(float v) {
-    return v > 20.0f ? v : log1pf(expf(v));
-}
-
-__device__ __forceinline__ float exp2_of(float v) {
-    float power;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(v));
-    return power;
-}
-
 __device__ __forceinline__ float element(const view &t, i64 row, i64 column, bool is_there) {
     return is_there ? to_float(at<ACT>(t, row)[column]) : 0.0f;
 }
@@ -87,7 +78,7 @@ __device__ __forceinline__ void put(const inputs &in, chunk_memory *m) {
     for (int i = 0; i < ROWS; i++) {
         const int t = threadIdx.x / TILE + GROUPS * i, lane = threadIdx.x % TILE;
         const float e = softplus(in.dt[i]);
-        m->step[t][lane] = steps{e, e * in.x[i]};
+        m->step[t][lane] = steps{e, __fmul_rn(e, in.x[i])};
     }
 #pragma unroll
     for (int i = 0; i < LOADS; i++) {
@@ -110,8 +101,8 @@ __device__ __forceinline__ float scan(chunk_memory *m, int n_tokens, const float
         if (HAS_OUTPUT) c = m->c[t][group];
 #pragma unroll
         for (int j = 0; j < OWN; j++) {
-            h[j] = exp2_of(step.e * rate[j]) * h[j] + step.e_x * b.of[j];
-            if (HAS_OUTPUT) sum += c.of[j] * h[j];
+            h[j] = next_state(h[j], step.e, rate[j], step.e_x, b.of[j]);
+            if (HAS_OUTPUT) sum = fmaf(c.of[j], h[j], sum);
         }
         if (HAS_OUTPUT)
             m->parts[t][threadIdx.x] = sum;
@@ -130,8 +121,7 @@ __device__ __forceinline__ void write(const scan_tensors &a, const sequence &q, 
         float y = 0;
 #pragma unroll
         for (int g = 0; g < GROUPS; g++) y += m.parts[t][g * TILE + lane];
-        if (a.d.data) y += d * in.x[i];
-        if (a.z.data) y *= silu(in.z[i]);
+        y = scan_output(y, a.d.data != 0, d, in.x[i], a.z.data != 0, in.z[i]);
         at<ACT>(a.y, q.from + first + t)[channel] = from_float<ACT>(y);
     }
 }

@@ -42,4 +42,33 @@ typedef struct nlm_cuda_run {
     long long first_row, n_rows; /* of the op's, that this launch is about: where an op works its rows off in turns */
 } nlm_cuda_run;
 
+/* Of device/mamba_step.cu: layers at most, and stages of weights. */
+#define NLM_CUDA_STEP_LAYERS 24
+#define NLM_CUDA_STEP_STAGES 8
+
+/* A layer: addresses, of which 0 is absent. Weights are packed; of what is written (xz, u, y, h) only that has an
+ * address which no later layer overwrites. */
+typedef struct nlm_cuda_step_layer {
+    unsigned long long norm_w, w_in, conv_w, conv_bias, w_x, w_dt, dt_bias, rate, d, w_out;
+    unsigned long long conv_state, conv_state_out, states, states_out;
+    unsigned long long xz, u, y, h;
+} nlm_cuda_step_layer;
+
+/* Layers of Mamba for one token. Letters are those of op_table.h. */
+typedef struct nlm_cuda_step {
+    nlm_cuda_view x, seq_start, slot; /* the first layer's x, a row */
+    int n_layers, n_blocks;           /* of the cluster */
+    int model, inner, rank, width;    /* K, C, R, J */
+    int is_silu;
+    float eps;
+    int n_stages, stage_bytes;                   /* of shared memory */
+    int x_at, dt_at, out_at;                     /* where in a stage the weights behind w_in begin */
+    int most_tiles, most_selected, most_outputs; /* of a block: tiles, rows of w_x, rows of w_out */
+    int small_floats;
+    int n_slots;
+    long long conv_slot, conv_row, state_slot, state_tile;                 /* bytes, of states that are read, */
+    long long conv_slot_out, conv_row_out, state_slot_out, state_tile_out; /* and written */
+    nlm_cuda_step_layer layer[NLM_CUDA_STEP_LAYERS];
+} nlm_cuda_step;
+
 #endif

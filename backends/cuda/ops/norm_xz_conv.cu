@@ -2,6 +2,7 @@
  * channels, so that the convolution can follow: a thread takes a channel of a sequence and goes along its tokens.
  * What it needs of memory for that is on its way while the product is made. */
 #include "few.cuh"
+#include "mamba.cuh"
 #include "sequences.cuh"
 
 struct norm_xz_conv_args {
@@ -44,8 +45,8 @@ __device__ __forceinline__ void convolve(const norm_xz_conv_args &a, lane l, con
         const float now = xz[row][l.channel % CHANNELS];
         float sum = l.bias;
 #pragma unroll
-        for (int j = 0; j < KEPT; j++) sum += l.factor[j] * l.before[j];
-        sum += l.factor[KEPT] * now;
+        for (int j = 0; j < KEPT; j++) sum = tap(sum, l.factor[j], l.before[j]);
+        sum = tap(sum, l.factor[KEPT], now);
         at<ACT>(a.y, row)[l.channel] = from_float<ACT>(a.flags & SILU ? silu(sum) : sum);
 #pragma unroll
         for (int j = 0; j < KEPT; j++) l.before[j] = j + 1 < KEPT ? l.before[j + 1] : now;

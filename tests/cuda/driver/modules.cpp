@@ -226,6 +226,24 @@ API CUresult cuFuncSetAttribute(CUfunction named, int attribute, int value) {
     }
 }
 
+/* A multiprocessor has one block: what registers and shared memory leave room for is not known. */
+API CUresult cuOccupancyMaxActiveClusters(int *out, CUfunction named, const CUlaunchConfig *config) {
+    const call c(IN_CONTEXT);
+    if (c.failed != CUDA_SUCCESS) return c.failed;
+    const std::shared_ptr<function> asked = find_function(c, named);
+    if (!asked) return CUDA_ERROR_INVALID_HANDLE;
+    if (!out || !config || (config->numAttrs != 0 && !config->attrs)) return CUDA_ERROR_INVALID_VALUE;
+    emu_launch with = {};
+    with.grid = {config->gridDimX, config->gridDimY, config->gridDimZ};
+    with.block = {config->blockDimX, config->blockDimY, config->blockDimZ};
+    with.dynamic_shared_bytes = config->sharedMemBytes;
+    CUresult result = read_attributes(*config, &with);
+    if (result == CUDA_SUCCESS) result = check_launch(*asked, &with);
+    if (result != CUDA_SUCCESS) return result;
+    *out = setup.multiprocessors / static_cast<int>(count(with.cluster));
+    return CUDA_SUCCESS;
+}
+
 API CUresult cuLaunchKernelEx(const CUlaunchConfig *config, CUfunction named, void **params, void **extra) {
     const call c(IN_CONTEXT);
     if (c.failed != CUDA_SUCCESS) return c.failed;
