@@ -45,10 +45,11 @@ __device__ __forceinline__ void barrier_expect(u64 *barrier, u32 bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
                  : "memory");
 }
-/* Until the phase of that parity is over. What the bytes that it counted are can be read then. */
+/* Until the phase of that parity is over. What the bytes that it counted are can be read then. By whole warps, of
+ * which one lane asks. */
 __device__ __forceinline__ void barrier_wait(u64 *barrier, u32 parity) {
-    u32 is_over;
-    do {
+    u32 is_over = threadIdx.x % 32 != 0;
+    while (!is_over) {
         asm volatile(
             "{\n.reg .pred p;\n"
             "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
@@ -56,7 +57,8 @@ __device__ __forceinline__ void barrier_wait(u64 *barrier, u32 parity) {
             : "=r"(is_over)
             : "r"(shared_address(barrier)), "r"(parity)
             : "memory");
-    } while (!is_over);
+    }
+    __syncwarp();
 }
 
 /* ---- what they count ---- */
@@ -66,6 +68,12 @@ __device__ __forceinline__ void store_async(u32 to, float value, u32 barrier) {
     asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.f32 [%0], %1, [%2];" ::"r"(to), "f"(value),
                  "r"(barrier)
                  : "memory");
+}
+__device__ __forceinline__ void store_async(u32 to, float4 value, u32 barrier) {
+    asm volatile(
+        "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(to),
+        "f"(value.x), "f"(value.y), "f"(value.z), "f"(value.w), "r"(barrier)
+        : "memory");
 }
 /* From global to shared memory, both and the size multiples of 16. */
 __device__ __forceinline__ void begin_bulk_copy(void *to, const void *from, u32 bytes, u64 *barrier) {

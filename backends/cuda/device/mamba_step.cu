@@ -263,12 +263,29 @@ __device__ __forceinline__ float norm_factor(const step_here &b, int length, flo
     return 1.0f / sqrtf(sum / (float)length + eps);
 }
 
-/* A value that `lanes` neighbours have, to place `to` of all blocks. What the warp has read may be overwritten then.
- */
+/* A value that `lanes` neighbours have, to place `to` of all blocks; four at a time where four neighbours' places
+ * are. All lanes of a warp call it. What the warp has read may be overwritten then. */
 __device__ __forceinline__ void send(const step_here &b, exchange e, const float *to, float value, int lanes,
                                      int n_blocks, bool is_there) {
-    const u32 place = shared_address(to), barrier = shared_address(&b.barriers->came[e]);
-    __syncwarp();
+    const u32 barrier = shared_address(&b.barriers->came[e]), there = __ballot_sync(0xffffffffu, is_there);
+    const u32 place = shared_address(to);
+    if (lanes <= 8) {
+        const int first = b.lane & -4 * lanes; /* of the lanes that have the four */
+        const u32 all = lanes == 8 ? 0xffffffffu : (1u << 4 * lanes) - 1,
+                  from = __shfl_sync(0xffffffffu, place, first);
+        const u32 last = __shfl_sync(0xffffffffu, place, first + 3 * lanes);
+        const float4 four = make_float4(
+            __shfl_sync(0xffffffffu, value, first), __shfl_sync(0xffffffffu, value, first + lanes),
+            __shfl_sync(0xffffffffu, value, first + 2 * lanes), __shfl_sync(0xffffffffu, value, first + 3 * lanes));
+        __syncwarp();
+        if ((there >> first & all) == all && from % 16 == 0 && last == from + 12) {
+            for (int rank = b.lane - first; rank < n_blocks; rank += 4 * lanes) {
+                store_async(of_block(from, rank), four, of_block(barrier, rank));
+            }
+            return;
+        }
+    }
+    if (lanes > 8) __syncwarp();
     if (!is_there) return;
     for (int rank = b.lane % lanes; rank < n_blocks; rank += lanes) {
         store_async(of_block(place, rank), value, of_block(barrier, rank));
