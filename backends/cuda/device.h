@@ -47,6 +47,11 @@ struct nlm_cuda_recording {
     struct nlm_cuda_recording *next;
 };
 
+/* Of a layer of Mamba that is being prepared (step.c): its channels, and states of each; 0: not known. */
+typedef struct nlm_cuda_preparing {
+    int64_t inner, states;
+} nlm_cuda_preparing;
+
 /* Streams and recordings that a device may have at once. */
 #define NLM_CUDA_FAULTS 512
 
@@ -68,6 +73,7 @@ struct nlm_cuda_device {
     nlm_cuda_products_by products;
     const nlm_cuda_cublaslt *lt; /* NULL: not found, or not wanted */
     cublasLtHandle_t lt_handle;
+    nlm_cuda_preparing preparing; /* by prepare, of which there is one call at a time */
     char name[96];
     char arch[32];
 

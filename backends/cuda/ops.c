@@ -115,6 +115,6 @@ const nlm_ops_v1 nlm_cuda_ops = {.struct_size = sizeof nlm_cuda_ops,
 nlm_status nlm_cuda_prepare(void *self, nlm_op op, const void *args, uint32_t nth, nlm_error *error) {
     const nlm_exec_v1 x = {.struct_size = sizeof x, .nth = nth, .device = self, .error = error};
     NLM_KIT_TRY(nlm_cuda_run_op(&x, op, args));
-    if (op == NLM_OP_dt_bc_scan) nlm_cuda_step_prepare(self, args);
+    nlm_cuda_step_prepare(self, op, args);
     return NLM_OK;
 }

@@ -14,21 +14,37 @@ static nlm_status allow(nlm_cuda_device *d, CUfunction function, nlm_error *erro
     return NLM_OK;
 }
 
-void nlm_cuda_step_prepare(nlm_cuda_device *d, const nlm_dt_bc_scan_args *args) {
+/* The kernel for layers with weights like these; that it cannot be had is no error. */
+static void compile(nlm_cuda_device *d, const nlm_tensor *w, int64_t states) {
     nlm_error ignored = {.struct_size = sizeof ignored};
+    const nlm_cuda_kernel kernel = nlm_cuda_step_kernel(w, states);
     CUfunction function;
-    if (!d->has_steps || args->x->shape[0] != 1 || args->x->dtype != NLM_F32 ||
-        args->w_x->layout == NLM_LAYOUT_ROW_MAJOR || args->w_dt->layout != args->w_x->layout ||
-        args->w_dt->dtype != args->w_x->dtype) {
-        return;
-    }
     NLM_CUDA_IN(d);
-    const nlm_cuda_kernel kernel = nlm_cuda_step_kernel(args->w_x, args->a->shape[1]);
     if (nlm_cuda_find(d, &kernel, true, &function, &ignored) != NLM_OK) return;
     if (allow(d, function, &ignored) != NLM_OK) return;
     pthread_mutex_lock(&d->lock);
     d->has_step_kernels = true;
     pthread_mutex_unlock(&d->lock);
+}
+
+/* What is prepared one after the other makes a layer, as it does when it is recorded. */
+void nlm_cuda_step_prepare(nlm_cuda_device *d, nlm_op op, const void *args) {
+    if (!d->has_steps) return;
+    const nlm_cuda_preparing before = d->preparing;
+    d->preparing = (nlm_cuda_preparing){0};
+    if (op == NLM_OP_norm_xz_conv) {
+        const nlm_norm_xz_conv_args *a = args;
+        if (a->x->shape[0] != 1 || a->x->dtype != NLM_F32 || !nlm_cuda_step_takes(a->w, a->w)) return;
+        d->preparing = (nlm_cuda_preparing){.inner = a->y->shape[1]};
+    } else if (op == NLM_OP_dt_bc_scan) {
+        const nlm_dt_bc_scan_args *a = args;
+        if (before.inner != a->x->shape[1] || !nlm_cuda_step_takes(a->w_x, a->w_dt)) return;
+        d->preparing = (nlm_cuda_preparing){before.inner, a->a->shape[1]};
+    } else if (op == NLM_OP_matmul) {
+        const nlm_matmul_args *a = args;
+        if (!before.states || before.inner != a->w->shape[1] || !a->residual) return;
+        if (nlm_cuda_step_takes(a->w, a->w)) compile(d, a->w, before.states);
+    }
 }
 
 /* ---- a cluster's launch ---- */

@@ -28,9 +28,9 @@ typedef struct nlm_cuda_step_held {
     nlm_cuda_held calls[NLM_CUDA_HELD];
 } nlm_cuda_step_held;
 
-/* Compiles the kernel for layers with these arguments, if they are such as it may do. What fails here is no error:
- * the ops have kernels of their own. */
-void nlm_cuda_step_prepare(nlm_cuda_device *d, const nlm_dt_bc_scan_args *args);
+/* Compiles the kernel for a layer whose three ops are prepared one behind the other, if they are such as it may do.
+ * What fails here is no error: the ops have kernels of their own. */
+void nlm_cuda_step_prepare(nlm_cuda_device *d, nlm_op op, const void *args);
 
 /* Holds a call back, if its stream records and it can go on what is held; *out_is_held says whether. If not, nothing
  * is held any more when this returns. */
@@ -39,7 +39,9 @@ nlm_status nlm_cuda_step_hold(const nlm_exec_v1 *x, nlm_op op, const void *args,
 /* Launches what the stream holds back. Every call that enqueues by another way than a slot begins with it. */
 nlm_status nlm_cuda_step_flush(nlm_cuda_stream *s, nlm_error *error);
 
-/* step_plan.c: whether call `i` of those held goes on as layers do, the calls before it having been asked. */
+/* step_plan.c: whether these weights of a layer, of which the first says what all are, are of a kind for it. */
+bool nlm_cuda_step_takes(const nlm_tensor *first, const nlm_tensor *w);
+/* Whether call `i` of those held goes on as layers do, the calls before it having been asked. */
 bool nlm_cuda_step_goes_on(const nlm_cuda_step_held *held, int i);
 /* The parameters of the first n_layers of what is held, but for what n_blocks decide. False: one kernel may not do
  * it, as what a layer writes would be in the way of another. */

@@ -15,8 +15,8 @@ static bool is_vector(const nlm_tensor *t) {
 static bool is_dense(const nlm_tensor *t) {
     return t->dtype == NLM_F32 && t->stride_bytes[1] == 4 && t->stride_bytes[0] == 4 * t->shape[1];
 }
-static bool is_packed(const nlm_tensor *w, const nlm_tensor *as) {
-    return w->layout == NLM_CUDA_LAYOUT_PLANES && w->dtype == as->dtype && w->shape[1] <= LONGEST;
+bool nlm_cuda_step_takes(const nlm_tensor *first, const nlm_tensor *w) {
+    return w->layout == NLM_CUDA_LAYOUT_PLANES && w->dtype == first->dtype && w->shape[1] <= LONGEST;
 }
 static bool is_same_place(const nlm_tensor *a, const nlm_tensor *b) {
     return a->data == b->data;
@@ -28,14 +28,15 @@ static bool has_same_strides(const nlm_tensor *a, const nlm_tensor *b) {
 /* ---- what goes on ---- */
 
 static bool can_begin(const nlm_norm_xz_conv_args *a) {
-    return is_row(a->x) && is_row(a->xz) && is_row(a->y) && a->slot->shape[0] == 1 && is_packed(a->w, a->w) &&
-           is_vector(a->norm_w) && is_vector(a->conv_bias) && is_dense(a->conv_w) && a->conv_w->shape[1] <= WIDEST &&
-           a->state->stride_bytes[2] == 4 && a->state_out->stride_bytes[2] == 4;
+    return is_row(a->x) && is_row(a->xz) && is_row(a->y) && a->slot->shape[0] == 1 &&
+           nlm_cuda_step_takes(a->w, a->w) && is_vector(a->norm_w) && is_vector(a->conv_bias) &&
+           is_dense(a->conv_w) && a->conv_w->shape[1] <= WIDEST && a->state->stride_bytes[2] == 4 &&
+           a->state_out->stride_bytes[2] == 4;
 }
 
 static bool is_next_layer(const nlm_norm_xz_conv_args *a, const nlm_norm_xz_conv_args *first,
                           const nlm_matmul_args *before) {
-    return is_same_place(a->x, before->y) && is_packed(a->w, first->w) && a->flags == first->flags &&
+    return is_same_place(a->x, before->y) && nlm_cuda_step_takes(first->w, a->w) && a->flags == first->flags &&
            a->eps == first->eps && a->w->shape[0] == first->w->shape[0] && a->w->shape[1] == first->w->shape[1] &&
            a->conv_w->shape[1] == first->conv_w->shape[1] && is_same_place(a->slot, first->slot) &&
            is_same_place(a->seq_start, first->seq_start) && a->x->row_kind == first->x->row_kind &&
@@ -46,11 +47,11 @@ static bool is_next_layer(const nlm_norm_xz_conv_args *a, const nlm_norm_xz_conv
 static bool is_scan_of(const nlm_dt_bc_scan_args *a, const nlm_norm_xz_conv_args *norm) {
     const char *z = (const char *)norm->xz->data + 4 * norm->y->shape[1];
     return is_same_place(a->x, norm->y) && a->z && a->z->data == z && is_row(a->z) && is_row(a->y) &&
-           is_packed(a->w_x, norm->w) && is_packed(a->w_dt, norm->w) && is_vector(a->b_dt) && is_vector(a->d) &&
-           is_dense(a->a) && is_same_place(a->slot, norm->slot) && is_same_place(a->seq_start, norm->seq_start) &&
-           a->state->shape[0] == norm->state->shape[0] && a->state->stride_bytes[3] == 4 &&
-           a->state->stride_bytes[2] == 4 * TILE && a->state_out->stride_bytes[3] == 4 &&
-           a->state_out->stride_bytes[2] == 4 * TILE;
+           nlm_cuda_step_takes(norm->w, a->w_x) && nlm_cuda_step_takes(norm->w, a->w_dt) && is_vector(a->b_dt) &&
+           is_vector(a->d) && is_dense(a->a) && is_same_place(a->slot, norm->slot) &&
+           is_same_place(a->seq_start, norm->seq_start) && a->state->shape[0] == norm->state->shape[0] &&
+           a->state->stride_bytes[3] == 4 && a->state->stride_bytes[2] == 4 * TILE &&
+           a->state_out->stride_bytes[3] == 4 && a->state_out->stride_bytes[2] == 4 * TILE;
 }
 
 static bool is_scan_as(const nlm_dt_bc_scan_args *a, const nlm_dt_bc_scan_args *first) {
@@ -59,8 +60,9 @@ static bool is_scan_as(const nlm_dt_bc_scan_args *a, const nlm_dt_bc_scan_args *
 }
 
 static bool is_out_of(const nlm_matmul_args *a, const nlm_dt_bc_scan_args *scan, const nlm_norm_xz_conv_args *norm) {
-    return is_same_place(a->x, scan->y) && is_row(a->y) && is_packed(a->w, norm->w) && !a->bias && a->residual &&
-           is_row(a->residual) && is_same_place(a->residual, norm->x) && a->w->shape[0] == norm->x->shape[1];
+    return is_same_place(a->x, scan->y) && is_row(a->y) && nlm_cuda_step_takes(norm->w, a->w) && !a->bias &&
+           a->residual && is_row(a->residual) && is_same_place(a->residual, norm->x) &&
+           a->w->shape[0] == norm->x->shape[1];
 }
 
 bool nlm_cuda_step_goes_on(const nlm_cuda_step_held *held, int i) {

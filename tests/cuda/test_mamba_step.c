@@ -11,7 +11,7 @@
 
 #include "unit/check.h"
 
-enum { MOST_LAYERS = 26, SLOTS = 3, SLOT = 1, TILE = 16, ARENA = 8 << 20, WORKSPACE = 64 << 10 };
+enum { MOST_LAYERS = 26, SLOTS = 3, SLOT = 1, TILE = 16, ARENA = 64 << 20, WORKSPACE = 64 << 10 };
 
 typedef struct shape {
     int model, inner, rank, states, width, layers;
