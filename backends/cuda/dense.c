@@ -140,9 +140,9 @@ static nlm_tensor matrix(uintptr_t data, nlm_dtype type, int64_t rows, int64_t c
     return t;
 }
 
-/* Of the rows of x, and of `columns` of the results. */
+/* Of the rows of x, and behind them of `columns` of each part of the results. */
 static nlm_tensor exponents_of(const nlm_cuda_dense *p, int64_t columns) {
-    return matrix(p->base, NLM_I32, rows_of_exponents(p), p->is_direct ? 0 : columns);
+    return matrix(p->base, NLM_I32, rows_of_exponents(p), p->is_direct ? 0 : p->parts * pitch_of(columns));
 }
 
 nlm_status nlm_cuda_dense_rows(const nlm_exec_v1 *x, const nlm_cuda_dense *p, const nlm_tensor *rows,
@@ -169,7 +169,7 @@ nlm_status nlm_cuda_dense_rows(const nlm_exec_v1 *x, const nlm_cuda_dense *p, co
 static nlm_status decode_weight(const nlm_exec_v1 *x, const nlm_cuda_dense *p, const nlm_tensor *w, int part,
                                 int64_t first, int64_t columns) {
     const nlm_tensor to = matrix(p->base + p->at_w, NLM_F16, columns, p->depth);
-    const uintptr_t behind_rows = p->base + 4 * (uintptr_t)(rows_of_exponents(p) + part * columns);
+    const uintptr_t behind_rows = p->base + 4 * (uintptr_t)(rows_of_exponents(p) + part * pitch_of(columns));
     const nlm_tensor exponents = matrix(behind_rows, NLM_I32, columns, 1);
     const nlm_matmul_args args = {sizeof args, 0, NULL, w, &exponents, NULL, &to};
     const nlm_cuda_work work = {
@@ -244,7 +244,7 @@ nlm_status nlm_cuda_dense_gate(const nlm_exec_v1 *x, const nlm_cuda_dense *p, co
     const nlm_tensor *const w[] = {args->w_gate, args->w_up};
     for (int64_t first = 0; first < p->n; first += p->tile) {
         const int64_t columns = least(p->tile, p->n - first);
-        const nlm_tensor results = results_of(p, args->x, columns), exponents = exponents_of(p, 2 * columns);
+        const nlm_tensor results = results_of(p, args->x, columns), exponents = exponents_of(p, columns);
         const nlm_gate_up_silu_mul_args behind = {sizeof behind, 0,      &results, p->is_bf16 ? NULL : &exponents,
                                                   NULL,          args->y};
         nlm_cuda_work work = finish(x, args->x, "dense_gate", first, columns);

@@ -12,7 +12,8 @@
 
 #define N_BUCKETS 10 /* 1, 2, 4, ... 512 rows */
 
-/* From this many rows on a larger program that exists is as good as one of the right size. */
+/* From this many rows on a larger program that exists is as good as one of the right size: on a device whose slots know
+ * the live rows. What another device does may go by the size of the program, padding and all. */
 #define SHARED_FROM 16
 
 typedef struct bucket_program {
@@ -70,7 +71,8 @@ static nlm_status find_program(nlm_programs *programs, int32_t rows, int32_t out
     bucket_program *exact = &programs->buckets[row_bucket][output_bucket];
     *out = exact;
     if (exact->program) return NLM_OK;
-    for (int i = row_bucket + 1; rows >= SHARED_FROM && i < N_BUCKETS; i++) {
+    const bool is_shared = rows >= SHARED_FROM && nlm_device_has_host_memory(programs->options.env->devices[0]);
+    for (int i = row_bucket + 1; is_shared && i < N_BUCKETS; i++) {
         *out = &programs->buckets[i][output_bucket];
         if ((*out)->program) return NLM_OK;
     }

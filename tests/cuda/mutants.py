@@ -165,7 +165,7 @@ HOST = (
            "const int64_t columns = least(p->tile, p->n - first);\n        const nlm_tensor results = results_of(p, args->x, columns), exponents = exponents_of(p, columns);",
            "const int64_t columns = least(p->tile, p->n - first - 1);\n        const nlm_tensor results = results_of(p, args->x, columns), exponents = exponents_of(p, columns);",
            DENSE_TILES, "", "", SMALL, DENSE),
-    Mutant("the exponents of a weight stay in its results", "dense.c", "p->is_direct ? 0 : columns);", "0);", DENSE_TILES, "",
+    Mutant("the exponents of a weight stay in its results", "dense.c", "p->is_direct ? 0 : p->parts * pitch_of(columns));", "0);", DENSE_TILES, "",
            "", options=DENSE),
     Mutant("the library's workspace is that of the operands", "dense.c",
            "p.at_workspace = place(&p.bytes, (int64_t)workspace_of(d, &p));", "p.at_workspace = p.at_x;",

@@ -261,6 +261,17 @@ class Launches(unittest.TestCase):
                 self.assertEqual({line.split()[-1] for line in lines}, {"-"})
 
 
+    def test_a_short_batch_is_not_done_as_a_long_one(self):
+        """What a recording does goes by the rows it was made for, padding and all."""
+        with tempfile.TemporaryDirectory() as folder:
+            done = run("-m", STORIES, "--depth", 70, "--prompt", 20, "--gen", 0, "--repeat", 1, "--warmup", 0, "--probe-mb", 1,
+                       "--backend", "cuda", program="nlm-bench", EMU_CUDA_LAUNCHES=f"{folder}/launches")
+            self.assertEqual(done.returncode, 0, done.stderr.decode())
+            lines = [line.split() for line in Path(folder, "launches").read_text().splitlines()]
+        tiles = [line[2] for line in lines if line[0] == "gate_up_silu_mul_many"]  # of 64 rows
+        self.assertEqual(sorted(set(tiles)), ["1", "2"])
+
+
 class Training(unittest.TestCase):
     """Gradients are compared in unit.test_training_parity, which cuda.test_training runs on such a device."""
 
