@@ -1,6 +1,6 @@
 """Faults planted in the sources of backends/cuda, and what stops each: see test_mutants.py.
 
-Of a mutant: the file; the text that goes, which is there once; what comes instead; the case of nlm-conform that meets it;
+Of a mutant: the file; the text that goes, which is there once; what comes instead; the case that meets it, of nlm-conform or ("mamba_step/CASE") of test_mamba_step;
 a pattern of the sentence that the test device says; of kernels, a part of the line that the sentence names; and what
 the case runs with.
 """
@@ -27,6 +27,7 @@ MANY = "matmul/M=33,K=64,N=17,w:q4_0"
 ROWS = "attention/seqs=1,past=2000,H=8,G=1,D=128,B=32,cache:f16"
 TILED = "attention/seqs=100+1,past=450+900,H=4,G=2,D=64,B=32,cache:f16,lse"
 RACES = "races with a"
+STEP = "mamba_step/of_many_layers"
 DENSE = ("--option", "products=cublaslt")
 DENSE_TILES = "matmul/M=20,K=96,N=150,w:q4_1"
 SMALL = {"EMU_CUDA_MEMORY_MIB": "16"}  # so that a weight is decoded in several tiles
@@ -125,6 +126,25 @@ KERNELS = (
     Mutant("chunks are merged before they are waited for", "attention.cu",
            "    wait_for_inputs();\n    if (!find_row(run, a, 1, &r)) return;", "    if (!find_row(run, a, 1, &r)) return;", ROWS,
            "what an earlier kernel writes", "room[HEAD_SIZE]"),
+    # a cluster's blocks
+    Mutant("what other blocks send is not waited for", "mamba_step.cu",
+           "    receive(s, b, OF_Y, layer, s.inner);\n", "", STEP, RACES + "|nothing was written to|waits for ever", ""),
+    Mutant("a barrier counts too few bytes", "mamba_step.cu", "{s.inner, s.rank + 2 * STATES, s.inner, s.model}",
+           "{s.inner - 4, s.rank + 2 * STATES, s.inner, s.model}", STEP,
+           RACES + "|nothing was written to|waits for ever", ""),
+    Mutant("weights go where a layer's are read", "mamba_step.cu", "begin_weights(s, b, layer - 1 + s.n_stages);",
+           "begin_weights(s, b, layer + s.n_stages);", STEP, RACES, ""),
+    Mutant("a layer's small weights go where the last one's are", "mamba_step.cuh", "(layer & 1) * s.small_floats", "0",
+           STEP, RACES, ""),
+    Mutant("a block writes to one that need not have begun", "cluster.cuh",
+           '    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");\n}\n'
+           '__device__ __forceinline__ void cluster_wait() {\n'
+           '    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");\n',
+           "}\n__device__ __forceinline__ void cluster_wait() {\n", STEP, "need not have begun", ""),
+    Mutant("the last layer sends to blocks that end", "mamba_step.cu", "is_there && layer + 1 < s.n_layers", "is_there",
+           STEP, "ended|its block ends", ""),
+    Mutant("layers begin before their inputs are there", "mamba_step.cu", "    wait_for_inputs();\n    const bool",
+           "    const bool", STEP, "before griddepcontrol.wait", ""),
     # order
     Mutant("an atomic sum of floats", "device.cuh",
            "    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = v;\n    __syncthreads();\n    v = 0;\n",
@@ -173,4 +193,8 @@ HOST = (
     Mutant("a sum may go in any order", "blas.c",
            "*out = scheme == CUBLASLT_REDUCTION_SCHEME_NONE || scheme == CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;",
            "*out = true;", "matmul/M=70,K=256,N=5,w:f16", "", "", options=DENSE),
+    Mutant("what ends layers runs before them", "step.c",
+           "    return nlm_cuda_step_flush(s, x->error);\n}", "    return NLM_OK;\n}", "mamba_step/of_parts", "", ""),
+    Mutant("layers that share states are one launch", "step_plan.c", "return are_apart(states, 4 * n_layers) && ", "return ",
+           "mamba_step/of_single_ops", "", ""),
 )

@@ -14,6 +14,7 @@ import sys
 import unittest
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import gpu
 import sass
@@ -345,6 +346,27 @@ class Layouts(unittest.TestCase):
             for opcode in (x for x in case.opcodes if x.startswith(("LDSM", "MOVM"))):
                 with self.subTest(case.name, seed=SEED, what=opcode):
                     self.assertNotEqual(run_on_device(trace_of(case), matrices, opcode), matrices.product())
+
+
+class Cluster(unittest.TestCase):
+    def test_layers_of_a_step_have_no_fence_of_the_whole_gpu(self):
+        os.environ["NLM_NVRTC"] = os.environ["EMU_NVRTC"]
+        sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+        import cuda_kernels
+
+        macros = ("-DACT=f32", "-DW=f32", "-DPACKED=1", "-DSTATES=16")
+        text = gpu.disassemble(cuda_kernels.compile_cubin(90, "mamba_step.cu", macros))["mamba_step"].splitlines()
+        labels = {line.strip()[:-1]: i for i, line in enumerate(text) if re.fullmatch(r"\.L_\w+:", line.strip())}
+        loops = [(labels[to[1]], i) for i, line in enumerate(text)
+                 if (to := re.search(r"BRA.*\((\.L_\w+)\)", line)) and labels[to[1]] < i]
+        first, end = max(loops, key=lambda loop: loop[1] - loop[0])  # that of the layers
+
+        def places(what):
+            return [i for i, line in enumerate(text) if what in line]
+
+        self.assertGreaterEqual(sum(first < i < end for i in places("SYNCS.PHASECHK")), 5)
+        self.assertEqual(len(places("MEMBAR.ALL.GPU")), 1)
+        self.assertLess(places("MEMBAR.ALL.GPU")[0], first)
 
 
 class Interpreter(unittest.TestCase):

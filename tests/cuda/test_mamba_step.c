@@ -1,5 +1,6 @@
 /* Layers of Mamba as a backend is given them, recorded and enqueued, on an emulated GPU: the same bits, and in one
- * launch where that is meant. Run by with-device; the first argument is the backend's library. */
+ * launch where that is meant. Run by with-device; the first argument is the backend's library, the second, if any,
+ * the one case to run. */
 #include <dlfcn.h>
 #include <math.h>
 #include <stdbool.h>
@@ -18,6 +19,7 @@ typedef struct shape {
     nlm_dtype weights;
     bool has_all;       /* biases and d; else none */
     bool is_in_place;   /* states, and h */
+    bool shares_states; /* all layers those of the first */
     int n_tokens;       /* live: 1 or 0 */
     int broken_after;   /* layers, behind which an op of another kind is recorded; 0: nowhere */
     const char *option; /* one that is "false", or NULL */
@@ -57,7 +59,7 @@ typedef struct model {
 
 static const char *library;
 static char launches[64];
-static bool has_clusters;
+static bool has_clusters, is_dry;
 
 #define OK(call)                                                       \
     do {                                                               \
@@ -209,6 +211,10 @@ static void make_changing(world *w, model *m) {
         l->z.shape[1] = s->inner;
         l->conv_state = l->conv_out = FLOATS(w, 0, 0, 2, SLOTS, kept, s->inner);
         l->states = l->states_out = FLOATS(w, 0, 0, 2, SLOTS, tiles, s->states, TILE);
+        if (s->shares_states && i > 0) {
+            l->conv_state = l->conv_out = m->layers[0].conv_state;
+            l->states = l->states_out = m->layers[0].states;
+        }
         if (s->is_in_place) continue;
         l->conv_out = FLOATS(w, 0, 0, 2, SLOTS, kept, s->inner);
         l->states_out = FLOATS(w, 0, 0, 2, SLOTS, tiles, s->states, TILE);
@@ -350,7 +356,7 @@ static void check(const shape *s, int n_clusters) {
     CU_ASSERT_EQUAL(count("mamba_step"), has_clusters ? 2 * n_clusters : 0);
     CU_ASSERT_EQUAL(memcmp(enqueued, recorded, w.n_changing), 0);
     const bool is_still = memcmp(enqueued, w.host, w.n_changing) == 0;
-    CU_ASSERT_EQUAL(is_still, s->n_tokens == 0 && s->is_in_place);
+    CU_ASSERT_EQUAL(is_still, is_dry || (s->n_tokens == 0 && s->is_in_place));
     free(enqueued);
     free(recorded);
     close_world(&w);
@@ -404,13 +410,20 @@ static void of_no_token(void) {
     check(&s, 1);
 }
 
-/* What stands between layers parts them, and more than fit into one launch are several. */
-static void of_parts(void) {
-    shape s = {.model = 8, .inner = 16, .rank = 1, .states = 2, .width = 2, .layers = 3, .n_tokens = 1};
-    s.broken_after = 2;
-    check(&s, 2);
-    s.broken_after = 0;
+static const shape of_small_layers = {.model = 8, .inner = 32, .rank = 1, .states = 2, .width = 2, .n_tokens = 1};
+
+/* More than there are stages for, and more than go into one launch. */
+static void of_many_layers(void) {
+    shape s = of_small_layers;
     s.layers = MOST_LAYERS;
+    check(&s, 2);
+}
+
+/* What stands between layers parts them. */
+static void of_parts(void) {
+    shape s = of_small_layers;
+    s.layers = 3;
+    s.broken_after = 2;
     check(&s, 2);
 }
 
@@ -418,6 +431,10 @@ static void of_parts(void) {
 static void of_single_ops(void) {
     shape s = of_each_type;
     s.option = "cluster_step";
+    check(&s, 0);
+    s = of_small_layers;
+    s.layers = 2;
+    s.is_in_place = s.shares_states = true;
     check(&s, 0);
     s = of_each_type;
     s.model = 1025; /* longer than what a warp has of a row at a time */
@@ -431,14 +448,17 @@ static void of_single_ops(void) {
 }
 
 static const check_case cases[] = {
-    CHECK_CASE(of_any_size), CHECK_CASE(of_sixteen_blocks), CHECK_CASE(of_any_type),
-    CHECK_CASE(of_no_token), CHECK_CASE(of_parts),          CHECK_CASE(of_single_ops),
+    CHECK_CASE(of_any_size), CHECK_CASE(of_sixteen_blocks), CHECK_CASE(of_any_type),   CHECK_CASE(of_no_token),
+    CHECK_CASE(of_parts),    CHECK_CASE(of_many_layers),    CHECK_CASE(of_single_ops),
 };
 
 int main(int argc, char **argv) {
-    const char *capability = getenv("EMU_CUDA_CAPABILITY");
-    if (argc != 2) {
-        fprintf(stderr, "usage: with-device test_mamba_step LIBRARY\n");
+    const size_t n = sizeof cases / sizeof *cases;
+    const char *capability = getenv("EMU_CUDA_CAPABILITY"), *dry = getenv("EMU_CUDA_DRY");
+    size_t first = 0;
+    while (argc == 3 && first < n && strcmp(cases[first].name, argv[2]) != 0) first++;
+    if (argc < 2 || argc > 3 || first == n) {
+        fprintf(stderr, "usage: with-device test_mamba_step LIBRARY [CASE]\n");
         return 2;
     }
     library = argv[1];
@@ -448,7 +468,8 @@ int main(int argc, char **argv) {
     close(file);
     setenv("EMU_CUDA_LAUNCHES", launches, 1);
     has_clusters = !capability || atoi(capability) >= 9;
-    const int result = check_main("layers of Mamba as one launch", cases, sizeof cases / sizeof *cases);
+    is_dry = dry && strcmp(dry, "1") == 0;
+    const int result = check_main("layers of Mamba as one launch", cases + first, argc == 3 ? 1 : n);
     unlink(launches);
     return result;
 }

@@ -23,8 +23,10 @@ def certify(case, library=None, options=(), **settings):
         log = Path(folder) / "log"
         name = case.split("/")[0]
         level = {"abi": "0", "captured": "2", "sample": "2", "advance": "2"}.get(name, "3" if name.endswith(("_bwd", "_dx", "_dw")) else "1")
-        command = [BUILD / "tests/cuda/with-device", BUILD / "bin/nlm-conform", "--level", level, "--filter", case,
+        conform = [BUILD / "bin/nlm-conform", "--level", level, "--filter", case,
                    "--timeout", "900", *options, *(["--library", library] if library else ["--backend", "cuda"])]
+        step = [BUILD / "tests/cuda/test_mamba_step", library or BUILD / "lib/nlm/cuda.so", case.split("/")[-1]]
+        command = [BUILD / "tests/cuda/with-device", *(step if name == "mamba_step" else conform)]
         environment = os.environ | {"EMU_CUDA_LOG": str(log)} | settings
         if "EMU_NVRTC_EDIT" in settings:
             environment["XDG_CACHE_HOME"] = folder  # a cache of kernels knows nothing of changes
@@ -79,7 +81,7 @@ def host_problem(mutant):
         if not library:
             return why
         done, log = certify(mutant.case, library, mutant.options, **mutant.settings)
-    if not re.search(r"FAILED: \d+ passed, [1-9]", done.stdout) or not re.search(mutant.sentence, log):
+    if not re.search(r"FAILED: \d+ passed, [1-9]|\.\.\.FAILED", done.stdout) or not re.search(mutant.sentence, log):
         return f"was not stopped (exit status {done.returncode}): {(done.stdout + done.stderr + log)[-600:]}"
     return ""
 
