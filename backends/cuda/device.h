@@ -47,9 +47,11 @@ struct nlm_cuda_recording {
     struct nlm_cuda_recording *next;
 };
 
-/* Of a layer of Mamba that is being prepared (step.c): its channels, and states of each; 0: not known. */
+/* Of a layer of Mamba that is being prepared (step.c): its channels, and states of each; 0: not known. The type of
+ * the weight that makes dt. */
 typedef struct nlm_cuda_preparing {
     int64_t inner, states;
+    const char *dt_type;
 } nlm_cuda_preparing;
 
 /* Streams and recordings that a device may have at once. */

@@ -15,9 +15,9 @@ static nlm_status allow(nlm_cuda_device *d, CUfunction function, nlm_error *erro
 }
 
 /* The kernel for layers with weights like these; that it cannot be had is no error. */
-static void compile(nlm_cuda_device *d, const nlm_tensor *w, int64_t states) {
+static void compile(nlm_cuda_device *d, const nlm_tensor *w, const nlm_cuda_preparing *of) {
     nlm_error ignored = {.struct_size = sizeof ignored};
-    const nlm_cuda_kernel kernel = nlm_cuda_step_kernel(w, states);
+    const nlm_cuda_kernel kernel = nlm_cuda_step_kernel(w, of->dt_type, of->states);
     CUfunction function;
     NLM_CUDA_IN(d);
     if (nlm_cuda_find(d, &kernel, true, &function, &ignored) != NLM_OK) return;
@@ -38,12 +38,15 @@ void nlm_cuda_step_prepare(nlm_cuda_device *d, nlm_op op, const void *args) {
         d->preparing = (nlm_cuda_preparing){.inner = a->y->shape[1]};
     } else if (op == NLM_OP_dt_bc_scan) {
         const nlm_dt_bc_scan_args *a = args;
-        if (before.inner != a->x->shape[1] || !nlm_cuda_step_takes(a->w_x, a->w_dt)) return;
-        d->preparing = (nlm_cuda_preparing){before.inner, a->a->shape[1]};
+        if (before.inner != a->x->shape[1] || !nlm_cuda_step_takes(a->w_x, a->w_x) ||
+            !nlm_cuda_step_takes(a->w_dt, a->w_dt)) {
+            return;
+        }
+        d->preparing = (nlm_cuda_preparing){before.inner, a->a->shape[1], nlm_cuda_type_name(a->w_dt)};
     } else if (op == NLM_OP_matmul) {
         const nlm_matmul_args *a = args;
         if (!before.states || before.inner != a->w->shape[1] || !a->residual) return;
-        if (nlm_cuda_step_takes(a->w, a->w)) compile(d, a->w, before.states);
+        if (nlm_cuda_step_takes(a->w, a->w)) compile(d, a->w, &before);
     }
 }
 
@@ -73,14 +76,15 @@ static bool can_be(nlm_cuda_device *d, CUfunction function, int n_blocks, int sh
 static nlm_status launch_layers(nlm_cuda_device *d, const nlm_cuda_step_held *held, int n_layers, nlm_error *error,
                                 bool *out_is_done) {
     const nlm_norm_xz_conv_args *first = &held->calls[0].args.norm;
-    const int states = (int)held->calls[1].args.scan.a->shape[1];
+    const nlm_dt_bc_scan_args *scan = &held->calls[1].args.scan;
+    const int states = (int)scan->a->shape[1];
     nlm_error ignored = {.struct_size = sizeof ignored};
     CUfunction function;
     nlm_cuda_step step;
     nlm_cuda_work work = {
         .op = NLM_OP_norm_xz_conv,
         .parameters = &step,
-        .kernel = nlm_cuda_step_kernel(first->w, states),
+        .kernel = nlm_cuda_step_kernel(first->w, nlm_cuda_type_name(scan->w_dt), states),
         .threads = THREADS,
         .is_early = true,
     };
@@ -89,7 +93,8 @@ static nlm_status launch_layers(nlm_cuda_device *d, const nlm_cuda_step_held *he
     if (nlm_cuda_find(d, &work.kernel, false, &function, &ignored) != NLM_OK) return NLM_OK;
     int n = nlm_cuda_step_most_blocks(&step, states);
     for (n = n < MOST_BLOCKS ? n : MOST_BLOCKS; n > 0; n /= 2) {
-        work.shared_bytes = nlm_cuda_step_share(first->w, states, n, d->shared_bytes - STATIC_BYTES, &step);
+        work.shared_bytes =
+            nlm_cuda_step_share(first->w, scan->w_dt, states, n, d->shared_bytes - STATIC_BYTES, &step);
         if (!work.shared_bytes) return NLM_OK;
         if (can_be(d, function, n, work.shared_bytes)) break;
     }

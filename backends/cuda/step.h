@@ -47,10 +47,11 @@ bool nlm_cuda_step_goes_on(const nlm_cuda_step_held *held, int i);
  * it, as what a layer writes would be in the way of another. */
 bool nlm_cuda_step_plan(const nlm_cuda_step_held *held, int n_layers, nlm_cuda_step *out);
 /* The parts of a cluster of so many blocks, and bytes of dynamic shared memory within `room`; 0: it is too large. */
-int nlm_cuda_step_share(const nlm_tensor *w_in, int states, int n_blocks, int room, nlm_cuda_step *step);
+int nlm_cuda_step_share(const nlm_tensor *w_in, const nlm_tensor *w_dt, int states, int n_blocks, int room,
+                        nlm_cuda_step *step);
 /* Blocks that have work of every kind, a power of two: at most so many. */
 int nlm_cuda_step_most_blocks(const nlm_cuda_step *step, int states);
-/* The kernel for weights of this type and layout, and so many states. */
-nlm_cuda_kernel nlm_cuda_step_kernel(const nlm_tensor *w, int64_t states);
+/* The kernel for weights of this type, dt's of that, and so many states. */
+nlm_cuda_kernel nlm_cuda_step_kernel(const nlm_tensor *w, const char *dt_type, int64_t states);
 
 #endif

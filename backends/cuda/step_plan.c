@@ -47,7 +47,7 @@ static bool is_next_layer(const nlm_norm_xz_conv_args *a, const nlm_norm_xz_conv
 static bool is_scan_of(const nlm_dt_bc_scan_args *a, const nlm_norm_xz_conv_args *norm) {
     const char *z = (const char *)norm->xz->data + 4 * norm->y->shape[1];
     return is_same_place(a->x, norm->y) && a->z && a->z->data == z && is_row(a->z) && is_row(a->y) &&
-           nlm_cuda_step_takes(norm->w, a->w_x) && nlm_cuda_step_takes(norm->w, a->w_dt) && is_vector(a->b_dt) &&
+           nlm_cuda_step_takes(norm->w, a->w_x) && nlm_cuda_step_takes(a->w_dt, a->w_dt) && is_vector(a->b_dt) &&
            is_vector(a->d) && is_dense(a->a) && is_same_place(a->slot, norm->slot) &&
            is_same_place(a->seq_start, norm->seq_start) && a->state->shape[0] == norm->state->shape[0] &&
            a->state->stride_bytes[3] == 4 && a->state->stride_bytes[2] == 4 * TILE &&
@@ -55,8 +55,9 @@ static bool is_scan_of(const nlm_dt_bc_scan_args *a, const nlm_norm_xz_conv_args
 }
 
 static bool is_scan_as(const nlm_dt_bc_scan_args *a, const nlm_dt_bc_scan_args *first) {
-    return a->a->shape[1] == first->a->shape[1] && a->w_dt->shape[1] == first->w_dt->shape[1] &&
-           has_same_strides(a->state, first->state) && has_same_strides(a->state_out, first->state_out);
+    return a->a->shape[1] == first->a->shape[1] && a->w_dt->dtype == first->w_dt->dtype &&
+           a->w_dt->shape[1] == first->w_dt->shape[1] && has_same_strides(a->state, first->state) &&
+           has_same_strides(a->state_out, first->state_out);
 }
 
 static bool is_out_of(const nlm_matmul_args *a, const nlm_dt_bc_scan_args *scan, const nlm_norm_xz_conv_args *norm) {
@@ -242,7 +243,8 @@ int nlm_cuda_step_most_blocks(const nlm_cuda_step *step, int states) {
     return n;
 }
 
-int nlm_cuda_step_share(const nlm_tensor *w_in, int states, int n_blocks, int room, nlm_cuda_step *step) {
+int nlm_cuda_step_share(const nlm_tensor *w_in, const nlm_tensor *w_dt, int states, int n_blocks, int room,
+                        nlm_cuda_step *step) {
     const int selected = step->rank + 2 * states;
     step->n_blocks = n_blocks;
     step->most_tiles = (int)nlm_cuda_div_up(up(step->inner, TILE) / TILE, n_blocks);
@@ -252,7 +254,7 @@ int nlm_cuda_step_share(const nlm_tensor *w_in, int states, int n_blocks, int ro
     const int64_t of_model = nlm_cuda_pack_row_bytes(w_in->dtype, step->model);
     const int64_t of_inner = nlm_cuda_pack_row_bytes(w_in->dtype, step->inner);
     const int64_t x_at = 2 * channels * of_model, dt_at = x_at + step->most_selected * of_inner;
-    const int64_t out_at = dt_at + channels * nlm_cuda_pack_row_bytes(w_in->dtype, step->rank);
+    const int64_t out_at = dt_at + channels * nlm_cuda_pack_row_bytes(w_dt->dtype, step->rank);
     const int64_t stage = out_at + step->most_outputs * of_inner;
     step->small_floats = padded(step->model) + channels * (2 * states + 2 * step->width - 1 + 3);
     const int64_t rest = 4 * (padded(step->model) + 2 * padded(step->inner) + up(up(step->rank, 4) + 2 * states, 4) +
@@ -267,9 +269,12 @@ int nlm_cuda_step_share(const nlm_tensor *w_in, int states, int n_blocks, int ro
     return (int)(rest + step->n_stages * stage);
 }
 
-nlm_cuda_kernel nlm_cuda_step_kernel(const nlm_tensor *w, int64_t states) {
-    return (nlm_cuda_kernel){
-        "mamba_step",
-        "mamba_step",
-        {{"ACT", "f32", 0}, {"W", nlm_cuda_type_name(w), 0}, {"PACKED", NULL, 1}, {"STATES", NULL, (int)states}}};
+nlm_cuda_kernel nlm_cuda_step_kernel(const nlm_tensor *w, const char *dt_type, int64_t states) {
+    return (nlm_cuda_kernel){"mamba_step",
+                             "mamba_step",
+                             {{"ACT", "f32", 0},
+                              {"W", nlm_cuda_type_name(w), 0},
+                              {"W_DT", dt_type, 0},
+                              {"PACKED", NULL, 1},
+                              {"STATES", NULL, (int)states}}};
 }

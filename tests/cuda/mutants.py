@@ -134,8 +134,6 @@ KERNELS = (
            RACES + "|nothing was written to|waits for ever", ""),
     Mutant("weights go where a layer's are read", "mamba_step.cu", "begin_weights(s, b, layer - 1 + s.n_stages);",
            "begin_weights(s, b, layer + s.n_stages);", STEP, RACES, ""),
-    Mutant("a layer's small weights go where the last one's are", "mamba_step.cuh", "(layer & 1) * s.small_floats", "0",
-           STEP, RACES, ""),
     Mutant("a block writes to one that need not have begun", "cluster.cuh",
            '    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");\n}\n'
            '__device__ __forceinline__ void cluster_wait() {\n'

@@ -354,7 +354,7 @@ class Cluster(unittest.TestCase):
         sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
         import cuda_kernels
 
-        macros = ("-DACT=f32", "-DW=f32", "-DPACKED=1", "-DSTATES=16")
+        macros = ("-DACT=f32", "-DW=f32", "-DW_DT=f32", "-DPACKED=1", "-DSTATES=16")
         text = gpu.disassemble(cuda_kernels.compile_cubin(90, "mamba_step.cu", macros))["mamba_step"].splitlines()
         labels = {line.strip()[:-1]: i for i, line in enumerate(text) if re.fullmatch(r"\.L_\w+:", line.strip())}
         loops = [(labels[to[1]], i) for i, line in enumerate(text)

@@ -12,7 +12,7 @@
  * (few.cuh, dt_bc_scan.cu): a lane has a block of 32 of a row, so that 32 / LANES rows fit into a warp where a row
  * has fewer.
  *
- * Macros: ACT (f32), W, PACKED (1), STATES. */
+ * Macros: ACT (f32), W and W_DT, the types of weights and of that which makes dt; PACKED (1), STATES. */
 #include "packed.cuh"
 #include "rows.cuh"
 #include "scan.cuh"
@@ -181,7 +181,7 @@ __device__ __forceinline__ void select(const step_args &s, const step_here &b, c
 /* dt of a channel before softplus: as dt_bc_scan.cu, whose eight threads of a channel have quads in turn. */
 __device__ __forceinline__ float step_size(const step_args &s, const step_here &b, const u8 *stage, int channel,
                                            float bias) {
-    const packed_row<W> of(stage + s.dt_at, TILE * s.most_tiles, s.rank, channel);
+    const packed_row<W_DT> of(stage + s.dt_at, TILE * s.most_tiles, s.rank, channel);
     float value = bias;
 #pragma unroll 1
     for (int group = 0; group < GROUPS; group++) {

@@ -93,21 +93,23 @@ __device__ __forceinline__ step_smalls smalls_of(const step_args &s, const step_
 /* ---- weights ---- */
 
 /* What a row of a weight takes in all planes. */
+template <class T>
 __device__ __forceinline__ u32 bytes_of_row(int length) {
-    typedef packing<W> is;
+    typedef packing<T> is;
     const u32 blocks = (length + 31) / 32;
-    return packed_row<W>::pitch(blocks * 16 * is::PIECES) + packed_row<W>::pitch(blocks * is::EXTRA) +
-           packed_row<W>::pitch(blocks * is::SCALES) + packed_row<W>::pitch((blocks + 7) / 8 * is::SHARED);
+    return packed_row<T>::pitch(blocks * 16 * is::PIECES) + packed_row<T>::pitch(blocks * is::EXTRA) +
+           packed_row<T>::pitch(blocks * is::SCALES) + packed_row<T>::pitch((blocks + 7) / 8 * is::SHARED);
 }
 
 /* Rows of a packed weight of `rows`, on their way to row `to_row` of what has `room` rows. */
+template <class T>
 __device__ __forceinline__ void begin_rows(u64 weight, int rows, int length, part of, u8 *to, int room, int to_row,
                                            u64 *barrier) {
-    typedef packing<W> is;
+    typedef packing<T> is;
     const u32 blocks = (length + 31) / 32;
-    const u32 pitches[] = {packed_row<W>::pitch(blocks * 16 * is::PIECES), packed_row<W>::pitch(blocks * is::EXTRA),
-                           packed_row<W>::pitch(blocks * is::SCALES),
-                           packed_row<W>::pitch((blocks + 7) / 8 * is::SHARED)};
+    const u32 pitches[] = {packed_row<T>::pitch(blocks * 16 * is::PIECES), packed_row<T>::pitch(blocks * is::EXTRA),
+                           packed_row<T>::pitch(blocks * is::SCALES),
+                           packed_row<T>::pitch((blocks + 7) / 8 * is::SHARED)};
 #pragma unroll
     for (int i = 0; i < 4; i++) {
         if (pitches[i]) {
@@ -125,13 +127,13 @@ __device__ __forceinline__ void begin_weights(const step_args &s, const step_her
     u64 *barrier = &b.barriers->full[layer % s.n_stages];
     u8 *stage = b.stages + layer % s.n_stages * s.stage_bytes;
     const int n = b.channels.n, most = TILE * s.most_tiles;
-    barrier_expect(barrier, 2 * n * bytes_of_row(s.model) + b.selected.n * bytes_of_row(s.inner) +
-                                n * bytes_of_row(s.rank) + b.outputs.n * bytes_of_row(s.inner));
-    begin_rows(of.w_in, 2 * s.inner, s.model, b.channels, stage, 2 * most, 0, barrier);
-    begin_rows(of.w_in, 2 * s.inner, s.model, part{s.inner + b.channels.first, n}, stage, 2 * most, n, barrier);
-    begin_rows(of.w_x, s.rank + 2 * STATES, s.inner, b.selected, stage + s.x_at, s.most_selected, 0, barrier);
-    begin_rows(of.w_dt, s.inner, s.rank, b.channels, stage + s.dt_at, most, 0, barrier);
-    begin_rows(of.w_out, s.model, s.inner, b.outputs, stage + s.out_at, s.most_outputs, 0, barrier);
+    barrier_expect(barrier, 2 * n * bytes_of_row<W>(s.model) + b.selected.n * bytes_of_row<W>(s.inner) +
+                                n * bytes_of_row<W_DT>(s.rank) + b.outputs.n * bytes_of_row<W>(s.inner));
+    begin_rows<W>(of.w_in, 2 * s.inner, s.model, b.channels, stage, 2 * most, 0, barrier);
+    begin_rows<W>(of.w_in, 2 * s.inner, s.model, part{s.inner + b.channels.first, n}, stage, 2 * most, n, barrier);
+    begin_rows<W>(of.w_x, s.rank + 2 * STATES, s.inner, b.selected, stage + s.x_at, s.most_selected, 0, barrier);
+    begin_rows<W_DT>(of.w_dt, s.inner, s.rank, b.channels, stage + s.dt_at, most, 0, barrier);
+    begin_rows<W>(of.w_out, s.model, s.inner, b.outputs, stage + s.out_at, s.most_outputs, 0, barrier);
 }
 
 /* ---- what is small ---- */
