@@ -45,18 +45,31 @@ __device__ __forceinline__ void barrier_expect(u64 *barrier, u32 bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
                  : "memory");
 }
-/* Until the phase of that parity is over. What the bytes that it counted are can be read then. By whole warps, of
- * which one lane asks. */
+/* Until the phase of that parity is over. What the bytes that it counted are can be read then: those of other blocks,
+ * or, with OF_OWN, of this block's copies alone, which is cheaper. By whole warps, of which one lane asks. */
+enum of_whom { OF_OWN, OF_OTHERS };
+template <of_whom WHOSE>
 __device__ __forceinline__ void barrier_wait(u64 *barrier, u32 parity) {
+    const u32 address = shared_address(barrier);
     u32 is_over = threadIdx.x % 32 != 0;
     while (!is_over) {
-        asm volatile(
-            "{\n.reg .pred p;\n"
-            "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
-            "selp.u32 %0, 1, 0, p;\n}"
-            : "=r"(is_over)
-            : "r"(shared_address(barrier)), "r"(parity)
-            : "memory");
+        if (WHOSE == OF_OWN) {
+            asm volatile(
+                "{\n.reg .pred p;\n"
+                "mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 p, [%1], %2;\n"
+                "selp.u32 %0, 1, 0, p;\n}"
+                : "=r"(is_over)
+                : "r"(address), "r"(parity)
+                : "memory");
+        } else {
+            asm volatile(
+                "{\n.reg .pred p;\n"
+                "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%1], %2;\n"
+                "selp.u32 %0, 1, 0, p;\n}"
+                : "=r"(is_over)
+                : "r"(address), "r"(parity)
+                : "memory");
+        }
     }
     __syncwarp();
 }

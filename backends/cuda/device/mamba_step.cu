@@ -127,7 +127,7 @@ __device__ __forceinline__ void send(const step_here &b, exchange e, const float
 
 /* Waits for what all blocks send for a layer, and counts on that for the next. */
 __device__ __forceinline__ void receive(const step_args &s, const step_here &b, exchange e, int layer, int floats) {
-    barrier_wait(&b.barriers->came[e], layer & 1);
+    barrier_wait<OF_OTHERS>(&b.barriers->came[e], layer & 1);
     if (threadIdx.x == 0 && layer + 1 < s.n_layers) barrier_expect(&b.barriers->came[e], 4 * floats);
 }
 
@@ -243,7 +243,7 @@ __device__ __forceinline__ void join(const step_args &s, const step_here &b, int
 __device__ __forceinline__ void step_layer(const step_args &s, const step_here &b, int layer) {
     const u8 *stage = b.stages + layer % s.n_stages * s.stage_bytes;
     const bool is_last = layer + 1 == s.n_layers;
-    barrier_wait(&b.barriers->full[layer % s.n_stages], layer / s.n_stages & 1);
+    barrier_wait<OF_OWN>(&b.barriers->full[layer % s.n_stages], layer / s.n_stages & 1);
     project(s, b, layer, stage);
     if (threadIdx.x == 0 && layer > 0 && layer - 1 + s.n_stages < s.n_layers) {
         begin_weights(s, b, layer - 1 + s.n_stages);
@@ -322,7 +322,7 @@ extern "C" __global__ void __launch_bounds__(STEP_THREADS, 1)
         live_rows(run, s.slot) > 0 && read_sequence(run, s.seq_start, s.slot, 0, live_rows(run, s.x), s.n_slots, &q);
     cluster_wait();
     if (!is_there || q.n_tokens == 0) {
-        for (int i = 0; i < s.n_stages; i++) barrier_wait(&b.barriers->full[i], 0);
+        for (int i = 0; i < s.n_stages; i++) barrier_wait<OF_OWN>(&b.barriers->full[i], 0);
         b.slot = q.slot;
         if (is_there) keep_states(s, b);
         return;

@@ -81,7 +81,11 @@ static CUresult launch_with(CUfunction function, unsigned grid_x, unsigned grid_
     attribute.value.clusterDim.x = cluster;
     attribute.value.clusterDim.y = attribute.value.clusterDim.z = 1;
     const CUlaunchConfig config = {grid_x, grid_y, 1, threads, 1, 1, shared, NULL, &attribute, cluster > 0};
-    return cu.cuLaunchKernelEx(&config, function, NULL, NULL);
+    const CUresult result = cu.cuLaunchKernelEx(&config, function, NULL, NULL);
+    int fit = 0; /* as many as multiprocessors have room for, of what can be launched */
+    FAILS(cu.cuOccupancyMaxActiveClusters(&fit, function, &config), result);
+    CU_ASSERT_EQUAL(fit, result == CUDA_SUCCESS ? 132 / (cluster > 0 ? (int)cluster : 1) : 0);
+    return result;
 }
 
 static void launches_beyond_the_limits_are_refused(void) {
