@@ -160,6 +160,15 @@ KERNELS = (
     Mutant("what a chunk says of its steps is read before it is there", "ssm_scan_bwd.cu",
            "run_back(b, first, n_tokens, dh, da);\n    __syncthreads();\n", "run_back(b, first, n_tokens, dh, da);\n",
            "ssm_scan_bwd/seqs=7,C=48,N=16,d,dd,z,dz", RACES + "|nothing was written to", ""),
+    # of products by cuBLASLt
+    Mutant("a row that is made dense runs into the next", "dense_rows.cu",
+           "i < n_places; i += THREADS) {\n        const i64 k", "i <= n_places; i += THREADS) {\n        const i64 k",
+           "norm_matmul/M=70,K=256,N=5,w:f16", RACES, "to[i]", options=DENSE),
+    Mutant("a sum and a maximum of a block share their room", "dense_rows.cu",
+           "block_max<THREADS>(greatest, of_greatest)", "block_max<THREADS>(greatest, of_squares)",
+           "norm_matmul/M=70,K=256,N=5,w:f16", RACES, "parts[", options=DENSE),
+    Mutant("results go past the last column", "dense_results.cu", "    if (j + 3 < n) to[3] = ", "    to[3] = ", DENSE_TILES,
+           RACES, "to[", options=DENSE),
 )
 
 # Of the host's side, whose lines no sentence of the device knows: the case has to fail.
@@ -176,15 +185,16 @@ HOST = (
     Mutant("rows of results are nearer than their layout says", "dense.c",
            ".pitch = p->parts * pitch_of(columns),", ".pitch = p->parts * columns,", DENSE_TILES, "", "", options=DENSE),
     Mutant("every tile has the first rows of the weight", "dense.c",
-           "        .first_row = first,\n        .n_rows = columns,\n    };\n    return nlm_cuda_launch(x, &work);\n}\n\n/* The results of",
-           "        .first_row = 0,\n        .n_rows = columns,\n    };\n    return nlm_cuda_launch(x, &work);\n}\n\n/* The results of",
+           ".threads = THREADS,\n        .first_row = first,\n        .n_rows = columns,\n    };\n    return nlm_cuda_launch",
+           ".threads = THREADS,\n        .first_row = 0,\n        .n_rows = columns,\n    };\n    return nlm_cuda_launch",
            DENSE_TILES, "", "", SMALL, DENSE),
     Mutant("a tile ends a column too early", "dense.c",
-           "const int64_t columns = least(p->tile, p->n - first);\n        const nlm_tensor results = results_of(p, args->x, columns), exponents = exponents_of(p, columns);",
-           "const int64_t columns = least(p->tile, p->n - first - 1);\n        const nlm_tensor results = results_of(p, args->x, columns), exponents = exponents_of(p, columns);",
-           DENSE_TILES, "", "", SMALL, DENSE),
-    Mutant("the exponents of a weight stay in its results", "dense.c", "p->is_direct ? 0 : p->parts * pitch_of(columns));", "0);", DENSE_TILES, "",
-           "", options=DENSE),
+           "const nlm_matmul_args *args) {\n    for (int64_t first = 0; first < p->n; first += p->tile) {\n"
+           "        const int64_t columns = least(p->tile, p->n - first);",
+           "const nlm_matmul_args *args) {\n    for (int64_t first = 0; first < p->n; first += p->tile) {\n"
+           "        const int64_t columns = least(p->tile, p->n - first - 1);", DENSE_TILES, "", "", SMALL, DENSE),
+    Mutant("the exponents of a weight stay in its results", "dense.c",
+           "p->is_direct ? 0 : p->parts * pitch_of(columns));", "0);", DENSE_TILES, "", "", options=DENSE),
     Mutant("the library's workspace is that of the operands", "dense.c",
            "p.at_workspace = place(&p.bytes, (int64_t)workspace_of(d, &p));", "p.at_workspace = p.at_x;",
            "matmul/M=530,K=32,N=9,w:q4_1", "", "", options=DENSE),

@@ -22,7 +22,8 @@ def certify(case, library=None, options=(), **settings):
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         name = case.split("/")[0]
-        level = {"abi": "0", "captured": "2", "sample": "2", "advance": "2"}.get(name, "3" if name.endswith(("_bwd", "_dx", "_dw")) else "1")
+        levels = {"abi": "0", "captured": "2", "norm_matmul": "2", "sample": "2", "advance": "2"}
+        level = levels.get(name, "3" if name.endswith(("_bwd", "_dx", "_dw")) else "1")
         conform = [BUILD / "bin/nlm-conform", "--level", level, "--filter", case,
                    "--timeout", "900", *options, *(["--library", library] if library else ["--backend", "cuda"])]
         step = [BUILD / "tests/cuda/test_mamba_step", library or BUILD / "lib/nlm/cuda.so", case.split("/")[-1]]
