@@ -108,12 +108,9 @@ class Dense(unittest.TestCase):
                              ("matmul/M=20,K=256,N=6,data=tiny,w:q6_k", "dense_weight"),
                              ("matmul/M=20,K=64,N=6,data=one_inf,w:q8_0,pad=3", "dense_results"),
                              ("matmul/M=65,K=33,N=31,w:bf16", "dense_rows"),
-                             ("matmul/M=530,K=32,N=9,w:q4_1", "dense_weight"),
                              ("norm_matmul/M=70,K=256,N=5,w:f16", "dense_rows"),
                              ("gate_up_silu_mul/M=70,K=256,N=5,w:q6_k", "dense_gate"),
-                             ("qkv_rope_append/seqs=20,past=0,K=32,H=5,G=3,D=32,B=16,w:q8_0,cache:f16", "dense_results"),
-                             ("norm_xz_conv/seqs=20,past=0,K=64,C=150,J=4,w:q4_1,silu,state_out=state", "dense_weight"),
-                             ("models/llama-window-bf16,cache:f32", "dense_gate")):
+                             ("qkv_rope_append/seqs=20,past=0,K=32,H=5,G=3,D=32,B=16,w:q8_0,cache:f16", "dense_results")):
             with self.subTest(case):
                 self.assertGreater(self.certify(case)[kernel], 0)
 
@@ -125,10 +122,8 @@ class Dense(unittest.TestCase):
                 self.assertEqual(tiles["dense_weight"], 2 * whole["dense_weight"])
 
     def test_prompts_are_read_as_on_the_cpu(self):
-        for model in (STORIES, MODELS / "llama-mixed.gguf"):
-            with self.subTest(model.name):
-                expected = text_of(model, "-p", self.PROMPT, "--temp", 0, backend="cpu_scalar", n=6)
-                self.assertEqual(text_of(model, "-p", self.PROMPT, "--temp", 0, *self.BY_CUBLASLT, n=6), expected)
+        expected = text_of(STORIES, "-p", self.PROMPT, "--temp", 0, backend="cpu_scalar", n=6)
+        self.assertEqual(text_of(STORIES, "-p", self.PROMPT, "--temp", 0, *self.BY_CUBLASLT, n=6), expected)
 
     def test_each_device_has_its_own(self):
         with tempfile.TemporaryDirectory() as folder:
