@@ -3,6 +3,7 @@
 
 #include "device.h"
 #include "metrics.h"
+#include "probes.h"
 
 #define LEAST_CAPABILITY 75
 
@@ -38,6 +39,7 @@ static nlm_status probe(const nlm_host_v1 *host, nlm_probe_v1 *out, nlm_error *e
 
 static const void *extension(const char *name, uint32_t version) {
     if (strcmp(name, NLM_CAPTURE_EXTENSION) == 0 && version == 1) return &nlm_cuda_capture;
+    if (strcmp(name, NLM_PROBES_EXTENSION) == 0 && version == 1) return &nlm_cuda_probes;
     return strcmp(name, NLM_METRICS_EXTENSION) == 0 && version == 1 ? &nlm_cuda_metrics : NULL;
 }
 

@@ -13,6 +13,7 @@
 #define SIZE_1_0          NLM_SIZE_THROUGH(nlm_device_v1, event_wait) /* what follows is optional */
 #define CAPTURE_SIZE_1_0  NLM_SIZE_THROUGH(nlm_capture_v1, destroy)
 #define METRICS_SIZE_1_0  NLM_SIZE_THROUGH(nlm_metrics_v1, read)
+#define PROBES_SIZE_1_0   NLM_SIZE_THROUGH(nlm_probes_v1, measure)
 #define MAX_SIZE          65536u
 #define MAX_ALIGNMENT     4096u
 #define DEFAULT_ALIGNMENT 64u
@@ -178,6 +179,16 @@ static nlm_status copy_metrics(nlm_opened *o, nlm_error *err) {
     return require(o, all, 1, "which its extension " NLM_METRICS_EXTENSION " needs", err);
 }
 
+/* The extension "nlm.probes", of any device. */
+static nlm_status copy_probes(nlm_opened *o, nlm_error *err) {
+    nlm_probes_v1 *to = &o->device.probes;
+    const nlm_probes_v1 *from = o->plugin->api.extension(NLM_PROBES_EXTENSION, 1);
+    if (!from) return NLM_OK;
+    NLM_TRY(copy_extension(o, NLM_PROBES_EXTENSION, from, to, PROBES_SIZE_1_0, sizeof *to, err));
+    const requirement all[] = {{"measure", to->measure}};
+    return require(o, all, 1, "which its extension " NLM_PROBES_EXTENSION " needs", err);
+}
+
 static nlm_status open_raw(nlm_opened *o, nlm_error *err) {
     nlm_error fault = NLM_ERROR_INIT;
     const nlm_status status = o->plugin->api.open(nlm_host_table(o->host), o->device.device_id, &o->raw, &fault);
@@ -191,6 +202,7 @@ static nlm_status open_raw(nlm_opened *o, nlm_error *err) {
     if (checked == NLM_OK) checked = check_slots(o, err);
     if (checked == NLM_OK) checked = copy_capture(o, err);
     if (checked == NLM_OK) checked = copy_metrics(o, err);
+    if (checked == NLM_OK) checked = copy_probes(o, err);
     if (checked != NLM_OK) o->plugin->api.close(o->raw);
     return checked;
 }

@@ -13,6 +13,7 @@ typedef struct nlm_device {
     nlm_device_info_v1 info; /* at open */
     nlm_capture_v1 capture;  /* begin is NULL: the device cannot record */
     nlm_metrics_v1 metrics;  /* read is NULL: it does not measure */
+    nlm_probes_v1 probes;    /* measure is NULL: it has none */
     const nlm_plugin *plugin;
     const char *backend; /* the plugin's name */
     uint32_t device_id;  /* the ordinal chosen, kept everywhere */

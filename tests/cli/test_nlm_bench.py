@@ -144,7 +144,8 @@ class Training(unittest.TestCase):
             self.assertAlmostEqual(train["gflop_s"] * train["ms"]["min"], train["flop"] * 1e-6, places=6)
             memory = r["memory"]
             self.assertEqual(memory["parameters"], 4 * r["parameters"])
-            self.assertEqual(memory["gradients"], 4 * r["parameters"])
+            self.assertLess(memory["gradients"], 2 * r["parameters"])  # the others are among the activations
+            self.assertGreater(memory["activations"] + memory["gradients"], 4 * r["parameters"])
             self.assertEqual(memory["optimizer"], 8 * r["parameters"])
             self.assertEqual(memory["states"] > 0, family == "mamba")
 
@@ -159,7 +160,7 @@ class Training(unittest.TestCase):
         self.assertEqual(r["train"]["flop"], expected)
 
     def test_what_is_computed_again_needs_no_memory(self):
-        kept, up, layer = (result_of("--train", "llama_15m", "--length", 8, "--rows", 1, "--repeat", 1, "--warmup", 0,
+        kept, up, layer = (result_of("--train", "llama_15m", "--length", 256, "--rows", 2, "--repeat", 1, "--warmup", 0,
                                      "--threads", 1, "--checkpoint", what) for what in ("none", "up", "layer"))
         activations = [r["memory"]["activations"] for r in (kept, up, layer)]
         if kept["backend"] != "cpu_scalar":  # which has a fused op that keeps neither
@@ -298,7 +299,7 @@ class Failures(unittest.TestCase):
                 (("--model", LLAMA, "extra"), "only --compare takes operands"),
                 (("--model", LLAMA, "--backend", "none_such"), "none_such"),
                 (("--model", LLAMA, "--kv-type", "q4_0"), "'q4_0' is no type of the KV cache"),
-                (("--micro", "--sweeps", "gemv,none"), "--micro has gemv, gemm, attention, scan and barrier"),
+                (("--micro", "--sweeps", "gemv,none"), "--micro has gemv, gemm, attention, scan, barrier and device"),
                 (("--model", LLAMA, "--sweeps", "gemv"), "--sweeps")):
             done = run(*arguments, code=2)
             self.assertIn(expected, done.stderr)

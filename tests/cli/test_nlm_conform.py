@@ -35,7 +35,7 @@ BROKEN_RULES = [
     (3, "the descriptor has no version"),
     (4, "a host of plugin.h 1.1 gets no descriptor, though the plugin says it needs 1.0"),
     (5, "does not give the same descriptor each time"),
-    (6, "claims to have the extension 'nlm.metrics' of version 4294967295"),
+    (6, "claims to have the extension 'nlm.probes' of version 4294967295"),
     (7, "probe answers 2 devices and score 10, then 2 and 11"),
     (8, "its kind is neither NLM_DEVICE_SLICED nor NLM_DEVICE_STREAM"),
     (9, "open of device 0 fails"),

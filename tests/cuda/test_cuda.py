@@ -267,6 +267,34 @@ class Launches(unittest.TestCase):
         self.assertEqual(sorted(set(tiles)), ["1", "2"])
 
 
+class Probes(unittest.TestCase):
+    """What a GPU does at best: the emulated one's time is made up, but what is done is done."""
+    def test_the_device_is_measured_beside_what_predictions_assume(self):
+        predict = load_predictions()
+        done = run("--micro", "--sweeps", "device", "--probe-mb", 1, "--backend", "cuda", "--json", program="nlm-bench",
+                   EMU_CUDA_MULTIPROCESSORS=2)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = {row["name"]: row for row in json.loads(done.stdout)["micro"]}
+        self.assertEqual(len(rows), 8, rows)
+        self.assertEqual([row for row in rows.values() if not row["value"] > 0], [])
+        assumed = {name: value for name, (value, _) in (*predict.ASSUMED.items(), *predict.CYCLES.items())}
+        bandwidth, _, clock, tf32 = predict.GPUS["H100 SXM"]  # as the device says it is
+        for name, expected in (("copy", assumed["memory"] * bandwidth * 1e-9),
+                               ("gap between kernels of a graph", assumed["late_us"]),
+                               ("the same, launched early", assumed["gap_us"]), ("graph behind graph", assumed["graph_us"]),
+                               ("st.async from block to block", (assumed["push"] + assumed["wait"]) / clock * 1e9),
+                               ("mma.sync, TF32", assumed["mma_sync"] * tf32 * 1e-12 * 2 / 132)):
+            self.assertAlmostEqual(rows[name]["expected"] / expected, 1, delta=2e-3, msg=name)
+        self.assertEqual(rows["fence of the device"]["expected"], None)
+
+    def test_what_a_gpu_has_not_is_said(self):
+        done = run("--micro", "--sweeps", "device", "--probe-mb", 1, "--backend", "cuda", program="nlm-bench",
+                   EMU_CUDA_CAPABILITY="7.5")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout.decode(), r"cluster of 8 +- \(barrier of a cluster of 8: from compute capability 9.0 on\)")
+        self.assertNotIn(b"expected", done.stdout)
+
+
 class Training(unittest.TestCase):
     """Gradients are compared in unit.test_training_parity, which cuda.test_training runs on such a device."""
 

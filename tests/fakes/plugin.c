@@ -116,7 +116,22 @@ static nlm_status read_metrics(void *self, nlm_device_metrics_v1 *out, nlm_error
 
 static const nlm_metrics_v1 fake_metrics = {.struct_size = sizeof fake_metrics, .read = read_metrics};
 
+/* One that it has, and one that it lacks. */
+static nlm_status measure_probe(void *self, uint32_t index, nlm_probed_v1 *out, nlm_error *error) {
+    (void)self;
+    if (index > 1) return fake_fail(error, NLM_NOT_FOUND, "there are two probes");
+    snprintf(out->name, sizeof out->name, "%s", index == 0 ? "copy" : "gap");
+    snprintf(out->unit, sizeof out->unit, "%s", index == 0 ? "GB/s" : "us");
+    if (index == 1) return fake_fail(error, NLM_UNSUPPORTED, "its time stands still");
+    out->value = 12.5;
+    out->expected = 25;
+    return NLM_OK;
+}
+
+static const nlm_probes_v1 fake_probes = {.struct_size = sizeof fake_probes, .measure = measure_probe};
+
 static const void *extension(const char *name, uint32_t version) {
+    if (strcmp(name, NLM_PROBES_EXTENSION) == 0 && version == 1) return &fake_probes;
     if (strcmp(name, NLM_CAPTURE_EXTENSION) == 0 && version == 1) return &fake_capture;
     return strcmp(name, NLM_METRICS_EXTENSION) == 0 && version == 1 ? &fake_metrics : NULL;
 }

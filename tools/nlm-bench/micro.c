@@ -185,12 +185,49 @@ static nlm_status sweep_barrier(sweep *s, nlm_error *err) {
     return NLM_OK;
 }
 
+static void report_probe(const sweep *s, const nlm_probed_v1 *p, const char *reason) {
+    if (!s->json) {
+        printf("%-10s %-40s ", "device", p->name);
+        if (reason)
+            printf("- (%s)\n", reason);
+        else if (p->expected > 0)
+            printf("%12.4g %s, %.4g expected (%.3f)\n", p->value, p->unit, p->expected, p->value / p->expected);
+        else
+            printf("%12.4g %s\n", p->value, p->unit);
+        return;
+    }
+    nlm_json_begin_object(s->json, NULL);
+    nlm_json_string(s->json, "sweep", "device");
+    nlm_json_string(s->json, "name", p->name);
+    nlm_json_string(s->json, "unit", p->unit);
+    nlm_json_f64(s->json, "value", reason ? NAN : p->value);
+    nlm_json_f64(s->json, "expected", p->expected > 0 ? p->expected : NAN);
+    nlm_json_end(s->json);
+}
+
+/* What the backend measures of its hardware, beside what its predictions reckon with. */
+static nlm_status sweep_device(sweep *s, nlm_error *err) {
+    const nlm_device *device = nlm_engine_device(s->engine);
+    for (uint32_t i = 0; device->probes.measure; i++) {
+        nlm_probed_v1 probed = {.struct_size = (uint32_t)sizeof probed};
+        nlm_error why = NLM_ERROR_INIT;
+        nlm_show_step("measuring the device");
+        const nlm_status status = device->probes.measure(device->api.self, i, &probed, &why);
+        nlm_end_steps();
+        if (status == NLM_NOT_FOUND) break;
+        if (status != NLM_OK && status != NLM_UNSUPPORTED)
+            return nlm_fail(err, status, device->backend, "%s", why.msg[0] ? why.msg : nlm_status_text(status));
+        report_probe(s, &probed, status == NLM_OK ? NULL : why.msg);
+    }
+    return NLM_OK;
+}
+
 static const struct {
     const char *name;
     nlm_status (*run)(sweep *s, nlm_error *err);
 } sweeps[] = {
     {"gemv", sweep_gemv}, {"gemm", sweep_gemm},       {"attention", sweep_attention},
-    {"scan", sweep_scan}, {"barrier", sweep_barrier},
+    {"scan", sweep_scan}, {"barrier", sweep_barrier}, {"device", sweep_device},
 };
 #define N_SWEEPS (sizeof sweeps / sizeof *sweeps)
 

@@ -65,7 +65,7 @@ static const nlm_option options[] = {
     {"no-mmap", 0, NLM_OPTION_FLAG, NULL, "read the model into memory rather than map its file", &given.has_no_mmap,
      0, 0},
     {"micro", 0, NLM_OPTION_FLAG, NULL, "measure single ops through the backend's slots", &given.is_micro, 0, 0},
-    {"sweeps", 0, NLM_OPTION_TEXT, "LIST", "of --micro: gemv,gemm,attention,scan,barrier (all)", &given.sweeps, 0, 0},
+    {"sweeps", 0, NLM_OPTION_TEXT, "LIST", "of --micro: gemv,gemm,attention,scan,barrier,device (all)", &given.sweeps, 0, 0},
     {"max-mb", 0, NLM_OPTION_INT, "N", "--micro: leave out weights and caches of more than N MB (1024)",
      &given.max_mb, 1, 1 << 20},
     {"probe-mb", 0, NLM_OPTION_INT, "N",

@@ -73,6 +73,7 @@ void abi_rule_devices(const conform_options *options, conform_result *result);
 void abi_rule_open_twice(const conform_options *options, conform_result *result);
 void abi_rule_describe(const conform_options *options, conform_result *result);
 void abi_rule_metrics(const conform_options *options, conform_result *result);
+void abi_rule_probes(const conform_options *options, conform_result *result);
 void abi_rule_unknown_op(const conform_options *options, conform_result *result);
 void abi_rule_short_arguments(const conform_options *options, conform_result *result);
 void abi_rule_allocation_fails(const conform_options *options, conform_result *result);

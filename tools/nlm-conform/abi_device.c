@@ -1,4 +1,6 @@
 /* Rules on probe and on devices. */
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "abi.h"
@@ -243,6 +245,66 @@ void abi_rule_metrics(const conform_options *options, conform_result *result) {
     } else {
         result->verdict = CONFORM_NOT_OFFERED;
         snprintf(result->message, sizeof result->message, "%s", NLM_METRICS_EXTENSION);
+    }
+}
+
+#define MOST_PROBES 64
+
+static bool ends(const char *text, size_t size) {
+    return text[0] && memchr(text, 0, size);
+}
+
+/* One probe, into a struct that ends at a guard page. */
+static bool measures_one(const abi_device *device, const nlm_probes_v1 *table, uint32_t index, bool *out_is_there,
+                         conform_result *result) {
+    guard_block block;
+    nlm_error err = NLM_ERROR_INIT;
+    if (!guard_alloc(&block, "nlm_probed_v1", sizeof(nlm_probed_v1), 8, false))
+        return conform_fail(result, "no memory");
+    nlm_probed_v1 *guarded = (nlm_probed_v1 *)(void *)block.data;
+    *guarded = (nlm_probed_v1){.struct_size = (uint32_t)sizeof *guarded};
+    const nlm_status status = table->measure(device->api.self, index, guarded, &err);
+    const nlm_probed_v1 got = *guarded;
+    const bool is_intact = guard_is_intact(&block);
+    guard_free(&block);
+    if (!is_intact) return conform_fail(result, "measure writes beside the nlm_probed_v1 it is given");
+    *out_is_there = status != NLM_NOT_FOUND;
+    if (status == NLM_NOT_FOUND) return true;
+    if (status != NLM_OK && status != NLM_UNSUPPORTED)
+        return conform_fail(result, "measure %u: %s: %.300s", index, nlm_status_text(status), err.msg);
+    if (!ends(got.name, sizeof got.name) || !ends(got.unit, sizeof got.unit))
+        return conform_fail(result, "measure %u gives no name, or no unit", index);
+    if (status == NLM_UNSUPPORTED)
+        return err.msg[0] || conform_fail(result, "measure %u, %s: no, but without a reason", index, got.name);
+    return (isfinite(got.value) && got.value > 0 && isfinite(got.expected) && got.expected >= 0) ||
+           conform_fail(result, "measure %u, %s: %g %s, expected %g", index, got.name, got.value, got.unit,
+                        got.expected);
+}
+
+static bool has_probes(const abi_plugin *plugin, abi_host *host, uint32_t ordinal, conform_result *result) {
+    abi_device device;
+    const nlm_probes_v1 *table = plugin->api.extension(NLM_PROBES_EXTENSION, 1);
+    if (table->struct_size < offsetof(nlm_probes_v1, measure) + sizeof table->measure || !table->measure)
+        return conform_fail(result, "its extension " NLM_PROBES_EXTENSION " has no measure");
+    if (!abi_open(plugin, host, ordinal, &device, result)) return false;
+    bool is_good = true, is_there = true;
+    for (uint32_t i = 0; is_good && is_there; i++) {
+        is_good = measures_one(&device, table, i, &is_there, result);
+        if (is_good && is_there && i == MOST_PROBES)
+            is_good = conform_fail(result, "measure has more than %d probes", MOST_PROBES);
+    }
+    plugin->api.close(device.raw);
+    return is_good;
+}
+
+void abi_rule_probes(const conform_options *options, conform_result *result) {
+    abi_plugin plugin;
+    if (!abi_load(options, &plugin, result)) return;
+    if (plugin.api.extension(NLM_PROBES_EXTENSION, 1)) {
+        check_devices(options, has_probes, result);
+    } else {
+        result->verdict = CONFORM_NOT_OFFERED;
+        snprintf(result->message, sizeof result->message, "%s", NLM_PROBES_EXTENSION);
     }
 }
 

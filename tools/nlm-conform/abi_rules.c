@@ -86,7 +86,11 @@ static void unknown_extensions_are_null(const conform_options *options, conform_
     static const struct {
         const char *name;
         uint32_t version;
-    } rows[] = {{"nlm.no_such_extension", 1}, {"", 0}, {"nlm.capture", UINT32_MAX}, {"nlm.metrics", UINT32_MAX}};
+    } rows[] = {{"nlm.no_such_extension", 1},
+                {"", 0},
+                {"nlm.capture", UINT32_MAX},
+                {"nlm.metrics", UINT32_MAX},
+                {"nlm.probes", UINT32_MAX}};
     abi_plugin plugin;
     if (!abi_load(options, &plugin, result)) return;
     result->verdict = CONFORM_PASSED;
@@ -135,6 +139,7 @@ static const conform_rule rules[] = {
     {"abi/34_slots", abi_rule_slots},
     {"abi/35_packing", abi_rule_packing},
     {"abi/36_metrics", abi_rule_metrics},
+    {"abi/37_probes", abi_rule_probes},
 };
 
 const conform_rule *conform_rules(size_t *out_count) {

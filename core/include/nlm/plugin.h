@@ -382,6 +382,29 @@ typedef struct nlm_metrics_v1 {
     nlm_status (*read)(void *self, nlm_device_metrics_v1 *out, nlm_error *error); /* self: nlm_device_v1.self */
 } nlm_metrics_v1;
 
+/* ---- extension: what the hardware does at best ------------------------------------------------ */
+
+#define NLM_PROBES_EXTENSION "nlm.probes"
+
+/* measure()'s answer. The host zeroes it and sets struct_size. */
+typedef struct nlm_probed_v1 {
+    uint32_t struct_size;
+    uint32_t reserved;
+    char name[48]; /* for people: "copy" */
+    char unit[16]; /* "GB/s", "us" */
+    double value;
+    double expected; /* what the plugin's own predictions of speed reckon with; 0: nothing */
+} nlm_probed_v1;
+
+/* extension("nlm.probes", 1). measure: probe number `index`, counted from 0, a few milliseconds each, while the
+ * device has no other work. It may allocate and compile, and leaves nothing behind. NOT_FOUND: there are not so many.
+ * UNSUPPORTED: the hardware has not what it is about; name and unit are filled all the same. */
+typedef struct nlm_probes_v1 {
+    uint32_t struct_size;
+    uint32_t reserved;
+    nlm_status (*measure)(void *self, uint32_t index, nlm_probed_v1 *out, nlm_error *error); /* nlm_device_v1.self */
+} nlm_probes_v1;
+
 /* ---- the plugin --------------------------------------------------------------------------- */
 
 enum { NLM_SANITIZER_NONE = 0, NLM_SANITIZER_ADDRESS = 1, NLM_SANITIZER_THREAD = 2, NLM_SANITIZER_MEMORY = 3 };

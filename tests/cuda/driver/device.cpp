@@ -15,6 +15,9 @@ int attribute_of(const device_row &row, int attribute, CUdevice device) {
         case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK: return 1024;
         case CU_DEVICE_ATTRIBUTE_WARP_SIZE: return 32;
         case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT: return setup.multiprocessors;
+        case CU_DEVICE_ATTRIBUTE_CLOCK_RATE: return 1755000;
+        case CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE: return 2619000;
+        case CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH: return 5120;
         case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: return 1 + device;
         case CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID: return 0;
         case CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE: return row.l2_mib << 20;
