@@ -175,9 +175,9 @@ static nlm_status make_room(nlm_training *t, size_t n_batches, nlm_error *err) {
         NLM_TRY(nlm_engine_take_memory(t->engine, more, "nlm_training_step", err));
     }
     const nlm_status status = nlm_trainer_make_room(t->trainer, (int32_t)n_batches, err);
-    const uint64_t bytes = status == NLM_OK ? memory_of(t) : t->bytes;
-    nlm_engine_give_memory(t->engine, t->bytes + more - bytes);
-    t->bytes = bytes;
+    const uint64_t taken = t->bytes + more, needed = status == NLM_OK ? memory_of(t) : t->bytes;
+    t->bytes = needed < taken ? needed : taken;
+    nlm_engine_give_memory(t->engine, taken - t->bytes);
     return status;
 }
 

@@ -6,20 +6,10 @@
 static const char *const models[] = {"llama-gqa-f32", "llama-window-bf16", "qwen3-untied-f32", "mamba-biases-f32"};
 enum { N_MODELS = sizeof models / sizeof *models };
 
-static nlm_trainer_options usual(void) {
-    return (nlm_trainer_options){
-        .shape = {.rows = 2, .length = 32, .max_seqs = 6},
-        .parameters = {.dtype = NLM_F32},
-        .optimizer = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f},
-        .clip_norm = 1,
-        .schedule = {.kind = NLM_SCHEDULE_COSINE, .rate = 3e-3, .steps = 40, .warmup = 3},
-    };
-}
-
 /* ---- what numbers do not depend on ---------------------------------------------------------------- */
 
 static void expect_same_with_threads(const char *backend, const char *model) {
-    const nlm_trainer_options options = usual();
+    const nlm_trainer_options options = training_usual();
     char path[512];
     training one;
     model_path(model, path, sizeof path);
@@ -47,7 +37,7 @@ static void bits_do_not_depend_on_threads(void) {
 
 /* The same bits as with all kept, in less memory; of two layers the products of gates alone are not the most. */
 static void expect_recomputed(const char *model, nlm_recompute how) {
-    nlm_trainer_options options = usual();
+    nlm_trainer_options options = training_usual();
     training keeps, recomputes;
     nlm_trainer_memory kept, recomputed;
     training_open(&keeps, model, &options, 2);
@@ -89,7 +79,7 @@ static void join(training_batch *out, const training_batch *a, const training_ba
 }
 
 static void two_parts_are_one_batch_of_both(void) {
-    const nlm_trainer_options options = usual();
+    const nlm_trainer_options options = training_usual();
     for (int m = 0; m < N_MODELS; m++) {
         nlm_error err = NLM_ERROR_INIT;
         training parts, whole;
@@ -183,7 +173,7 @@ static void expect_rounded_masters(const half_type *h, const training *t) {
 static void halves_with_masters_follow_f32(void) {
     for (int m = 0; m < N_MODELS; m++) {
         for (size_t h = 0; h < sizeof halves / sizeof *halves; h++) {
-            nlm_trainer_options options = usual();
+            nlm_trainer_options options = training_usual();
             training full, half;
             options.is_new = true;
             options.seed = 5;
@@ -249,7 +239,7 @@ static void a_rate_that_is_absurd_is_found_out(void) {
         {"mamba-biases-f32", {"step 2", "layer 0", "is not finite"}},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        nlm_trainer_options options = usual();
+        nlm_trainer_options options = training_usual();
         options.schedule = (nlm_schedule){.kind = NLM_SCHEDULE_CONSTANT, .rate = 1e30, .steps = 10};
         training t;
         training_open(&t, lines[i].model, &options, 2);
@@ -268,7 +258,7 @@ static void a_number_that_is_none_is_named(void) {
         {"mamba-biases-f32", "blk.1.ssm_a"},
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        const nlm_trainer_options options = usual();
+        const nlm_trainer_options options = training_usual();
         nlm_error err = NLM_ERROR_INIT;
         training t;
         training_open(&t, lines[i].model, &options, 2);
@@ -290,7 +280,7 @@ static void a_number_that_is_none_is_named(void) {
 
 /* It goes on as if the step had not been tried. */
 static void a_failed_step_leaves_no_trace(void) {
-    const nlm_trainer_options options = usual();
+    const nlm_trainer_options options = training_usual();
     nlm_error err = NLM_ERROR_INIT;
     training tried, plain;
     training_open(&tried, "llama-gqa-f32", &options, 2);
@@ -321,10 +311,10 @@ static void options_are_checked(void) {
     };
     nlm_error err = NLM_ERROR_INIT;
     training t;
-    const nlm_trainer_options sound = usual();
+    const nlm_trainer_options sound = training_usual();
     training_open(&t, "mamba-biases-f32", &sound, 1);
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        nlm_trainer_options options = usual();
+        nlm_trainer_options options = training_usual();
         nlm_trainer *trainer = NULL;
         options.shape =
             (nlm_batch_shape){.rows = lines[i].rows, .length = lines[i].length, .max_seqs = lines[i].max_seqs};
@@ -346,7 +336,7 @@ static void options_are_checked(void) {
 /* ---- adapters ---------------------------------------------------------------------------------------------- */
 
 static nlm_trainer_options with_adapters(int32_t rank) {
-    nlm_trainer_options options = usual();
+    nlm_trainer_options options = training_usual();
     options.parameters.lora_rank = rank;
     options.parameters.lora_alpha = 3;
     return options;
@@ -382,7 +372,7 @@ static void expect_product(const char *name, const float *found, const matrix *x
 static void gradients_of_adapters_follow_from_the_weights(void) {
     static const char *const names[] = {"llama-gqa-f32", "mamba-biases-f32"};
     for (int m = 0; m < 2; m++) {
-        const nlm_trainer_options options = with_adapters(2), of_all = usual();
+        const nlm_trainer_options options = with_adapters(2), of_all = training_usual();
         nlm_error err = NLM_ERROR_INIT;
         temporary folder;
         training adapters, merged;

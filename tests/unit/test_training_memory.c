@@ -4,19 +4,9 @@
 static const char *const models[] = {"llama-gqa-f32", "llama-window-bf16", "qwen3-untied-f32", "mamba-biases-f32"};
 enum { N_MODELS = sizeof models / sizeof *models };
 
-static nlm_trainer_options usual(void) {
-    return (nlm_trainer_options){
-        .shape = {.rows = 2, .length = 32, .max_seqs = 6},
-        .parameters = {.dtype = NLM_F32},
-        .optimizer = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f},
-        .clip_norm = 1,
-        .schedule = {.kind = NLM_SCHEDULE_COSINE, .rate = 3e-3, .steps = 40, .warmup = 3},
-    };
-}
-
 /* Gradients that share memory with activations, and those that have their own. */
 static void expect_same_where_gradients_are(const char *backend, const char *model) {
-    nlm_trainer_options options = usual();
+    nlm_trainer_options options = training_usual();
     char path[512];
     training shares, keeps;
     nlm_trainer_memory shared, kept;
@@ -49,7 +39,7 @@ static void gradients_may_share_memory(void) {
 /* A trainer that has shared memory so far, and one that never did. */
 static void expect_room_for_more_parts(const char *backend, const char *model) {
     nlm_error err = NLM_ERROR_INIT;
-    nlm_trainer_options options = usual();
+    nlm_trainer_options options = training_usual();
     char path[512];
     training shares, keeps;
     training_batch a, b;

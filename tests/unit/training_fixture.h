@@ -26,6 +26,17 @@ static inline const char *training_only(void) {
     return getenv("NLM_TEST_BACKEND");
 }
 
+/* Of small models. */
+static inline nlm_trainer_options training_usual(void) {
+    return (nlm_trainer_options){
+        .shape = {.rows = 2, .length = 32, .max_seqs = 6},
+        .parameters = {.dtype = NLM_F32},
+        .optimizer = {.beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .weight_decay = 0.1f},
+        .clip_norm = 1,
+        .schedule = {.kind = NLM_SCHEDULE_COSINE, .rate = 3e-3, .steps = 40, .warmup = 3},
+    };
+}
+
 /* The backends that this machine can run. */
 typedef struct training_backends {
     char names[8][32];

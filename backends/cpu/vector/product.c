@@ -139,8 +139,8 @@ typedef struct worker {
 /* Strips of one side that are not taken apart, and how many such units there are of both. */
 typedef struct units {
     int64_t own, shared, of_own, of_shared;
-    int64_t extent,
-        width; /* of the own side and of a unit, in what takes time alike: the last unit may be narrower */
+    /* Of the own side and of a unit, in what takes time alike: the last unit may be narrower. */
+    int64_t extent, width;
 } units;
 
 static units units_of(const worker *w) {
