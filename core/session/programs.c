@@ -12,8 +12,8 @@
 
 #define N_BUCKETS 10 /* 1, 2, 4, ... 512 rows */
 
-/* From this many rows on a larger program that exists is as good as one of the right size: on a device whose slots know
- * the live rows. What another device does may go by the size of the program, padding and all. */
+/* From this many rows on a larger program that exists is as good as one of the right size: on a device whose slots
+ * know the live rows. What another device does may go by the size of the program, padding and all. */
 #define SHARED_FROM 16
 
 typedef struct bucket_program {

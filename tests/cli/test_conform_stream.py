@@ -166,7 +166,7 @@ class ConformStream(unittest.TestCase):
         without = "prepare fill host_alloc event_query event_elapsed pack_device copy_from capture"
         code, out, _ = conform({"without": without}, "--level", "0")
         self.assertEqual(code, 0, out)
-        self.assertIn("26 passed, 0 failed, 0 not supported", out)
+        self.assertRegex(out, r"\b[1-9]\d+ passed, 0 failed, 0 not supported")
         code, out, _ = conform({"without": without}, "--filter", "captured/add")
         self.assertEqual(code, 1)  # nothing was checked
         self.assertIn("not: told not to record", out)

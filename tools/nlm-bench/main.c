@@ -162,7 +162,8 @@ int main(int argc, char **argv) {
     const int code = settings_read(argc, argv, &first, &set);
     if (code != NLM_OPTIONS_GO_ON) return code;
     if (set.sweeps && !(set.is_micro && micro_knows_sweeps(set.sweeps))) {
-        return nlm_tell_usage(&nlm_bench_command, "--sweeps: --micro has gemv, gemm, attention, scan, barrier and device");
+        return nlm_tell_usage(&nlm_bench_command,
+                              "--sweeps: --micro has gemv, gemm, attention, scan, barrier and device");
     }
     nlm_set_log(log_line, NULL, LOG_WARNING);
     nlm_error err = NLM_ERROR_INIT;
