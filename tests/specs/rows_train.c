@@ -41,6 +41,7 @@ const char *const spec_matmul_dw_rows[] = {
     "M=12,N=40,K=24,db,accumulate,fixed",
     "M=1,N=257,K=9,db",
     "M=530,N=9,K=40,db",
+    "M=530,N=40,K=70,db,accumulate",
     "M=1031,N=4,K=7,accumulate",
     "M=2,N=7,K=1100",
     "M=9,N=20,K=40,db,data=mixed",

@@ -6,7 +6,8 @@ void nlm_vector_matmul_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm
     const nlm_vector_device *device = self;
     (void)nth;
     if (out->flags & NLM_CAPS_AS_HELD) {
-        const nlm_product_size size = {nlm_dim(dims, 'M'), nlm_dim(dims, 'N'), nlm_dim(dims, 'K'), 0};
+        const nlm_product_size size = {nlm_dim(dims, 'M'), nlm_dim(dims, 'N'), nlm_dim(dims, 'K'),
+                                       nlm_vector_product_shares_b(nlm_dim(dims, 'M'), nlm_dim(dims, 'N'))};
         out->workspace_bytes = nlm_vector_product_workspace(&size);
         out->scratch_bytes = nlm_vector_product_scratch(&size);
         return;
@@ -65,10 +66,11 @@ static void store_tile(const nlm_matmul_job *job, int32_t weight, int64_t panel,
     }
 }
 
-/* w is packed on the way, with the same sums as if it had been; slices columns. */
+/* w is packed on the way, with the same sums as if it had been; slices the wider side. */
 static nlm_status multiply_row_major(const nlm_exec_v1 *x, const nlm_matmul_args *args) {
     nlm_product p = {.exec = x,
-                     .size = {nlm_live_rows(x, args->x), args->w->shape[0], args->w->shape[1], 0},
+                     .size = {nlm_live_rows(x, args->x), args->w->shape[0], args->w->shape[1],
+                              nlm_vector_product_shares_b(args->x->shape[0], args->w->shape[0])},
                      .a = {*args->x, 0},
                      .b = {*args->w, 0},
                      .workspace = x->workspace};

@@ -4,16 +4,18 @@
 
 void nlm_vector_matmul_dw_needs(void *self, const nlm_dims *dims, uint32_t nth, nlm_caps_v1 *out) {
     (void)self, (void)nth;
-    const nlm_product_size size = {nlm_dim(dims, 'N'), nlm_dim(dims, 'K'), nlm_dim(dims, 'M'), 1};
+    const nlm_product_size size = {nlm_dim(dims, 'N'), nlm_dim(dims, 'K'), nlm_dim(dims, 'M'),
+                                   nlm_vector_product_shares_b(nlm_dim(dims, 'N'), nlm_dim(dims, 'K'))};
     out->workspace_bytes = nlm_vector_product_workspace(&size);
     out->scratch_bytes = nlm_vector_product_scratch(&size);
 }
 
-/* dw (+)= dy^T x and db (+)= the sum of dy's rows, in the order of rows; slices the rows of dw. */
+/* dw (+)= dy^T x and db (+)= the sum of dy's rows, in the order of rows; slices the wider side. */
 nlm_status nlm_vector_matmul_dw(const nlm_exec_v1 *x, const nlm_matmul_dw_args *args) {
     const int32_t adds = (args->flags & NLM_GRADIENT_ADD) != 0;
     nlm_product p = {.exec = x,
-                     .size = {args->dw->shape[0], args->dw->shape[1], nlm_live_rows(x, args->dy), 1},
+                     .size = {args->dw->shape[0], args->dw->shape[1], nlm_live_rows(x, args->dy),
+                              nlm_vector_product_shares_b(args->dw->shape[0], args->dw->shape[1])},
                      .a = {*args->dy, 1},
                      .b = {*args->x, 1},
                      .sums = args->db ? args->db->data : NULL,

@@ -239,12 +239,28 @@ static float *shared_at(const worker *w, int64_t block, int64_t strip) {
                                             : (block * c->a_strips + strip) * c->a_pitch);
 }
 
+/* sum_d a[i,d] of packed tiles, d upwards. */
+static void add_sums(const worker *w, nlm_kit_range tiles, int64_t block, const float *packed) {
+    for (int64_t t = tiles.from; t < tiles.to; t++) {
+        const int64_t row = t * GEMM_F32_TOKENS, left = w->p->size.rows - row;
+        const int n = (int)(left < GEMM_F32_TOKENS ? left : GEMM_F32_TOKENS);
+        const float *a = packed + (t - tiles.from) * w->cut.a_pitch;
+        float *sums = w->p->sums + row;
+        vf sum = block == 0 && !w->p->adds_sums ? vf_zero() : vf_load_n(sums, n);
+        for (int64_t d = 0; d < depth_of(w, block); d++) sum = vf_add(sum, vf_load(a + d * GEMM_F32_TOKENS));
+        vf_store_n(sums, sum, n);
+    }
+}
+
 static void pack_shared(const worker *w) {
     const int32_t is_b = w->p->size.shares_b;
     const int64_t strips = is_b ? w->cut.b_strips : w->cut.a_strips;
-    const nlm_kit_range mine = w->cut.is_few ? (nlm_kit_range){0, strips} : nlm_kit_slice(w->p->exec, strips, 1);
-    for (int64_t block = 0; block < w->cut.blocks; block++)
+    const nlm_kit_range slice = nlm_kit_slice(w->p->exec, strips, 1);
+    const nlm_kit_range mine = w->cut.is_few ? (nlm_kit_range){0, strips} : slice;
+    for (int64_t block = 0; block < w->cut.blocks; block++) {
         pack(w, is_b, mine, block, shared_at(w, block, mine.from));
+        if (w->p->sums && !is_b) add_sums(w, slice, block, shared_at(w, block, slice.from));
+    }
 }
 
 /* ---- tiles ------------------------------------------------------------------------------------- */
@@ -362,19 +378,6 @@ static void multiply(const worker *w, meeting *m, int64_t block) {
     }
 }
 
-/* sum_d a[i,d] of a packed chunk, d upwards. */
-static void add_sums(const worker *w, nlm_kit_range tiles, int64_t block) {
-    for (int64_t t = tiles.from; t < tiles.to; t++) {
-        const int64_t row = t * GEMM_F32_TOKENS, left = w->p->size.rows - row;
-        const int n = (int)(left < GEMM_F32_TOKENS ? left : GEMM_F32_TOKENS);
-        const float *a = w->chunk + (t - tiles.from) * w->cut.a_pitch;
-        float *sums = w->p->sums + row;
-        vf sum = block == 0 && !w->p->adds_sums ? vf_zero() : vf_load_n(sums, n);
-        for (int64_t d = 0; d < depth_of(w, block); d++) sum = vf_add(sum, vf_load(a + d * GEMM_F32_TOKENS));
-        vf_store_n(sums, sum, n);
-    }
-}
-
 /* `next` is what is packed after the chunk, and may be empty. */
 static void multiply_chunk(const worker *w, const part *chunk, nlm_kit_range next) {
     const int32_t shares_b = w->p->size.shares_b;
@@ -387,7 +390,7 @@ static void multiply_chunk(const worker *w, const part *chunk, nlm_kit_range nex
                      coming_of(w, is_last ? next : own, is_last ? 0 : block + 1, tiles)};
         if (shares_b) m = (meeting){own, shared, w->chunk, packed, m.next};
         pack(w, !shares_b, own, block, w->chunk);
-        if (w->p->sums && shared.from == 0) add_sums(w, own, block);
+        if (w->p->sums && shares_b && shared.from == 0) add_sums(w, own, block, w->chunk);
         multiply(w, &m, block);
     }
 }

@@ -35,6 +35,12 @@ typedef struct nlm_product {
     void *workspace; /* of nlm_vector_product_workspace, of all workers */
 } nlm_product;
 
+/* Whether b is the side to share of a product of so many rows, as planned: the narrower one, so that what is packed
+ * for all is little, and each worker has rows of its own for as long as there are more of them than columns. */
+static inline int32_t nlm_vector_product_shares_b(int64_t rows, int64_t columns) {
+    return rows > columns;
+}
+
 /* Bytes that products of at most this size need. */
 uint64_t nlm_vector_product_workspace(const nlm_product_size *most);
 uint64_t nlm_vector_product_scratch(const nlm_product_size *most);

@@ -94,13 +94,16 @@ static void open_rows(const nlm_tensor *t, int64_t row, int64_t first, int64_t n
 /* Columns [first, first + n), at most PRODUCT_STAGED, of rows [row, row + V_LANES), f32 and zeros past `rows`. */
 static rows_f32 stage(const nlm_tensor *t, int64_t row, int64_t rows, int64_t first, int64_t n, float *room) {
     const int64_t count = rows - row < V_LANES ? rows - row : V_LANES;
-    if (count < V_LANES || n < PRODUCT_STAGED) memset(room, 0, V_LANES * ROOM_STRIDE * sizeof *room);
+    const int64_t end = n > 0 ? n : 0; /* a panel that makes up a pair has no columns, or no rows */
+    for (int64_t r = 0; r < V_LANES; r++) {
+        const int64_t there = r < count ? end : 0;
+        memset(room + r * ROOM_STRIDE + there, 0, (size_t)(end + V_LANES - there) * sizeof *room);
+    }
     if (t->layout != NLM_LAYOUT_ROW_MAJOR && count > 0) {
         open_rows(t, row, first, n, room + V_LANES * ROOM_STRIDE, room);
         return (rows_f32){room, ROOM_STRIDE};
     }
-    for (int64_t r = 0; r < count; r++) /* of a panel that makes up a pair there are none */
-        decode_row(t, row + r, first, n, room + r * ROOM_STRIDE);
+    for (int64_t r = 0; r < count; r++) decode_row(t, row + r, first, n, room + r * ROOM_STRIDE);
     return (rows_f32){room, ROOM_STRIDE};
 }
 
