@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/status.h"
+#include "common/child.h"
 
 const char *run_series_name(int series) {
     static const char *const names[] = {
@@ -73,7 +74,7 @@ run_result *run_in_child(const settings *set, uint32_t threads, nlm_error *err) 
     run_result *result = result_create(set, err);
     if (!result) return NULL;
     fflush(NULL); /* else the child would write it again */
-    const pid_t child = fork();
+    const pid_t child = nlm_fork();
     if (child == 0) {
         result->error = (nlm_error)NLM_ERROR_INIT;
         result->status = run_measure(set, threads, result, &result->error);

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "common/child.h"
 #include "conform.h"
 #include "guard.h"
 #include "plugin/leftovers.h"
@@ -206,7 +207,7 @@ static nlm_status run_children(const conform_options *options, board *b, size_t 
         const size_t from = atomic_load(&b->next);
         bool is_late;
         fflush(NULL);
-        const pid_t child = fork();
+        const pid_t child = nlm_fork();
         if (child < 0) return nlm_fail_errno(err, NLM_INTERNAL, "fork", "cannot start a child process");
         if (child == 0) exit(work(options, b, count)); /* not _exit: leak checkers run at exit */
         const int64_t limit_s = limit_of(b->cases[from].kind, options->timeout_s);
