@@ -175,8 +175,11 @@ static void print_verdict(const conform_options *options, const conform_case *ca
     printf("\n%s: %zu passed, %zu failed, %zu not supported; seed %lld", is_good ? "PASSED" : "FAILED",
            all.counts[CONFORM_PASSED], failures(&all), all.counts[CONFORM_UNSUPPORTED], (long long)options->seed);
     if (!is_good && failures(&all) == 0) {
+        const tally asked = tally_of(cases, count, (int)options->level, NULL);
         if (options->is_complete && all.counts[CONFORM_UNSUPPORTED]) {
             printf("; all of it must be supported");
+        } else if (options->filter && total(&asked) == 0) {
+            printf("; the filter leaves no case of level %d", (int)options->level);
         } else {
             printf("; a backend must support something%s", options->level > 0 ? " of the level" : "");
         }

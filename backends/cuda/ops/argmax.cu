@@ -1,7 +1,7 @@
 /* The greatest element of each row. A block looks at PART columns of a row, so that the one row of logits of a token
  * keeps several multiprocessors busy; where a row has more than one part a second kernel compares them, a warp a
  * row. */
-#include "device.cuh"
+#include "greatest.cuh"
 
 struct argmax_args {
     u32 struct_size, flags;
@@ -10,35 +10,6 @@ struct argmax_args {
 
 #define THREADS 256
 #define FINITE  1u /* NLM_ARGMAX_FINITE */
-
-struct candidate {
-    float value;
-    int index;
-};
-
-/* Less than every element: what is left of a row without numbers. */
-__device__ __forceinline__ candidate nothing() {
-    return candidate{__uint_as_float(0xff800000u), 0x7fffffff};
-}
-/* More than every number: a row with it has no greatest. */
-__device__ __forceinline__ candidate spoiled() {
-    return candidate{__uint_as_float(0x7f800000u), -1};
-}
-
-/* Of equals the first. A NaN is greater than nothing. */
-__device__ __forceinline__ candidate better(candidate a, candidate b) {
-    return b.value > a.value || (b.value == a.value && b.index < a.index) ? b : a;
-}
-
-__device__ __forceinline__ candidate warp_best(candidate best) {
-#pragma unroll
-    for (int o = 16; o > 0; o /= 2) {
-        const float value = __shfl_xor_sync(0xffffffffu, best.value, o);
-        const int index = __shfl_xor_sync(0xffffffffu, best.index, o);
-        best = better(best, candidate{value, index});
-    }
-    return best;
-}
 
 __device__ __forceinline__ void answer(const view &y, i64 row, candidate best) {
     *at<int>(y, row) = best.index == 0x7fffffff ? -1 : best.index;
@@ -56,8 +27,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) argmax_parts(run run, argm
 #pragma unroll 8
     for (int i = threadIdx.x; i < n; i += THREADS) {
         const float v = to_float(x[first + i]);
-        const bool is_number = (__float_as_uint(v) & 0x7f800000u) != 0x7f800000u;
-        best = better(best, (a.flags & FINITE) && !is_number ? spoiled() : candidate{v, (int)first + i});
+        const int index = (int)first + i;
+        best = better(best, a.flags & FINITE ? finite(v, index) : candidate{v, index});
     }
     best = warp_best(best);
     if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = best;

@@ -4,7 +4,7 @@
  *
  * Where candidates stand likeliest first, a sum over them is reached inside one bin: its candidates alone are put in
  * order. A bin with more of them than fit (equal logits, or a high temperature) is searched by halves. */
-#include "device.cuh"
+#include "greatest.cuh"
 
 struct sample_args {
     u32 struct_size, flags;
@@ -87,33 +87,8 @@ __device__ __forceinline__ double inverse(float v) {
 
 /* ---- the greatest ---- */
 
-struct greatest {
-    float value;
-    int index;
-};
-
-/* Of equals the first; a part that is spoiled is greater than all. */
-__device__ __forceinline__ greatest better(greatest a, greatest b) {
-    if (a.index < 0 || b.index < 0) return a.index < 0 ? a : b;
-    return b.value > a.value || (b.value == a.value && b.index < a.index) ? b : a;
-}
-
-__device__ __forceinline__ greatest warp_best(greatest best) {
-#pragma unroll
-    for (int o = 16; o > 0; o /= 2) {
-        const float value = __shfl_xor_sync(0xffffffffu, best.value, o);
-        const int index = __shfl_xor_sync(0xffffffffu, best.index, o);
-        best = better(best, greatest{value, index});
-    }
-    return best;
-}
-
-__device__ __forceinline__ greatest nothing() {
-    return greatest{__uint_as_float(0xff800000u), 0x7fffffff};
-}
-
 extern "C" __global__ void __launch_bounds__(THREADS) sample_greatest(run run, sample_args a) {
-    __shared__ greatest of_warp[THREADS / 32];
+    __shared__ candidate of_warp[THREADS / 32];
     wait_for_inputs();
     i64 row;
     way w;
@@ -126,11 +101,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_greatest(run run, s
     if (blockIdx.y == 0 && threadIdx.x == 0 && !w.is_greedy) *m.slope = inverse(w.temperature);
     const ACT *x = at<ACT>(a.x, row);
     const i64 first = (i64)blockIdx.y * PART, end = min(first + PART, (i64)a.x.shape[1]);
-    greatest best = nothing();
+    candidate best = nothing();
     for (i64 i = first + threadIdx.x; i < end; i += THREADS) {
-        const float v = to_float(x[i]);
-        const bool is_number = (__float_as_uint(v) & 0x7f800000u) != 0x7f800000u;
-        best = better(best, greatest{v, is_number ? (int)i : -1});
+        best = better(best, finite(to_float(x[i]), (int)i));
     }
     best = warp_best(best);
     if (threadIdx.x % 32 == 0) of_warp[threadIdx.x / 32] = best;
@@ -142,9 +115,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_greatest(run run, s
 }
 
 /* Of the whole row, for all threads of a block. */
-__device__ __forceinline__ greatest join_parts(const row_memory &m, int parts) {
-    greatest best = nothing();
-    for (int i = threadIdx.x % 32; i < parts; i += 32) best = better(best, greatest{m.greatest[i], m.greatest_at[i]});
+__device__ __forceinline__ candidate join_parts(const row_memory &m, int parts) {
+    candidate best = nothing();
+    for (int i = threadIdx.x % 32; i < parts; i += 32)
+        best = better(best, candidate{m.greatest[i], m.greatest_at[i]});
     return warp_best(best);
 }
 
@@ -179,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) sample_weigh(run run, s
     way w;
     if (!begin_row(run, a, &row, &w)) return;
     const row_memory m = memory_of(run, a.x);
-    const greatest best = join_parts(m, parts_of(a.x));
+    const candidate best = join_parts(m, parts_of(a.x));
     if (best.index < 0 || w.is_greedy) return;
     const ACT *x = at<ACT>(a.x, row);
     const i64 first = (i64)blockIdx.y * PART, end = min(first + PART, (i64)a.x.shape[1]);
@@ -457,7 +431,7 @@ extern "C" __global__ void __launch_bounds__(CHOOSE_THREADS, 1) sample_choose(ru
     way w;
     if (!begin_row(run, a, &row, &w)) return;
     const row_memory m = memory_of(run, a.x);
-    const greatest best = join_parts(m, parts_of(a.x));
+    const candidate best = join_parts(m, parts_of(a.x));
     int token = best.index;
     if (token >= 0 && !w.is_greedy) {
         const u64 uniform = uniform_of(w.seed, (u32)*at<int>(a.pos, row) + 1);
