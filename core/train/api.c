@@ -167,17 +167,22 @@ static nlm_status count_memory(nlm_training *t, nlm_error *err) {
     return NLM_OK;
 }
 
-/* Steps of several batches take no more than a gradient for each parameter beside what there is. */
+/* Steps of several batches need a gradient for each parameter beside what there is: it is asked for before anything
+ * is planned, and afterwards what they need is known. */
 static nlm_status make_room(nlm_training *t, size_t n_batches, nlm_error *err) {
     uint64_t more = 0;
     if (n_batches > 1 && !nlm_trainer_accumulates(t->trainer)) {
         more = nlm_parameters_elements(nlm_trainer_parameters(t->trainer)) * sizeof(float);
         NLM_TRY(nlm_engine_take_memory(t->engine, more, "nlm_training_step", err));
     }
-    const nlm_status status = nlm_trainer_make_room(t->trainer, (int32_t)n_batches, err);
+    nlm_status status = nlm_trainer_make_room(t->trainer, (int32_t)n_batches, err);
     const uint64_t taken = t->bytes + more, needed = status == NLM_OK ? memory_of(t) : t->bytes;
-    t->bytes = needed < taken ? needed : taken;
-    nlm_engine_give_memory(t->engine, taken - t->bytes);
+    t->bytes = needed;
+    if (needed <= taken) {
+        nlm_engine_give_memory(t->engine, taken - needed);
+    } else if ((status = nlm_engine_take_memory(t->engine, needed - taken, "nlm_training_step", err)) != NLM_OK) {
+        t->bytes = taken;
+    }
     return status;
 }
 

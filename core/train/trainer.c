@@ -64,14 +64,33 @@ void nlm_trainer_release(nlm_batch_program *p) {
     *p = (nlm_batch_program){0};
 }
 
-nlm_status nlm_trainer_make_room(nlm_trainer *t, int32_t n, nlm_error *err) {
-    if (t->gradients.program && (t->accumulates || n == 1)) return NLM_OK;
-    if (n != 1) t->accumulates = true;
-    nlm_optimizer_unplan(t->optimizer);
+/* Nothing of what steps need is planned, nor has memory: what comes after that is as if there had been nothing yet.
+ */
+static void release_programs(nlm_trainer *t) {
+    if (t->optimizer) nlm_optimizer_unplan(t->optimizer);
     nlm_trainer_release(&t->gradients);
+    nlm_trainer_release(&t->evaluation);
+    nlm_activations_destroy(t->batches.activations);
+    t->batches.activations = NULL;
+    for (uint32_t i = 0; t->parameters && i < nlm_parameters_count(t->parameters); i++)
+        nlm_state_release(&nlm_parameters_at(t->parameters, i)->parameter.gradient);
+}
+
+static nlm_status plan_step(nlm_trainer *t, nlm_error *err) {
+    NLM_TRY(nlm_activations_create(&t->batches.activations, err));
     NLM_TRY(plan_gradients(t, err));
-    const nlm_status status = nlm_optimizer_plan(t->optimizer, err);
-    if (status != NLM_OK) nlm_trainer_release(&t->gradients);
+    return t->optimizer ? nlm_optimizer_plan(t->optimizer, err) : NLM_OK;
+}
+
+nlm_status nlm_trainer_make_room(nlm_trainer *t, int32_t n, nlm_error *err) {
+    const bool accumulated = t->accumulates;
+    if (t->gradients.program && (accumulated || n == 1)) return NLM_OK;
+    release_programs(t);
+    if (n != 1) t->accumulates = true;
+    const nlm_status status = plan_step(t, err);
+    if (status == NLM_OK) return NLM_OK;
+    release_programs(t);
+    t->accumulates = accumulated;
     return status;
 }
 
@@ -146,8 +165,7 @@ static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
 static nlm_status make(nlm_trainer *t, nlm_error *err) {
     NLM_TRY(nlm_parameters_create(t->model, &t->options.parameters, &t->parameters, err));
     NLM_TRY(nlm_lanes_create(t, err));
-    NLM_TRY(nlm_activations_create(&t->batches.activations, err));
-    NLM_TRY(plan_gradients(t, err));
+    NLM_TRY(plan_step(t, err));
     NLM_TRY(nlm_optimizer_create(t->env, t->parameters, &t->options.optimizer, &t->optimizer, err));
     return set_parameters(t, err);
 }
@@ -175,9 +193,7 @@ nlm_status nlm_trainer_create(const nlm_env *env, nlm_model *model, const nlm_tr
 
 void nlm_trainer_destroy(nlm_trainer *t) {
     if (!t) return;
-    nlm_trainer_release(&t->gradients);
-    nlm_trainer_release(&t->evaluation);
-    nlm_activations_destroy(t->batches.activations);
+    release_programs(t);
     nlm_optimizer_destroy(t->optimizer);
     nlm_cache_destroy(t->cache);
     nlm_parameters_destroy(t->parameters);

@@ -1,7 +1,8 @@
 /* Training a model: its parameters, their optimizer, and the step that changes them.
  *
- * A step runs one graph for each part of its batch, which adds to the gradients; then one that adds up their squares,
- * and, if what came out is finite, one that updates. Numbers do not depend on the number of threads. */
+ * A step runs one graph for each part of its batch, which begins the gradients or adds to them; then one that adds up
+ * their squares, and, if what came out is finite, one that updates. Numbers do not depend on the number of threads.
+ */
 #ifndef NLM_TRAIN_TRAINER_H
 #define NLM_TRAIN_TRAINER_H
 

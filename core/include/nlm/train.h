@@ -126,7 +126,7 @@ NLM_API nlm_status nlm_training_describe(const nlm_training *training, nlm_train
 /* One step over n_batches batches whose gradients are added. out_metrics may be NULL.
  * Errors   INVALID_ARGUMENT (an id, label or lane that there is not, more tokens or sequences than were planned for),
  *          NUMERIC (the loss or the gradient is not finite: the step, op and layer; nothing has changed),
- *          OUT_OF_MEMORY (the first step of more batches than n_batches of the options). */
+ *          OUT_OF_MEMORY (the first step of more batches than n_batches of the options; nothing has changed). */
 NLM_API nlm_status nlm_training_step(nlm_training *training, const nlm_training_batch *batches, size_t n_batches,
                                      nlm_training_metrics *out_metrics, nlm_error *error);
 /* The mean loss of a batch; nothing changes but the lanes it names. out_loss NULL: for these alone, at less cost:
