@@ -315,3 +315,17 @@ nlm_status nlm_device_query_as_held(const nlm_device *device, nlm_op op, const v
                                     nlm_caps_v1 *out) {
     return query(device, op, args, nth, NLM_CAPS_AS_HELD, out);
 }
+
+nlm_status nlm_device_probe(const nlm_device *device, uint32_t index, nlm_probed_v1 *out, nlm_error *err) {
+    *out = (nlm_probed_v1){.struct_size = (uint32_t)sizeof *out};
+    if (!device->probes.measure || index >= NLM_PROBES_MOST)
+        return nlm_fail(err, NLM_NOT_FOUND, device->backend, "there is no probe %u", index);
+    nlm_error fault = NLM_ERROR_INIT;
+    const nlm_status status = nlm_clean_status(device->probes.measure(device->api.self, index, out, &fault));
+    out->struct_size = (uint32_t)sizeof *out;
+    nlm_make_printable(out->name, sizeof out->name);
+    nlm_make_printable(out->unit, sizeof out->unit);
+    nlm_make_printable(fault.msg, sizeof fault.msg);
+    if (status == NLM_OK) return NLM_OK;
+    return nlm_fail(err, status, device->backend, "%s", fault.msg[0] ? fault.msg : nlm_status_text(status));
+}

@@ -50,4 +50,9 @@ nlm_status nlm_device_query(const nlm_device *device, nlm_op op, const void *arg
 nlm_status nlm_device_query_as_held(const nlm_device *device, nlm_op op, const void *args, uint32_t nth,
                                     nlm_caps_v1 *out);
 
+/* measure() of the extension "nlm.probes" with the answer cleaned: texts that are not terminated, or not for a
+ * terminal. Errors   NOT_FOUND (there are not so many, or no such extension), UNSUPPORTED (the hardware lacks it;
+ * name and unit are there), what the plugin fails with. */
+nlm_status nlm_device_probe(const nlm_device *device, uint32_t index, nlm_probed_v1 *out, nlm_error *err);
+
 #endif

@@ -268,6 +268,35 @@ static void best_backend_that_opens_is_chosen_aloud(void) {
     folder_destroy(&folder);
 }
 
+/* Fills all of both texts, and is never at an end. */
+static nlm_status measure_badly(void *self, uint32_t index, nlm_probed_v1 *out, nlm_error *error) {
+    (void)self;
+    memset(out->name, 'n', sizeof out->name);
+    memset(out->unit, 'u', sizeof out->unit);
+    out->name[0] = 27;
+    out->value = 1;
+    if (index == 0) return NLM_OK;
+    memset(error->msg, 'm', sizeof error->msg);
+    return index == 1 ? NLM_UNSUPPORTED : 4711;
+}
+
+static void probes_are_cleaned_and_have_an_end(void) {
+    nlm_probed_v1 probed;
+    nlm_error err = NLM_ERROR_INIT;
+    nlm_device device = {.backend = "probes"};
+    CU_ASSERT_EQUAL(nlm_device_probe(&device, 0, &probed, &err), NLM_NOT_FOUND);
+    device.probes.measure = measure_badly;
+    CU_ASSERT_EQUAL(nlm_device_probe(&device, 0, &probed, &err), NLM_OK);
+    CU_ASSERT_EQUAL(strlen(probed.name), sizeof probed.name - 1);
+    CU_ASSERT_EQUAL(strlen(probed.unit), sizeof probed.unit - 1);
+    CU_ASSERT_NOT_EQUAL(probed.name[0], 27);
+    CU_ASSERT_EQUAL(nlm_device_probe(&device, 1, &probed, &err), NLM_UNSUPPORTED);
+    expect_contains(err.msg, "mmmm");
+    CU_ASSERT_TRUE(strlen(err.msg) < sizeof err.msg);
+    CU_ASSERT_EQUAL(nlm_device_probe(&device, 2, &probed, NULL), NLM_DEVICE_ERROR);
+    CU_ASSERT_EQUAL(nlm_device_probe(&device, NLM_PROBES_MOST, &probed, &err), NLM_NOT_FOUND);
+}
+
 static const check_case cases[] = {
     CHECK_CASE(devices_that_break_the_contract_are_not_opened),
     CHECK_CASE(opened_device_has_full_tables_and_stubs),
@@ -276,6 +305,7 @@ static const check_case cases[] = {
     CHECK_CASE(host_serves_log_memory_and_options_until_the_last_close),
     CHECK_CASE(open_says_which_backends_there_are),
     CHECK_CASE(best_backend_that_opens_is_chosen_aloud),
+    CHECK_CASE(probes_are_cleaned_and_have_an_end),
 };
 
 CHECK_MAIN("devices", cases)

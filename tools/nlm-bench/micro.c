@@ -202,24 +202,25 @@ static void report_probe(const sweep *s, const nlm_probed_v1 *p, const char *rea
     nlm_json_string(s->json, "unit", p->unit);
     nlm_json_f64(s->json, "value", reason ? NAN : p->value);
     nlm_json_f64(s->json, "expected", p->expected > 0 ? p->expected : NAN);
+    if (reason) nlm_json_string(s->json, "reason", reason);
     nlm_json_end(s->json);
 }
 
 /* What the backend measures of its hardware, beside what its predictions reckon with. */
 static nlm_status sweep_device(sweep *s, nlm_error *err) {
-    const nlm_device *device = nlm_engine_device(s->engine);
-    for (uint32_t i = 0; device->probes.measure; i++) {
-        nlm_probed_v1 probed = {.struct_size = (uint32_t)sizeof probed};
+    for (uint32_t i = 0;; i++) {
+        nlm_probed_v1 probed;
         nlm_error why = NLM_ERROR_INIT;
         nlm_show_step("measuring the device");
-        const nlm_status status = device->probes.measure(device->api.self, i, &probed, &why);
+        const nlm_status status = nlm_device_probe(nlm_engine_device(s->engine), i, &probed, &why);
         nlm_end_steps();
-        if (status == NLM_NOT_FOUND) break;
-        if (status != NLM_OK && status != NLM_UNSUPPORTED)
-            return nlm_fail(err, status, device->backend, "%s", why.msg[0] ? why.msg : nlm_status_text(status));
+        if (status == NLM_NOT_FOUND) return NLM_OK;
+        if (status != NLM_OK && status != NLM_UNSUPPORTED) {
+            nlm_error_give(err, &why);
+            return status;
+        }
         report_probe(s, &probed, status == NLM_OK ? NULL : why.msg);
     }
-    return NLM_OK;
 }
 
 static const struct {

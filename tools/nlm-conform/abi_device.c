@@ -248,8 +248,6 @@ void abi_rule_metrics(const conform_options *options, conform_result *result) {
     }
 }
 
-#define MOST_PROBES 64
-
 static bool ends(const char *text, size_t size) {
     return text[0] && memchr(text, 0, size);
 }
@@ -290,8 +288,8 @@ static bool has_probes(const abi_plugin *plugin, abi_host *host, uint32_t ordina
     bool is_good = true, is_there = true;
     for (uint32_t i = 0; is_good && is_there; i++) {
         is_good = measures_one(&device, table, i, &is_there, result);
-        if (is_good && is_there && i == MOST_PROBES)
-            is_good = conform_fail(result, "measure has more than %d probes", MOST_PROBES);
+        if (is_good && is_there && i == NLM_PROBES_MOST)
+            is_good = conform_fail(result, "measure has more than %d probes", NLM_PROBES_MOST);
     }
     plugin->api.close(device.raw);
     return is_good;

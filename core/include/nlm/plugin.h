@@ -396,9 +396,12 @@ typedef struct nlm_probed_v1 {
     double expected; /* what the plugin's own predictions of speed reckon with; 0: nothing */
 } nlm_probed_v1;
 
+#define NLM_PROBES_MOST 64
+
 /* extension("nlm.probes", 1). measure: probe number `index`, counted from 0, a few milliseconds each, while the
- * device has no other work. It may allocate and compile, and leaves nothing behind. NOT_FOUND: there are not so many.
- * UNSUPPORTED: the hardware has not what it is about; name and unit are filled all the same. */
+ * device has no other work. It may allocate and compile, and leaves nothing behind. NOT_FOUND: there are not so many,
+ * of which there are at most NLM_PROBES_MOST. UNSUPPORTED: the hardware has not what it is about; name and unit are
+ * filled all the same. */
 typedef struct nlm_probes_v1 {
     uint32_t struct_size;
     uint32_t reserved;
