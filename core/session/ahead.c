@@ -84,16 +84,20 @@ static nlm_status run_chain(nlm_ahead *ahead, nlm_session *session, int32_t n_to
     return nlm_chain_do(nlm_programs_find_chain(runtime->programs, ahead->is_greedy), &run, out_ids, out_n, err);
 }
 
-/* Computes up to n_tokens. Nothing is done where there is no room for them, or the device refuses. */
+/* Computes up to n_tokens, fewer where there is room for fewer: cached prompts are not given up for tokens that may
+ * never be. Nothing is done where there is room for none, or the device refuses. */
 static nlm_status compute(nlm_ahead *ahead, nlm_session *session, int32_t n_tokens, nlm_error *err) {
     const int32_t *ids = NULL;
     int32_t n = 0;
-    nlm_status status = nlm_session_make_room(session, n_tokens, err);
+    nlm_states *states = session->runtime->states;
+    nlm_status status = nlm_states_extend(states, session->slot, n_tokens, err);
+    for (; status == NLM_LIMIT && n_tokens > 2; status = nlm_states_extend(states, session->slot, n_tokens, err))
+        n_tokens /= 2;
     if (status == NLM_LIMIT) return NLM_OK;
     NLM_TRY(status);
     status = run_chain(ahead, session, n_tokens, &ids, &n, err);
     if (status == NLM_UNSUPPORTED) {
-        nlm_states_trim(session->runtime->states, session->slot, session->n_computed);
+        nlm_states_trim(states, session->slot, session->n_computed);
         ahead->most = 0;
         return NLM_OK;
     }
@@ -101,7 +105,7 @@ static nlm_status compute(nlm_ahead *ahead, nlm_session *session, int32_t n_toke
     NLM_TRY(status);
     memcpy(ahead->ids, ids, (size_t)n * sizeof *ids);
     ahead->n = n;
-    nlm_states_trim(session->runtime->states, session->slot, session->n_computed + n);
+    nlm_states_trim(states, session->slot, session->n_computed + n);
     if (n == 0 || ids[n - 1] >= 0) return NLM_OK;
     ahead->n--;
     ahead->n_spoiled = 1;

@@ -23,7 +23,7 @@ bool nlm_chain_may_be(const nlm_programs_options *options) {
     const nlm_device *device = env->devices[0];
     return !env->profile && env->n_split <= 1 && !nlm_device_is_sliced(device) &&
            !nlm_device_has_host_memory(device) && nlm_device_can_capture(device) &&
-           nlm_ops_has(&device->ops, NLM_OP_advance) && nlm_ops_has(&device->ops, NLM_OP_sample);
+           nlm_ops_has(&device->ops, NLM_OP_advance);
 }
 
 /* ---- planning ----------------------------------------------------------------------------- */

@@ -329,6 +329,27 @@ static void logits_that_are_no_numbers_tell_the_same(void) {
     temporary_remove(&t);
 }
 
+/* All pages are held by a session and by the prompt cache, whose prompt is still there afterwards. */
+static void cached_prompts_stay(void) {
+    enum { N_CACHED = 97, N_OTHER = 129 }; /* four pages, of which three are cached, and five: all eight */
+    const nlm_model_options options = {
+        .struct_size = sizeof options, .parallel = 1, .context_length = 256, .prompt_cache_bytes = 1ull << 30};
+    int32_t ids[N_OTHER];
+    fake_listen();
+    fixture f = fake_open("llama-gqa-f32", &options, "fake_stream", NULL);
+    telling t = {.last = 3};
+    for (int i = 0; i < 3; i++) {
+        nlm_session *session = fixture_session(&f);
+        fixture_ids(&f, i == 1 ? 2 : 1, ids, N_OTHER);
+        fixture_extend(session, ids, i == 1 ? N_OTHER : N_CACHED);
+        if (i == 1) CU_ASSERT_EQUAL(go_on(session, NULL, &t, MOST, MOST), NLM_ENDED_BY_CALLBACK);
+        CU_ASSERT_EQUAL(fixture_metrics(session).cached_tokens, i == 2 ? N_CACHED - 1 : 0);
+        nlm_session_destroy(session);
+    }
+    fixture_close(&f);
+    CU_ASSERT_EQUAL(fake_said.n_errors + fake_said.n_warnings, 0);
+}
+
 static const check_case cases[] = {
     CHECK_CASE(any_choice_is_the_same),
     CHECK_CASE(an_end_within_is_the_same),
@@ -337,6 +358,7 @@ static const check_case cases[] = {
     CHECK_CASE(cancelling_loses_nothing),
     CHECK_CASE(stop_strings_within_are_the_same),
     CHECK_CASE(a_full_context_ends_it),
+    CHECK_CASE(cached_prompts_stay),
     CHECK_CASE(logits_that_are_no_numbers_tell_the_same),
     CHECK_CASE(devices_that_cannot_go_one_by_one),
 };
