@@ -42,8 +42,9 @@ bool nlm_program_can_repeat(const nlm_program *program);
 /* Begins a run of all ops. Sliced devices have done their work when it returns; what is enqueued on the queue of a
  * stream device may go on until nlm_program_wait. Until then the inputs and the states stay as they are, and no
  * program of the env is submitted or planned. `info` may be NULL. Allocates nothing. Errors   INVALID_ARGUMENT
- * (live_rows, an output that is none, a run that was not waited for) and what ops return: the message names op, layer
- * and backend. After an error nothing is under way. States may be half written; the program stays usable. */
+ * (live_rows, an output that is none, a run that was not waited for, `times` of a program that cannot repeat),
+ * UNSUPPORTED (`times`, see above) and what ops return: the message names op, layer and backend. After an error
+ * nothing is under way. States may be half written; the program stays usable. */
 nlm_status nlm_program_submit(nlm_program *program, const nlm_run_info *info, nlm_error *err);
 /* Waits for the run that was submitted, after which its outputs can be read. Errors of work that was enqueued surface
  * here: the message names the backend. OK if nothing was submitted. */

@@ -175,6 +175,8 @@ static nlm_status check_options(const nlm_session *session, const nlm_generate_o
     const uint32_t unknown = options->flags & ~(uint32_t)KNOWN_FLAGS;
     if (unknown)
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "flags 0x%x are not known", unknown);
+    if (options->reserved || options->reserved2)
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "reserved fields are not 0");
     if (options->n_stops && !options->stops)
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_generate_options", "n_stops is %zu, and stops is NULL",
                         options->n_stops);

@@ -114,6 +114,8 @@ static nlm_status translate(const nlm_training_options *o, nlm_trainer_options *
             "them is out of range",
             o->type ? o->type : "f32", o->flags, o->schedule, o->lora_rank, tokens, seqs);
     }
+    if (o->reserved || o->reserved2 || o->reserved3)
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, "nlm_training_create", "reserved fields are not 0");
     NLM_TRY(check_model(o, err));
     *out = (nlm_trainer_options){
         .shape = {.rows = 1, .length = (int32_t)tokens, .max_seqs = (int32_t)seqs},

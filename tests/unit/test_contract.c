@@ -166,6 +166,11 @@ static void flags_that_are_not_known_are_refused(void) {
     CU_ASSERT_EQUAL(nlm_session_generate(session, NULL, &no_stops, NULL, NULL, NULL, NULL), NLM_INVALID_ARGUMENT);
     const nlm_sampler_options reserved = {.struct_size = sizeof reserved, .reserved = 1};
     CU_ASSERT_EQUAL(nlm_sampler_create(f.model, &reserved, &sampler, NULL), NLM_INVALID_ARGUMENT);
+    const nlm_generate_options spoiled[] = {{.struct_size = sizeof *spoiled, .reserved = 1},
+                                            {.struct_size = sizeof *spoiled, .reserved2 = 1}};
+    for (int i = 0; i < 2; i++)
+        CU_ASSERT_EQUAL(nlm_session_generate(session, NULL, &spoiled[i], NULL, NULL, NULL, NULL),
+                        NLM_INVALID_ARGUMENT);
     CU_ASSERT_PTR_NULL(sampler);
     nlm_session_destroy(session);
     fixture_close(&f);

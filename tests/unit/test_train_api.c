@@ -57,6 +57,8 @@ static void options_that_cannot_be_are_refused(void) {
         {{SIZED, .path = LLAMA, .clip_norm = -1}, NLM_INVALID_ARGUMENT, "clip_norm"},
         {{SIZED, .path = LLAMA, .label_smoothing = 1.5f}, NLM_INVALID_ARGUMENT, "label_smoothing"},
         {{SIZED, .path = LLAMA, .z_loss = -1}, NLM_INVALID_ARGUMENT, "z_loss"},
+        {{SIZED, .path = LLAMA, .reserved = 1}, NLM_INVALID_ARGUMENT, "reserved"},
+        {{SIZED, .path = LLAMA, .reserved3 = 1}, NLM_INVALID_ARGUMENT, "reserved"},
     };
     nlm_engine *engine = fixture_engine(1);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -91,12 +91,14 @@ static void open_rows(const nlm_tensor *t, int64_t row, int64_t first, int64_t n
     }
 }
 
-/* Columns [first, first + n), at most PRODUCT_STAGED, of rows [row, row + V_LANES), f32 and zeros past `rows`. */
-static rows_f32 stage(const nlm_tensor *t, int64_t row, int64_t rows, int64_t first, int64_t n, float *room) {
-    const int64_t count = rows - row < V_LANES ? rows - row : V_LANES;
-    const int64_t end = n > 0 ? n : 0; /* a panel that makes up a pair has no columns, or no rows */
+/* Columns [first, first + n) of rows [row, row + V_LANES), f32 and zeros past `rows` and up to column `reach`; n and
+ * reach are at most PRODUCT_STAGED, and n may be negative: a panel that makes up a pair has no columns, or no rows.
+ */
+static rows_f32 stage(const nlm_tensor *t, int64_t row, int64_t rows, int64_t first, int64_t n, int64_t reach,
+                      float *room) {
+    const int64_t count = rows - row < V_LANES ? rows - row : V_LANES, end = n > reach ? n : reach;
     for (int64_t r = 0; r < V_LANES; r++) {
-        const int64_t there = r < count ? end : 0;
+        const int64_t there = r < count && n > 0 ? n : 0;
         memset(room + r * ROOM_STRIDE + there, 0, (size_t)(end + V_LANES - there) * sizeof *room);
     }
     if (t->layout != NLM_LAYOUT_ROW_MAJOR && count > 0) {
@@ -111,7 +113,7 @@ static rows_f32 stage(const nlm_tensor *t, int64_t row, int64_t rows, int64_t fi
 static rows_f32 rows_at(const nlm_strips *s, int64_t row, int64_t rows, int64_t first, int64_t n, int64_t reach) {
     const nlm_tensor *t = &s->side->t;
     if (t->dtype != NLM_F32 || t->layout || row + V_LANES > rows || first + reach > t->shape[1])
-        return stage(t, row, rows, first, n, s->room);
+        return stage(t, row, rows, first, n, reach, s->room);
     return (rows_f32){(const float *)nlm_kit_at(t, row) + first, t->stride_bytes[0] / (int64_t)sizeof(float)};
 }
 

@@ -160,9 +160,10 @@ typedef struct nlm_generate_options {
     /* So many tokens, at most 64, are computed and chosen on a device before the host looks at the first; 0, 1: each
      * is looked at. The tokens are the same. It counts where the model runs on one device with memory of its own that
      * can choose (cuda) and the choice is greedy, or by temperature, top_k, top_p and min_p alone, in this order,
-     * without constraint and n_top; where states cannot be taken back (Mamba), only without stop strings. What is
-     * computed beyond an end is taken back; of states that cannot be, all tokens are computed again by the next call
-     * if a callback ends this one. nlm_session_cancel is looked at when the tokens are there. */
+     * without constraint and n_top; where states cannot be taken back (Mamba), only without stop strings and with at
+     * most 32 tokens that end it, the model's among them. What is computed beyond an end is taken back; of states
+     * that cannot be, all tokens are computed again by the next call if a callback ends this one. nlm_session_cancel
+     * is looked at when the tokens are there. */
     uint32_t ahead;
     uint32_t reserved2;
 } nlm_generate_options;
