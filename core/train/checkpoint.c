@@ -28,6 +28,18 @@ static void tensor_name(const nlm_trainer *t, uint32_t index, int kind, char *ou
     snprintf(out, capacity, "%s.%s", kinds[kind], trained->name);
 }
 
+/* What a model is beside its tensors, for people too. */
+static void describe_model(const nlm_trainer *t, char *out, size_t capacity) {
+    const nlm_model *model = nlm_trainer_model(t);
+    const nlm_hparams *h = nlm_model_hparams(model);
+    const int used = snprintf(out, capacity, "%s, %d layers of %d, eps %g", nlm_model_family_name(model), h->n_layer,
+                              h->n_embd, (double)h->rms_norm_eps);
+    if (h->n_head.most == 0) return;
+    snprintf(out + used, capacity - (size_t)used, ", %d heads of %d, %d of keys, window %d, RoPE of %d by %g and %g",
+             h->n_head.most, h->head_dim, h->n_head_kv.most, h->sliding_window.most, h->n_rot,
+             (double)h->rope_freq_base, (double)h->rope_freq_scale);
+}
+
 /* ---- the values one after the other ---------------------------------------------------------------- */
 
 static uint64_t most_elements(const nlm_trainer *t) {
@@ -66,12 +78,14 @@ static uint64_t sum_tensor(const char *name, int rank, const int64_t *shape, con
     return nlm_checksum_value(&sum);
 }
 
-static uint64_t sum_head(const char *format, const char *run, const char *steps) {
+/* model: NULL in files of before there was one. */
+static uint64_t sum_head(const char *format, const char *run, const char *steps, const char *model) {
     nlm_checksum sum;
     nlm_checksum_init(&sum);
     if (strcmp(format, FORMAT) != 0) nlm_checksum_update(&sum, format, strlen(format) + 1);
     nlm_checksum_update(&sum, run, strlen(run) + 1);
     nlm_checksum_update(&sum, steps, strlen(steps));
+    if (model) nlm_checksum_update(&sum, model, strlen(model) + 1);
     return nlm_checksum_value(&sum);
 }
 
@@ -145,9 +159,10 @@ static void add_tensors(const nlm_trainer *t, source *sources, float *room, nlm_
 
 static nlm_status write_file(const nlm_trainer *t, const char *path, const char *run, float *room, source *sources,
                              nlm_error *err) {
-    char steps[32], text[32];
+    char steps[32], text[32], model[256];
     snprintf(steps, sizeof steps, "%" PRIu64, nlm_trainer_steps(t));
-    uint64_t sum = sum_head(format_of(t), run, steps);
+    describe_model(t, model, sizeof model);
+    uint64_t sum = sum_head(format_of(t), run, steps, model);
     NLM_TRY(sum_values(t, room, &sum, err));
     snprintf(text, sizeof text, "%016" PRIx64, sum);
     nlm_safetensors_writer *w = NULL;
@@ -155,6 +170,7 @@ static nlm_status write_file(const nlm_trainer *t, const char *path, const char 
     nlm_safetensors_writer_metadata(w, "nlm.checkpoint", format_of(t));
     nlm_safetensors_writer_metadata(w, "nlm.run", run);
     nlm_safetensors_writer_metadata(w, "nlm.steps", steps);
+    nlm_safetensors_writer_metadata(w, "nlm.model", model);
     nlm_safetensors_writer_metadata(w, "nlm.checksum", text);
     add_tensors(t, sources, room, w);
     const nlm_status status = nlm_safetensors_writer_finish(w, path, err);
@@ -244,7 +260,7 @@ static nlm_status check_whole(const nlm_safetensors *st, uint64_t step, nlm_erro
         return nlm_fail(err, NLM_BAD_FORMAT, nlm_safetensors_path(st), "is no checkpoint of this version");
     }
     char text[32];
-    uint64_t sum = sum_head(format, run, steps);
+    uint64_t sum = sum_head(format, run, steps, nlm_safetensors_metadata(st, "nlm.model"));
     for (size_t i = 0; i < nlm_safetensors_count(st); i++) {
         const nlm_safetensors_tensor *tensor = nlm_safetensors_at(st, i);
         sum += sum_tensor(tensor->name, tensor->rank, tensor->shape, tensor->data, tensor->bytes);
@@ -259,12 +275,19 @@ static nlm_status check_whole(const nlm_safetensors *st, uint64_t step, nlm_erro
     return nlm_fail(err, NLM_BAD_FORMAT, nlm_safetensors_path(st), "is of step %s, which its name denies", steps);
 }
 
-static nlm_status check_run(const nlm_safetensors *st, const char *run, nlm_error *err) {
-    const char *theirs = nlm_safetensors_metadata(st, "nlm.run");
-    if (strcmp(theirs, run) == 0) return NLM_OK;
+static nlm_status check_run(const nlm_trainer *t, const nlm_safetensors *st, const char *run, nlm_error *err) {
+    char model[256];
+    describe_model(t, model, sizeof model);
+    const char *theirs = nlm_safetensors_metadata(st, "nlm.run"), *of = nlm_safetensors_metadata(st, "nlm.model");
+    if (strcmp(theirs, run) != 0) {
+        return nlm_fail(err, NLM_INVALID_ARGUMENT, nlm_safetensors_path(st),
+                        "is of another run (%s; this one is %s): train into another folder, or do not resume", theirs,
+                        run);
+    }
+    if (!of || strcmp(of, model) == 0) return NLM_OK;
     return nlm_fail(err, NLM_INVALID_ARGUMENT, nlm_safetensors_path(st),
-                    "is of another run (%s; this one is %s): train into another folder, or do not resume", theirs,
-                    run);
+                    "is of another model (%s; this one is %s): train into another folder, or do not resume", of,
+                    model);
 }
 
 static const nlm_safetensors_tensor *find_tensor(const nlm_safetensors *st, const nlm_trainer *t, uint32_t index,
@@ -312,12 +335,27 @@ static nlm_status take_values(nlm_trainer *t, const nlm_safetensors *st, bool on
     return take_carried(t, st, only_looks, err);
 }
 
+/* Nothing is left over: a larger model has all tensors of a smaller one. */
+static nlm_status check_count(const nlm_trainer *t, const nlm_safetensors *st, nlm_error *err) {
+    size_t expected = (size_t)nlm_parameters_count(nlm_trainer_parameters(t)) * NLM_TRAINER_KINDS;
+    for (uint32_t i = 0; i < nlm_trainer_carried_count(t); i++) {
+        char name[64];
+        int64_t shape[2];
+        expected += describe_carried(t, i, name, shape) ? 1 : 0;
+    }
+    if (nlm_safetensors_count(st) == expected) return NLM_OK;
+    return nlm_fail(err, NLM_INVALID_ARGUMENT, nlm_safetensors_path(st),
+                    "has %zu tensors, of which this model has %zu: the checkpoint is of another model",
+                    nlm_safetensors_count(st), expected);
+}
+
 static nlm_status restore_file(nlm_trainer *t, const char *path, uint64_t step, const char *run, nlm_error *err) {
     nlm_safetensors *st = NULL;
     NLM_TRY(nlm_safetensors_open(path, &st, err));
     nlm_status status = check_whole(st, step, err);
-    if (status == NLM_OK) status = check_run(st, run, err);
+    if (status == NLM_OK) status = check_run(t, st, run, err);
     if (status == NLM_OK) status = take_values(t, st, true, err);
+    if (status == NLM_OK) status = check_count(t, st, err);
     if (status == NLM_OK) status = take_values(t, st, false, err);
     if (status == NLM_OK) nlm_trainer_set_steps(t, step);
     nlm_safetensors_close(st);
