@@ -2,6 +2,7 @@
 #include "common/options.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -227,7 +228,16 @@ static int parse(const nlm_command *command, int argc, char **argv, int *out_fir
     return NLM_OPTIONS_GO_ON;
 }
 
+/* A standard stream that is closed stays so for who uses it, but no file that is opened later gets its number, and
+ * with it what is meant for the stream. */
+static void hold_streams(void) {
+    static const int unusable[] = {O_WRONLY, O_RDONLY, O_RDONLY};
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0) (void)open("/dev/null", unusable[fd]); /* the least number that is free */
+}
+
 int nlm_options_parse(const nlm_command *command, int argc, char **argv, int *out_first_operand) {
+    hold_streams();
     const int result = parse(command, argc, argv, out_first_operand);
     const nlm_foreign_option *foreign = result == NLM_EXIT_USAGE ? find_foreign(command, argc, argv) : NULL;
     if (foreign) fprintf(stderr, "Here '%s' is %s.\n", foreign->name, foreign->ours);
