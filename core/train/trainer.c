@@ -140,7 +140,7 @@ static nlm_status check_options(const nlm_trainer_options *o, nlm_error *err) {
     return check_numbers(o, err);
 }
 
-static nlm_status set_parameters(nlm_trainer *t, nlm_error *err) {
+nlm_status nlm_trainer_fill(nlm_trainer *t, nlm_error *err) {
     uint64_t most = 1;
     const uint32_t count = nlm_parameters_count(t->parameters);
     for (uint32_t i = 0; i < count; i++) {
@@ -167,7 +167,7 @@ static nlm_status make(nlm_trainer *t, nlm_error *err) {
     NLM_TRY(nlm_lanes_create(t, err));
     NLM_TRY(plan_step(t, err));
     NLM_TRY(nlm_optimizer_create(t->env, t->parameters, &t->options.optimizer, &t->optimizer, err));
-    return set_parameters(t, err);
+    return t->options.is_filled_later ? NLM_OK : nlm_trainer_fill(t, err);
 }
 
 nlm_status nlm_trainer_create(const nlm_env *env, nlm_model *model, const nlm_trainer_options *options,

@@ -20,8 +20,10 @@ typedef struct nlm_trainer_options {
     bool accumulates; /* steps have several parts. Else gradients share memory with activations until the first that
                          has, from which on they have their own */
     bool is_new;      /* begin with initial values, not with the model's */
-    int32_t n_lanes;  /* that batches name; 0: all sequences begin anew */
-    uint64_t seed;    /* of these */
+    bool
+        is_filled_later; /* by nlm_trainer_fill: until then its memory is not touched, and what it will be is known */
+    int32_t n_lanes;     /* that batches name; 0: all sequences begin anew */
+    uint64_t seed;       /* of these */
     nlm_cross_entropy_params loss;
     nlm_adamw_params optimizer; /* weight_decay is of the parameters that decay */
     double clip_norm;           /* of the gradient's norm; 0: as it is */
@@ -45,6 +47,9 @@ typedef struct nlm_trainer_metrics {
 nlm_status nlm_trainer_create(const nlm_env *env, nlm_model *model, const nlm_trainer_options *options,
                               nlm_trainer **out, nlm_error *err);
 void nlm_trainer_destroy(nlm_trainer *trainer);
+
+/* The values that training begins with. Errors OUT_OF_MEMORY, and those of devices. */
+nlm_status nlm_trainer_fill(nlm_trainer *trainer, nlm_error *err);
 
 /* Bytes of what it holds, and of what a step needs beside it; gradients that share memory with activations count as
  * these. */

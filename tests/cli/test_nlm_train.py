@@ -228,6 +228,24 @@ log_every = 1
         self.assertIn("resumed     after step 5\n", told)
         self.assertEqual(self.digest(), good)
 
+    def test_a_checkpoint_of_another_model_is_not_taken(self):
+        config = self.config(LLAMA.replace("n_layer = 2", "n_layer = 3"), steps=2)
+        run("nlm-train", config, "-q")
+        for sets, said in (
+            (["model.n_layer=2"], "is of another model (llama, 3 layers of 32"),
+            (["model.n_head=2", "model.n_head_kv=1"], "4 heads of 8, 2 of keys"),
+            (["model.n_ff=32"], "another shape: the checkpoint is of another model"),
+        ):
+            with self.subTest(sets=sets):
+                arguments = [word for text in sets for word in ("--set", text)]
+                self.assertIn(said, run("nlm-train", config, "--steps", 4, *arguments, code=1).stderr)
+        run("nlm-train", config, "--steps", 3, "-q")
+
+    def test_streams_that_are_closed_are_no_files(self):
+        closed = lambda: [os.close(fd) for fd in (0, 1, 2)]
+        subprocess.run([BIN / "nlm-train", self.config(steps=3)], preexec_fn=closed, timeout=120)
+        self.assertEqual([line["step"] for line in self.lines()], [1, 2, 3])
+
     def test_adapters_train_beside_a_frozen_model(self):
         run("nlm-train", self.config(steps=30, name="base"), "-q")
         base = self.folder / "base/model.gguf"
@@ -284,6 +302,7 @@ output = "lora"
             (["optimizer.beta1=1"], 2, "beta1 is 1; expected 0 to"),
             (["optimizer.eps=0"], 2, "eps is 0; expected"),
             (["batch.sequences=1"], 2, "at least as many sequences as rows"),
+            (["train.export_type=zz"], 2, "train.export_type: 'zz' is no type of weights"),
         ):
             with self.subTest(sets=sets):
                 arguments = [word for text in sets for word in ("--set", text)]
@@ -319,6 +338,16 @@ output = "lora"
         self.assertLessEqual(float(shares[1]), float(keeps[1]))
         self.assertEqual((float(shares[3]), keeps[3]), (0, keeps[2]))
         self.assertFalse((self.folder / "run/log.jsonl").exists())
+
+    def test_a_model_that_is_too_large_is_refused_before_it_takes_memory(self):
+        large = 'architecture = "llama"\nn_embd = 4096\nn_layer = 80\nn_head = 32\n'
+        process = subprocess.Popen([BIN / "nlm-train", self.config(large)], stderr=subprocess.PIPE, text=True)
+        with process.stderr:
+            told = process.stderr.read()
+        _, process.returncode, usage = os.wait4(process.pid, 0)
+        self.assertEqual(os.waitstatus_to_exitcode(process.returncode), 1, told)
+        self.assertRegex(told, r"memory: \d+\.\d MiB are needed and \d+\.\d are there: a smaller model")
+        self.assertLess(usage.ru_maxrss, 1 << 18, told)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ static int perform(const settings *set) {
     nlm_error err = NLM_ERROR_INIT;
     run r;
     nlm_set_log(log_line, NULL, set->is_verbose ? LOG_INFORMATION : LOG_WARNING);
-    run_catch_interrupt();
     nlm_status status = run_open(&r, set, &err);
     const int code = status == NLM_OK ? NLM_EXIT_FAILED : nlm_open_exit_code(&err, set->backend);
     if (status == NLM_OK && !set->is_plan) status = run_train(&r, &err);

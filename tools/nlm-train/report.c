@@ -44,9 +44,10 @@ nlm_status report_plan(run *r, nlm_error *err) {
                 (double)m.states * MIB, (double)m.activations * MIB);
     }
     if (available == 0 || all <= available) return NLM_OK;
-    return nlm_fail(err, NLM_OUT_OF_MEMORY, "memory",
-                    "%.1f MiB are needed and %.1f are there: fewer batch.rows, or train.checkpoint = \"layer\"",
-                    (double)all * MIB, (double)available * MIB);
+    const bool is_model = all - m.activations > available;
+    return nlm_fail(err, NLM_OUT_OF_MEMORY, "memory", "%.1f MiB are needed and %.1f are there: %s", (double)all * MIB,
+                    (double)available * MIB,
+                    is_model ? "a smaller model" : "fewer batch.rows, or train.checkpoint = \"layer\"");
 }
 
 /* ---- the log ---------------------------------------------------------------------------------------- */

@@ -31,7 +31,8 @@ static void note(int number) {
     raise(number);
 }
 
-void run_catch_interrupt(void) {
+/* From when on there is something to save: before, a signal ends the program at once. */
+static void catch_interrupt(void) {
     struct sigaction action = {.sa_handler = note};
     sigaddset(&action.sa_mask, SIGINT);
     sigaddset(&action.sa_mask, SIGTERM);
@@ -66,6 +67,7 @@ static nlm_trainer_options trainer_options(const run *r) {
                                                          : NLM_RECOMPUTE_CHEAP,
         .accumulates = s->accumulate > 1,
         .is_new = s->model == NULL,
+        .is_filled_later = true,
         .n_lanes = nlm_batch_lanes(&r->shape),
         .seed = (uint64_t)s->seed,
         .loss = {(float)s->smoothing, (float)s->z_loss},
@@ -247,12 +249,10 @@ static nlm_status after_step(run *r, nlm_error *err) {
 }
 
 /* A new model as f32, another in its own types or near them, or what was asked for. */
-static nlm_status export_type(const run *r, nlm_dtype *out, nlm_error *err) {
+static nlm_dtype export_type(const run *r) {
     const char *name = r->set->export_type;
-    const nlm_dtype_info *type = name ? nlm_dtype_from_name(name) : NULL;
-    *out = type ? type->dtype : r->set->model ? NLM_EXPORT_AS_IT_IS : NLM_F32;
-    if (type || !name) return NLM_OK;
-    return nlm_fail(err, NLM_INVALID_ARGUMENT, "train.export_type", "'%s' is no type of weights", name);
+    if (name) return nlm_dtype_from_name(name)->dtype;
+    return r->set->model ? NLM_EXPORT_AS_IT_IS : NLM_F32;
 }
 
 static nlm_status export_adapters(run *r, nlm_error *err) {
@@ -267,10 +267,8 @@ static nlm_status export_adapters(run *r, nlm_error *err) {
 
 static nlm_status export_model(run *r, nlm_error *err) {
     nlm_str path = {0};
-    nlm_dtype dtype;
-    NLM_TRY(export_type(r, &dtype, err));
     nlm_status status = run_path(r, "model.gguf", &path)
-                            ? nlm_trainer_export(r->trainer, dtype, path.data, err)
+                            ? nlm_trainer_export(r->trainer, export_type(r), path.data, err)
                             : nlm_fail(err, NLM_OUT_OF_MEMORY, "model.gguf", "no memory");
     if (status == NLM_OK) fprintf(stderr, "model       %s\n", path.data);
     nlm_str_release(&path);
@@ -284,6 +282,8 @@ static nlm_status export_all(run *r, nlm_error *err) {
 }
 
 nlm_status run_train(run *r, nlm_error *err) {
+    NLM_TRY(nlm_trainer_fill(r->trainer, err));
+    catch_interrupt();
     NLM_TRY(resume(r, err));
     NLM_TRY(report_open_log(r, err));
     NLM_TRY(speed_probe(r, err));

@@ -35,12 +35,10 @@ typedef struct run {
 /* model.c: the model to train, and its tokenizer. */
 nlm_status run_open_model(run *r, nlm_error *err);
 
-/* run.c: opens everything, trains, and closes. Ctrl-C is no failure. */
+/* run.c: opens everything, trains, and closes. Ctrl-C ends the training after the step under way, and is no failure. */
 nlm_status run_open(run *r, const settings *set, nlm_error *err);
 nlm_status run_train(run *r, nlm_error *err);
 void run_close(run *r);
-/* Ctrl-C from now on ends the training after the step under way. */
-void run_catch_interrupt(void);
 
 /* speed.c: what the device can do is measured once, before the first step. */
 nlm_status speed_probe(run *r, nlm_error *err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "tensor/dtype.h"
 
 static const char *const architectures[] = {"llama", "mamba", NULL};
 static const char *const schedules[] = {"cosine", "linear", "constant", "wsd", NULL};
@@ -241,6 +242,9 @@ static int check(const settings *s) {
     if (s->architecture && (s->n_embd < 1 || s->n_layer < 1))
         return nlm_tell_usage(&nlm_train_command, "model.architecture '%s' needs model.n_embd and model.n_layer",
                               s->architecture);
+    const nlm_dtype_info *type = s->export_type ? nlm_dtype_from_name(s->export_type) : NULL;
+    if (s->export_type && (!type || type->dtype == NLM_I32))
+        return nlm_tell_usage(&nlm_train_command, "train.export_type: '%s' is no type of weights", s->export_type);
     if (s->data.count == 0) return nlm_tell_usage(&nlm_train_command, "data.paths is missing: what to train on");
     if (s->lora_rank > 0 && !s->model)
         return nlm_tell_usage(&nlm_train_command, "lora.rank is for a model to go on from: give model.path");
