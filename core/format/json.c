@@ -29,6 +29,23 @@ static nlm_status check_text(const char *name, const char *text, size_t length, 
     return NLM_OK;
 }
 
+/* How many arrays and objects are open behind so many bytes. */
+static size_t depth_at(const char *text, size_t length) {
+    size_t depth = 0;
+    bool is_string = false;
+    for (size_t i = 0; i < length; i++) {
+        if (is_string && text[i] == '\\')
+            i++;
+        else if (text[i] == '"')
+            is_string = !is_string;
+        else if (!is_string && (text[i] == '[' || text[i] == '{'))
+            depth++;
+        else if (!is_string && (text[i] == ']' || text[i] == '}') && depth > 0)
+            depth--;
+    }
+    return depth;
+}
+
 static bool is_blank(const char *text, const char *end) {
     while (text < end && strchr(" \t\n\r", *text)) text++;
     return text == end;
@@ -46,13 +63,18 @@ nlm_status nlm_json_parse(const char *name, const char *text, size_t length, cJS
     cJSON *root = cJSON_ParseWithLengthOpts(copy, length + 1, &end, 0);
     const size_t at = (size_t)(end - copy);
     const bool is_whole = root && is_blank(end, copy + length);
+    const bool is_deep = !root && depth_at(copy, at) >= CJSON_NESTING_LIMIT;
     free(copy);
     if (is_whole) {
         *out = root;
         return NLM_OK;
     }
     cJSON_Delete(root);
-    return bad_at(name, at, root ? "something follows the value" : "there is no valid JSON", err);
+    return bad_at(name, at,
+                  root      ? "something follows the value"
+                  : is_deep ? "arrays and objects are nested too deep"
+                            : "there is no valid JSON",
+                  err);
 }
 
 nlm_status nlm_json_read(const char *path, size_t max_bytes, cJSON **out, nlm_error *err) {

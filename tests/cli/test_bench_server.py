@@ -68,6 +68,7 @@ class BenchServer(unittest.TestCase):
                 (("--server", "http://127.0.0.1:1"), 1, "http://127.0.0.1:1: 1 clients: no connection: Connection refused"),
                 (("--server", key, "--clients", "x"), 2, "--clients: 'x' is no list of up to 16 numbers from 1 to 1024"),
                 (("--server", "localhost"), 2, "'localhost' is not as http://host:port"),
+                (("--server", "http://a:65536"), 2, "'http://a:65536' is not as http://host:port"),
                 (("--server", "http://a:b"), 2, "'http://a:b' is not as http://host:port"),
                 (("--server", "http://localhost:80/v1"), 2, "is not as http://host:port"),
                 (("--server", key, "--gen", 0), 2, "--server: --prompt and --gen have to be 1 or more"),

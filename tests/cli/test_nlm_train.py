@@ -275,6 +275,8 @@ output = "lora"
         texts = [run("nlm-eval", "-m", model, "--text", self.shared / "stories.txt", "--json").stdout
                  for model in (base, self.folder / "lora/model.gguf")]
         self.assertLess(json.loads(texts[1])["perplexity"], json.loads(texts[0])["perplexity"])
+        told = run("nlm-train", config, "--set", "lora.targets=['attn_q','attn_x']", code=2).stderr
+        self.assertIn("no matrix of the model has 'attn_x' in its name", told)
 
     @unittest.skipIf(SANITIZED, "a sanitizer's own memory is counted")
     def test_it_needs_the_memory_that_it_plans(self):

@@ -364,6 +364,12 @@ class Keys(unittest.TestCase):
                 while "stay as they were" not in server.log() and time.monotonic() < end:
                     time.sleep(0.02)
                 self.assertEqual(status(Authorization="Bearer third-key"), 200)
+                keys.unlink()
+                os.mkfifo(keys)  # nobody writes to it
+                server.process.send_signal(signal.SIGHUP)
+                while "no regular file" not in server.log() and time.monotonic() < end:
+                    time.sleep(0.02)
+                self.assertEqual(status(Authorization="Bearer third-key"), 200)
                 self.assertNotIn("third-key", server.log())
 
 

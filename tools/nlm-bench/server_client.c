@@ -27,7 +27,8 @@ nlm_status server_url_read(const char *text, server_url *out, nlm_error *err) {
     const size_t n_port = strspn(port, "0123456789");
     const char *rest = end && *end == ':' ? port + n_port : end;
     *out = (server_url){.text = text};
-    if (n == 0 || n >= sizeof out->host || n_port == 0 || n_port > 5 || (*rest && strcmp(rest, "/") != 0)) {
+    if (n == 0 || n >= sizeof out->host || n_port == 0 || n_port > 5 || atoi(port) > 65535 ||
+        (*rest && strcmp(rest, "/") != 0)) {
         return nlm_fail(err, NLM_INVALID_ARGUMENT, "--server", "'%s' is not as http://host:port", text);
     }
     memcpy(out->host, host, n);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "base/status.h"
@@ -86,8 +87,12 @@ static void on_reload(evutil_socket_t number, short what, void *user) {
     (void)what;
     server *s = user;
     nlm_error err = NLM_ERROR_INIT;
+    struct stat info;
     if (!s->set->api_key_file) return;
-    if (keys_read(s->set->api_key_file, &s->keys, &err) == NLM_OK)
+    if (stat(s->set->api_key_file, &info) == 0 && !S_ISREG(info.st_mode))
+        log_text(0, "the API keys stay as they were: %s is no regular file, and may keep all waiting",
+                 s->set->api_key_file);
+    else if (keys_read(s->set->api_key_file, &s->keys, &err) == NLM_OK)
         log_text(LOG_INFORMATION, "%zu API keys read", s->keys.count);
     else
         log_text(0, "the API keys stay as they were: %s: %s", err.where, err.msg);
@@ -171,8 +176,8 @@ static void tell_start(const server *s) {
              "%s (%s, %" PRIu64 " MiB, loaded in %.2f s) on %s, %u threads; %d slots of %u tokens; API keys: %s",
              s->model_name, s->info.family, s->info.file_bytes >> 20, s->info.load_seconds, engine.backend,
              engine.threads, (int)s->set->slots, s->info.context_length, s->keys.are_needed ? "needed" : "none");
-    printf("%s\n", s->address);
-    fflush(stdout);
+    if (printf("%s\n", s->address) < 0 || fflush(stdout) != 0)
+        log_text(LOG_WARNING, "standard output cannot be written; listening on %s", s->address);
     listen_notify("READY=1");
 }
 
