@@ -168,6 +168,18 @@ class Keyboard(unittest.TestCase):
         terminal.type("/bye\n")
         terminal.end()
 
+    def test_a_file_that_fails_is_told_and_the_chat_goes_on(self):
+        terminal = Terminal("-n", 2)
+        terminal.prompt()
+        terminal.say("one")
+        kept = terminal.messages()
+        with tempfile.TemporaryDirectory() as folder:
+            for line in (f"/save {folder}", f"/load {folder}", "/save /dev/full"):
+                self.assertIn(b"nlm-run: ", terminal.say(line), line)
+            self.assertEqual(terminal.messages(), kept)
+        terminal.type("/bye\n")
+        terminal.end()
+
     def test_a_loaded_conversation_goes_on_as_it_would_have(self):
         whole = Terminal("-n", 4)
         whole.prompt()

@@ -20,14 +20,26 @@ static nlm_status reset(chat *c, const char *argument, nlm_error *err) {
     return nlm_session_reset(c->r->session, err);
 }
 
+/* A file that fails has left the conversation as it was, which is no reason to lose it: whatever went wrong is told
+ * and the chat goes on, unlike after an I/O error of the keyboard or the screen. */
+static bool tell_file(nlm_status status, const nlm_error *why) {
+    if (status != NLM_OK) nlm_tell(&nlm_run_command, why);
+    return status == NLM_OK;
+}
+
 static nlm_status save(chat *c, const char *argument, nlm_error *err) {
-    NLM_TRY(conversation_save(&c->talk, argument, err));
-    fprintf(stderr, "saved %zu messages\n", c->talk.count);
+    (void)err;
+    nlm_error why = NLM_ERROR_INIT;
+    const nlm_status status = conversation_save(&c->talk, argument, &why);
+    if (tell_file(status, &why)) fprintf(stderr, "saved %zu messages\n", c->talk.count);
     return NLM_OK;
 }
 
 static nlm_status load(chat *c, const char *argument, nlm_error *err) {
-    NLM_TRY(conversation_load(&c->talk, argument, err));
+    (void)err;
+    nlm_error why = NLM_ERROR_INIT;
+    const nlm_status status = conversation_load(&c->talk, argument, &why);
+    if (!tell_file(status, &why)) return NLM_OK;
     c->n_held = 0;
     fprintf(stderr, "loaded %zu messages\n", c->talk.count);
     return NLM_OK;
