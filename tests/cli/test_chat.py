@@ -3,6 +3,7 @@ import fcntl
 import json
 import os
 import pty
+import resource
 import select
 import signal
 import subprocess
@@ -176,6 +177,26 @@ class Keyboard(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             for line in (f"/save {folder}", f"/load {folder}", "/save /dev/full"):
                 self.assertIn(b"nlm-run: ", terminal.say(line), line)
+            self.assertEqual(terminal.messages(), kept)
+        terminal.type("/bye\n")
+        terminal.end()
+
+    def test_a_full_disk_leaves_the_conversation_that_was_saved(self):
+        terminal = Terminal("-n", 2)
+        terminal.prompt()
+        terminal.say("one")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "chat.json"
+            terminal.say(f"/save {path}")
+            before = path.read_bytes()
+            terminal.say("two")
+            kept = terminal.messages()
+            _, most = resource.prlimit(terminal.process.pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(terminal.process.pid, resource.RLIMIT_FSIZE, (16, most))
+            self.assertIn(b"File too large", terminal.say(f"/save {path}"))
+            resource.prlimit(terminal.process.pid, resource.RLIMIT_FSIZE, (most, most))
+            self.assertEqual(path.read_bytes(), before)
+            self.assertEqual(os.listdir(folder), [path.name])
             self.assertEqual(terminal.messages(), kept)
         terminal.type("/bye\n")
         terminal.end()

@@ -2,11 +2,11 @@
 #include "nlm-run/conversation.h"
 
 #include <cJSON.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/status.h"
 #include "common/input.h"
 #include "common/json.h"
@@ -106,14 +106,17 @@ static nlm_status write_json(const conversation *talk, FILE *file, nlm_error *er
     return status;
 }
 
+/* In memory first: a file is replaced as a whole or not at all. */
 nlm_status conversation_save(const conversation *talk, const char *path, nlm_error *err) {
-    FILE *file = fopen(path, "we");
-    if (!file) return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot be written");
-    nlm_status status = write_json(talk, file, err);
-    const bool has_failed = ferror(file) != 0;
-    if ((fclose(file) != 0 || has_failed) && status == NLM_OK) {
-        status = nlm_fail_errno(err, NLM_IO, path, "cannot be written");
-    }
+    char *text = NULL;
+    size_t length = 0;
+    FILE *memory = open_memstream(&text, &length);
+    if (!memory) return fail_memory(err);
+    nlm_status status = write_json(talk, memory, err);
+    const bool has_failed = ferror(memory) != 0;
+    if ((fclose(memory) != 0 || has_failed) && status == NLM_OK) status = fail_memory(err);
+    if (status == NLM_OK) status = nlm_file_write(path, text, length, err);
+    free(text);
     return status;
 }
 

@@ -21,7 +21,8 @@ bool conversation_drop_oldest(conversation *talk);
 nlm_status conversation_set_system(conversation *talk, const char *text, nlm_error *err);
 bool conversation_has_system(const conversation *talk);
 
-/* As JSON: {"messages": [{"role": "user", "content": "..."}, ...]}. */
+/* As JSON: {"messages": [{"role": "user", "content": "..."}, ...]}. A failure leaves a file at `path` as it was.
+ * Errors as nlm_file_write. */
 nlm_status conversation_save(const conversation *talk, const char *path, nlm_error *err);
 /* Replaces all of it; a failure (BAD_FORMAT too) leaves it as it was. */
 nlm_status conversation_load(conversation *talk, const char *path, nlm_error *err);
