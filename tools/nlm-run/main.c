@@ -17,6 +17,13 @@ static void log_line(void *user, int32_t level, const char *message) {
     fprintf(stderr, "nlm-run: %s%s\n", prefix[level & 3], message);
 }
 
+/* A session that stops somewhere in the prompt is nothing to go on from: who asked for its file is told that there is
+ * none. */
+static nlm_status tell_unsaved(const settings *set, nlm_error *err) {
+    return nlm_fail(err, NLM_CANCELLED, set->save_session,
+                    "the session is not saved: it was interrupted before the prompt was read to its end");
+}
+
 /* Continues the prompt after what --session held; --save-session keeps what there is then. */
 static nlm_status continue_text(run *r, const nlm_str *prompt, nlm_error *err) {
     const settings *set = r->set;
@@ -25,6 +32,7 @@ static nlm_status continue_text(run *r, const nlm_str *prompt, nlm_error *err) {
     nlm_status status = prompt_encode(r, prompt, &ids, err);
     if (status == NLM_OK) status = run_text(r, ids.data, ids.count, err);
     nlm_ids_release(&ids);
+    if (status == NLM_CANCELLED && set->save_session) return tell_unsaved(set, err);
     if (status == NLM_OK && set->save_session) status = nlm_session_save(r->session, set->save_session, err);
     return status;
 }
@@ -39,14 +47,14 @@ static nlm_status say(run *r, const nlm_str *prompt, bool has_prompt, nlm_error 
     return run_chat(r, has_prompt ? text : NULL, !has_prompt || isatty(STDIN_FILENO), err);
 }
 
-/* Runs and reports; Ctrl-C is no failure. */
+/* Runs and reports; Ctrl-C is no failure, unless it keeps a file from being written. */
 static nlm_status run_all(const settings *set, const nlm_str *prompt, bool has_prompt, int *code, nlm_error *err) {
     run r;
     nlm_status status = run_open(&r, set, err);
     if (status != NLM_OK) *code = nlm_open_exit_code(err, set->shared.backend);
     if (status == NLM_OK) {
         status = say(&r, prompt, has_prompt, err);
-        if (status == NLM_CANCELLED && interrupt_came()) status = NLM_OK;
+        if (status == NLM_CANCELLED && interrupt_came() && !set->save_session) status = NLM_OK;
         /* What there is of a text that failed is in the object too. */
         nlm_error why = NLM_ERROR_INIT;
         if (status == NLM_OK)
