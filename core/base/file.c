@@ -1,6 +1,7 @@
 /* Files mapped for reading, and files that appear whole or not at all. */
 #include "base/file.h"
 
+#include "base/file_cut.h"
 #include "base/status.h"
 
 #include <dirent.h>
@@ -68,6 +69,7 @@ static nlm_status map_descriptor(int fd, const char *path, bool is_copied, nlm_f
     out->data = data;
     out->is_mapped = true;
     out->fd = fd;
+    out->watch = nlm_file_cut_watch(data, out->size, fd, path);
     return NLM_OK;
 }
 
@@ -99,28 +101,31 @@ nlm_status nlm_file_map_zeros(size_t bytes, nlm_file_map *out, nlm_error *err) {
     return NLM_OK;
 }
 
-#define CHANGED_ADVICE "a model in use is replaced by renaming another to its name, or read into memory (--no-mmap)"
-
 /* What is known of the file now; false: nothing, or there is nothing to know. */
 static bool examine(const nlm_file_map *map, struct stat *out) {
     return map->is_mapped && fstat(map->fd, out) == 0;
 }
 
+static nlm_status check_size(const nlm_file_map *map, const char *path, const struct stat *now, nlm_error *err) {
+    const bool is_cut = now && (uint64_t)now->st_size < map->size;
+    if (!is_cut && !nlm_file_cut_has_fault(map->watch)) return NLM_OK;
+    return nlm_file_cut_fail(path, map->size, map->fd, err);
+}
+
 nlm_status nlm_file_map_check_size(const nlm_file_map *map, const char *path, nlm_error *err) {
     struct stat now;
-    if (!examine(map, &now) || (uint64_t)now.st_size >= map->size) return NLM_OK;
-    return nlm_fail(err, NLM_IO, path, "'%s' was cut from %zu bytes to %lld while it was in use; " CHANGED_ADVICE,
-                    path, map->size, (long long)now.st_size);
+    return check_size(map, path, examine(map, &now) ? &now : NULL, err);
 }
 
 nlm_status nlm_file_map_check(const nlm_file_map *map, const char *path, nlm_error *err) {
     struct stat now;
-    NLM_TRY(nlm_file_map_check_size(map, path, err));
-    if (!examine(map, &now)) return NLM_OK;
+    const bool is_known = examine(map, &now);
+    NLM_TRY(check_size(map, path, is_known ? &now : NULL, err));
+    if (!is_known) return NLM_OK;
     const bool is_same = (uint64_t)now.st_size == map->size && now.st_mtim.tv_sec == map->modified_s &&
                          now.st_mtim.tv_nsec == map->modified_ns;
     if (is_same) return NLM_OK;
-    return nlm_fail(err, NLM_IO, path, "'%s' was changed while it was read; " CHANGED_ADVICE, path);
+    return nlm_fail(err, NLM_IO, path, "'%s' was changed while it was read; " NLM_FILE_CUT_ADVICE, path);
 }
 
 void nlm_file_map_drop(const nlm_file_map *map, const void *data, uint64_t bytes) {
@@ -134,6 +139,7 @@ void nlm_file_map_drop(const nlm_file_map *map, const void *data, uint64_t bytes
 }
 
 void nlm_file_map_close(nlm_file_map *map) {
+    nlm_file_cut_unwatch(map->watch);
     if (map->data) munmap((void *)(uintptr_t)map->data, map->size);
     if (map->is_mapped) close(map->fd);
     *map = (nlm_file_map){0};
@@ -277,6 +283,7 @@ static nlm_status write_through(nlm_file_writer *writer, const unsigned char *da
         const ssize_t written = write_some(writer->fd, data, bytes < MAX_CALL ? bytes : MAX_CALL);
         if (written < 0 && errno == EINTR) continue;
         if (written < 0) {
+            if (errno == EFAULT) NLM_TRY(nlm_file_cut_check_memory(data, err)); /* it comes from a mapped file */
             return nlm_fail_errno(err, nlm_status_from_errno(errno), writer->path, "cannot write '%s'", writer->path);
         }
         data += written;
@@ -331,6 +338,7 @@ static void sync_directory(const char *path) {
 nlm_status nlm_file_writer_commit(nlm_file_writer *writer, nlm_error *err) {
     const char *path = writer->path;
     NLM_TRY(flush(writer, err));
+    NLM_TRY(nlm_file_cut_check_open(err)); /* zeros may stand for what was read */
     if (fsync(writer->fd) != 0) {
         return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot write '%s' to the disk", path);
     }

@@ -15,6 +15,7 @@ typedef struct nlm_file_map {
     bool is_file;   /* what follows is known */
     bool is_mapped; /* its pages are the file's, which stays open as `fd`; else they are our own */
     int fd;
+    uint32_t watch;                  /* of its pages, see file_cut.h */
     bool is_ours;                    /* it belongs to us or to root, and no other may write to it */
     int64_t modified_s, modified_ns; /* when it was, as it was opened */
 } nlm_file_map;
@@ -28,7 +29,8 @@ nlm_status nlm_file_read(const char *path, nlm_file_map *out, nlm_error *err);
  * happens to its inode (a chmod, another name, none) is no change. Errors IO, with what has happened and what to do.
  */
 nlm_status nlm_file_map_check(const nlm_file_map *map, const char *path, nlm_error *err);
-/* Of that, whether it was cut: reading pages that are gone would end the process by SIGBUS. */
+/* Of that, whether it was cut: reading pages that are gone ends the process by SIGBUS, or gives zeros where the
+ * program has asked for that (file_cut.h). */
 nlm_status nlm_file_map_check_size(const nlm_file_map *map, const char *path, nlm_error *err);
 /* `bytes` (not 0) of private, zeroed, writable memory in pages of the usual size, as a file's are; committed
  * as it is written. Errors OUT_OF_MEMORY. */

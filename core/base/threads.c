@@ -348,10 +348,12 @@ static nlm_status start_workers(nlm_pool *pool, nlm_error *err) {
     return NLM_OK;
 }
 
-/* Signals are the program's business: workers take none, so a Ctrl-C reaches its own threads. */
+/* Signals are the program's business: workers take none, so a Ctrl-C reaches its own threads. SIGBUS comes to the
+ * thread that reads what a mapped file has lost, and ends the process where it is blocked. */
 static nlm_status start_workers_without_signals(nlm_pool *pool, nlm_error *err) {
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const nlm_status status = start_workers(pool, err);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -40,6 +40,26 @@ char *realpath(const char *path, char *out) {
 }
 """
 
+# Somebody who cuts the file CUT right after its size was asked for the COUNTth time.
+CUT_ON_FSTAT = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static int looked;
+static int look(const char *name, int fd, struct stat *out) {
+    struct stat cut;
+    const char *path = getenv("CUT"), *count = getenv("COUNT");
+    const int code = ((int (*)(int, struct stat *))dlsym(RTLD_NEXT, name))(fd, out);
+    if (code || !path || !count || stat(path, &cut) || cut.st_ino != out->st_ino || cut.st_dev != out->st_dev) return code;
+    if (++looked == atoi(count)) (void)!truncate(path, 4096);
+    return code;
+}
+int fstat(int fd, struct stat *out) { return look("fstat", fd, out); }
+int fstat64(int fd, struct stat64 *out) { return look("fstat64", fd, (struct stat *)out); }
+"""
+
 
 def run(program, *arguments, **options):
     options = {"stdin": subprocess.DEVNULL} | options
@@ -125,6 +145,56 @@ class Shimmed(Folder):
         shim = self.folder / "shim.so"
         subprocess.run([*CC, "-shared", "-fPIC", "-w", "-o", shim, self.folder / "shim.c", "-ldl"], check=True, timeout=60)
         return os.environ | {"LD_PRELOAD": str(shim)}
+
+    def cut_at_every_look(self, cut, is_clean, program, *arguments):
+        """Until there are no more looks: a sentence, and nothing of what was to be written. The last look may be after all
+        was read. Returns what is printed where nothing is cut."""
+        environment, whole = self.environment(CUT_ON_FSTAT), cut.read_bytes()
+        there, late = sorted(self.folder.rglob("*")), 0
+        for count in range(1, 200):
+            cut.write_bytes(whole)
+            done = run(BIN / program, *arguments, env=environment | {"CUT": str(cut), "COUNT": str(count)})
+            if cut.stat().st_size == len(whole):
+                break
+            told = done.stderr.decode()
+            late += done.returncode == 0
+            if done.returncode == 0:
+                continue
+            self.assertEqual(done.returncode, 1, (count, told))
+            self.assertRegex(told, "was cut from [0-9]+ bytes to 4096 while it was in use", count)
+            self.assertEqual(told.count("was cut"), 1, told)
+            if is_clean:
+                self.assertEqual(sorted(self.folder.rglob("*")), there)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertGreater(count, 2)
+        self.assertLessEqual(late, 1)
+        return done.stdout
+
+    def test_a_model_cut_while_it_is_verified_is_a_sentence(self):
+        model = self.copy(STORIES)
+        self.cut_at_every_look(model, True, "nlm-model", "verify", model)
+
+    def test_a_model_cut_while_it_is_quantised_leaves_nothing(self):
+        model = self.copy(STORIES)
+        self.cut_at_every_look(model, True, "nlm-model", "quantize", model, self.folder / "out.gguf", "--type", "q4_0")
+
+    def test_a_model_cut_while_it_is_converted_leaves_nothing(self):
+        model = self.copy(STORIES)
+        self.cut_at_every_look(model, True, "nlm-model", "convert", model, self.folder / "out")
+
+    def test_weights_cut_while_they_are_converted_leave_nothing(self):
+        made = run(BIN / "nlm-model", "convert", STORIES, self.folder / "in")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        weights, = (self.folder / "in").glob("*.safetensors")
+        self.cut_at_every_look(weights, True, "nlm-model", "convert", self.folder / "in", self.folder / "out.gguf")
+
+    def test_a_model_cut_while_it_is_loaded_is_a_sentence(self):
+        model = self.copy(STORIES)
+        for more in (), ("--pack-cache", self.folder / "packed"):
+            with self.subTest(more=more):
+                arguments = ("-p", "Once upon a time", "-n", 4, *more)
+                text = self.cut_at_every_look(model, False, "nlm-run", "-m", model, *arguments)
+                self.assertEqual(text, run(BIN / "nlm-run", "-m", STORIES, *arguments).stdout)
 
     def test_a_file_system_without_mmap_serves(self):
         environment = self.environment(WITHOUT_MMAP)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include <nlm/nlm.h>
+#include "base/file_cut.h"
 #include "base/printable.h"
 #include "base/str.h"
 
@@ -33,20 +34,36 @@ int nlm_tell_usage(const nlm_command *command, const char *format, ...) {
     return NLM_EXIT_USAGE;
 }
 
+static bool has_told_cut;
+
+/* Of a file that was cut under us this is told, whatever else has followed from the zeros that were read. */
 void nlm_tell(const nlm_command *command, const nlm_error *err) {
+    nlm_error cut = NLM_ERROR_INIT;
+    if (nlm_file_cut_check(&cut) != NLM_OK) {
+        if (has_told_cut) return;
+        has_told_cut = true;
+        err = &cut;
+    }
     fflush(stdout);
     const bool has_where = err->where[0] != '\0';
     fprintf(stderr, "%s: %s%s%s\n", command->name, has_where ? err->where : "", has_where ? ": " : "", err->msg);
 }
 
 int nlm_open_exit_code(const nlm_error *err, const char *backend) {
+    if (nlm_file_cut_check(NULL) != NLM_OK) return NLM_EXIT_FAILED; /* what zeros look like is nobody's option */
     const bool is_unknown_backend = backend && err->code == NLM_NOT_FOUND && strcmp(err->where, "backend") == 0;
     return err->code == NLM_INVALID_ARGUMENT || is_unknown_backend ? NLM_EXIT_USAGE : NLM_EXIT_FAILED;
 }
 
 bool nlm_stdout_finish(const nlm_command *command) {
     const bool had_failed = ferror(stdout) != 0;
-    if (fflush(stdout) == 0 && !had_failed) return true;
+    const bool is_flushed = fflush(stdout) == 0;
+    nlm_error cut = NLM_ERROR_INIT;
+    if (nlm_file_cut_check(&cut) != NLM_OK) {
+        nlm_tell(command, &cut);
+        return false;
+    }
+    if (is_flushed && !had_failed) return true;
     fprintf(stderr, "%s: stdout: %s\n", command->name, errno ? strerror(errno) : "a write failed");
     return false;
 }
@@ -238,6 +255,7 @@ static void hold_streams(void) {
 
 int nlm_options_parse(const nlm_command *command, int argc, char **argv, int *out_first_operand) {
     hold_streams();
+    nlm_file_cut_guard(); /* every program begins here */
     const int result = parse(command, argc, argv, out_first_operand);
     const nlm_foreign_option *foreign = result == NLM_EXIT_USAGE ? find_foreign(command, argc, argv) : NULL;
     if (foreign) fprintf(stderr, "Here '%s' is %s.\n", foreign->name, foreign->ours);

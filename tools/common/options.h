@@ -60,11 +60,12 @@ typedef struct nlm_command {
 /* Parses argv into the variables of the table. Returns NLM_OPTIONS_GO_ON, or what to exit with: 0 after
  * --help or --version, NLM_EXIT_USAGE after a wrong option, which has been told on stderr (with the
  * nearest option there is, or what stands here for another program's). Operands are moved to argv[*out_first_operand
- * .. argc). May be called again with the same argv: TEXTS are emptied at each call, all else is set only by options
- * given. */
+ * .. argc). Asks for the guard of file_cut.h. May be called again with the same argv: TEXTS are emptied at each call,
+ * all else is set only by options given. */
 int nlm_options_parse(const nlm_command *command, int argc, char **argv, int *out_first_operand);
 
-/* "nlm-run: model.gguf: offset 24: no tensors" on stderr. */
+/* "nlm-run: model.gguf: offset 24: no tensors" on stderr; that a mapped file was cut in its place, and once, if one
+ * was. */
 void nlm_tell(const nlm_command *command, const nlm_error *err);
 /* "nlm-run: MESSAGE\nTry 'nlm-run --help'." on stderr; returns NLM_EXIT_USAGE. */
 int nlm_tell_usage(const nlm_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -74,7 +75,7 @@ int nlm_tell_usage(const nlm_command *command, const char *format, ...) __attrib
 int nlm_open_exit_code(const nlm_error *err, const char *backend);
 
 /* Flushes stdout. false, and told on stderr, when something written to it was lost (a full disk, a
- * reader that is gone). Call before returning success. */
+ * reader that is gone), or when a mapped file was cut while it was read. Call before returning success. */
 bool nlm_stdout_finish(const nlm_command *command);
 
 #endif

@@ -1,6 +1,7 @@
 /* nlm-model quantize: a GGUF with matrices of a smaller type, and what that costs. */
 #include "quantize.h"
 
+#include "base/file_cut.h"
 #include "base/status.h"
 #include "common/terminal.h"
 #include "importance.h"
@@ -55,6 +56,7 @@ static nlm_status calibrate(quantize_plan *plan, const quantize_options *options
     nlm_show_step("calibrating by %s", options->calibrate);
     nlm_status status = importance_collect(nlm_gguf_path(plan->gguf), options, found, err);
     nlm_end_steps();
+    if (status == NLM_OK) status = nlm_file_cut_check(err); /* the model was closed again */
     if (status == NLM_OK) importance_apply(found, plan);
     if (status == NLM_OK && options->importance)
         status = importance_save(found, options->calibrate, options->importance, err);

@@ -104,6 +104,7 @@ int verify_model(const nlm_command *command, const nlm_gguf *gguf) {
         nlm_gguf_drop_pages(gguf, tensor->tensor.data, tensor->bytes);
         if (has_progress) show_progress(gguf, bytes);
     }
+    if (status == NLM_OK) status = nlm_gguf_check_file(gguf, &err); /* since the last of them */
     if (has_progress) fputs("\r                          \r", stderr);
     nlm_str_printable(&out, nlm_gguf_path(gguf), strlen(nlm_gguf_path(gguf)));
     nlm_str_printf(&out, ": %zu of %zu tensors are sound, ", count - faults, count);
