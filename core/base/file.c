@@ -169,6 +169,18 @@ nlm_status nlm_file_make_folder(const char *path, nlm_error *err) {
     return status;
 }
 
+nlm_status nlm_file_lock_folder(const char *path, int *out_fd, bool *out_is_taken, nlm_error *err) {
+    *out_is_taken = false;
+    *out_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*out_fd < 0)
+        return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot open the folder '%s'", path);
+    *out_is_taken = flock(*out_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    if (!*out_is_taken) return NLM_OK;
+    close(*out_fd);
+    *out_fd = -1;
+    return NLM_OK;
+}
+
 #define KEEP_UMASK ((mode_t)-1)
 
 struct nlm_file_writer {

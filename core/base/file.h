@@ -44,6 +44,11 @@ void nlm_file_map_close(nlm_file_map *map); /* leaves a valid empty map */
  * (something on the way is no folder), OUT_OF_MEMORY. */
 nlm_status nlm_file_make_folder(const char *path, nlm_error *err);
 
+/* Takes a folder for this process until `*out_fd` is closed or the process ends, however it ends; nothing is written.
+ * `*out_is_taken`: another has it, `*out_fd` is -1. A file system without locks gives it to everybody. Errors
+ * NOT_FOUND, PERMISSION, IO. */
+nlm_status nlm_file_lock_folder(const char *path, int *out_fd, bool *out_is_taken, nlm_error *err);
+
 /* Writes to a temporary beside `path`; commit makes it durable and gives it its name. Until then `path`
  * is as it was, and destroy leaves nothing behind. A file that is replaced passes on its mode. A symbolic link is
  * followed unless somebody else has put it into a folder that others may write to (PERMISSION); anything at `path`

@@ -215,6 +215,27 @@ log_every = 1
         told = run("nlm-train", config, "--steps", step + 2).stderr
         self.assertIn(f"resumed     after step {step}\n", told)
 
+    def test_a_folder_that_another_run_writes_to_is_refused(self):
+        config = self.config(steps=4000)
+        process = subprocess.Popen([BIN / "nlm-train", config, "--set", "train.checkpoint_every=0"],
+                                   stderr=subprocess.PIPE, text=True)
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        while "step 3 " not in process.stderr.readline():
+            self.assertIsNone(process.poll())
+        (self.folder / "link").symlink_to("run")
+        for output in "run", "link":
+            told = run("nlm-train", config, "--output", self.folder / output, code=1).stderr
+            self.assertIn(f"{output}: another nlm-train writes to this folder; wait until it ends, or give another "
+                          "--output\n", told)
+        self.assertIn("parameters", run("nlm-train", config, "--plan").stderr)
+        run("nlm-train", config, "--steps", 2, "--output", self.folder / "other")
+        self.assertIsNone(process.poll())
+        self.assertEqual([line["step"] for line in self.lines() if "step" in line][:3], [1, 2, 3])
+        process.kill()
+        process.wait()
+        run("nlm-train", config, "--steps", 5)
+
     def test_a_damaged_checkpoint_gives_way_to_the_one_before(self):
         config = self.config(steps=6)
         run("nlm-train", config, "-q")

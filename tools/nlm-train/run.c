@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -159,8 +160,18 @@ static nlm_status open_trainer(run *r, nlm_error *err) {
     return NLM_OK;
 }
 
+/* Two runs in one folder would write over each other's checkpoints and log. */
+static nlm_status take_output(run *r, nlm_error *err) {
+    const char *output = r->set->output;
+    bool is_taken = false;
+    NLM_TRY(nlm_file_lock_folder(output, &r->lock, &is_taken, err));
+    if (!is_taken) return NLM_OK;
+    return nlm_fail(err, NLM_IO, output,
+                    "another nlm-train writes to this folder; wait until it ends, or give another --output");
+}
+
 nlm_status run_open(run *r, const settings *set, nlm_error *err) {
-    *r = (run){.set = set};
+    *r = (run){.set = set, .lock = -1};
     const nlm_engine_options options = {
         .struct_size = sizeof options,
         .flags = NLM_ENGINE_BIND_CALLER | (set->has_fallback ? 0 : NLM_ENGINE_NO_FALLBACK),
@@ -172,6 +183,7 @@ nlm_status run_open(run *r, const settings *set, nlm_error *err) {
     NLM_TRY(nlm_engine_create(&options, &r->engine, err));
     NLM_TRY(run_open_model(r, err));
     NLM_TRY(nlm_file_make_folder(set->output, err));
+    if (!set->is_plan) NLM_TRY(take_output(r, err));
     NLM_TRY(make_parts(r, err));
     NLM_TRY(open_dataset(r, err));
     NLM_TRY(open_trainer(r, err));
@@ -191,6 +203,7 @@ void run_close(run *r) {
     nlm_model_close(r->model);
     nlm_engine_destroy(r->engine);
     nlm_str_release(&r->identity);
+    if (r->lock >= 0) close(r->lock);
 }
 
 /* ---- training ---------------------------------------------------------------------------------------- */

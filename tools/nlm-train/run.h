@@ -25,6 +25,7 @@ typedef struct run {
     nlm_train_batch *parts;   /* [accumulate] the same, one after the other */
     const char **targets;     /* of adapters, NULL-terminated */
     nlm_str identity;         /* what makes a checkpoint one of this run */
+    int lock;                 /* of the output folder; -1: none */
     FILE *log;
     double peak;                  /* operations a second at most, in f32; 0: not known */
     double seconds, tokens, flop; /* of the steps so far in this process */
@@ -35,7 +36,8 @@ typedef struct run {
 /* model.c: the model to train, and its tokenizer. */
 nlm_status run_open_model(run *r, nlm_error *err);
 
-/* run.c: opens everything, trains, and closes. Ctrl-C ends the training after the step under way, and is no failure. */
+/* run.c: opens everything, trains, and closes. Ctrl-C ends the training after the step under way, and is no failure.
+ */
 nlm_status run_open(run *r, const settings *set, nlm_error *err);
 nlm_status run_train(run *r, nlm_error *err);
 void run_close(run *r);
