@@ -23,7 +23,7 @@
 #define BUFFER_BYTES  (256u * 1024)
 #define NAME_ATTEMPTS 100u
 #define SUFFIX_BYTES  48u
-#define MAX_CALL      (1u << 30) /* bytes of one read or write */
+#define MAX_CALL      (1u << 26) /* bytes of one read or write; between two a writer looks whether to go on */
 
 #define ABANDONED_SECONDS 60 /* between a temporary's making and its lock there is much less */
 
@@ -290,7 +290,20 @@ static ssize_t write_some(int fd, const void *data, size_t bytes) {
     return written;
 }
 
+static const volatile sig_atomic_t *_Atomic cancel_flag;
+
+void nlm_file_cancel_by(const volatile sig_atomic_t *flag) {
+    cancel_flag = flag;
+}
+
+static nlm_status check_cancelled(const nlm_file_writer *writer, nlm_error *err) {
+    const volatile sig_atomic_t *flag = cancel_flag;
+    if (!flag || !*flag) return NLM_OK;
+    return nlm_fail(err, NLM_CANCELLED, writer->path, "cancelled: '%s' is not written", writer->path);
+}
+
 static nlm_status write_through(nlm_file_writer *writer, const unsigned char *data, size_t bytes, nlm_error *err) {
+    NLM_TRY(check_cancelled(writer, err));
     while (bytes > 0) {
         const ssize_t written = write_some(writer->fd, data, bytes < MAX_CALL ? bytes : MAX_CALL);
         if (written < 0 && errno == EINTR) continue;
@@ -300,6 +313,7 @@ static nlm_status write_through(nlm_file_writer *writer, const unsigned char *da
         }
         data += written;
         bytes -= (size_t)written;
+        NLM_TRY(check_cancelled(writer, err));
     }
     return NLM_OK;
 }
@@ -354,6 +368,7 @@ nlm_status nlm_file_writer_commit(nlm_file_writer *writer, nlm_error *err) {
     if (fsync(writer->fd) != 0) {
         return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot write '%s' to the disk", path);
     }
+    NLM_TRY(check_cancelled(writer, err)); /* it may have taken long */
     const int closed = close(writer->fd);
     writer->fd = -1;
     if (closed != 0) return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot write '%s'", path);

@@ -69,6 +69,34 @@ static void file_abandoned_leaves_the_old_one(void) {
     temporary_remove(&t);
 }
 
+/* In a write that goes to the disk, and in the commit. */
+static void a_writer_that_is_cancelled_leaves_nothing(void) {
+    static const char large[1000000];
+    temporary t;
+    CU_ASSERT_TRUE_FATAL(temporary_make(&t));
+    const char *path = temporary_path(&t, "out");
+    for (int written = 0; written < 2; written++) {
+        volatile sig_atomic_t flag = 0;
+        nlm_error err = NLM_ERROR_INIT;
+        nlm_file_writer *w = NULL;
+        nlm_file_cancel_by(&flag);
+        CU_ASSERT_EQUAL_FATAL(nlm_file_writer_create(path, &w, NULL), NLM_OK);
+        CU_ASSERT_EQUAL(nlm_file_writer_write(w, "few", 3, NULL), NLM_OK);
+        if (written) CU_ASSERT_EQUAL(nlm_file_writer_write(w, large, sizeof large, NULL), NLM_OK);
+        flag = 1;
+        CU_ASSERT_EQUAL(
+            written ? nlm_file_writer_commit(w, &err) : nlm_file_writer_write(w, large, sizeof large, &err),
+            NLM_CANCELLED);
+        CU_ASSERT_PTR_NOT_NULL(strstr(err.msg, "is not written"));
+        nlm_file_writer_destroy(w);
+        CU_ASSERT_EQUAL(temporary_count(&t), 0);
+        nlm_file_cancel_by(NULL);
+        CU_ASSERT_EQUAL(nlm_file_write(path, "few", 3, NULL), NLM_OK);
+        CU_ASSERT_EQUAL(unlink(path), 0);
+    }
+    temporary_remove(&t);
+}
+
 /* A size limit stands for a full disk: both make write(2) fail part of the way. */
 static void file_that_does_not_fit_says_so_and_leaves_nothing(void) {
     temporary t;
@@ -386,6 +414,7 @@ static void npy_keeps_its_promise_of_rows(void) {
 static const check_case cases[] = {
     CHECK_CASE(file_appears_whole_at_commit),
     CHECK_CASE(file_abandoned_leaves_the_old_one),
+    CHECK_CASE(a_writer_that_is_cancelled_leaves_nothing),
     CHECK_CASE(file_that_does_not_fit_says_so_and_leaves_nothing),
     CHECK_CASE(folders_are_made_with_those_above_them),
     CHECK_CASE(a_map_says_when_the_file_was_changed_and_who_may_write_to_it),
