@@ -16,7 +16,7 @@ def wait_until(condition, process):
     end = time.monotonic() + 60
     while not condition():
         assert process.poll() is None and time.monotonic() < end, process.returncode
-        time.sleep(0.005)
+        time.sleep(0.002)
 
 
 def has_caught(process, number):
@@ -47,6 +47,32 @@ class Interrupts(unittest.TestCase):
         self.assertEqual(process.returncode, 1, told)
         self.assertIn(b"kept: the session is not saved", told)
         self.assertEqual(self.left(), ["ids"])
+
+    def check(self, arguments, kept):
+        """Each of the three signals, when a temporary is there."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            with self.subTest(program=arguments[0], signal=number.name):
+                process = subprocess.Popen([BIN / arguments[0], *map(str, arguments[1:])], stdin=subprocess.DEVNULL,
+                                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                wait_until(lambda: any(".tmp-" in name for name in self.left()), process)
+                process.send_signal(number)
+                told = process.communicate(timeout=60)[1]
+                self.assertEqual(process.returncode, 1, told)
+                self.assertIn(b"cancelled", told)
+                self.assertEqual(self.left(), kept)
+
+    def test_a_file_that_is_not_finished_is_not_left(self):
+        out = self.folder / "out"
+        preset = ("nlm-bench", "--preset", "small_125m", "--type", "f16")
+        self.check((*preset, "--save", out), [])
+        big = self.folder / "big.gguf"
+        subprocess.run([BIN / preset[0], *preset[1:], "--save", big], check=True, stdout=subprocess.DEVNULL)
+        self.check(("nlm-model", "quantize", big, out, "--type", "q4_k"), ["big.gguf"])
+        self.check(("nlm-model", "convert", big, out), ["big.gguf"])
+        self.check(("nlm-model", "convert", big, out, "--shard-size", "0.05"), ["big.gguf"])
+        there = self.folder / "there"
+        subprocess.run([BIN / "nlm-model", "convert", big, there], check=True, stdout=subprocess.DEVNULL)
+        self.check(("nlm-model", "convert", there, out), self.left())
 
 
 if __name__ == "__main__":

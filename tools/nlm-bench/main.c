@@ -4,6 +4,7 @@
 
 #include "base/cpu.h"
 #include "base/status.h"
+#include "common/interrupt.h"
 #include "common/json.h"
 #include "nlm-bench/compare.h"
 #include "nlm-bench/micro.h"
@@ -92,7 +93,10 @@ static nlm_status save_preset(const settings *set, nlm_error *err) {
     NLM_TRY(nlm_pool_create(&pool_options, &pool, err));
     nlm_status status = nlm_preset_gguf(set->preset, set->dtype, &gguf, err);
     if (status == NLM_OK) status = random_weights_fill(gguf, pool, err);
-    if (status == NLM_OK) status = nlm_gguf_save(gguf, set->save_path, err);
+    if (status == NLM_OK) {
+        nlm_interrupt_begin_files();
+        status = nlm_interrupt_end_files(nlm_gguf_save(gguf, set->save_path, err));
+    }
     if (gguf) nlm_gguf_close(gguf);
     nlm_pool_destroy(pool);
     return status;

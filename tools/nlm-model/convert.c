@@ -2,6 +2,7 @@
 #include "base/printable.h"
 #include "base/status.h"
 #include "commands.h"
+#include "common/interrupt.h"
 #include "convert_tokenizer.h"
 #include "format/safetensors.h"
 #include "model/hf.h"
@@ -36,7 +37,10 @@ static nlm_status import_into(nlm_gguf_writer *w, const char *folder, const char
     NLM_TRY(nlm_hf_import_open(folder, dtype, w, &import, err));
     nlm_status status = import_tokenizer(folder, nlm_hf_import_vocab(import), w, told, err);
     if (status == NLM_OK) status = nlm_hf_import_check(import, err);
-    if (status == NLM_OK) status = nlm_gguf_writer_finish(w, file, err);
+    if (status == NLM_OK) {
+        nlm_interrupt_begin_files();
+        status = nlm_interrupt_end_files(nlm_gguf_writer_finish(w, file, err));
+    }
     nlm_hf_import_close(import);
     return status;
 }
@@ -74,6 +78,20 @@ static nlm_status make_empty(const char *folder, bool *is_new, nlm_error *err) {
                     : nlm_fail(err, NLM_IO, folder, "the folder is not empty; name one that is, or a new one");
 }
 
+/* Takes away the files of a model that is not whole: the same command would not go on over them. */
+static void remove_written(const char *folder) {
+    static const char *const endings[] = {".safetensors", ".json", ".jinja"};
+    DIR *dir = opendir(folder);
+    if (!dir) return;
+    for (struct dirent *entry; (entry = readdir(dir));) {
+        const char *dot = strrchr(entry->d_name, '.');
+        for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++) {
+            if (strcmp(dot, endings[i]) == 0) (void)unlinkat(dirfd(dir), entry->d_name, 0);
+        }
+    }
+    closedir(dir);
+}
+
 static nlm_status export_into(const nlm_model *model, const char *folder, const convert_options *options,
                               nlm_dtype dtype, nlm_str *told, nlm_error *err) {
     nlm_safetensors *written = NULL;
@@ -93,11 +111,13 @@ static nlm_status to_folder(const char *file, const char *folder, const convert_
     nlm_model *model = NULL;
     bool is_new = false;
     NLM_TRY(nlm_model_open(file, &model, err));
-    nlm_status status = make_empty(folder, &is_new, err);
-    if (status == NLM_OK) status = export_into(model, folder, options, dtype, told, err);
-    if (status != NLM_OK && is_new) (void)rmdir(folder); /* unless something was written already */
+    nlm_interrupt_begin_files();
+    const nlm_status made = make_empty(folder, &is_new, err);
+    const nlm_status status = made == NLM_OK ? export_into(model, folder, options, dtype, told, err) : made;
+    if (made == NLM_OK && status != NLM_OK) remove_written(folder);
+    if (status != NLM_OK && is_new) (void)rmdir(folder);
     nlm_model_close(model);
-    return status;
+    return nlm_interrupt_end_files(status);
 }
 
 int convert_model(const nlm_command *command, const char *in, const char *out, const convert_options *options) {

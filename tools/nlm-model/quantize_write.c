@@ -1,9 +1,9 @@
 /* Writing a quantised model: tensor by tensor and piece by piece, rows in parallel, each measured as it is made. */
 #include "base/status.h"
+#include "common/interrupt.h"
 #include "importance.h"
 
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,21 +36,6 @@ typedef struct made {
     writing *w;
     quantized *tensor;
 } made;
-
-static volatile sig_atomic_t has_interrupt;
-
-static void on_interrupt(int number) {
-    (void)number;
-    has_interrupt = 1;
-}
-
-/* The first Ctrl-C ends the writing in order, the second at once. */
-static void catch_interrupt(void) {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* ---- one piece ---------------------------------------------------------------------------- */
 
@@ -122,7 +107,6 @@ static nlm_status tell_failure(const writing *w, unit *u, nlm_error *err) {
 static nlm_status read_piece(void *user, int64_t first, int64_t count, void *out, nlm_error *err) {
     const made *m = user;
     writing *w = m->w;
-    if (has_interrupt) return nlm_fail(err, NLM_CANCELLED, "quantize", "cancelled");
     if (first == 0) {
         NLM_TRY(nlm_gguf_check_file(w->plan->gguf, err));
         w->tensor = m->tensor;
@@ -177,8 +161,8 @@ static nlm_status write_file(writing *w, made *sources, nlm_gguf_writer *writer,
         else
             nlm_gguf_writer_tensor(writer, q->name, tensor);
     }
-    catch_interrupt();
-    return nlm_gguf_writer_finish(writer, path, err);
+    nlm_interrupt_begin_files();
+    return nlm_interrupt_end_files(nlm_gguf_writer_finish(writer, path, err));
 }
 
 nlm_status quantize_write(quantize_plan *plan, const char *path, uint32_t threads, nlm_error *err) {
