@@ -203,17 +203,39 @@ log_every = 1
         self.assertEqual(self.digest("whole"), self.digest("killed"))
 
     def test_an_interrupt_saves_and_the_same_command_goes_on(self):
-        config = self.config(steps=4000, more="")
-        process = subprocess.Popen([BIN / "nlm-train", config, "--set", "train.checkpoint_every=0"],
-                                   stderr=subprocess.PIPE, text=True)
+        for number in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+            config = self.config(steps=4000, name=number.name)
+            process = subprocess.Popen([BIN / "nlm-train", config, "--set", "train.checkpoint_every=0"],
+                                       stderr=subprocess.PIPE, text=True)
+            while "step 3 " not in process.stderr.readline():
+                self.assertIsNone(process.poll())
+            process.send_signal(number)
+            told = process.communicate(timeout=120)[1]
+            self.assertEqual(process.returncode, 0, told)
+            step = int(re.search(r"interrupted after step (\d+)", told)[1])
+            told = run("nlm-train", config, "--steps", step + 2).stderr
+            self.assertIn(f"resumed     after step {step}\n", told)
+
+    def test_a_hangup_that_is_ignored_stays_so(self):
+        process = subprocess.Popen(["nohup", BIN / "nlm-train", self.config(steps=200)], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         while "step 3 " not in process.stderr.readline():
             self.assertIsNone(process.poll())
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGHUP)
         told = process.communicate(timeout=120)[1]
         self.assertEqual(process.returncode, 0, told)
-        step = int(re.search(r"interrupted after step (\d+)", told)[1])
-        told = run("nlm-train", config, "--steps", step + 2).stderr
-        self.assertIn(f"resumed     after step {step}\n", told)
+        self.assertNotIn("interrupted", told)
+
+    def test_what_killed_runs_began_to_write_goes(self):
+        config = self.config(steps=2)
+        run("nlm-train", config, "-q")
+        begun = [self.folder / "run" / f"{name}.tmp-999999999-0" for name in ("step-00000001.safetensors", "model.gguf")]
+        other = self.folder / "run/notes.tmp-1"
+        for path in (*begun, other):
+            path.write_bytes(b"half")
+            os.utime(path, (1, 1))
+        run("nlm-train", config, "-q", "--steps", 3)
+        self.assertEqual([path.exists() for path in (*begun, other)], [False, False, True])
 
     def test_a_folder_that_another_run_writes_to_is_refused(self):
         config = self.config(steps=4000)

@@ -2,44 +2,17 @@
 #include "nlm-train/run.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "common/interrupt.h"
 #include "common/terminal.h"
 #include "tensor/dtype.h"
 #include "train/checkpoint.h"
-
-/* ---- interrupts --------------------------------------------------------------------------------- */
-
-#define ONE_INTERRUPT_NS 500000000u /* `timeout` sends its signal to the program, and then to all of its group */
-
-static volatile sig_atomic_t has_interrupt;
-static uint64_t first_ns; /* when it came; written and read by the handler alone */
-
-/* The second one ends the program at once. */
-static void note(int number) {
-    const uint64_t now_ns = nlm_clock_ns();
-    if (!has_interrupt) first_ns = now_ns;
-    has_interrupt = 1;
-    if (now_ns - first_ns < ONE_INTERRUPT_NS) return;
-    signal(number, SIG_DFL);
-    raise(number);
-}
-
-/* From when on there is something to save: before, a signal ends the program at once. */
-static void catch_interrupt(void) {
-    struct sigaction action = {.sa_handler = note};
-    sigaddset(&action.sa_mask, SIGINT);
-    sigaddset(&action.sa_mask, SIGTERM);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
 
 /* ---- opening --------------------------------------------------------------------------------------- */
 
@@ -242,8 +215,12 @@ static bool is_due(const run *r, int64_t every, uint64_t step) {
     return every > 0 && (step % (uint64_t)every == 0 || step == (uint64_t)r->set->steps);
 }
 
+/* Checkpoints that are old are removed, and with them what a run that was killed had begun to write. */
 static nlm_status save(run *r, nlm_error *err) {
-    return nlm_checkpoint_save(r->trainer, r->set->output, r->identity.data, (int32_t)r->set->keep, err);
+    NLM_TRY(nlm_checkpoint_save(r->trainer, r->set->output, r->identity.data, (int32_t)r->set->keep, err));
+    nlm_file_remove_abandoned(r->set->output, ".safetensors");
+    nlm_file_remove_abandoned(r->set->output, ".gguf");
+    return NLM_OK;
 }
 
 /* What keeps a sample from being made does not keep the model from being trained. */
@@ -257,7 +234,7 @@ static nlm_status after_step(run *r, nlm_error *err) {
     const uint64_t step = nlm_trainer_steps(r->trainer);
     if (is_due(r, s->validate_every, step)) NLM_TRY(validate(r, err));
     if (s->sample && is_due(r, s->sample_every, step)) show_sample(r);
-    if (is_due(r, s->checkpoint_every, step) && !has_interrupt) NLM_TRY(save(r, err));
+    if (is_due(r, s->checkpoint_every, step) && !nlm_interrupt_came()) NLM_TRY(save(r, err));
     return NLM_OK;
 }
 
@@ -296,18 +273,18 @@ static nlm_status export_all(run *r, nlm_error *err) {
 
 nlm_status run_train(run *r, nlm_error *err) {
     NLM_TRY(nlm_trainer_fill(r->trainer, err));
-    catch_interrupt();
+    nlm_interrupt_catch(); /* from now on there is something to save: before, a signal ends the program at once */
     NLM_TRY(resume(r, err));
     NLM_TRY(report_open_log(r, err));
     NLM_TRY(speed_probe(r, err));
     r->first_step = nlm_trainer_steps(r->trainer);
     if (r->first_step > 0) fprintf(stderr, "resumed     after step %" PRIu64 "\n", r->first_step);
-    while (nlm_trainer_steps(r->trainer) < (uint64_t)r->set->steps && !has_interrupt) {
+    while (nlm_trainer_steps(r->trainer) < (uint64_t)r->set->steps && !nlm_interrupt_came()) {
         NLM_TRY(take_step(r, err));
         NLM_TRY(after_step(r, err));
     }
     nlm_end_steps();
-    if (has_interrupt) {
+    if (nlm_interrupt_came()) {
         NLM_TRY(save(r, err));
         fprintf(stderr, "interrupted after step %" PRIu64 ", which is saved: the same command goes on\n",
                 nlm_trainer_steps(r->trainer));

@@ -36,8 +36,8 @@ typedef struct run {
 /* model.c: the model to train, and its tokenizer. */
 nlm_status run_open_model(run *r, nlm_error *err);
 
-/* run.c: opens everything, trains, and closes. Ctrl-C ends the training after the step under way, and is no failure.
- */
+/* run.c: opens everything, trains, and closes. An interrupt, an end or a hangup ends the training
+ * after the step under way, and is no failure. */
 nlm_status run_open(run *r, const settings *set, nlm_error *err);
 nlm_status run_train(run *r, nlm_error *err);
 void run_close(run *r);
