@@ -70,6 +70,9 @@ class Interrupts(unittest.TestCase):
         self.check(("nlm-model", "quantize", big, out, "--type", "q4_k"), ["big.gguf"])
         self.check(("nlm-model", "convert", big, out), ["big.gguf"])
         self.check(("nlm-model", "convert", big, out, "--shard-size", "0.05"), ["big.gguf"])
+        tokens = self.folder / "tokens"
+        tokens.write_text("1 " * 2000)
+        self.check(("nlm-eval", "--model", big, "--tokens", tokens, "--logits", out), ["big.gguf", "tokens"])
         there = self.folder / "there"
         subprocess.run([BIN / "nlm-model", "convert", big, there], check=True, stdout=subprocess.DEVNULL)
         self.check(("nlm-model", "convert", there, out), self.left())

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/status.h"
+#include "common/interrupt.h"
 #include "format/npy.h"
 
 #define LOGITS_BYTES (8u << 20)
@@ -67,10 +68,11 @@ static nlm_status write_rows(evaluator *e, const int32_t *ids, size_t count, nlm
 
 nlm_status evaluate_logits(evaluator *e, const int32_t *ids, size_t count, const char *path, nlm_error *err) {
     nlm_npy_writer *writer = NULL;
-    NLM_TRY(nlm_npy_create(path, count, e->n_vocab, &writer, err));
-    const nlm_status status = write_rows(e, ids, count, writer, err);
+    nlm_interrupt_begin_files();
+    nlm_status status = nlm_npy_create(path, count, e->n_vocab, &writer, err);
+    if (status == NLM_OK) status = write_rows(e, ids, count, writer, err);
     nlm_npy_destroy(writer);
-    return status;
+    return nlm_interrupt_end_files(status);
 }
 
 /* -ln softmax(logits)[id] */
