@@ -17,7 +17,7 @@ static bool is_stop(const nlm_tensor *stops, int32_t slot, int32_t token) {
 static bool take(const nlm_advance_args *args, int32_t slot, int32_t token) {
     int32_t *row = nlm_kit_at(args->tokens, slot);
     const int32_t room = (int32_t)args->tokens->shape[1] - 1, used = row[0];
-    if (used >= room) return false;
+    if (used < 0 || used >= room) return false;
     row[1 + used] = token;
     row[0] = used + 1;
     return token >= 0 && !is_stop(args->stops, slot, token);

@@ -121,8 +121,9 @@ ORACLE_OP(sample) {
 /* Whether the sequence of row s goes on with the token; writes it down. */
 static bool take_token(const nlm_advance_args *a, oracle_result *tokens, int64_t slot, int64_t token) {
     const int64_t columns = a->tokens->shape[1], used = (int64_t)oracle_at(a->tokens, slot, 0, 0, 0);
-    bool goes_on = token >= 0 && used < columns - 1;
-    if (used < columns - 1) {
+    const bool has_room = used >= 0 && used < columns - 1;
+    bool goes_on = token >= 0 && has_room;
+    if (has_room) {
         oracle_set(tokens, slot * columns, (double)used + 1, 0);
         oracle_set(tokens, slot * columns + 1 + used, (double)token, 0);
     }

@@ -43,9 +43,11 @@ void spec_fill_sample(spec_instance *in) {
     for (int64_t r = 0; r < in->live_rows; r++) *row_of(in, "slot", r) = (int32_t)(r % n_slots);
 }
 
-/* A sixth of the rows end with -1, a quarter with a token that ends them, some for lack of room. */
+/* A sixth of the rows end with a negative token, a quarter with a token that ends them, a twelfth as their count is
+ * negative, some for lack of room. */
 void spec_fill_advance(spec_instance *in) {
     const int64_t n_slots = in->c.dims['L' - 'A'], n_stops = in->c.dims['Z' - 'A'], columns = in->c.dims['C' - 'A'];
+    static const int32_t negative[] = {-1, INT32_MIN, -2};
     int32_t *live = row_of(in, "live", 0);
     for (int64_t s = 0; s < n_slots; s++) {
         for (int64_t i = 0; i < n_stops; i++) row_of(in, "stops", s)[i] = (int32_t)spec_random_below(in, 60) - 20;
@@ -57,6 +59,7 @@ void spec_fill_advance(spec_instance *in) {
         int32_t next = (int32_t)spec_random_below(in, 40);
         if (lot < 2) next = -1 - (int32_t)lot;
         if (lot > 8) next = row_of(in, "stops", slot)[lot % n_stops];
+        if (lot == 5) *row_of(in, "tokens", slot) = negative[r % 3];
         *row_of(in, "next", r) = next;
         *row_of(in, "ids", r) = (int32_t)spec_random_below(in, 40);
         *row_of(in, "pos", r) = (int32_t)spec_random_below(in, 5000);

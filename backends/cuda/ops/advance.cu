@@ -13,7 +13,7 @@ __device__ __forceinline__ bool take(const advance_args &a, int slot, int token)
     int *row = at<int>(a.tokens, slot);
     const int *stops = at<int>(a.stops, slot);
     const int used = row[0];
-    if (used >= a.tokens.shape[1] - 1) return false;
+    if (used < 0 || used >= a.tokens.shape[1] - 1) return false;
     row[1 + used] = token;
     row[0] = used + 1;
     bool goes_on = token >= 0;

@@ -624,13 +624,15 @@ typedef struct nlm_sample_args {
 /* Makes the inputs of a run those of the next one: each of its sequences, of one token, goes on with the token that
  * was chosen, and those that end leave the batch. Of row s, whose row of `tokens` and `stops` is that of its slot:
  * while there is room, next[s] is written behind the tokens that are there, tokens[slot[s], 1 + n] of n =
- * tokens[slot[s], 0], which becomes n + 1. The sequence ends if there was no room, if next[s] is negative (which is
- * written all the same), or if it is one of stops[slot[s],:]. The m rows that go on, in their order, are the first
- * rows of ids, pos and slot then: next[s], pos[s] + 1, slot[s]; the rows behind them are unspecified. seq_start[i]
- * becomes min(i, m), all of them; live[1], live[2] and live[3] become m, and live[0] stays. The counts of live rows
- * are read before `live` is written: both may be one memory. With no live row nothing is written. Shapes   next, ids,
- * pos, slot: [S] i32; stops: [slots, Z] i32, negative ones are none; seq_start: [S+1] i32; live: [4] i32; tokens:
- * [slots, C] i32, 2 <= C. Errors   a slot outside [0, slots) of a live row is INVALID_ARGUMENT. */
+ * tokens[slot[s], 0], which becomes n + 1. There is room if 0 <= n < C - 1; where there is none, a negative n
+ * included, the row of tokens stays. The sequence ends if there was no room, if next[s] is negative (which is written
+ * all the same), or if it is one of stops[slot[s],:]. No two live rows have one slot. The m rows that go on, in their
+ * order, are the first rows of ids, pos and slot then: next[s], pos[s] + 1, slot[s]; the rows behind them are
+ * unspecified. seq_start[i] becomes min(i, m), all of them; live[1], live[2] and live[3] become m, and live[0] stays.
+ * The counts of live rows are read before `live` is written: both may be one memory. With no live row nothing is
+ * written. Shapes   next, ids, pos, slot: [S] i32; stops: [slots, Z] i32, negative ones are none; seq_start: [S+1]
+ * i32; live: [4] i32; tokens: [slots, C] i32, 2 <= C. Errors   a slot outside [0, slots) of a live row is
+ * INVALID_ARGUMENT. */
 typedef struct nlm_advance_args {
     uint32_t struct_size;
     uint32_t flags; /* 0 */
