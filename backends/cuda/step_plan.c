@@ -21,6 +21,10 @@ bool nlm_cuda_step_takes(const nlm_tensor *first, const nlm_tensor *w) {
 static bool is_same_place(const nlm_tensor *a, const nlm_tensor *b) {
     return a->data == b->data;
 }
+/* All its columns: a part of a row begins where the row does. */
+static bool is_same_row(const nlm_tensor *a, const nlm_tensor *b) {
+    return is_same_place(a, b) && a->shape[1] == b->shape[1];
+}
 static bool has_same_strides(const nlm_tensor *a, const nlm_tensor *b) {
     return memcmp(a->stride_bytes, b->stride_bytes, (size_t)a->rank * sizeof *a->stride_bytes) == 0;
 }
@@ -46,7 +50,7 @@ static bool is_next_layer(const nlm_norm_xz_conv_args *a, const nlm_norm_xz_conv
 
 static bool is_scan_of(const nlm_dt_bc_scan_args *a, const nlm_norm_xz_conv_args *norm) {
     const char *z = (const char *)norm->xz->data + 4 * norm->y->shape[1];
-    return is_same_place(a->x, norm->y) && a->z && a->z->data == z && is_row(a->z) && is_row(a->y) &&
+    return is_same_row(a->x, norm->y) && a->z && a->z->data == z && is_row(a->z) && is_row(a->y) &&
            nlm_cuda_step_takes(norm->w, a->w_x) && nlm_cuda_step_takes(a->w_dt, a->w_dt) && is_vector(a->b_dt) &&
            is_vector(a->d) && is_dense(a->a) && is_same_place(a->slot, norm->slot) &&
            is_same_place(a->seq_start, norm->seq_start) && a->state->shape[0] == norm->state->shape[0] &&
@@ -61,7 +65,7 @@ static bool is_scan_as(const nlm_dt_bc_scan_args *a, const nlm_dt_bc_scan_args *
 }
 
 static bool is_out_of(const nlm_matmul_args *a, const nlm_dt_bc_scan_args *scan, const nlm_norm_xz_conv_args *norm) {
-    return is_same_place(a->x, scan->y) && is_row(a->y) && nlm_cuda_step_takes(norm->w, a->w) && !a->bias &&
+    return is_same_row(a->x, scan->y) && is_row(a->y) && nlm_cuda_step_takes(norm->w, a->w) && !a->bias &&
            a->residual && is_row(a->residual) && is_same_place(a->residual, norm->x) &&
            a->w->shape[0] == norm->x->shape[1];
 }

@@ -14,6 +14,9 @@
 
 enum { MOST_LAYERS = 26, SLOTS = 3, SLOT = 1, TILE = 16, ARENA = 64 << 20, WORKSPACE = 64 << 10 };
 
+/* What the first layer has of the row that the op before it wrote: not all columns. */
+typedef enum cut { NOT_CUT, SCAN_OF_HALF, PRODUCT_OF_HALF } cut;
+
 typedef struct shape {
     int model, inner, rank, states, width, layers;
     nlm_dtype weights, dt_weights;
@@ -21,6 +24,7 @@ typedef struct shape {
     bool is_in_place;   /* states, and h */
     bool shares_states; /* all layers those of the first */
     int n_tokens;       /* live: 1 or 0 */
+    cut cut;
     int broken_after;   /* layers, behind which an op of another kind is recorded; 0: nowhere */
     const char *option; /* one that is "false", or NULL */
 } shape;
@@ -41,7 +45,7 @@ typedef struct world {
 typedef struct layer {
     nlm_tensor norm_w, w_in, conv_w, conv_bias, conv_state, conv_out, w_x, w_dt, b_dt, a, d, states, states_out,
         w_out;
-    nlm_tensor x, xz, u, z, y, h;
+    nlm_tensor x, xz, u, u_of_scan, z, y, y_of_product, h;
     nlm_norm_xz_conv_args norm;
     nlm_dt_bc_scan_args scan;
     nlm_matmul_args out;
@@ -194,6 +198,11 @@ static nlm_tensor packed(world *w, nlm_dtype dtype, int64_t rows, int64_t column
 
 /* ---- a model ---- */
 
+/* Channels of a layer's scan and of its last product. */
+static int channels_of(const shape *s, int layer, cut from) {
+    return s->cut != NOT_CUT && s->cut <= from && layer == 0 ? s->inner / 2 : s->inner;
+}
+
 static void make_changing(world *w, model *m) {
     const shape *s = &m->of;
     const int64_t kept = s->width - 1, tiles = (s->inner + TILE - 1) / TILE;
@@ -208,16 +217,20 @@ static void make_changing(world *w, model *m) {
         l->h = h[s->is_in_place ? 0 : (i + 1) % 2];
         l->xz = xz, l->u = u, l->y = y, l->z = xz;
         l->z.data = (char *)xz.data + 4 * s->inner;
-        l->z.shape[1] = s->inner;
+        l->u_of_scan = u, l->y_of_product = y;
+        l->u_of_scan.shape[1] = l->z.shape[1] = l->y.shape[1] = channels_of(s, i, SCAN_OF_HALF);
+        l->y_of_product.shape[1] = channels_of(s, i, PRODUCT_OF_HALF);
         l->conv_state = l->conv_out = FLOATS(w, 0, 0, 2, SLOTS, kept, s->inner);
         l->states = l->states_out = FLOATS(w, 0, 0, 2, SLOTS, tiles, s->states, TILE);
         if (s->shares_states && i > 0) {
             l->conv_state = l->conv_out = m->layers[0].conv_state;
             l->states = l->states_out = m->layers[0].states;
         }
-        if (s->is_in_place) continue;
-        l->conv_out = FLOATS(w, 0, 0, 2, SLOTS, kept, s->inner);
-        l->states_out = FLOATS(w, 0, 0, 2, SLOTS, tiles, s->states, TILE);
+        if (!s->is_in_place) {
+            l->conv_out = FLOATS(w, 0, 0, 2, SLOTS, kept, s->inner);
+            l->states_out = FLOATS(w, 0, 0, 2, SLOTS, tiles, s->states, TILE);
+        }
+        l->states.shape[1] = l->states_out.shape[1] = (channels_of(s, i, SCAN_OF_HALF) + TILE - 1) / TILE;
     }
     w->n_changing = w->used;
 }
@@ -226,16 +239,17 @@ static void make_weights(world *w, model *m) {
     const shape *s = &m->of;
     for (int i = 0; i < s->layers; i++) {
         layer *l = &m->layers[i];
+        const int of_scan = channels_of(s, i, SCAN_OF_HALF), of_product = channels_of(s, i, PRODUCT_OF_HALF);
         l->norm_w = FLOATS(w, 0, 1, 1, s->model);
         l->w_in = packed(w, s->weights, 2 * s->inner, s->model);
         l->conv_w = FLOATS(w, 0, 0, 1, s->inner, s->width);
         l->conv_bias = FLOATS(w, 0, 0, 1, s->inner);
-        l->w_x = packed(w, s->weights, s->rank + 2 * s->states, s->inner);
-        l->w_dt = packed(w, s->dt_weights, s->inner, s->rank);
-        l->b_dt = FLOATS(w, 0, 0, 1, s->inner);
-        l->a = FLOATS(w, 0, -2, 3, s->inner, s->states);
-        l->d = FLOATS(w, 0, 0, 2, s->inner);
-        l->w_out = packed(w, s->weights, s->model, s->inner);
+        l->w_x = packed(w, s->weights, s->rank + 2 * s->states, of_scan);
+        l->w_dt = packed(w, s->dt_weights, of_scan, s->rank);
+        l->b_dt = FLOATS(w, 0, 0, 1, of_scan);
+        l->a = FLOATS(w, 0, -2, 3, of_scan, s->states);
+        l->d = FLOATS(w, 0, 0, 2, of_scan);
+        l->w_out = packed(w, s->weights, s->model, of_product);
     }
     m->seq_start = dense(w, NLM_I32, 1, (int64_t[]){2}, 0);
     m->slot = dense(w, NLM_I32, 1, (int64_t[]){1}, NLM_ROWS_SEQS);
@@ -266,13 +280,13 @@ static void make_calls(model *m) {
                                           1e-5f,
                                           0};
         l->scan = (nlm_dt_bc_scan_args){sizeof l->scan, 0,
-                                        &l->u,          &l->w_x,
+                                        &l->u_of_scan,  &l->w_x,
                                         &l->w_dt,       has ? &l->b_dt : NULL,
                                         &l->a,          has ? &l->d : NULL,
                                         &l->z,          &l->states,
                                         &m->seq_start,  &m->slot,
                                         &l->y,          &l->states_out};
-        l->out = (nlm_matmul_args){sizeof l->out, 0, &l->y, &l->w_out, NULL, &l->x, &l->h};
+        l->out = (nlm_matmul_args){sizeof l->out, 0, &l->y_of_product, &l->w_out, NULL, &l->x, &l->h};
     }
     m->copy = (nlm_copy_args){.struct_size = sizeof m->copy, .x = &m->layers[0].u, .y = &m->copied};
 }
@@ -429,6 +443,14 @@ static void of_parts(void) {
     check(&s, 2);
 }
 
+/* A row of which an op has but half the columns begins where the whole one does, and makes no layer. */
+static void of_half_rows(void) {
+    shape s = of_small_layers;
+    s.layers = 2;
+    s.inner = 64; /* half of it is a whole row of packed weights */
+    for (s.cut = SCAN_OF_HALF; s.cut <= PRODUCT_OF_HALF; s.cut++) check(&s, 1);
+}
+
 /* Where a cluster cannot, or must not, do it. */
 static void of_single_ops(void) {
     shape s = of_each_type;
@@ -451,8 +473,8 @@ static void of_single_ops(void) {
 }
 
 static const check_case cases[] = {
-    CHECK_CASE(of_any_size), CHECK_CASE(of_sixteen_blocks), CHECK_CASE(of_any_type),   CHECK_CASE(of_no_token),
-    CHECK_CASE(of_parts),    CHECK_CASE(of_many_layers),    CHECK_CASE(of_single_ops),
+    CHECK_CASE(of_any_size), CHECK_CASE(of_sixteen_blocks), CHECK_CASE(of_any_type),    CHECK_CASE(of_no_token),
+    CHECK_CASE(of_parts),    CHECK_CASE(of_half_rows),      CHECK_CASE(of_many_layers), CHECK_CASE(of_single_ops),
 };
 
 int main(int argc, char **argv) {
