@@ -50,19 +50,30 @@ static nlm_status fail(const nlm_cuda_device *d, nlm_error *error, const char *c
 
 /* ---- the library ---- */
 
+static void tell_own_kernels(const nlm_cuda_device *d, int32_t level, const char *why) {
+    char text[256];
+    snprintf(text, sizeof text, "products of many rows go by the backend's own kernels: %s", why);
+    d->host->log(d->host->self, level, text);
+}
+
 nlm_status nlm_cuda_blas_open(nlm_cuda_device *d, nlm_error *error) {
-    char why[192], text[256];
+    char why[192];
     if (d->products == NLM_CUDA_PRODUCTS_OWN) return NLM_OK;
     d->lt = nlm_cuda_cublaslt_open(d->host, why, sizeof why);
     if (!d->lt && d->products == NLM_CUDA_PRODUCTS_CUBLASLT) {
         return nlm_kit_fail(error, NLM_DEVICE_ERROR, "open", "products = \"cublaslt\": %s", why);
     }
     if (!d->lt) {
-        snprintf(text, sizeof text, "products of many rows go by the backend's own kernels: %s", why);
-        d->host->log(d->host->self, NLM_LOG_INFO, text);
+        tell_own_kernels(d, NLM_LOG_INFO, why);
         return NLM_OK;
     }
-    BLAS_TRY(cublasLtCreate, &d->lt_handle);
+    const cublasStatus_t status = d->lt->cublasLtCreate(&d->lt_handle);
+    if (status == CUBLAS_STATUS_SUCCESS) return NLM_OK;
+    d->lt_handle = NULL;
+    if (d->products == NLM_CUDA_PRODUCTS_CUBLASLT) return fail(d, error, "cublasLtCreate", status);
+    d->lt = NULL;
+    snprintf(why, sizeof why, "GPU %u (%s): cublasLtCreate: %s (%d)", d->ordinal, d->name, name_of(status), status);
+    tell_own_kernels(d, NLM_LOG_WARN, why);
     return NLM_OK;
 }
 

@@ -16,7 +16,8 @@ typedef struct nlm_cuda_blas_shape {
 typedef struct nlm_cuda_blas_product nlm_cuda_blas_product;
 
 /* The library and a handle of this device, unless the options say that no product uses it. Without the library the
- * host's log is told, at level info. Errors: the library is asked for and is not there, or does not start. */
+ * host's log is told, at level info; of one that does not start (no memory, another version) with a warning. Errors:
+ * the options ask for the library, and it is not there or does not start. */
 nlm_status nlm_cuda_blas_open(nlm_cuda_device *d, nlm_error *error);
 void nlm_cuda_blas_close(nlm_cuda_device *d);
 

@@ -73,7 +73,7 @@ struct nlm_cuda_device {
     bool has_early_launch; /* of kernels, while the one before ends */
     bool has_steps;        /* layers that are recorded may be one launch of a cluster */
     nlm_cuda_products_by products;
-    const nlm_cuda_cublaslt *lt; /* NULL: not found, or not wanted */
+    const nlm_cuda_cublaslt *lt; /* NULL: not found, not wanted, or it does not start */
     cublasLtHandle_t lt_handle;
     nlm_cuda_preparing preparing; /* by prepare, of which there is one call at a time */
     char name[96];

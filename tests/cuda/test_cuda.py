@@ -172,6 +172,18 @@ class Dense(unittest.TestCase):
         self.assertNotEqual(done.returncode, 0)
         self.assertRegex(done.stderr.decode(), 'products = "cublaslt": no /nowhere/libcublasLt.so')
 
+    def test_a_library_that_does_not_start_is_a_warning_unless_it_is_asked_for(self):
+        for code, sentence in (("CUDA_ERROR_OUT_OF_MEMORY", "CUBLAS_STATUS_ALLOC_FAILED"),
+                               ("CUDA_ERROR_UNKNOWN", "CUBLAS_STATUS_INTERNAL_ERROR")):
+            failing = {"EMU_CUDA_FAIL_NAME": "cublasLtCreate", "EMU_CUDA_FAIL_CALL": 1, "EMU_CUDA_FAIL_CODE": code}
+            with self.subTest(code):
+                done = run("-m", MAMBA, "-p", "a", "-n", 1, "--backend", "cuda", "--no-fallback", **failing)
+                self.assertEqual(done.returncode, 0, done.stderr.decode())
+                self.assertRegex(done.stderr.decode(), f"own kernels: GPU 0 .*: cublasLtCreate: {sentence}")
+                done = run("-m", MAMBA, "-p", "a", "-n", 1, "--backend", "cuda", "--no-fallback", *self.BY_CUBLASLT, **failing)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertRegex(done.stderr.decode(), f"open failed: GPU 0 .*: {sentence}")
+
     def test_options_that_exclude_each_other_are_refused(self):
         for options, sentence in ((("products=cublaslt", "batch_invariant=true"), "exclude each other"),
                                   (("products=best",), 'expected "own" or "cublaslt"')):
