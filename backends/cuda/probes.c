@@ -9,7 +9,7 @@
 #define ENOUGH_SECONDS 2e-3
 #define LONG_SECONDS   0.1 /* for the host: a device that is so slow, as an emulated one, need not do more */
 #define REPEATS        3
-#define COPY_BYTES     (INT64_C(256) << 20) /* at most: several times the second cache */
+#define COPY_BYTES     (INT64_C(256) << 20) /* at most, of both sides: several times Hopper's second cache */
 #define COPY_THREADS   256                  /* of probes.cu */
 #define MMA_FLOP       (8 * 2 * 16 * 8 * 8) /* of a warp, each time */
 
@@ -69,11 +69,11 @@ static nlm_status launch(bench *b, const int64_t blocks, int threads, int cluste
     return NLM_OK;
 }
 
+/* One half of the memory to the other. */
 static nlm_status run_copy(bench *b, int64_t n, nlm_error *error) {
     CUdeviceptr from = b->memory, to = b->memory + (CUdeviceptr)(b->bytes / 2);
-    int64_t bytes = n < b->bytes / 2 ? n : b->bytes / 2;
-    int64_t vectors = bytes / 16;
-    void *parameters[] = {&from, &to, &vectors};
+    int64_t vectors = b->bytes / 2 / 16;
+    void *parameters[] = {&from, &to, &vectors, &n};
     return launch(b, 8 * b->d->n_multiprocessors, COPY_THREADS, 0, false, parameters, error);
 }
 
@@ -117,7 +117,7 @@ static nlm_status run_mma(bench *b, int64_t n, nlm_error *error) {
 /* ---- values ---- */
 
 static double copied_gb_s(const bench *b, int64_t n, double seconds) {
-    return 2e-9 * (double)(n < b->bytes / 2 ? n : b->bytes / 2) / seconds;
+    return 2e-9 * (double)n * (double)(b->bytes / 2) / seconds; /* read and written */
 }
 static double us_each(const bench *b, int64_t n, double seconds) {
     (void)b;
@@ -165,7 +165,7 @@ static double expected_mma(const nlm_cuda_device *d) {
 }
 
 static const probe probes[] = {
-    {"copy", "GB/s", "probe_copy", 0, 1 << 20, COPY_BYTES / 2, run_copy, copied_gb_s, expected_copy, false},
+    {"copy", "GB/s", "probe_copy", 0, 1, 1 << 8, run_copy, copied_gb_s, expected_copy, false},
     {"gap between kernels of a graph", "us", "probe_gap", 0, 32, 512, run_gap, us_each, expected_gap, true},
     {"the same, launched early", "us", "probe_gap_early", 90, 32, 512, run_gap_early, us_each, expected_gap_early,
      true},
@@ -242,17 +242,17 @@ static double host_seconds(void) {
 
 /* So many that a time can be told, then the least time of some. */
 static nlm_status time_enough(bench *b, const probe *p, int64_t *out_n, double *out_seconds, nlm_error *error) {
-    int64_t n = p->first / 4;
-    double seconds = 0, begun;
+    int64_t n = p->first;
+    double seconds = 0;
     static const probe one = {.run = run_gap};
-    do {
-        n *= 4;
-        begun = host_seconds();
+    for (;; n *= 4) {
+        const double begun = host_seconds();
         if (p->is_recorded) NLM_KIT_TRY(record(b, p, n, error));
         if (p->run == run_graph && !b->exec) NLM_KIT_TRY(record(b, &one, 1, error));
         NLM_KIT_TRY(time_once(b, p, n, &seconds, error)); /* the first one warms up */
         NLM_KIT_TRY(time_once(b, p, n, &seconds, error));
-    } while (seconds < ENOUGH_SECONDS && host_seconds() - begun < LONG_SECONDS && n * 4 <= p->most);
+        if (seconds >= ENOUGH_SECONDS || host_seconds() - begun >= LONG_SECONDS || n * 4 > p->most) break;
+    }
     *out_n = n;
     *out_seconds = seconds;
     for (int i = 1; i < REPEATS; i++) {
@@ -274,6 +274,10 @@ static nlm_status measure(void *self, uint32_t index, nlm_probed_v1 *out, nlm_er
     if (d->capability < p->capability) {
         return nlm_kit_fail(error, NLM_UNSUPPORTED, "probe", "%s: from compute capability %d.%d on", p->name,
                             p->capability / 10, p->capability % 10);
+    }
+    if (p->run == run_gap_early && !d->has_early_launch) {
+        return nlm_kit_fail(error, NLM_UNSUPPORTED, "probe", "%s: from CUDA 12.3 on, unless early_launch is false",
+                            p->name);
     }
     NLM_CUDA_IN(d);
     nlm_status status = open_bench(&b, p, error);

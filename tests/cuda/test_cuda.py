@@ -299,12 +299,32 @@ class Probes(unittest.TestCase):
             self.assertAlmostEqual(rows[name]["expected"] / expected, 1, delta=2e-3, msg=name)
         self.assertEqual(rows["fence of the device"]["expected"], None)
 
+    def test_a_copy_is_of_a_fixed_size_however_often(self):
+        for memory_mib in (64, 4):  # the smaller one is copied several times at once
+            with self.subTest(memory_mib), tempfile.TemporaryDirectory() as folder:
+                done = run("--micro", "--sweeps", "device", "--probe-mb", 1, "--backend", "cuda", "--json",
+                           program="nlm-bench", EMU_CUDA_MULTIPROCESSORS=1, EMU_CUDA_MEMORY_MIB=memory_mib,
+                           EMU_TRAFFIC=f"{folder}/traffic")
+                self.assertEqual(done.returncode, 0, done.stderr)
+                lines = [line.split() for line in Path(folder, "traffic").read_text().splitlines()]
+                copied = [16 * int(line[4]) for line in lines if line[0] == "probe_copy" and line[2] == "global-store"]
+                self.assertGreater(copied[0], memory_mib << 20 >> 4)  # half of a fourth of what is free
+                self.assertEqual([n for n in copied if n % copied[0]], [])
+                value = next(row["value"] for row in json.loads(done.stdout)["micro"] if row["name"] == "copy")
+                self.assertAlmostEqual(value * 2e-6 / (2e-9 * copied[-1]), 1, delta=1e-3)  # a launch takes so long there
+
     def test_what_a_gpu_has_not_is_said(self):
         done = run("--micro", "--sweeps", "device", "--probe-mb", 1, "--backend", "cuda", program="nlm-bench",
                    EMU_CUDA_CAPABILITY="7.5")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertRegex(done.stdout.decode(), r"cluster of 8 +- \(barrier of a cluster of 8: from compute capability 9.0 on\)")
         self.assertNotIn(b"expected", done.stdout)
+
+    def test_what_is_not_launched_early_is_not_measured_so(self):
+        done = run("--micro", "--sweeps", "device", "--probe-mb", 1, "--backend", "cuda", program="nlm-bench",
+                   EMU_CUDA_MULTIPROCESSORS=2, EMU_CUDA_FAIL_NAME="cuDriverGetVersion", EMU_CUDA_FAIL_CALL=1)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout.decode(), r"launched early +- \(the same, launched early: from CUDA 12.3 on")
 
 
 class Training(unittest.TestCase):

@@ -9,8 +9,12 @@ extern "C" __global__ void probe_gap_early() {
     wait_for_inputs();
 }
 
-extern "C" __global__ void __launch_bounds__(256) probe_copy(const float4 *from, float4 *to, i64 n) {
-    for (i64 i = blockIdx.x * 256ll + threadIdx.x; i < n; i += gridDim.x * 256ll) to[i] = from[i];
+/* All of it, n times. */
+extern "C" __global__ void __launch_bounds__(256) probe_copy(const float4 *from, float4 *to, i64 vectors, i64 n) {
+    const u32 first = blockIdx.x * 256 + threadIdx.x, step = gridDim.x * 256;
+    for (i64 pass = 0; pass < n; pass++) {
+        for (u32 i = first; i < vectors; i += step) to[i] = from[i];
+    }
 }
 
 /* A store that the whole device is to see before the next. */
