@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/str.h"
+#include "common/output.h"
 #include "tensor/dtype.h"
 
 /* Of numbers whose default depends on what is measured. */
@@ -249,7 +250,10 @@ static int check(settings *s, int n_operands) {
         s->preset = nlm_preset_find(s->train);
         if (!s->preset && access(s->train, F_OK) != 0) return unknown_preset("train", s->train);
     }
-    int code = derive_type(s);
+    const char *const inputs[] = {s->model, s->train, s->registry};
+    const size_t n_inputs = sizeof inputs / sizeof *inputs;
+    int code = nlm_check_output(&nlm_bench_command, "--samples-json", s->samples_path, inputs, n_inputs);
+    if (code == NLM_OPTIONS_GO_ON) code = derive_type(s);
     if (code == NLM_OPTIONS_GO_ON) code = derive_lists(s);
     if (code == NLM_OPTIONS_GO_ON) code = derive_checkpoint(s);
     if (code == NLM_OPTIONS_GO_ON) code = derive_ahead(s);

@@ -8,6 +8,7 @@
 #include "common/input.h"
 #include "common/json.h"
 #include "common/options.h"
+#include "common/output.h"
 #include "nlm-eval/eval.h"
 
 #define CHUNKED_WINDOW 512 /* llama-perplexity's */
@@ -241,7 +242,8 @@ static int check_arguments(void) {
     if (args.is_chunked && (!args.text || args.stride)) {
         return nlm_tell_usage(&command, "--chunked is for --text, and its windows do not overlap: no --stride");
     }
-    return NLM_OPTIONS_GO_ON;
+    const char *const inputs[] = {args.model, args.tokens, args.registry};
+    return nlm_check_output(&command, "--logits", args.logits, inputs, sizeof inputs / sizeof *inputs);
 }
 
 int main(int argc, char **argv) {

@@ -3,16 +3,11 @@
 
 #include "base/file_cut.h"
 #include "base/status.h"
+#include "common/output.h"
 #include "common/terminal.h"
 #include "importance.h"
 
 #include <stdio.h>
-#include <sys/stat.h>
-
-static bool is_same_file(const char *a, const char *b) {
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
-}
 
 static void warn_of_loss(const nlm_command *command, const quantize_plan *plan) {
     if (plan->n_lossy == 0) return;
@@ -102,12 +97,24 @@ static int check_types(const nlm_command *command, const quantize_options *optio
     return code;
 }
 
+static int check_files(const nlm_command *command, const char *in, const char *out, const quantize_options *options) {
+    const char *const inputs[] = {in, options->text, options->calibrate};
+    const size_t n_inputs = sizeof inputs / sizeof *inputs;
+    int code = nlm_check_output(command, "OUT", out, inputs, n_inputs);
+    if (code == NLM_OPTIONS_GO_ON)
+        code = nlm_check_output(command, "--save-importance", options->importance, inputs, n_inputs);
+    if (code == NLM_OPTIONS_GO_ON && nlm_is_same_file(options->importance, out))
+        code = nlm_tell_usage(command, "--save-importance is the file OUT; name another");
+    return code;
+}
+
 int quantize_model(const nlm_command *command, const char *in, const char *out, const quantize_options *options) {
-    const int code = check_types(command, options);
+    int code = check_types(command, options);
     if (code != NLM_OPTIONS_GO_ON) return code;
     if (options->importance && !options->calibrate)
         return nlm_tell_usage(command, "--save-importance writes what --calibrate finds: give that too");
-    if (is_same_file(in, out)) return nlm_tell_usage(command, "OUT is the file that is read; name another");
+    code = check_files(command, in, out, options);
+    if (code != NLM_OPTIONS_GO_ON) return code;
     nlm_error err = NLM_ERROR_INIT;
     nlm_gguf *gguf = NULL;
     nlm_status status = nlm_gguf_open(in, &gguf, &err);

@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "common/model_file.h"
+#include "common/output.h"
 
 /* Of the help. */
 #define NLM_DEFAULT_TEMPERATURE "1 with --top-k, --top-p, --min-p or others that draw, else 0"
@@ -200,6 +201,20 @@ static int check(const settings *line, const settings *all) {
     return nlm_shared_check(&all->shared, &nlm_run_command);
 }
 
+/* A session may be saved to the file that it comes from. */
+static int check_files(const settings *all, const char *operand) {
+    const char *const inputs[] = {operand,
+                                  all->shared.model,
+                                  all->shared.chat_template_file,
+                                  all->shared.registry,
+                                  all->grammar,
+                                  all->json_schema,
+                                  all->prompt_file,
+                                  all->ids};
+    return nlm_check_output(&nlm_run_command, "--save-session", all->save_session, inputs,
+                            sizeof inputs / sizeof *inputs);
+}
+
 /* The prompt of the command line replaces one of the configuration, however that was given. */
 static void replace_prompt(const settings *line, settings *all) {
     if (line->prompt) all->prompt_file = all->ids = NULL;
@@ -258,6 +273,8 @@ int settings_read(int argc, char **argv, nlm_arena *arena, settings *out) {
     if (given.stops.count) out->stops = (nlm_config_strings){given.stops.items, given.stops.count};
     replace_prompt(&line, out);
     replace_grammar(&line, out);
+    result = check_files(out, first < argc ? argv[first] : NULL);
+    if (result != NLM_OPTIONS_GO_ON) return result;
     choose_temperature(out);
     return check(&line, out);
 }

@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "common/model_file.h"
+#include "common/output.h"
 
 /* Of the help. */
 #define NLM_DEFAULT_TEMPERATURE "1"
@@ -190,6 +191,10 @@ static int check(const settings *all) {
         return nlm_tell_usage(&nlm_server_command,
                               "--cache-file: model.prompt_cache_mib is -1, so there is no cache");
     }
+    const char *const inputs[] = {all->shared.model, all->shared.chat_template_file, all->tls_cert, all->tls_key};
+    const int code = nlm_check_output(&nlm_server_command, "--cache-file", all->cache_file, inputs,
+                                      sizeof inputs / sizeof *inputs);
+    if (code != NLM_OPTIONS_GO_ON) return code;
     return nlm_shared_check(&all->shared, &nlm_server_command);
 }
 

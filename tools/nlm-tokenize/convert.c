@@ -3,6 +3,7 @@
 
 #include "base/status.h"
 #include "common/options.h"
+#include "common/output.h"
 #include "text/tokenizer_json.h"
 
 #include <stdio.h>
@@ -53,6 +54,8 @@ int convert_main(int argc, char **argv) {
     if (argc - first < 2) return nlm_tell_usage(&command, "give a file to read and one to write");
     const char *from = argv[first], *to = argv[first + 1];
     if (!names_vocab_file(to)) return nlm_tell_usage(&command, "'%s' ends neither in .json nor in .gguf", to);
+    const int code = nlm_check_output(&command, "OUT", to, &from, 1);
+    if (code != NLM_OPTIONS_GO_ON) return code;
     nlm_error err = NLM_ERROR_INIT;
     if (convert(from, to, &err) != NLM_OK) {
         nlm_tell(&command, &err);

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/status.h"
 #include "common/options.h"
+#include "common/output.h"
 #include "common/terminal.h"
 #include "convert.h"
 #include "text/corpus.h"
@@ -168,6 +169,9 @@ int train_main(int argc, char **argv) {
     if (s.alphabet_size && strcmp(s.kind, "sentencepiece") != 0) {
         return nlm_tell_usage(&command, "--alphabet goes with --kind sentencepiece");
     }
+    const int code =
+        nlm_check_output(&command, "--out", s.out, (const char *const *)(argv + first), (size_t)(argc - first));
+    if (code != NLM_OPTIONS_GO_ON) return code;
     catch_interrupt();
     nlm_error err = NLM_ERROR_INIT;
     if (run(&s, argv + first, &err) != NLM_OK) {
