@@ -54,7 +54,8 @@ MUTANTS = [
      "(nlm_kit_range){begin.shared, u.shared});", "(nlm_kit_range){begin.shared + 1, u.shared});",
      "matmul_dw/M=130,N=130,K=33,db", OTHER_BITS),
     ("all_who_have_rows_sum_them", "vector/product.c",
-     "w->p->sums && shared.from == 0", "w->p->sums", "matmul_dw/M=12,N=40,K=24,db,accumulate,fixed", OTHER_BITS),
+     "w->p->sums && shares_b && shared.from == 0", "w->p->sums && shares_b",
+     "matmul_dw/M=12,N=40,K=24,db,accumulate,fixed", OTHER_BITS),
     # positions
     ("rope_keeps_the_angles_of_the_first_token", "ops/rope.c",
      "if (h == 0 || i == mine.from)", "if (i == mine.from)", "rope/T=7,H=3,D=48", WRONG_VALUE),
