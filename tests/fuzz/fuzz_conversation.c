@@ -41,7 +41,7 @@ static void check(const nlm_str *text, const nlm_text_spans *spans) {
     if (end > text->length) abort();
 }
 
-static void read(const nlm_chat_own *own, const char *const texts[3], nlm_chat_end end) {
+static void look_for(const nlm_chat_own *own, const char *const texts[3], nlm_chat_end end) {
     nlm_chat_json chat;
     nlm_str text = {0};
     nlm_text_spans spans = {0};
@@ -76,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!copy) return 0;
     memcpy(copy, data + 1, size - 1);
     const char *const tools = copy + strlen(copy) + 1, *const arguments = tools + strlen(tools) + 1;
-    read(own, (const char *const[]){copy, tools, arguments}, (nlm_chat_end)(data[0] % 3));
+    look_for(own, (const char *const[]){copy, tools, arguments}, (nlm_chat_end)(data[0] % 3));
     free(copy);
     return 0;
 }
