@@ -117,7 +117,8 @@ static nlm_status run_mma(bench *b, int64_t n, nlm_error *error) {
 /* ---- values ---- */
 
 static double copied_gb_s(const bench *b, int64_t n, double seconds) {
-    return 2e-9 * (double)n * (double)(b->bytes / 2) / seconds; /* read and written */
+    const int64_t half = b->bytes / 2;
+    return 2e-9 * (double)n * (double)half / seconds; /* read and written */
 }
 static double us_each(const bench *b, int64_t n, double seconds) {
     (void)b;
