@@ -290,14 +290,16 @@ static ssize_t write_some(int fd, const void *data, size_t bytes) {
     return written;
 }
 
-static const volatile sig_atomic_t *_Atomic cancel_flag;
+_Static_assert(_Generic((sig_atomic_t)0, int : 1, default : 0), "a flag of a handler is an int");
 
-void nlm_file_cancel_by(const volatile sig_atomic_t *flag) {
+static const volatile int *_Atomic cancel_flag;
+
+void nlm_file_cancel_by(const volatile int *flag) {
     cancel_flag = flag;
 }
 
 static nlm_status check_cancelled(const nlm_file_writer *writer, nlm_error *err) {
-    const volatile sig_atomic_t *flag = cancel_flag;
+    const volatile int *flag = cancel_flag;
     if (!flag || !*flag) return NLM_OK;
     return nlm_fail(err, NLM_CANCELLED, writer->path, "cancelled: '%s' is not written", writer->path);
 }

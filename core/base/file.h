@@ -3,7 +3,6 @@
 #define NLM_BASE_FILE_H
 
 #include <nlm/status.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -70,8 +69,8 @@ nlm_status nlm_file_writer_commit(nlm_file_writer *writer, nlm_error *err);
 void nlm_file_writer_destroy(nlm_file_writer *writer); /* NULL is fine */
 
 /* From now on writing and commit fail with CANCELLED once *flag is not 0, and destroy takes the temporary away. For a
- * program whose handler of signals sets the flag, which stays its own; NULL: no longer. */
-void nlm_file_cancel_by(const volatile sig_atomic_t *flag);
+ * program whose handler of signals sets the flag, a sig_atomic_t that stays its own; NULL: no longer. */
+void nlm_file_cancel_by(const volatile int *flag);
 
 /* Removes from a folder the temporaries of files whose names end with `ending` that no writer holds, since a minute
  * at least: what processes have left that were killed. */
