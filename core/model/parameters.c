@@ -71,18 +71,6 @@ static nlm_status add_adapter(nlm_parameters *p, int32_t spec, int32_t layer, nl
     return NLM_OK;
 }
 
-/* Each target is a part of some name: else it is misspelt. */
-static nlm_status check_targets(const nlm_parameters *p, nlm_error *err) {
-    if (p->options.lora_rank == 0 || !p->options.lora_targets) return NLM_OK;
-    for (const char *const *target = p->options.lora_targets; *target; target++) {
-        uint32_t i = 0;
-        while (i < p->count && !strstr(p->list[i].weight->name, *target)) i++;
-        if (i == p->count)
-            return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE, "no matrix of the model has '%s' in its name", *target);
-    }
-    return NLM_OK;
-}
-
 static nlm_status describe_all(nlm_parameters *p, nlm_weights *weights, nlm_error *err) {
     for (int32_t s = 0; s < p->n_specs; s++) {
         const bool is_layered = strstr(p->specs[s].name, "%d") != NULL;
@@ -95,7 +83,7 @@ static nlm_status describe_all(nlm_parameters *p, nlm_weights *weights, nlm_erro
                 NLM_TRY(add_adapter(p, s, layer, weight, err));
         }
     }
-    if (p->count > 0) return check_targets(p, err);
+    if (p->count > 0) return NLM_OK;
     return nlm_fail(err, NLM_INVALID_ARGUMENT, WHERE,
                     "no matrix of the model has a name with one of the targets in it");
 }

@@ -122,12 +122,26 @@ static nlm_status resume(run *r, nlm_error *err) {
     return nlm_fail(err, NLM_NOT_FOUND, s->output, "has no checkpoint to resume from");
 }
 
+/* Each target is a part of some name: else it is misspelt. */
+static nlm_status check_targets(const run *r, nlm_error *err) {
+    nlm_parameters *parameters = nlm_trainer_parameters(r->trainer);
+    for (const char *const *target = r->targets; *target && r->set->lora_rank > 0; target++) {
+        uint32_t i = 0;
+        while (i < nlm_parameters_count(parameters) && !strstr(nlm_parameters_at(parameters, i)->name, *target)) i++;
+        if (i == nlm_parameters_count(parameters))
+            return nlm_fail(err, NLM_INVALID_ARGUMENT, "lora.targets", "no matrix of the model has '%s' in its name",
+                            *target);
+    }
+    return NLM_OK;
+}
+
 static nlm_status open_trainer(run *r, nlm_error *err) {
     r->targets = calloc(r->set->lora_targets.count + 1, sizeof *r->targets);
     if (!r->targets) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm-train", "no memory");
     for (size_t i = 0; i < r->set->lora_targets.count; i++) r->targets[i] = r->set->lora_targets.items[i];
     const nlm_trainer_options options = trainer_options(r);
     NLM_TRY(nlm_trainer_create(&r->engine->env, r->model, &options, &r->trainer, err));
+    NLM_TRY(check_targets(r, err));
     identify(r);
     if (!r->identity.data) return nlm_fail(err, NLM_OUT_OF_MEMORY, "nlm-train", "no memory");
     return NLM_OK;
