@@ -1,6 +1,6 @@
 /* SIGINT, SIGTERM and SIGHUP for programs that end their work in order. */
-#ifndef NLM_TOOLS_INTERRUPT_H
-#define NLM_TOOLS_INTERRUPT_H
+#ifndef NLM_COMMON_INTERRUPT_H
+#define NLM_COMMON_INTERRUPT_H
 
 #include <nlm/status.h>
 #include <stdbool.h>

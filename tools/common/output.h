@@ -1,6 +1,6 @@
 /* Files that a program writes, which must be none of those that it reads. */
-#ifndef NLM_TOOLS_OUTPUT_H
-#define NLM_TOOLS_OUTPUT_H
+#ifndef NLM_COMMON_OUTPUT_H
+#define NLM_COMMON_OUTPUT_H
 
 #include <stdbool.h>
 #include <stddef.h>
