@@ -147,6 +147,9 @@ inline uint64_t draw() { // xorshift
     the.random ^= the.random << 17;
     return the.random;
 }
+inline unsigned draw_below(size_t n) {
+    return static_cast<unsigned>((draw() >> 32) * n >> 32);
+}
 
 // fiber.cpp
 void fiber_prepare(fiber *f, void (*entry)());

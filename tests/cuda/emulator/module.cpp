@@ -40,6 +40,7 @@ std::vector<std::string> compile_command(const std::string &c_file, const std::s
                                         "-Og",
                                         "-g1",
                                         "-w",
+                                        "-pipe",
                                         "-shared",
                                         "-fPIC",
                                         "-std=gnu11",
@@ -118,7 +119,7 @@ bool find_library(const std::string &ptx, std::string &library, char *why, size_
     const std::string own = stem + "." + std::to_string(getpid());
     std::ofstream(own + ".ptx", std::ios::binary) << ptx;
     const std::string translator = EMU_TRANSLATOR_FOLDER "/ptx2c.py";
-    bool is_made = run({"python3", translator, own + ".ptx", own + ".c"}, own + ".txt");
+    bool is_made = run({EMU_PYTHON, "-S", translator, own + ".ptx", own + ".c"}, own + ".txt");
     if (!is_made) fail(why, why_bytes, "PTX was not translated: " + read_file(own + ".txt"));
     if (is_made && !run(compile_command(own + ".c", own + ".so"), own + ".txt")) {
         is_made = fail(why, why_bytes, "translated PTX did not compile: " + read_file(own + ".txt"));

@@ -14,18 +14,19 @@ machine the;
 // Backward jumps of a thread before it counts as one that never ends; giving way counts as several.
 constexpr uint64_t MAX_STEPS = 64u << 20, STEPS_OF_YIELD = 1024;
 constexpr size_t LOCAL_BYTES = 64 << 10;
+constexpr unsigned AHEAD_LINES = 2;
 
 static std::vector<fiber *> &pool = *new std::vector<fiber *>; // lives as long as the process
 static void *main_stack;
 
-// Warps with a ready lane; and the lanes of one warp whose turn it is.
+// Warps with a ready lane; and the lanes of one warp whose turn it is, in the order in which they run.
 struct place_of_warp {
     block *in;
     unsigned index;
 };
 static std::vector<place_of_warp> ready_warps;
-static place_of_warp turn;
-static uint32_t turn_lanes;
+static fiber *turn[32];
+static unsigned turn_at, turn_end;
 
 void make_ready(fiber *f) {
     f->where = state::ready;
@@ -36,24 +37,36 @@ void make_ready(fiber *f) {
     ready_warps.push_back({f->in, f->warp});
 }
 
+static void begin_turn() {
+    const size_t i = draw_below(ready_warps.size());
+    const place_of_warp place = ready_warps[i];
+    ready_warps[i] = ready_warps.back();
+    ready_warps.pop_back();
+    warp &w = place.in->warps[place.index];
+    turn_at = turn_end = 0;
+    for (uint32_t lanes = w.ready; lanes; lanes &= lanes - 1) {
+        const unsigned at = draw_below(turn_end + 1);
+        turn[turn_end++] = turn[at];
+        turn[at] = place.in->threads[place.index * 32 + static_cast<unsigned>(__builtin_ctz(lanes))];
+    }
+    w.ready = 0;
+    w.is_listed = false;
+}
+
+// What the next threads begin with is fetched: their stacks are in no cache near.
 static fiber *next_fiber() {
-    while (!turn_lanes) {
+    while (turn_at == turn_end) {
         while (land_by_lot(ready_warps.empty())) {}
         if (ready_warps.empty()) return nullptr;
-        const size_t i = draw() % ready_warps.size();
-        turn = ready_warps[i];
-        ready_warps[i] = ready_warps.back();
-        ready_warps.pop_back();
-        warp &w = turn.in->warps[turn.index];
-        turn_lanes = w.ready;
-        w.ready = 0;
-        w.is_listed = false;
+        begin_turn();
     }
-    const unsigned from = static_cast<unsigned>(draw() & 31);
-    const uint32_t turned = turn_lanes >> from | (from ? turn_lanes << (32 - from) : 0);
-    const unsigned lane = (static_cast<unsigned>(__builtin_ctz(turned)) + from) & 31;
-    turn_lanes &= ~(1u << lane);
-    return turn.in->threads[turn.index * 32 + lane];
+    fiber *next = turn[turn_at++];
+    if (turn_at + 1 < turn_end) __builtin_prefetch(&turn[turn_at + 1]->stack_pointer, 1);
+    if (turn_at < turn_end) {
+        const char *stack = static_cast<const char *>(turn[turn_at]->stack_pointer);
+        for (unsigned line = 0; line < AHEAD_LINES; line++) __builtin_prefetch(stack + line * 64, 1);
+    }
+    return next;
 }
 
 static void switch_from(void **save) {
@@ -218,7 +231,7 @@ static void run_cluster(unsigned linear) {
     c.first = c.floor = c.previous_floor = the.next;
     the.current = &c;
     ready_warps.clear();
-    turn_lanes = 0;
+    turn_at = turn_end = 0;
     for (unsigned rank = 0; rank < n.x * n.y * n.z; rank++) {
         const emu_dim id = {at.x * n.x + rank % n.x, at.y * n.y + rank / n.x % n.y, at.z * n.z + rank / n.x / n.y};
         block *b = start_block(id, rank);
@@ -330,7 +343,7 @@ extern "C" int emu_run(const emu_launch *launch, char *why, size_t why_bytes) {
         the.n_blocks.x * the.n_blocks.y * the.n_blocks.z / (the.n_cluster.x * the.n_cluster.y * the.n_cluster.z);
     std::vector<unsigned> order(n_clusters);
     for (unsigned i = 0; i < n_clusters; i++) order[i] = i;
-    for (unsigned i = n_clusters; i > 1; i--) std::swap(order[i - 1], order[draw() % i]);
+    for (unsigned i = n_clusters; i > 1; i--) std::swap(order[i - 1], order[draw_below(i)]);
     for (unsigned i = 0; i < n_clusters && !the.has_failed; i++) run_cluster(order[i]);
     early_end_launch();
     race_end_launch();

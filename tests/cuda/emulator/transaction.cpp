@@ -141,7 +141,7 @@ static void land(size_t i) {
 // Whether something landed. `is_idle`: no thread can go on.
 bool land_by_lot(bool is_idle) {
     if (under_way.empty() || (!is_idle && (draw() & 7))) return false;
-    land(draw() % under_way.size());
+    land(draw_below(under_way.size()));
     return true;
 }
 

@@ -1,5 +1,6 @@
 """One PTX function as a C function: its registers, operands and statements."""
 import re
+from functools import lru_cache
 
 from ptx_parse import parse_variable
 from ptx_types import FLOATS, Refusal, align_up, c_name, c_type, size_of, unsigned
@@ -42,9 +43,12 @@ class Scope:
         return None
 
 
+INSTRUCTION = re.compile(r"(?:@(!?[\w$%]+)\s+)?([a-zA-Z_][\w.:]*)\s*(.*)$", flags=re.S)
+
+
 class Instruction:
     def __init__(self, text, place):
-        match = re.match(r"(?:@(!?[\w$%]+)\s+)?([a-zA-Z_][\w.:]*)\s*(.*)$", text, flags=re.S)
+        match = INSTRUCTION.match(text)
         if not match:
             raise Refusal(f"'{text}'")
         self.text, self.place = text, place
@@ -61,6 +65,8 @@ class Instruction:
 
 
 def split_operands(text):
+    if not any(char in text for char in "{[("):
+        return [part.strip() for part in text.split(",")] if text.strip() else []
     out, depth, current = [], 0, ""
     for char in text:
         depth += (char in "{[(") - (char in "}])")
@@ -131,6 +137,7 @@ class FunctionWriter:
         return None
 
     @staticmethod
+    @lru_cache(maxsize=None)
     def number(operand, kind):
         target = c_type(kind)
         if re.fullmatch(r"0[fF][0-9a-fA-F]{8}", operand):

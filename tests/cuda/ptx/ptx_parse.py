@@ -67,30 +67,28 @@ def parse_parameters(text):
     return [parse_variable(part) for part in text.split(",") if part.strip()]
 
 
+STATEMENT = re.compile(r"\s*(?:(?P<brace>[{}])|;|(?P<label>[$\w]+)\s*:(?!:)|\.loc\s+(?P<file>\d+)\s+(?P<line>\d+)[^\n]*"
+                       r"|(?P<text>[^;]+);|$)")
+
+
 def split_statements(body):
     """('open',), ('close',), ('label', name), ('loc', file, line), ('text', statement)."""
     at, out = 0, []
-    while True:
-        at = re.compile(r"\s*").match(body, at).end()
-        if at >= len(body):
-            return out
-        label = re.compile(r"([$\w]+)\s*:(?!:)").match(body, at)
-        loc = re.compile(r"\.loc\s+(\d+)\s+(\d+)[^\n]*").match(body, at)
-        if body[at] in "{}":
-            out.append(("open",) if body[at] == "{" else ("close",))
-            at += 1
+    while at < len(body):
+        match = STATEMENT.match(body, at)
+        if not match:
+            raise Refusal(f"a statement without an end: '{body[at:].strip()[:80]}'")
+        at = match.end()
+        brace, label, file, line, text = match.groups()
+        if brace:
+            out.append(("open",) if brace == "{" else ("close",))
         elif label:
-            out.append(("label", label.group(1)))
-            at = label.end()
-        elif loc:
-            out.append(("loc", int(loc.group(1)), int(loc.group(2))))
-            at = loc.end()
-        elif body[at] == ";":
-            at += 1
-        else:
-            end = body.index(";", at)
-            out.append(("text", re.sub(r"\s+", " ", body[at:end]).strip()))
-            at = end + 1
+            out.append(("label", label))
+        elif file:
+            out.append(("loc", int(file), int(line)))
+        elif text:
+            out.append(("text", " ".join(text.split())))
+    return out
 
 
 def matching_brace(text, at):

@@ -1,5 +1,6 @@
 """PTX types, as C has them; names; and the refusal of what the translator does not know."""
 import re
+from functools import lru_cache
 
 
 class Refusal(Exception):
@@ -40,6 +41,7 @@ def unsigned(name):
     return f"uint{bits_of(name)}_t"
 
 
+@lru_cache(maxsize=None)
 def c_name(name):
     return re.sub(r"\W", "_", name.replace("$", "_S").replace("%", "_P"))
 

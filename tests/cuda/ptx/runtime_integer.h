@@ -138,14 +138,13 @@ RUNTIME int32_t low_24_s32(int32_t x) {
     return (int32_t)((uint32_t)x << 8) >> 8;
 }
 
+/* Byte i of the result, which the four bits i of the selector name; bit 3 of those asks for its sign alone. */
+#define PRMT_BYTE(i) ((uint32_t)(uint8_t)(bytes >> ((selector >> 4 * (i) & 7) * 8)) << 8 * (i))
 RUNTIME uint32_t prmt(uint32_t a, uint32_t b, uint32_t selector) {
     const uint64_t bytes = (uint64_t)b << 32 | a;
-    uint32_t y = 0;
-    for (int i = 0; i < 4; i++) {
-        const uint32_t pick = selector >> 4 * i & 15;
-        uint32_t byte = (uint32_t)(bytes >> 8 * (pick & 7)) & 255;
-        if (pick & 8) byte = byte & 128 ? 255 : 0; /* only the sign */
-        y |= byte << 8 * i;
+    uint32_t y = PRMT_BYTE(0) | PRMT_BYTE(1) | PRMT_BYTE(2) | PRMT_BYTE(3);
+    for (int i = 0; selector & 0x8888 && i < 4; i++) {
+        if (selector >> 4 * i & 8) y = (y & ~(255u << 8 * i)) | (y >> 8 * i & 128 ? 255u << 8 * i : 0);
     }
     return y;
 }
