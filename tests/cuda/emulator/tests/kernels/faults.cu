@@ -281,6 +281,42 @@ KERNEL last_block_with_narrow_fence(float *y, const float *x, u32 *flags) {
     y[2048 + THREAD] = sum;
 }
 
+// All blocks read the same words, several warps of each; the last block writes them.
+KERNEL last_block_over_readers(float *y, const float *x, u32 *flags) {
+    __shared__ bool is_last;
+    y[blockIdx.x * 256 + THREAD] = x[THREAD] + x[THREAD ^ 64];
+    __syncthreads();
+    if (THREAD == 0) {
+#if !FAULT
+        __threadfence();
+#endif
+        is_last = atomicAdd(&flags[0], 1) == gridDim.x - 1;
+#if !FAULT
+        __threadfence();
+#endif
+    }
+    __syncthreads();
+    if (is_last) const_cast<float *>(x)[THREAD] = 0; // MARK last_block_over_readers
+}
+
+KERNEL last_block_over_halves(float *y, const float *x, u32 *flags) {
+    __shared__ bool is_last;
+    unsigned short *halves = (unsigned short *)x;
+    y[blockIdx.x * 256 + THREAD] = x[THREAD ^ 64] + halves[THREAD];
+    __syncthreads();
+    if (THREAD == 0) {
+#if !FAULT
+        __threadfence();
+#endif
+        is_last = atomicAdd(&flags[0], 1) == gridDim.x - 1;
+#if !FAULT
+        __threadfence();
+#endif
+    }
+    __syncthreads();
+    if (is_last) halves[THREAD] = 0; // MARK last_block_over_halves
+}
+
 // Within a block: a flag that one warp raises and another waits for.
 KERNEL flag_without_fence(float *y, const float *x, u32 *flags) {
     volatile u32 *flag = flags;
