@@ -1,6 +1,7 @@
 /* JSON written as it comes. */
 #include "common/json.h"
 
+#include "base/file.h"
 #include "base/printable.h"
 #include "base/status.h"
 #include "base/str.h"
@@ -112,6 +113,21 @@ nlm_status nlm_json_print(const nlm_json *json, FILE *file, nlm_error *err) {
     fputc('\n', file);
     cJSON_free(text);
     return NLM_OK;
+}
+
+nlm_status nlm_json_write(const nlm_json *json, const char *path, nlm_error *err) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *memory = open_memstream(&text, &length);
+    if (!memory) return nlm_fail(err, NLM_OUT_OF_MEMORY, path, "no memory for the JSON text");
+    nlm_status status = nlm_json_print(json, memory, err);
+    const bool has_failed = ferror(memory) != 0;
+    if ((fclose(memory) != 0 || has_failed) && status == NLM_OK) {
+        status = nlm_fail(err, NLM_OUT_OF_MEMORY, path, "no memory for the JSON text");
+    }
+    if (status == NLM_OK) status = nlm_file_write(path, text, length, err);
+    free(text);
+    return status;
 }
 
 void nlm_json_release(nlm_json *json) {

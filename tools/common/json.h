@@ -37,6 +37,9 @@ void nlm_json_raw(nlm_json *json, const char *key, const char *text);
 
 /* Writes the root and a newline. Errors OUT_OF_MEMORY; a failed write shows in ferror(file). */
 nlm_status nlm_json_print(const nlm_json *json, FILE *file, nlm_error *err);
+/* The same to a file, which is replaced as a whole or stays as it is. Errors OUT_OF_MEMORY, and those of
+ * nlm_file_write. */
+nlm_status nlm_json_write(const nlm_json *json, const char *path, nlm_error *err);
 void nlm_json_release(nlm_json *json); /* leaves a zeroed one */
 
 #endif

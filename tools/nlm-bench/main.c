@@ -1,5 +1,4 @@
 /* nlm-bench: how fast a model or a single op runs, against the machine's limits. */
-#include <errno.h>
 #include <stdio.h>
 
 #include "base/cpu.h"
@@ -57,17 +56,6 @@ static nlm_status run_model(const settings *set, uint32_t threads, outputs *out,
     return status;
 }
 
-static nlm_status write_samples(const char *path, const nlm_json *json, nlm_error *err) {
-    FILE *file = fopen(path, "we");
-    if (!file) return nlm_fail_errno(err, nlm_status_from_errno(errno), path, "cannot be opened");
-    nlm_status status = nlm_json_print(json, file, err);
-    const bool had_failed = ferror(file) != 0;
-    if ((fclose(file) != 0 || had_failed) && status == NLM_OK) {
-        status = nlm_fail_errno(err, NLM_IO, path, "cannot be written");
-    }
-    return status;
-}
-
 static nlm_status run_models(const settings *set, nlm_error *err) {
     outputs out = {0};
     nlm_status status = NLM_OK;
@@ -78,7 +66,7 @@ static nlm_status run_models(const settings *set, nlm_error *err) {
         status = run_model(set, set->threads[i], &out, err);
     }
     if (status == NLM_OK && set->is_json) status = nlm_json_print(&out.results, stdout, err);
-    if (status == NLM_OK && set->samples_path) status = write_samples(set->samples_path, &out.samples, err);
+    if (status == NLM_OK && set->samples_path) status = nlm_json_write(&out.samples, set->samples_path, err);
     nlm_json_release(&out.results);
     nlm_json_release(&out.samples);
     return status;

@@ -2,11 +2,9 @@
 #include "nlm-run/conversation.h"
 
 #include <cJSON.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/status.h"
 #include "common/input.h"
 #include "common/json.h"
@@ -91,7 +89,7 @@ void conversation_release(conversation *talk) {
 
 /* ---- files -------------------------------------------------------------------------------- */
 
-static nlm_status write_json(const conversation *talk, FILE *file, nlm_error *err) {
+nlm_status conversation_save(const conversation *talk, const char *path, nlm_error *err) {
     nlm_json json = {0};
     nlm_json_begin_object(&json, NULL);
     nlm_json_begin_array(&json, "messages");
@@ -101,22 +99,8 @@ static nlm_status write_json(const conversation *talk, FILE *file, nlm_error *er
         nlm_json_string(&json, "content", talk->messages[i].content);
         nlm_json_end(&json);
     }
-    const nlm_status status = nlm_json_print(&json, file, err);
+    const nlm_status status = nlm_json_write(&json, path, err);
     nlm_json_release(&json);
-    return status;
-}
-
-/* In memory first: a file is replaced as a whole or not at all. */
-nlm_status conversation_save(const conversation *talk, const char *path, nlm_error *err) {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *memory = open_memstream(&text, &length);
-    if (!memory) return fail_memory(err);
-    nlm_status status = write_json(talk, memory, err);
-    const bool has_failed = ferror(memory) != 0;
-    if ((fclose(memory) != 0 || has_failed) && status == NLM_OK) status = fail_memory(err);
-    if (status == NLM_OK) status = nlm_file_write(path, text, length, err);
-    free(text);
     return status;
 }
 

@@ -139,7 +139,7 @@ RUNTIME int32_t low_24_s32(int32_t x) {
 }
 
 /* Byte i of the result, which the four bits i of the selector name; bit 3 of those asks for its sign alone. */
-#define PRMT_BYTE(i) ((uint32_t)(uint8_t)(bytes >> ((selector >> 4 * (i) & 7) * 8)) << 8 * (i))
+#define PRMT_BYTE(i) ((uint32_t)(uint8_t)(bytes >> ((selector >> 4 * (i)&7) * 8)) << 8 * (i))
 RUNTIME uint32_t prmt(uint32_t a, uint32_t b, uint32_t selector) {
     const uint64_t bytes = (uint64_t)b << 32 | a;
     uint32_t y = PRMT_BYTE(0) | PRMT_BYTE(1) | PRMT_BYTE(2) | PRMT_BYTE(3);
