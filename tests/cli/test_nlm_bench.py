@@ -114,6 +114,9 @@ class Results(unittest.TestCase):
             path = Path(folder) / "samples.json"
             runs = result_of("--model", LLAMA, *QUICK, "--threads", "1,2", "--samples-json", path)
             samples = json.loads(path.read_text())
+            done = run("--model", LLAMA, *QUICK, "--samples-json", path.parent, code=1)
+        self.assertIn("not a regular file", done.stderr)
+        self.assertNotIn("tok/s", done.stdout)
         self.assertEqual([r["threads"] for r in runs], [1, 2])
         for r, s in zip(runs, samples):
             self.assertEqual(len(s["step_us"]), 6)

@@ -6,6 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/file.h"
+#include "base/status.h"
+
 static bool is_one(const struct stat *a, const struct stat *b) {
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
@@ -37,4 +40,11 @@ int nlm_check_output(const nlm_command *command, const char *name, const char *p
         }
     }
     return NLM_OPTIONS_GO_ON;
+}
+
+nlm_status nlm_check_place(const char *path, nlm_error *err) {
+    nlm_file_writer *writer;
+    NLM_TRY(nlm_file_writer_create(path, &writer, err));
+    nlm_file_writer_destroy(writer);
+    return NLM_OK;
 }

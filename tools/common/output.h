@@ -2,6 +2,7 @@
 #ifndef NLM_COMMON_OUTPUT_H
 #define NLM_COMMON_OUTPUT_H
 
+#include <nlm/status.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -14,5 +15,8 @@ bool nlm_is_same_file(const char *a, const char *b);
  * `name` is what the user gave it as: "OUT", "--logits". NULLs among `inputs`, and a `path` of NULL, are none. */
 int nlm_check_output(const nlm_command *command, const char *name, const char *path, const char *const *inputs,
                      size_t n_inputs);
+
+/* Whether a file can be written there, before minutes of work: the errors of nlm_file_writer_create. */
+nlm_status nlm_check_place(const char *path, nlm_error *err);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/status.h"
 #include "common/interrupt.h"
 #include "common/json.h"
+#include "common/output.h"
 #include "nlm-bench/compare.h"
 #include "nlm-bench/micro.h"
 #include "nlm-bench/random_weights.h"
@@ -58,7 +59,7 @@ static nlm_status run_model(const settings *set, uint32_t threads, outputs *out,
 
 static nlm_status run_models(const settings *set, nlm_error *err) {
     outputs out = {0};
-    nlm_status status = NLM_OK;
+    nlm_status status = set->samples_path ? nlm_check_place(set->samples_path, err) : NLM_OK;
     begin_runs(set, &out.results);
     begin_runs(set, &out.samples);
     for (size_t i = 0; status == NLM_OK && i < set->n_threads; i++) {

@@ -83,14 +83,6 @@ static nlm_status learn(const settings *s, nlm_bpe_trainer *trainer, char *const
     return has_interrupt ? nlm_fail(err, NLM_CANCELLED, "training", "cancelled") : NLM_OK;
 }
 
-/* Whether the file can be written, before minutes of training. */
-static nlm_status check_place(const char *path, nlm_error *err) {
-    nlm_file_writer *writer;
-    NLM_TRY(nlm_file_writer_create(path, &writer, err));
-    nlm_file_writer_destroy(writer);
-    return NLM_OK;
-}
-
 static nlm_status run(settings *s, char *const *inputs, nlm_error *err) {
     static const char *const end_of_text[] = {"<|endoftext|>"};
     const bool is_spm = strcmp(s->kind, "sentencepiece") == 0;
@@ -108,7 +100,7 @@ static nlm_status run(settings *s, char *const *inputs, nlm_error *err) {
     };
     nlm_bpe_trainer *trainer;
     nlm_bpe_vocab vocab = {0};
-    NLM_TRY(check_place(s->out, err));
+    NLM_TRY(nlm_check_place(s->out, err));
     NLM_TRY(nlm_bpe_trainer_create(&options, &trainer, err));
     nlm_status status = learn(s, trainer, inputs, &vocab, err);
     nlm_bpe_trainer_destroy(trainer);

@@ -1,6 +1,7 @@
 // Fibers: stacks, and the switch from one to another.
 #include <sys/mman.h>
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 
@@ -99,8 +100,8 @@ static char *take_stack() {
 void fiber_prepare(fiber *f, void (*entry)()) {
     if (!f->stack) f->stack = take_stack();
     if (!f->stack) fault(0, "no memory for the stack of a thread");
+    const size_t colour = reinterpret_cast<uintptr_t>(f->stack) / STACK_BYTES % COLOURS * COLOUR_BYTES;
     // One word above the entry: there a call would have left the stack.
-    const size_t colour = f->index % COLOURS * COLOUR_BYTES;
     void **top = reinterpret_cast<void **>(f->stack + STACK_BYTES - 64 - colour) - 1;
     void **words = top - (KEPT_WORDS > ENTRY_WORD ? KEPT_WORDS : ENTRY_WORD + 1);
     std::memset(words, 0, static_cast<size_t>(top - words) * sizeof *words);

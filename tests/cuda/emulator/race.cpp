@@ -7,8 +7,8 @@
 namespace emu {
 
 // Of a word's write: the segment, or the number of its four bytes' cells. Of its read: the segment of the only
-// reader since the write, or the first of a chain of readers. Of what a warp read: the last segment, with OF_WARP
-// where several of its lanes did.
+// reader since the write, or the first of a chain of readers. Of what a warp read: the segment of the read noted
+// last, with OF_WARP where several of its lanes did.
 constexpr uint32_t SPLIT = 1u << 31, CHAIN = 1u << 31, OF_WARP = 1u << 31, STRONG = 1u << 30, NUMBER = STRONG - 1;
 
 // The reads of a block. Those of the cluster that runs stand first, each with a number for every warp, 0 for one that
@@ -17,8 +17,8 @@ struct reader {
     uint32_t block;  // its linear index
     segment cluster; // the first segment of the cluster that runs, 0 for an earlier one
     uint32_t reads;  // where the warps' numbers begin, or the last segment
-    segment latest;  // some read's, no older than most
-    bool is_strong;  // all reads of an earlier cluster's block
+    segment latest;  // of the read noted last: whether all may be known
+    bool is_strong;  // of an earlier cluster's block: all its reads were
     uint32_t next;
 };
 

@@ -138,7 +138,8 @@ RUNTIME int32_t low_24_s32(int32_t x) {
     return (int32_t)((uint32_t)x << 8) >> 8;
 }
 
-/* Byte i of the result, which the four bits i of the selector name; bit 3 of those asks for its sign alone. */
+/* Byte i of the result is the one that bits 0 to 2 of the selector's four bits i name; where bit 3 is set, its sign
+ * alone. */
 #define PRMT_BYTE(i) ((uint32_t)(uint8_t)(bytes >> ((selector >> 4 * (i)&7) * 8)) << 8 * (i))
 RUNTIME uint32_t prmt(uint32_t a, uint32_t b, uint32_t selector) {
     const uint64_t bytes = (uint64_t)b << 32 | a;

@@ -47,6 +47,7 @@ static const fault_case cases[] = {
     {"last_block_without_fence", "races with a write", {eight, many}},
     {"last_block_with_narrow_fence", "races with a write", {eight, many}},
     {"last_block_over_readers", "a write races with a read", {eight, many}},
+    {"last_block_over_readers", "a write races with a read", {eight, many, two}},
     {"last_block_over_halves", "a write races with a read", {eight, many}},
     {"flag_without_fence", "races with a write", {one, narrow}},
     {"flag_by_acquire", "races with a write", {one, narrow}},
