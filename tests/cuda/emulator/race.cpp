@@ -320,7 +320,7 @@ void race_check(memory &m, size_t offset, unsigned bytes, unsigned access, unsig
     fiber *f = the.running;
     const segment now = segment_now(f);
     const bool is_write = access & EMU_WRITE;
-    const bool is_plain = !(access & ~EMU_WRITE) && f->id < FIRST_COPIER && (f->has_waited || m.owner);
+    const bool is_plain = access <= EMU_WRITE && f->id < FIRST_COPIER && (f->has_waited || m.owner);
     const horizon known = horizon_now();
     if (bytes < 4) split(s, *c);
     for (unsigned i = 0; i < bytes; i += 4, c++) {
