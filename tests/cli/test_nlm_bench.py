@@ -163,7 +163,7 @@ class Training(unittest.TestCase):
         self.assertEqual(r["train"]["flop"], expected)
 
     def test_what_is_computed_again_needs_no_memory(self):
-        kept, up, layer = (result_of("--train", "llama_15m", "--length", 256, "--rows", 2, "--repeat", 1, "--warmup", 0,
+        kept, up, layer = (result_of("--train", LLAMA, "--length", 64, "--rows", 2, "--repeat", 1, "--warmup", 0,
                                      "--threads", 1, "--checkpoint", what) for what in ("none", "up", "layer"))
         activations = [r["memory"]["activations"] for r in (kept, up, layer)]
         if kept["backend"] != "cpu_scalar":  # which has a fused op that keeps neither
