@@ -239,10 +239,9 @@ KERNEL two_barriers_in_a_branch(float *y, const float *x, u32 *flags) {
     }
 }
 
-// The last block sums what all have written.
-KERNEL last_block_without_fence(float *y, const float *x, u32 *flags) {
+// Whether this block is the last to come here, before which it knows what the others did; with the mistake it does not.
+static __device__ bool is_last_block(u32 *flags) {
     __shared__ bool is_last;
-    y[blockIdx.x * 256 + THREAD] = x[blockIdx.x * 256 + THREAD];
     __syncthreads();
     if (THREAD == 0) {
 #if !FAULT
@@ -254,7 +253,13 @@ KERNEL last_block_without_fence(float *y, const float *x, u32 *flags) {
 #endif
     }
     __syncthreads();
-    if (!is_last) return;
+    return is_last;
+}
+
+// The last block sums what all have written.
+KERNEL last_block_without_fence(float *y, const float *x, u32 *flags) {
+    y[blockIdx.x * 256 + THREAD] = x[blockIdx.x * 256 + THREAD];
+    if (!is_last_block(flags)) return;
     float sum = 0;
     for (u32 b = 0; b < gridDim.x; b++) sum += y[b * 256 + THREAD]; // MARK last_block_without_fence
     y[2048 + THREAD] = sum;
@@ -283,38 +288,14 @@ KERNEL last_block_with_narrow_fence(float *y, const float *x, u32 *flags) {
 
 // All blocks read the same words, several warps of each; the last block writes them.
 KERNEL last_block_over_readers(float *y, const float *x, u32 *flags) {
-    __shared__ bool is_last;
     y[blockIdx.x * 256 + THREAD] = x[THREAD] + x[THREAD ^ 64];
-    __syncthreads();
-    if (THREAD == 0) {
-#if !FAULT
-        __threadfence();
-#endif
-        is_last = atomicAdd(&flags[0], 1) == gridDim.x - 1;
-#if !FAULT
-        __threadfence();
-#endif
-    }
-    __syncthreads();
-    if (is_last) const_cast<float *>(x)[THREAD] = 0; // MARK last_block_over_readers
+    if (is_last_block(flags)) const_cast<float *>(x)[THREAD] = 0; // MARK last_block_over_readers
 }
 
 KERNEL last_block_over_halves(float *y, const float *x, u32 *flags) {
-    __shared__ bool is_last;
     unsigned short *halves = (unsigned short *)x;
     y[blockIdx.x * 256 + THREAD] = x[THREAD ^ 64] + halves[THREAD];
-    __syncthreads();
-    if (THREAD == 0) {
-#if !FAULT
-        __threadfence();
-#endif
-        is_last = atomicAdd(&flags[0], 1) == gridDim.x - 1;
-#if !FAULT
-        __threadfence();
-#endif
-    }
-    __syncthreads();
-    if (is_last) halves[THREAD] = 0; // MARK last_block_over_halves
+    if (is_last_block(flags)) halves[THREAD] = 0; // MARK last_block_over_halves
 }
 
 // Within a block: a flag that one warp raises and another waits for.
