@@ -67,7 +67,7 @@ V_INLINE void byte_products(const nlm_open_words *w, const void *x, int at, int 
     _Pragma("GCC unroll 8") for (int s = at * steps; s < (at + 1) * steps; s++) {
         vw weights[PANELS];
         _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) weights[p] = vw_at(w->q[s][p]);
-        _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++) {
+        _Pragma("GCC unroll 8") for (int m = 0; m < TOGETHER; m++) {
             int32_t bytes;
             memcpy(&bytes, q + m * GROUP_COLUMNS + BYTES_STEP * s, sizeof bytes);
             const vi four = vi_set1(bytes);
@@ -81,11 +81,11 @@ V_INLINE void byte_products(const nlm_open_words *w, const void *x, int at, int 
 static void run(const nlm_matmul_kernels *kernels, const nlm_open_words *w, int32_t n_blocks, const nlm_words_tile *x,
                 int is_first, float *out) {
     if (kernels->halves == 2)
-        tile_group(byte_products, 2, 1, 0, w, n_blocks, x, is_first, out);
+        tile_group(byte_products, sizeof(int8_t), 2, 1, 0, w, n_blocks, x, is_first, out);
     else if (kernels->has_min)
-        tile_group(byte_products, 1, 1, 1, w, n_blocks, x, is_first, out);
+        tile_group(byte_products, sizeof(int8_t), 1, 1, 1, w, n_blocks, x, is_first, out);
     else
-        tile_group(byte_products, 1, 1, 0, w, n_blocks, x, is_first, out);
+        tile_group(byte_products, sizeof(int8_t), 1, 1, 0, w, n_blocks, x, is_first, out);
 }
 
 #define ENTRY(NAME, name, blocks, form) open_##name,

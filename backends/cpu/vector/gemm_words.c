@@ -66,7 +66,7 @@ V_INLINE void word_products(const nlm_open_words *w, const void *x, int at, int 
     _Pragma("GCC unroll 1") for (int s = 0; s < steps; s++) {
         vw weights[PANELS];
         _Pragma("GCC unroll 8") for (int p = 0; p < PANELS; p++) weights[p] = vw_at(step[s][p]);
-        _Pragma("GCC unroll 8") for (int m = 0; m < TOKENS; m++) {
+        _Pragma("GCC unroll 8") for (int m = 0; m < TOGETHER; m++) {
             int32_t both;
             memcpy(&both, q + m * GROUP_COLUMNS + 2 * s, sizeof both);
             const vi pair = vi_set1(both);
@@ -79,13 +79,13 @@ V_INLINE void word_products(const nlm_open_words *w, const void *x, int at, int 
 static void run(const nlm_matmul_kernels *kernels, const nlm_open_words *w, int32_t n_blocks, const nlm_words_tile *x,
                 int is_first, float *out) {
     if (kernels->fold == 4)
-        tile_group(word_products, 1, 4, 1, w, n_blocks, x, is_first, out);
+        tile_group(word_products, sizeof(int16_t), 1, 4, 1, w, n_blocks, x, is_first, out);
     else if (kernels->fold == 2)
-        tile_group(word_products, 1, 2, 1, w, n_blocks, x, is_first, out);
+        tile_group(word_products, sizeof(int16_t), 1, 2, 1, w, n_blocks, x, is_first, out);
     else if (kernels->has_min)
-        tile_group(word_products, 1, 1, 1, w, n_blocks, x, is_first, out);
+        tile_group(word_products, sizeof(int16_t), 1, 1, 1, w, n_blocks, x, is_first, out);
     else
-        tile_group(word_products, 1, 1, 0, w, n_blocks, x, is_first, out);
+        tile_group(word_products, sizeof(int16_t), 1, 1, 0, w, n_blocks, x, is_first, out);
 }
 
 #define ENTRY(NAME, name, blocks, form) open_##name,

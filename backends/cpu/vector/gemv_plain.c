@@ -1,7 +1,6 @@
 /* Few tokens over plain weights: bound by the bytes of the weights. Panels are read as parallel streams. */
 #include "cpu/vector/kernels.h"
-
-#define PREFETCH_BYTES 1024
+#include "cpu/vector/stream.h"
 
 /* What differs between the types; a constant wherever it is used. */
 typedef struct plain_format {
@@ -34,10 +33,11 @@ V_INLINE void streams(const plain_format *f, int n_panels, int n_tokens, const u
     _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
         _Pragma("GCC unroll 8") for (int m = 0; m < n_tokens; m++) acc[p][m] = vf_zero();
     }
+    const int is_far = stream_is_far();
     for (int64_t k = 0; k < columns; k++) {
         const int64_t at = k * f->bytes * PANEL_ROWS;
         _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
-            __builtin_prefetch(panels[p] + at + PREFETCH_BYTES, 0, 3);
+            stream_bring(panels[p] + at, is_far);
             const vf w = f->load(panels[p] + at);
             _Pragma("GCC unroll 8") for (int m = 0; m < n_tokens; m++) acc[p][m] =
                 vf_fma(w, vf_set1(x[m][k]), acc[p][m]);

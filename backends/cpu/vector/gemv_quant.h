@@ -4,8 +4,7 @@
 #define NLM_CPU_GEMV_QUANT_H
 
 #include "cpu/vector/quant_format.h"
-
-#define PREFETCH_BYTES 1024
+#include "cpu/vector/stream.h"
 
 /* What a group of columns has come to, [panel][token]: s of kernels.h, and what a fold has of its exact sum. */
 typedef struct nlm_gemv_sums {
@@ -67,6 +66,7 @@ V_INLINE void gemv(const nlm_quant_format *f, nlm_gemv_block_fn block_dots, int 
                    int n_tokens, const uint8_t *const *panels, int64_t records, const nlm_quant_row *x, float *tile) {
     const int fit = most / n_tokens, room = fit >= 4 ? 4 : fit >= 2 ? 2 : 1;
     const int turn = room < n_panels ? room : n_panels, unit_blocks = fold ? fold : 1;
+    const int is_far = stream_is_far();
     vf acc[GEMV_PANELS][GEMV_TOKENS];
     _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
         _Pragma("GCC unroll 4") for (int m = 0; m < n_tokens; m++) acc[p][m] = vf_zero();
@@ -87,10 +87,10 @@ V_INLINE void gemv(const nlm_quant_format *f, nlm_gemv_block_fn block_dots, int 
             const uint8_t *at[GEMV_PANELS];
             _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) at[p] = panels[p] + offset;
             for (int64_t block = unit; block < unit + unit_blocks; block++) {
-                const int b = (int)(block % f->blocks), ahead = PREFETCH_BYTES + b * (f->bytes / f->blocks);
+                const int b = (int)(block % f->blocks), block_bytes = f->bytes / f->blocks;
                 _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p++) {
-                    _Pragma("GCC unroll 16") for (int i = 0; i < f->bytes / f->blocks; i += 64)
-                        __builtin_prefetch(at[p] + ahead + i, 0, 3);
+                    _Pragma("GCC unroll 16") for (int i = 0; i < block_bytes; i += 64)
+                        stream_bring(at[p] + b * block_bytes + i, is_far);
                 }
                 _Pragma("GCC unroll 4") for (int p = 0; p < n_panels; p += turn)
                     block_dots(f, at + p, b, turn, x, n_tokens, block, (nlm_gemv_sums){sum + p, folded + p});

@@ -10,6 +10,7 @@
 #define V_SCAN_STATES       4
 #define V_WORD_PANELS       4
 #define V_WORD_TOKENS       3
+#define V_WORD_TOGETHER     3
 #define V_FOLDS             1
 #define V_NIBBLE_PLANE_BITS 7
 

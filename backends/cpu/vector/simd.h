@@ -15,6 +15,7 @@
  *   V_PLAIN_SUMS   sums of gemv_plain.c, beside weights and activations
  *   V_SCAN_STATES  states of a vector of channels, beside their decay, in ssm_scan.c
  *   V_WORD_PANELS, V_WORD_TOKENS  the tile of gemm_words.h, where it is used: the shim has dot products of words
+ *   V_WORD_TOGETHER  tokens of that tile whose sums and integers both have registers
  *   V_BYTE_SUM_BITS  of sums of products of bytes beside activations of 8 bits, where they are used: 32, or 16, which
  *                  weights of up to 6 bits do not fill
  *   V_BYTE_TOKENS  tokens of a tile against two panels in gemm_planes.c, where that is used

@@ -199,7 +199,9 @@ VI_FN vi_dot4_small(vi acc, vi w, vi a) {
 /* A vector of words of weights, which the registers have room for. */
 typedef vi vw;
 static inline __attribute__((always_inline)) vw vw_at(const void *p) {
-    return vi_load(p);
+    vw w = vi_load(p);
+    __asm__("" : "+v"(w)); /* else GCC loads it again for each use */
+    return w;
 }
 /* acc[lane] += sum of 2 products of words. Compilers would move every sum to another register and back. */
 VI_FN vi_dot2(vi acc, vw w, vi a) {
