@@ -215,6 +215,8 @@ static void a_multiply_add_rounds_once(void) {
             edge_lanes(i * 7 + j * 3, c);
             got = lanes_of(vf_fma(vf_load(a), vf_load(b), vf_load(c)));
             for (int l = 0; l < V_LANES; l++) EXPECT_FLOAT("vf_fma", l, got[l], fmaf(a[l], b[l], c[l]));
+            got = lanes_of(vf_accumulate(vf_load(c), vf_load(a), vf_load(b)));
+            for (int l = 0; l < V_LANES; l++) EXPECT_FLOAT("vf_accumulate", l, got[l], fmaf(a[l], b[l], c[l]));
         }
     }
 }

@@ -14,7 +14,8 @@ V_INLINE void add_column(vf (*acc)[GEMM_PANELS], int n_tokens, const float *cons
     }
     _Pragma("GCC unroll 16") for (int m = 0; m < n_tokens; m++) {
         const vf value = vf_set1(x[k * GEMM_F32_TOKENS + m]);
-        _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) acc[m][p] = vf_fma(w[p], value, acc[m][p]);
+        _Pragma("GCC unroll 4") for (int p = 0; p < GEMM_PANELS; p++) acc[m][p] =
+            vf_accumulate(acc[m][p], w[p], value);
     }
 }
 

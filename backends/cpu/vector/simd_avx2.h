@@ -76,6 +76,12 @@ VF_FN vf_min(vf a, vf b) {
 VF_FN vf_fma(vf a, vf b, vf c) {
     return _mm256_fmadd_ps(a, b, c);
 }
+/* acc + a*b, one rounding, for a tile of sums that fills the registers: the compiler would write some of them over
+ * a factor, and then has too few. */
+VF_FN vf_accumulate(vf acc, vf a, vf b) {
+    __asm__("vfmadd231ps %[b], %[a], %[acc]" : [acc] "+x"(acc) : [a] "x"(a), [b] "x"(b));
+    return acc;
+}
 VF_FN vf_neg(vf a) {
     return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f));
 }

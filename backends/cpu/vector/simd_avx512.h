@@ -66,6 +66,10 @@ VF_FN vf_min(vf a, vf b) {
 VF_FN vf_fma(vf a, vf b, vf c) {
     return _mm512_fmadd_ps(a, b, c);
 } /* a*b + c, one rounding */
+/* acc + a*b, one rounding, for a tile of sums that fills the registers. */
+VF_FN vf_accumulate(vf acc, vf a, vf b) {
+    return vf_fma(a, b, acc);
+}
 VF_FN vf_neg(vf a) {
     return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f));
 }

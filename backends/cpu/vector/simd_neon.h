@@ -97,6 +97,10 @@ VF_FN vf_min(vf a, vf b) {
 VF_FN vf_fma(vf a, vf b, vf c) {
     return (vf){vfmaq_f32(c.low, a.low, b.low), vfmaq_f32(c.high, a.high, b.high)};
 }
+/* acc + a*b, one rounding, for a tile of sums that fills the registers. */
+VF_FN vf_accumulate(vf acc, vf a, vf b) {
+    return vf_fma(a, b, acc);
+}
 VF_FN vf_neg(vf a) {
     return (vf){vnegq_f32(a.low), vnegq_f32(a.high)};
 }

@@ -102,6 +102,10 @@ VF_FN vf_min(vf a, vf b) {
 VF_FN vf_fma(vf a, vf b, vf c) {
     V_EACH_FLOAT(fmaf(a.f[i], b.f[i], c.f[i]));
 }
+/* acc + a*b, one rounding, for a tile of sums that fills the registers. */
+VF_FN vf_accumulate(vf acc, vf a, vf b) {
+    return vf_fma(a, b, acc);
+}
 VF_FN vf_neg(vf a) {
     V_EACH_BITS(a.bits[i] ^ INT32_MIN);
 }
