@@ -1,8 +1,10 @@
 """nlm-bench --server against nlm-server: what it counts, and what it says of a server that fails."""
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 import unittest
 from pathlib import Path
 
@@ -15,6 +17,17 @@ QUICK = ("--clients", "1,3", "--requests", 2, "--repeat", 2, "--prompt", 8, "--g
 
 def bench(*arguments):
     return subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+
+
+def answer_once(server, answer, stays):
+    """To one request; `stays` says whether the connection does, until the other side has closed it."""
+    with server.accept()[0] as connection:
+        request = b""
+        while b"}}" not in request:
+            request += connection.recv(65536)
+        connection.sendall(answer)
+        while stays and connection.recv(65536):
+            pass
 
 
 class BenchServer(unittest.TestCase):
@@ -61,6 +74,24 @@ class BenchServer(unittest.TestCase):
         self.assertEqual(len(lines), 12)
         self.assertRegex(lines[1], r"^    first piece, ms     p50 [0-9.]+  p95 [0-9.]+  p99 [0-9.]+$")
 
+    def test_answers_that_do_not_end_are_told(self):
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        event = b'data: {"choices": [{"text": "a"}]}\n\n'
+        piece = b"%x\r\n%s\r\n" % (len(event), event)
+        silence = "the answer broke off: nothing came for 1 s; --timeout N waits longer"
+        closed = "the answer broke off: the connection was closed in the middle of it"
+        for answer, stays, expected in ((b"", True, silence), (head + piece, True, silence), (head + piece, False, closed),
+                                        (head + piece[:-9], False, closed), (head + piece + b"0\r\n\r\n", True, None),
+                                        (b"", False, "the answer is no HTTP")):
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                url = f"http://127.0.0.1:{server.getsockname()[1]}"
+                thread = threading.Thread(target=answer_once, args=(server, answer, stays))
+                thread.start()
+                done = bench("--server", url, "--clients", 1, "--requests", 1, "--repeat", 1, "--timeout", 1)
+                thread.join()
+            self.assertEqual(done.returncode, 1 if expected else 0, done.stderr)
+            self.assertIn(expected or "", done.stderr)
+
     def test_failures_are_told(self):
         key = self.server.url + "/"
         for arguments, code, expected in (
@@ -73,6 +104,7 @@ class BenchServer(unittest.TestCase):
                 (("--server", "http://localhost:80/v1"), 2, "is not as http://host:port"),
                 (("--server", key, "--gen", 0), 2, "--server: --prompt and --gen have to be 1 or more"),
                 (("--server", key, "--model", "x"), 2, "give one of"),
+                (("--server", key, "--timeout", 0), 2, "--timeout"),
                 (("--server", key, "--repeat", 0), 2, "--repeat")):
             done = bench(*arguments)
             self.assertEqual(done.returncode, code, done.stderr)

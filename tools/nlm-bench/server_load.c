@@ -62,7 +62,7 @@ static void *ask_all(void *user) {
         server_answer answer = {.gaps = &c->between};
         write_body(c->set, c->first_prompt + (uint64_t)i, &body);
         c->status = body.has_failed ? nlm_fail(&c->error, NLM_OUT_OF_MEMORY, c->url->text, "no memory")
-                                    : server_ask(c->url, c->set->key, body.data, &answer, &c->error);
+                                    : server_ask(c->url, c->set->key, c->set->timeout, body.data, &answer, &c->error);
         if (c->status == NLM_OK) samples_add(&c->first, answer.first_seconds);
         c->tokens += answer.tokens;
         nlm_str_release(&body);

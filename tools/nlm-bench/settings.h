@@ -19,7 +19,7 @@ typedef struct settings {
     int64_t ahead;
     nlm_option_texts servers;
     const char *clients_text, *key;
-    int64_t requests;
+    int64_t requests, timeout;
     bool is_same;
     bool is_json, is_micro, is_compare, has_barriers;
     /* derived */
