@@ -230,28 +230,29 @@ def failures(folder):
     assert "--min-frequency" in run("train", "--help").stdout.decode()
 
 
-def interrupt_leaves_nothing(folder):
-    here = folder / "interrupted"
-    here.mkdir()
-    kept = here / "out.json"
-    kept.write_bytes(b"as it was")
-    process = subprocess.Popen([PROGRAM, "train", "--out", kept, "--vocab-size", "3000", "-"], stdin=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
-    for _ in range(40):  # more than a pipe holds: it reads by the end of this
-        process.stdin.write("".join(prose()).encode())
-    process.stdin.flush()
-    process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    error = process.stderr.read().decode()
-    process.stdin.close()
-    assert process.returncode == 1 and "cancelled" in error, (process.returncode, error)
-    assert kept.read_bytes() == b"as it was" and os.listdir(here) == ["out.json"]
+def interrupts_leave_nothing(folder):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        here = folder / number.name
+        here.mkdir()
+        kept = here / "out.json"
+        kept.write_bytes(b"as it was")
+        process = subprocess.Popen([PROGRAM, "train", "--out", kept, "--vocab-size", "3000", "-"], stdin=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+        for _ in range(40):  # more than a pipe holds: it reads by the end of this
+            process.stdin.write("".join(prose()).encode())
+        process.stdin.flush()
+        process.send_signal(number)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        error = process.stderr.read().decode()
+        process.stdin.close()
+        assert process.returncode == 1 and "cancelled" in error, (number, process.returncode, error)
+        assert kept.read_bytes() == b"as it was" and os.listdir(here) == ["out.json"]
 
 
 def main():
-    parts = (same_as_the_package, inputs, special_tokens, conversions, broken_text_is_kept, failures, interrupt_leaves_nothing)
+    parts = (same_as_the_package, inputs, special_tokens, conversions, broken_text_is_kept, failures, interrupts_leave_nothing)
     for part in parts:
         with tempfile.TemporaryDirectory() as folder:
             print(part.__name__, part(Path(folder)) or "ok", flush=True)

@@ -1,9 +1,12 @@
 /* SIGINT, SIGTERM and SIGHUP for programs that end their work in order. */
 #include "common/interrupt.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -14,12 +17,16 @@ static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
 
 static volatile sig_atomic_t first; /* the signal that came first; 0: none */
 static uint64_t first_ns;           /* when it came; written and read by the handler alone */
+static int no_input = -1;           /* a file that is empty, to be standard input then; -1: that stays */
 
 static void note(int number) {
     const uint64_t now_ns = nlm_clock_ns();
     if (!first) {
         first_ns = now_ns;
         first = number;
+        const int before = errno;
+        if (no_input >= 0) (void)dup2(no_input, STDIN_FILENO);
+        errno = before;
     }
     if (now_ns - first_ns < ONE_INTERRUPT_NS) return;
     signal(number, SIG_DFL);
@@ -40,6 +47,11 @@ static void set_handlers(void (*handler)(int)) {
 void nlm_interrupt_catch(void) {
     first = 0;
     set_handlers(note);
+}
+
+void nlm_interrupt_catch_reading(void) {
+    if (no_input < 0) no_input = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    nlm_interrupt_catch();
 }
 
 bool nlm_interrupt_came(void) {

@@ -8,7 +8,9 @@
 /* From now on each of the three is noted. One that comes half a second or more after the first ends the program at
  * once. A hangup that is ignored, as under nohup, stays so. */
 void nlm_interrupt_catch(void);
-/* Whether one came since nlm_interrupt_catch. */
+/* The same, and the first of them ends standard input: a read of it that is about to begin waits for nothing. */
+void nlm_interrupt_catch_reading(void);
+/* Whether one came since they are caught. */
 bool nlm_interrupt_came(void);
 
 /* Around the writing of files: catches the three, and the first of them makes the writing fail with CANCELLED, so

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 #include "base/status.h"
+#include "common/interrupt.h"
 #include "common/options.h"
 #include "common/output.h"
 #include "common/terminal.h"
@@ -10,10 +11,7 @@
 #include "text/corpus.h"
 #include "text/vocab_write.h"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct settings {
     const char *out, *kind, *field;
@@ -22,29 +20,10 @@ typedef struct settings {
     bool has_lines;
 } settings;
 
-static volatile sig_atomic_t has_interrupt;
-static int no_input = -1; /* a file that is empty */
-
-/* A read that is about to begin does not notice: there is nothing more for it to wait for. */
-static void on_interrupt(int number) {
-    (void)number;
-    has_interrupt = 1;
-    if (no_input >= 0) (void)dup2(no_input, STDIN_FILENO);
-}
-
-/* The first Ctrl-C ends training in order, the second at once. */
-static void catch_interrupt(void) {
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND};
-    no_input = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
-}
-
 static bool show_tokens(void *user, size_t tokens) {
     const settings *s = user;
     nlm_show_step("learning: %zu of %lld tokens", tokens, (long long)s->vocab_size);
-    return !has_interrupt;
+    return !nlm_interrupt_came();
 }
 
 /* What texts go through on their way to the trainer. */
@@ -57,7 +36,7 @@ static nlm_status take_texts(void *user, const nlm_train_text *texts, size_t cou
     intake *in = user;
     for (size_t i = 0; i < count; i++) in->bytes += texts[i].length;
     nlm_show_step("reading: %.1f MB", (double)in->bytes / 1e6);
-    if (has_interrupt) return nlm_fail(err, NLM_CANCELLED, "training", "cancelled while reading");
+    if (nlm_interrupt_came()) return nlm_fail(err, NLM_CANCELLED, "training", "cancelled while reading");
     return nlm_bpe_trainer_feed(in->trainer, texts, count, err);
 }
 
@@ -80,7 +59,7 @@ static nlm_status learn(const settings *s, nlm_bpe_trainer *trainer, char *const
     intake in = {.trainer = trainer};
     for (; *inputs; inputs++) NLM_TRY(nlm_corpus_read(*inputs, &corpus, take_texts, &in, err));
     NLM_TRY(nlm_bpe_trainer_finish(trainer, vocab, err));
-    return has_interrupt ? nlm_fail(err, NLM_CANCELLED, "training", "cancelled") : NLM_OK;
+    return nlm_interrupt_came() ? nlm_fail(err, NLM_CANCELLED, "training", "cancelled") : NLM_OK;
 }
 
 static nlm_status run(settings *s, char *const *inputs, nlm_error *err) {
@@ -164,7 +143,7 @@ int train_main(int argc, char **argv) {
     const int code =
         nlm_check_output(&command, "--out", s.out, (const char *const *)(argv + first), (size_t)(argc - first));
     if (code != NLM_OPTIONS_GO_ON) return code;
-    catch_interrupt();
+    nlm_interrupt_catch_reading();
     nlm_error err = NLM_ERROR_INIT;
     if (run(&s, argv + first, &err) != NLM_OK) {
         nlm_tell(&command, &err);
