@@ -94,21 +94,21 @@ static bool is_timeout(int code) {
     return code == EAGAIN || code == EWOULDBLOCK || code == EINPROGRESS;
 }
 
-static nlm_status fail_errno(const server_url *url, int code, int64_t timeout, const char *what, nlm_error *err) {
+static nlm_status fail_errno(const server_url *url, int code, const char *what, nlm_error *err) {
     if (is_timeout(code))
         return nlm_fail(err, NLM_IO, url->text, "%s: nothing came for %lld s; --timeout N waits longer", what,
-                        (long long)timeout);
+                        (long long)url->timeout);
     errno = code;
     return nlm_fail_errno(err, NLM_IO, url->text, "%s", what);
 }
 
-static bool set_timeout(int fd, int64_t timeout) {
-    const struct timeval time = {.tv_sec = timeout};
+static bool set_timeout(int fd, const server_url *url) {
+    const struct timeval time = {.tv_sec = url->timeout};
     return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &time, sizeof time) == 0 &&
            setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time) == 0;
 }
 
-static nlm_status open_socket(const server_url *url, int64_t timeout, int *out, nlm_error *err) {
+static nlm_status open_socket(const server_url *url, int *out, nlm_error *err) {
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *all = NULL;
     const int code = getaddrinfo(url->host, url->port, &hints, &all);
@@ -116,18 +116,17 @@ static nlm_status open_socket(const server_url *url, int64_t timeout, int *out, 
     *out = -1;
     for (const struct addrinfo *one = all; one && *out < 0; one = one->ai_next) {
         const int fd = socket(one->ai_family, one->ai_socktype | SOCK_CLOEXEC, one->ai_protocol);
-        if (fd >= 0 && set_timeout(fd, timeout) && connect(fd, one->ai_addr, one->ai_addrlen) == 0)
+        if (fd >= 0 && set_timeout(fd, url) && connect(fd, one->ai_addr, one->ai_addrlen) == 0)
             *out = fd;
         else if (fd >= 0)
             close(fd);
     }
     const int reason = errno;
     freeaddrinfo(all);
-    return *out >= 0 ? NLM_OK : fail_errno(url, reason, timeout, "no connection", err);
+    return *out >= 0 ? NLM_OK : fail_errno(url, reason, "no connection", err);
 }
 
-static nlm_status send_request(int fd, const server_url *url, const char *key, int64_t timeout, const char *body,
-                               nlm_error *err) {
+static nlm_status send_request(int fd, const server_url *url, const char *key, const char *body, nlm_error *err) {
     nlm_str text = {0};
     nlm_str_printf(&text,
                    "POST /v1/completions HTTP/1.1\r\nHost: %s:%s\r\nContent-Type: application/json\r\n"
@@ -139,7 +138,7 @@ static nlm_status send_request(int fd, const server_url *url, const char *key, i
     for (size_t at = 0; status == NLM_OK && at < text.length;) {
         const ssize_t n = send(fd, text.data + at, text.length - at, MSG_NOSIGNAL);
         if (n < 0)
-            status = fail_errno(url, errno, timeout, "the request cannot be sent", err);
+            status = fail_errno(url, errno, "the request cannot be sent", err);
         else
             at += (size_t)n;
     }
@@ -211,27 +210,25 @@ static nlm_status read_answer(reader *r, const server_url *url, uint64_t start, 
 }
 
 /* An answer that ended before its end is none, however much of it came; what the server says of a failure is. */
-static nlm_status check_whole(const reader *r, const server_url *url, int64_t timeout, nlm_status status,
-                              nlm_error *err) {
+static nlm_status check_whole(const reader *r, const server_url *url, nlm_status status, nlm_error *err) {
     static const char what[] = "the answer broke off";
     if (status == NLM_UNSUPPORTED) return status;
-    if (r->failure) return fail_errno(url, r->failure, timeout, what, err);
+    if (r->failure) return fail_errno(url, r->failure, what, err);
     if (r->is_chunked && !r->is_over)
         return nlm_fail(err, NLM_IO, url->text, "%s: the connection was closed in the middle of it", what);
     return status;
 }
 
-nlm_status server_ask(const server_url *url, const char *key, int64_t timeout, const char *body, server_answer *out,
-                      nlm_error *err) {
+nlm_status server_ask(const server_url *url, const char *key, const char *body, server_answer *out, nlm_error *err) {
     reader *r = malloc(sizeof *r);
     if (!r) return nlm_fail(err, NLM_OUT_OF_MEMORY, url->text, "no memory");
     *r = (reader){.fd = -1};
     out->first_seconds = 0;
     out->tokens = 0;
     const uint64_t start = nlm_clock_ns();
-    nlm_status status = open_socket(url, timeout, &r->fd, err);
-    if (status == NLM_OK) status = send_request(r->fd, url, key, timeout, body, err);
-    if (status == NLM_OK) status = check_whole(r, url, timeout, read_answer(r, url, start, out, err), err);
+    nlm_status status = open_socket(url, &r->fd, err);
+    if (status == NLM_OK) status = send_request(r->fd, url, key, body, err);
+    if (status == NLM_OK) status = check_whole(r, url, read_answer(r, url, start, out, err), err);
     if (r->fd >= 0) close(r->fd);
     free(r);
     return status;

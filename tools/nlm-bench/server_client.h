@@ -9,6 +9,7 @@
 typedef struct server_url {
     const char *text;
     char host[256], port[16];
+    int64_t timeout; /* seconds of silence that are a failure: at least 1; server_url_read leaves it at 0 */
 } server_url;
 
 /* Errors INVALID_ARGUMENT. */
@@ -20,10 +21,9 @@ typedef struct server_answer {
     samples *gaps;        /* where the seconds between pieces go */
 } server_answer;
 
-/* Posts the JSON to /v1/completions. key: an API key, or NULL. timeout: seconds of silence, at least 1. Errors IO (no
- * connection, or it ended in the middle of an answer, or nothing came for so long), BAD_FORMAT (an answer that is
- * none), UNSUPPORTED (another status than 200: which, and what the server says). */
-nlm_status server_ask(const server_url *url, const char *key, int64_t timeout, const char *body, server_answer *out,
-                      nlm_error *err);
+/* Posts the JSON to /v1/completions. key: an API key, or NULL. Errors IO (no connection, or it ended in the middle
+ * of an answer, or nothing came for url->timeout), BAD_FORMAT (an answer that is none), UNSUPPORTED (another status
+ * than 200: which, and what the server says). */
+nlm_status server_ask(const server_url *url, const char *key, const char *body, server_answer *out, nlm_error *err);
 
 #endif

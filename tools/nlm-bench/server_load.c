@@ -62,7 +62,7 @@ static void *ask_all(void *user) {
         server_answer answer = {.gaps = &c->between};
         write_body(c->set, c->first_prompt + (uint64_t)i, &body);
         c->status = body.has_failed ? nlm_fail(&c->error, NLM_OUT_OF_MEMORY, c->url->text, "no memory")
-                                    : server_ask(c->url, c->set->key, c->set->timeout, body.data, &answer, &c->error);
+                                    : server_ask(c->url, c->set->key, body.data, &answer, &c->error);
         if (c->status == NLM_OK) samples_add(&c->first, answer.first_seconds);
         c->tokens += answer.tokens;
         nlm_str_release(&body);
@@ -205,7 +205,10 @@ nlm_status server_load_run(const settings *set, nlm_error *err) {
     nlm_json json = {0};
     nlm_status status = NLM_OK;
     uint64_t prompt = 0;
-    for (size_t i = 0; i < set->servers.count; i++) NLM_TRY(server_url_read(set->servers.items[i], &urls[i], err));
+    for (size_t i = 0; i < set->servers.count; i++) {
+        NLM_TRY(server_url_read(set->servers.items[i], &urls[i], err));
+        urls[i].timeout = set->timeout;
+    }
     nlm_json_begin_object(&json, NULL);
     nlm_json_i64(&json, "requests", set->requests);
     nlm_json_i64(&json, "repeat", set->repeat);
